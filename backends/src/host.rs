@@ -1,0 +1,175 @@
+//! The host as the engine sees it.
+
+use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
+
+/// A vector and the message it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The vector.
+    pub vector: Vector,
+    /// Its message, complete.
+    pub message: Message,
+}
+
+/// What a host does for a function's vectors, one method an effect. No method has a default: a
+/// forgotten handler must not compile, because it loses interrupts.
+#[cfg_attr(test, mockall::automock)]
+pub trait Host {
+    /// Deliver these from now on: route, then arm (C6). Returns those it could not, which the
+    /// engine then delivers through [`send`](Self::send) (H11).
+    fn use_vectors(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors;
+    /// Stop delivering these (H1). Must not fail; events from now on are kept for a poll or the
+    /// next use.
+    fn release(&mut self, vectors: Vectors);
+    /// The messages of these used vectors changed (H4). Returns those it could not reroute.
+    fn reroute(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors;
+    /// Deliver one message now, from userspace.
+    fn send(&mut self, route: Route);
+    /// Which of these have events that the host kept, taking them (C8, H13).
+    fn poll(&mut self, vectors: Vectors) -> Vectors;
+    /// Throw away the events kept for these (H8).
+    fn drain(&mut self, vectors: Vectors);
+    /// An entry was written (Xen, G2).
+    fn snoop(&mut self, route: Route);
+    /// Lower the INTx line: MSI-X was enabled (A10).
+    fn intx_deassert(&mut self);
+    /// Drive the INTx line as the device's status says: MSI-X was disabled (A10, H17).
+    fn intx_reevaluate(&mut self);
+}
+
+/// Carries out `fx` on `host` in order, feeds the host's answers into `msix`, and carries out what
+/// that emits, until nothing is left. One list of answers follows one list of effects: an answer
+/// can only cause Send, so this ends.
+pub fn carry_out<S: Storage, H: Host, const CAP: usize>(
+    msix: &mut Msix<S>,
+    fx: &mut Effects<CAP>,
+    host: &mut H,
+) {
+    let mut held = Vec::new();
+    run(msix, fx, host, &mut held);
+    for vectors in held {
+        if msix.polled(vectors, fx).is_ok() {
+            run(msix, fx, host, &mut Vec::new());
+        }
+    }
+}
+
+fn run<S: Storage, H: Host, const CAP: usize>(
+    msix: &mut Msix<S>,
+    fx: &mut Effects<CAP>,
+    host: &mut H,
+    held: &mut Vec<Vectors>,
+) {
+    while let Some(effect) = fx.take() {
+        match effect {
+            Effect::Use(set) => {
+                let failed = host.use_vectors(set, &routes(msix, set));
+                msix.failed(failed);
+            }
+            Effect::Reroute(set) => {
+                let failed = host.reroute(set, &routes(msix, set));
+                msix.failed(failed);
+            }
+            Effect::Release(set) => host.release(set),
+            Effect::Send(set) => each_route(msix, set).for_each(|route| host.send(route)),
+            Effect::Snoop(set) => each_route(msix, set).for_each(|route| host.snoop(route)),
+            Effect::Drain(set) => host.drain(set),
+            Effect::Poll(set) => {
+                let kept = host.poll(set);
+                if !kept.is_empty() {
+                    held.push(kept);
+                }
+            }
+            Effect::IntxDeassert => host.intx_deassert(),
+            Effect::IntxReevaluate => host.intx_reevaluate(),
+        }
+    }
+}
+
+fn each_route<S: Storage>(msix: &Msix<S>, set: Vectors) -> impl Iterator<Item = Route> {
+    set.iter().filter_map(|vector| Some(Route { vector, message: msix.message(vector)? }))
+}
+
+fn routes<S: Storage>(msix: &Msix<S>, set: Vectors) -> Vec<Route> {
+    each_route(msix, set).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mockall::{Sequence, predicate::eq};
+    use msix_core::{BarIndex, Inline, Layout, Policy};
+
+    const V0: Vector = Vector::new(0);
+    const V1: Vector = Vector::new(1);
+
+    fn engine() -> (Msix<Inline<2, 1>>, Effects<5>) {
+        let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
+        let mut msix = Msix::new(layout, Policy::SPEC).unwrap();
+        let mut fx = Effects::new();
+        for vector in [V0, V1] {
+            msix.use_vector(vector, &mut fx).unwrap();
+            msix.write_table(u64::from(vector.index()) * 16, &[0x10, 0xee, 0, 0], &mut fx).unwrap();
+        }
+        msix.attach(&mut fx).unwrap();
+        msix.write_config(3, &[0x80], &mut fx).unwrap();
+        while fx.take().is_some() {}
+        (msix, fx)
+    }
+
+    fn nobody(set: Vectors) -> Vectors {
+        Vectors::new(set.word(), 0)
+    }
+
+    #[test]
+    fn a_vector_the_host_cannot_use_falls_back_alone_and_is_tried_again() {
+        let (mut msix, mut fx) = engine();
+        let mut host = MockHost::new();
+        let mut order = Sequence::new();
+        let one = |set: &Vectors, routes: &[Route]| routes.len() == 1 && set.len() == 1;
+        host.expect_use_vectors().withf(one).times(1).in_sequence(&mut order).returning(|s, _| s);
+        host.expect_use_vectors()
+            .withf(one)
+            .times(1)
+            .in_sequence(&mut order)
+            .returning(|s, _| nobody(s));
+        let message = Message { address: 0xee10, data: 0 };
+        host.expect_send().with(eq(Route { vector: V0, message })).times(1).return_const(());
+        host.expect_release().with(eq(Vectors::one(V0))).times(1).return_const(());
+        host.expect_use_vectors().withf(one).times(1).returning(|s, _| nobody(s));
+
+        for vector in [V0, V1] {
+            msix.set_mask(vector, false, &mut fx).unwrap();
+            carry_out(&mut msix, &mut fx, &mut host);
+        }
+        assert_eq!((msix.is_fallback(V0), msix.is_fallback(V1)), (Some(true), Some(false)));
+        msix.notify(V0, &mut fx).unwrap();
+        carry_out(&mut msix, &mut fx, &mut host);
+        for masked in [true, false] {
+            msix.set_mask(V0, masked, &mut fx).unwrap();
+            carry_out(&mut msix, &mut fx, &mut host);
+        }
+        assert_eq!(msix.is_fallback(V0), Some(false));
+        assert_eq!(msix.counters().failures, 1);
+    }
+
+    #[test]
+    fn an_event_the_host_kept_reaches_the_pba_and_then_the_guest() {
+        let (mut msix, mut fx) = engine();
+        let mut host = MockHost::new();
+        host.expect_poll()
+            .with(eq(Vectors::new(0, 0b11)))
+            .times(1)
+            .returning(|_| Vectors::new(0, 0b10));
+        msix.poll_pba(0, 8, &mut fx).unwrap();
+        carry_out(&mut msix, &mut fx, &mut host);
+        let mut pba = [0; 8];
+        msix.read_pba(0, &mut pba);
+        assert_eq!(pba, [2, 0, 0, 0, 0, 0, 0, 0]);
+
+        host.expect_use_vectors().times(1).returning(|s, _| nobody(s));
+        host.expect_send().withf(|route| route.vector == V1).times(1).return_const(());
+        msix.set_mask(V1, false, &mut fx).unwrap();
+        carry_out(&mut msix, &mut fx, &mut host);
+    }
+}

@@ -1,0 +1,16 @@
+//! Carries out the effects of the MSI-X engine on a host.
+//!
+//! A backend is anything that implements [`Host`]; [`carry_out`] takes an input's list of effects
+//! to it, in order, and feeds what the host answers back into the engine until nothing is left.
+//!
+//! Features: `kvm` asks `/dev/kvm`, `vfio` asks `/dev/vfio/vfio`, what they can do for MSI-X.
+
+mod host;
+#[cfg(feature = "kvm")]
+pub mod kvm;
+mod unavailable;
+#[cfg(feature = "vfio")]
+pub mod vfio;
+
+pub use host::{Host, Route, carry_out};
+pub use unavailable::Unavailable;

@@ -1,0 +1,62 @@
+//! Message Control: the two bits of the capability that a guest can write.
+
+use crate::spec;
+
+/// The writable half of Message Control (A1): MSI-X Enable and Function Mask. Reset value: both
+/// clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Control {
+    enabled: bool,
+    function_masked: bool,
+}
+
+impl Control {
+    /// From bits 15 and 14 of a Message Control value; the other bits are read-only (A1).
+    #[must_use]
+    pub const fn from_register(value: u16) -> Self {
+        Self {
+            enabled: value & spec::CONTROL_ENABLE != 0,
+            function_masked: value & spec::CONTROL_FUNCTION_MASK != 0,
+        }
+    }
+
+    /// Message Control as the guest reads it for a table of `vectors` vectors (1 to 2048).
+    #[must_use]
+    pub const fn register(self, vectors: u16) -> u16 {
+        let mut value = vectors.wrapping_sub(1) & spec::CONTROL_SIZE;
+        if self.enabled {
+            value |= spec::CONTROL_ENABLE;
+        }
+        if self.function_masked {
+            value |= spec::CONTROL_FUNCTION_MASK;
+        }
+        value
+    }
+
+    /// MSI-X Enable, bit 15.
+    #[must_use]
+    pub const fn enabled(self) -> bool {
+        self.enabled
+    }
+
+    /// Function Mask, bit 14. It never alters the vectors' own mask bits (A6).
+    #[must_use]
+    pub const fn function_masked(self) -> bool {
+        self.function_masked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_two_writable_bits_are_taken_and_the_size_is_read_back() {
+        for (written, read) in
+            [(0xffff, 0xc003), (0x8000, 0x8003), (0x4000, 0x4003), (0x3fff, 0x0003)]
+        {
+            assert_eq!(Control::from_register(written).register(4), read);
+        }
+        assert_eq!(Control::default().register(2048), 0x07ff);
+    }
+}

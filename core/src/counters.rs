@@ -1,0 +1,58 @@
+//! What an operator can read: how many interrupts went where.
+
+/// Totals since the engine was made; they wrap at 2^64. Nothing resets them, a function reset and
+/// a snapshot load included.
+///
+/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::polled`] ends in exactly one
+/// place: `sent`, `coalesced`, `withdrawn`, `to_intx`, one of the `dropped_*`, or it is pending
+/// now. (A snapshot load replaces the pending bits: those it drops are in `dropped_load`, those it
+/// brings were counted by the engine that saved them.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Messages handed to the backend as [`crate::Effect::Send`].
+    pub sent: u64,
+    /// Events that found their pending bit already set: one message will stand for them (A12).
+    pub coalesced: u64,
+    /// Pending bits cleared by [`crate::Msix::withdraw`] (A8).
+    pub withdrawn: u64,
+    /// Events that came while MSI-X was disabled and were left to INTx
+    /// ([`crate::WhileDisabled::Intx`], H3).
+    pub to_intx: u64,
+    /// Events of a vector without a use (C24), or its pending bit at the last unuse, or cleared by
+    /// [`crate::UnusedPending::Lose`] (H9).
+    pub dropped_unused: u64,
+    /// Events while disabled under [`crate::WhileDisabled::Drop`], and pending bits cleared by
+    /// [`crate::PendingOnDisable::Drop`] (H2, H3).
+    pub dropped_disabled: u64,
+    /// Messages that [`crate::BusMasterOff::DropMessage`] threw away (H16).
+    pub dropped_bus_master: u64,
+    /// Pending bits cleared by a function reset (A13).
+    pub dropped_reset: u64,
+    /// Pending bits that a snapshot load replaced.
+    pub dropped_load: u64,
+    /// Vectors the host was told to use.
+    pub uses: u64,
+    /// Vectors the host was told to release.
+    pub releases: u64,
+    /// Live vectors whose message changed and was told again (H4).
+    pub reroutes: u64,
+    /// Vectors that the backend said it could not serve (H11).
+    pub failures: u64,
+}
+
+impl Counters {
+    /// All events and pending bits that were dropped, for whatever reason.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_unused
+            .wrapping_add(self.dropped_disabled)
+            .wrapping_add(self.dropped_bus_master)
+            .wrapping_add(self.dropped_reset)
+            .wrapping_add(self.dropped_load)
+    }
+}
+
+/// Adds the size of a set of vectors to a total.
+pub(crate) fn add(total: &mut u64, bits: u64) {
+    *total = total.wrapping_add(u64::from(bits.count_ones()));
+}

@@ -1,0 +1,189 @@
+//! What the host must do, and where the engine puts it.
+
+use crate::spec::MAX_VECTORS;
+use crate::vectors::Vectors;
+
+/// Most effects one input can emit for the largest table: `2 + 3 * 32` (I6).
+pub const MAX_EFFECTS: usize = bound(MAX_VECTORS);
+
+/// Most effects one input can emit for a table of `vectors` vectors (I6).
+pub(crate) const fn bound(vectors: u16) -> usize {
+    #[expect(clippy::as_conversions, reason = "a widening `From` is not const yet")]
+    let words = (vectors as usize).div_ceil(64);
+    words.wrapping_mul(3).wrapping_add(2)
+}
+
+/// One thing the host must do. In every list the kinds come in the order of this enum (I5); the
+/// message of a vector is read from the engine ([`crate::Msix::message`]) while the list is
+/// carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// MSI-X was enabled: INTx is prohibited, lower the line (A10, H17).
+    IntxDeassert,
+    /// Say which of these vectors have events that the host holds (an eventfd's counter), and take
+    /// them: answer with [`crate::Msix::polled`] (C8, H13).
+    Poll(Vectors),
+    /// Stop delivering these: disarm. Events from now on stay with the host until they are polled
+    /// or the vector is used again (H1).
+    Release(Vectors),
+    /// Throw away the events the host holds for these (H8, E8).
+    Drain(Vectors),
+    /// Deliver these from now on: route, then arm (C6). What fails comes back through
+    /// [`crate::Msix::failed`].
+    Use(Vectors),
+    /// The messages of these used vectors changed (H4). What fails comes back through
+    /// [`crate::Msix::failed`].
+    Reroute(Vectors),
+    /// An entry of these was written; only under [`crate::Policy::snoop`] (G2).
+    Snoop(Vectors),
+    /// Deliver one message of each of these now, from userspace, lowest vector first.
+    Send(Vectors),
+    /// MSI-X was disabled, or an event came that is left to INTx: the device drives its line again
+    /// as its own status says (A10, H17).
+    IntxReevaluate,
+}
+
+impl Effect {
+    /// Place of the kind in a list, 0 to 8 (I5).
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::IntxDeassert => 0,
+            Self::Poll(_) => 1,
+            Self::Release(_) => 2,
+            Self::Drain(_) => 3,
+            Self::Use(_) => 4,
+            Self::Reroute(_) => 5,
+            Self::Snoop(_) => 6,
+            Self::Send(_) => 7,
+            Self::IntxReevaluate => 8,
+        }
+    }
+
+    /// The vectors the effect speaks of; empty for the INTx kinds.
+    #[must_use]
+    pub const fn vectors(self) -> Vectors {
+        match self {
+            Self::Poll(set)
+            | Self::Release(set)
+            | Self::Drain(set)
+            | Self::Use(set)
+            | Self::Reroute(set)
+            | Self::Snoop(set)
+            | Self::Send(set) => set,
+            Self::IntxDeassert | Self::IntxReevaluate => Vectors::new(0, 0),
+        }
+    }
+}
+
+/// The list given to an input still holds effects of an earlier one. Nothing was changed: carry
+/// the list out, then repeat the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotCarriedOut;
+
+impl core::fmt::Display for NotCarriedOut {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the effects of the last input are not carried out yet")
+    }
+}
+
+impl core::error::Error for NotCarriedOut {}
+
+/// Where an input puts its effects: a list, or anything that takes them one by one.
+pub trait EffectSink {
+    /// How many effects it can take between two inputs. Compared at compile time with
+    /// [`crate::Storage::MAX_EFFECTS`]; `usize::MAX` for a sink that cannot fill up.
+    const CAPACITY: usize;
+
+    /// Whether everything taken so far is carried out, so that an input may begin.
+    fn is_ready(&self) -> bool;
+
+    /// Takes one effect. Called at most [`crate::Storage::MAX_EFFECTS`] times an input.
+    fn push(&mut self, effect: Effect);
+}
+
+/// A list of at most `CAP` effects, without allocation. `CAP` must be at least the bound of the
+/// storage it is used with (2 + 3 * ceil(N / 64), [`MAX_EFFECTS`] fits all); less does not compile.
+///
+/// ```compile_fail
+/// use msix_core::*;
+/// let layout = Layout::exclusive_bar(65, BarIndex::new(0).unwrap()).unwrap();
+/// let mut msix = Msix::<Inline<65, 2>>::new(layout, Policy::SPEC).unwrap();
+/// let mut fx = Effects::<7>::new(); // 65 vectors need 8
+/// let _ = msix.attach(&mut fx);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Effects<const CAP: usize> {
+    list: heapless::Deque<Effect, CAP>,
+}
+
+impl<const CAP: usize> Effects<CAP> {
+    /// An empty list.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { list: heapless::Deque::new() }
+    }
+
+    /// Takes the next effect to carry out, in order.
+    #[must_use = "an effect that is taken must be carried out"]
+    pub fn take(&mut self) -> Option<Effect> {
+        self.list.pop_front()
+    }
+
+    /// The effects still to be carried out, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Effect> + '_ {
+        self.list.iter().copied()
+    }
+
+    /// How many effects are still to be carried out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether everything is carried out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl<const CAP: usize> EffectSink for Effects<CAP> {
+    const CAPACITY: usize = CAP;
+
+    fn is_ready(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn push(&mut self, effect: Effect) {
+        let full = self.list.push_back(effect).is_err();
+        debug_assert!(!full, "I6: the bound of the storage is the capacity of the list");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_two_and_three_for_each_word() {
+        for (vectors, effects) in [(1, 5), (64, 5), (65, 8), (2047, 98), (2048, 98)] {
+            assert_eq!(bound(vectors), effects);
+        }
+        assert_eq!(MAX_EFFECTS, 98);
+    }
+
+    #[test]
+    fn a_list_is_taken_in_order() {
+        let mut fx = Effects::<5>::new();
+        let set = Vectors::new(1, 6);
+        for effect in [Effect::Release(set), Effect::Use(set)] {
+            fx.push(effect);
+        }
+        assert!(!fx.is_ready());
+        assert_eq!(fx.len(), 2);
+        assert_eq!(fx.take(), Some(Effect::Release(set)));
+        assert_eq!(fx.take(), Some(Effect::Use(set)));
+        assert_eq!(fx.take(), None);
+        assert!(fx.is_ready());
+    }
+}

@@ -1,0 +1,246 @@
+//! Inputs of the device: events, withdrawals, uses, and the side channels of a platform.
+
+use crate::counters;
+use crate::effect::{Effect, EffectSink, NotCarriedOut};
+use crate::entry::Message;
+use crate::msix::{Msix, VectorError, ready};
+use crate::policy::WhileDisabled;
+use crate::settle::{Request, Span};
+use crate::storage::Storage;
+use crate::vectors::Vector;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// [`Effect::Send`] was emitted.
+    Sent,
+    /// It is pending (A7).
+    Pending,
+    /// It was pending already: one message will stand for both (A12).
+    Coalesced,
+    /// MSI-X is disabled: it is left to INTx (A10), and [`Effect::IntxReevaluate`] was emitted.
+    Intx,
+    /// It was dropped and counted.
+    Dropped(DropReason),
+}
+
+/// Why an event was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// The vector has no use (C24).
+    Unused,
+    /// MSI-X is disabled, under [`WhileDisabled::Drop`] (H3).
+    Disabled,
+    /// Bus master is off, under [`crate::BusMasterOff::DropMessage`] (H16).
+    BusMaster,
+}
+
+impl<S: Storage> Msix<S> {
+    /// The device has an event for `vector` (A7). Emits Send when the vector is deliverable,
+    /// IntxReevaluate under [`WhileDisabled::Intx`] while disabled, else nothing.
+    ///
+    /// When a backend delivers the vector by itself (an irqfd), the device signals that instead
+    /// and this input is not used.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn notify<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<Delivery, VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        let memory = self.storage.memory_mut();
+        if memory.uses.get(vector.slot()).is_none_or(|&count| count == 0) {
+            count_one(&mut self.counters.dropped_unused);
+            return Ok(Delivery::Dropped(DropReason::Unused));
+        }
+        if !self.control.enabled() {
+            match self.policy.while_disabled {
+                WhileDisabled::Latch => {}
+                WhileDisabled::Drop => {
+                    count_one(&mut self.counters.dropped_disabled);
+                    return Ok(Delivery::Dropped(DropReason::Disabled));
+                }
+                WhileDisabled::Intx => {
+                    count_one(&mut self.counters.to_intx);
+                    let mut request = Request::touching(Span::EMPTY);
+                    request.intx = Some(Effect::IntxReevaluate);
+                    self.settle(request, fx);
+                    return Ok(Delivery::Intx);
+                }
+            }
+        }
+        if let Some(word) = memory.words.get_mut(vector.word()) {
+            if word.pending.get() & vector.bit() != 0 {
+                count_one(&mut self.counters.coalesced);
+                return Ok(Delivery::Coalesced);
+            }
+            word.pending.insert(vector.bit());
+        }
+        self.settle(Request::touching(Span::one(vector)), fx);
+        Ok(match (self.is_pending(vector), self.bus_master) {
+            (Some(true), _) => Delivery::Pending,
+            (_, true) => Delivery::Sent,
+            (_, false) => Delivery::Dropped(DropReason::BusMaster),
+        })
+    }
+
+    /// The cause of a masked vector's pending event is gone: clears the pending bit, as a function
+    /// must (A8). Whether it was set. Emits Drain by policy, for an event the host may still hold;
+    /// nothing when the vector is live, for then nothing can be withdrawn.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn withdraw<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<bool, VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        let was_pending = self.clear_pending(vector);
+        if was_pending {
+            count_one(&mut self.counters.withdrawn);
+        }
+        self.drop_held(Span::one(vector), fx);
+        Ok(was_pending)
+    }
+
+    /// The device will raise `vector`: one more use (C24). A vector without a use drops its events.
+    /// Emits Send when the first use finds the vector pending and deliverable.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::TooManyUses`] at 65535,
+    /// [`VectorError::NotCarriedOut`].
+    pub fn use_vector<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        if let Some(count) = self.storage.memory_mut().uses.get_mut(vector.slot()) {
+            *count = count.checked_add(1).ok_or(VectorError::TooManyUses { vector })?;
+        }
+        self.settle(Request::touching(Span::one(vector)), fx);
+        Ok(())
+    }
+
+    /// One use less; nothing at 0. With the last use the pending bit is dropped and counted (C24),
+    /// and Drain is emitted by policy.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn unuse_vector<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        let count = self.storage.memory_mut().uses.get_mut(vector.slot());
+        let Some(count) = count.filter(|count| **count > 0) else { return Ok(()) };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            if self.clear_pending(vector) {
+                count_one(&mut self.counters.dropped_unused);
+            }
+            self.drop_held(Span::one(vector), fx);
+        }
+        Ok(())
+    }
+
+    /// All uses of all vectors end, and with them every pending bit, which is counted as dropped.
+    /// Emits Drain by policy.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn unuse_all<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let memory = self.storage.memory_mut();
+        memory.uses.fill(0);
+        for word in memory.words {
+            counters::add(&mut self.counters.dropped_unused, word.pending.get());
+            word.pending.remove(u64::MAX);
+        }
+        self.drop_held(self.all(), fx);
+        Ok(())
+    }
+
+    /// Sets or clears the mask bit of `vector` from a side channel (a paravirtual platform, G1).
+    /// Same transition and effects as a table write.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn set_mask<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        masked: bool,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        if let Some(word) = self.storage.memory_mut().words.get_mut(vector.word()) {
+            if masked {
+                word.masked.insert(vector.bit());
+            } else {
+                word.masked.remove(vector.bit());
+            }
+        }
+        self.settle(Request::touching(Span::one(vector)), fx);
+        Ok(())
+    }
+
+    /// Programs `vector` from a side channel and clears its mask bit (H10). Same transition and
+    /// effects as the table writes would have, a pending message included.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn set_message<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        message: Message,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        let vector = self.checked(vector)?;
+        let live = self.is_live(vector) == Some(true);
+        let memory = self.storage.memory_mut();
+        let entry = memory.entries.get_mut(vector.slot());
+        let changed = entry.is_some_and(|entry| entry.set_message(message));
+        if let Some(word) = memory.words.get_mut(vector.word()) {
+            word.masked.remove(vector.bit());
+        }
+        if changed && live {
+            self.rewritten(vector);
+        }
+        let mut request = Request::touching(Span::one(vector));
+        request.completed = Some(vector);
+        self.settle(request, fx);
+        Ok(())
+    }
+
+    fn clear_pending(&mut self, vector: Vector) -> bool {
+        let words = self.storage.memory_mut().words;
+        let Some(word) = words.get_mut(vector.word()) else { return false };
+        let was_pending = word.pending.get() & vector.bit() != 0;
+        word.pending.remove(vector.bit());
+        was_pending
+    }
+
+    /// The engine dropped what it held of `span`; so shall the host, where the policy asks for it.
+    fn drop_held<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
+        if self.policy.drain {
+            let mut request = Request::touching(Span::EMPTY);
+            request.drain = span;
+            self.settle(request, fx);
+        }
+    }
+}
+
+/// Adds one to a total.
+fn count_one(total: &mut u64) {
+    *total = total.wrapping_add(1);
+}

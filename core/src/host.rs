@@ -1,0 +1,146 @@
+//! Inputs of the host backend and of the platform around the function.
+
+use crate::counters;
+use crate::effect::{Effect, EffectSink, NotCarriedOut};
+use crate::entry::Entry;
+use crate::msix::{Msix, ready};
+use crate::policy::{IntxRule, UsesOnReset, WhileDisabled};
+use crate::settle::{Request, Span};
+use crate::storage::Storage;
+use crate::vectors::{Vectors, Word};
+
+impl<S: Storage> Msix<S> {
+    /// A backend listens from now on. Emits Use for all deliverable vectors (H12); nothing when one
+    /// is attached already.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        self.attached = true;
+        self.settle(Request::touching(self.all()), fx);
+        Ok(())
+    }
+
+    /// The backend goes away. Emits Poll by policy (H13), then Release for all live vectors (C40);
+    /// nothing when none is attached. Feed the answer of the Poll before the backend is gone.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn detach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if self.policy.poll_before_disable {
+            self.poll(self.all(), fx); // while it still listens
+        }
+        self.attached = false;
+        self.settle(Request::touching(self.all()), fx);
+        Ok(())
+    }
+
+    /// The backend could not carry out a Use or Reroute for these: those of them that are live
+    /// are delivered by Send from now on, and tried again at their next Use (H11, C39). Others
+    /// are ignored. Emits nothing.
+    pub fn failed(&mut self, vectors: Vectors) {
+        let words = self.storage.memory_mut().words;
+        if let Some(word) = words.get_mut(usize::from(vectors.word())) {
+            let failed = vectors.bits() & word.live.get();
+            counters::add(&mut self.counters.failures, failed);
+            word.fallback.insert(failed);
+        }
+    }
+
+    /// The backend's answer to Poll: the host held, and gave up, events of these vectors. They
+    /// become pending, whatever Enable says by now, for they came before. Emits Send for those that
+    /// are deliverable. Vectors outside the table are ignored.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn polled<K: EffectSink>(
+        &mut self,
+        vectors: Vectors,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let first = vectors.word().saturating_mul(64);
+        let span = Span::new(first, first.saturating_add(64).min(self.vectors()));
+        let inside = Vectors::new(vectors.word(), vectors.bits() & span.bits(vectors.word()));
+        if inside.is_empty() || span.is_empty() {
+            return Ok(());
+        }
+        let used = self.used_among(inside);
+        counters::add(&mut self.counters.dropped_unused, inside.bits() & !used);
+        let words = self.storage.memory_mut().words;
+        if let Some(word) = words.get_mut(usize::from(vectors.word())) {
+            counters::add(&mut self.counters.coalesced, used & word.pending.get());
+            word.pending.insert(used);
+        }
+        self.settle(Request::touching(span), fx);
+        Ok(())
+    }
+
+    /// Bus Master Enable of the Command register (A11). Under [`crate::BusMasterOff::Latch`] it
+    /// gates like a mask and emits Release, or Use and Send (H16).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn set_bus_master<K: EffectSink>(
+        &mut self,
+        on: bool,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        self.bus_master = on;
+        self.settle(Request::touching(self.all()), fx);
+        Ok(())
+    }
+
+    /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
+    /// zero, pending bits dropped and counted, use counts by policy (C01). Bus master is the
+    /// Command register's, and is told apart. Emits Release for all live vectors, Drain by policy
+    /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let mut request = Request::touching(self.all());
+        if self.control.enabled() && self.policy.intx == IntxRule::OnChange {
+            request.intx = Some(Effect::IntxReevaluate);
+        }
+        if self.policy.drain {
+            request.drain = self.all();
+        }
+        self.control = crate::Control::default();
+        self.loading = false;
+        self.stale_entries = 0;
+        let memory = self.storage.memory_mut();
+        memory.entries.fill(Entry::RESET);
+        if self.policy.uses_on_reset == UsesOnReset::Clear {
+            memory.uses.fill(0);
+        }
+        for word in memory.words {
+            counters::add(&mut self.counters.dropped_reset, word.pending.get());
+            // What the host was told is not forgotten: settle tells it the difference.
+            *word = Word { masked: Word::RESET.masked, pending: Word::RESET.pending, ..*word };
+        }
+        self.settle(request, fx);
+        Ok(())
+    }
+
+    /// Emits Poll for those of `span` whose events the host holds.
+    pub(crate) fn poll<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
+        let mut request = Request::touching(Span::EMPTY);
+        request.poll = self.pollable(span);
+        self.settle(request, fx);
+    }
+
+    /// While MSI-X is disabled, what the host holds is only wanted where such events are latched
+    /// (H3); otherwise it is dropped by the next enable.
+    fn pollable(&self, span: Span) -> Span {
+        if self.control.enabled() || self.policy.while_disabled == WhileDisabled::Latch {
+            span
+        } else {
+            Span::EMPTY
+        }
+    }
+}

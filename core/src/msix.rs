@@ -1,0 +1,317 @@
+//! The engine: its facts, how it is made, and what it can be asked.
+
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::entry::Message;
+use crate::layout::Layout;
+use crate::policy::{BusMasterOff, Policy};
+use crate::storage::{Storage, sealed::Fresh};
+use crate::vectors::{Vector, Vectors, Word};
+use core::fmt;
+
+/// The MSI-X side of one PCI function, with its per-vector state in `S`.
+///
+/// Inputs are grouped by who makes them: guest accesses ([`write_config`](Self::write_config),
+/// [`write_table`](Self::write_table), [`read_pba`](Self::read_pba), ...), the device
+/// ([`notify`](Self::notify), [`withdraw`](Self::withdraw), [`use_vector`](Self::use_vector), ...),
+/// the platform ([`set_bus_master`](Self::set_bus_master), [`reset`](Self::reset),
+/// [`load`](Self::load), ...) and the host backend ([`attach`](Self::attach),
+/// [`failed`](Self::failed), [`polled`](Self::polled), ...). None is called back into.
+#[derive(Debug, Clone)]
+pub struct Msix<S> {
+    pub(crate) storage: S,
+    pub(crate) layout: Layout,
+    pub(crate) policy: Policy,
+    pub(crate) counters: Counters,
+    pub(crate) control: Control,
+    pub(crate) next_capability: u8,
+    pub(crate) bus_master: bool,
+    pub(crate) attached: bool,
+    /// Between a load and its resume: nothing new is told to the host (H15).
+    pub(crate) loading: bool,
+    /// How many entries hold a message that the host was not told (H4).
+    pub(crate) stale_entries: u16,
+}
+
+impl<S: Storage + Fresh> Msix<S> {
+    /// A function in its reset state (C01): disabled, all vectors masked, nothing pending, no use,
+    /// no backend attached, bus master on (tell otherwise with
+    /// [`set_bus_master`](Self::set_bus_master)).
+    ///
+    /// # Errors
+    /// [`NewError`] when `S` has no room for exactly the layout's vectors.
+    pub fn new(layout: Layout, policy: Policy) -> Result<Self, NewError> {
+        let storage = S::fresh(layout.vectors()).ok_or(NewError { layout: layout.vectors() })?;
+        Ok(Self::assemble(storage, layout, policy))
+    }
+}
+
+impl<'a> Msix<crate::Borrowed<'a>> {
+    /// As [`Msix::new`], in lent memory.
+    ///
+    /// # Errors
+    /// [`NewError`] when the memory is not for exactly the layout's vectors.
+    pub fn with_storage(
+        storage: crate::Borrowed<'a>,
+        layout: Layout,
+        policy: Policy,
+    ) -> Result<Self, NewError> {
+        use crate::storage::sealed::Sealed;
+        if storage.memory().entries.len() == usize::from(layout.vectors()) {
+            Ok(Self::assemble(storage, layout, policy))
+        } else {
+            Err(NewError { layout: layout.vectors() })
+        }
+    }
+}
+
+impl<S: Storage> Msix<S> {
+    const fn assemble(storage: S, layout: Layout, policy: Policy) -> Self {
+        Self {
+            storage,
+            layout,
+            policy,
+            counters: ZERO,
+            control: Control::from_register(0),
+            next_capability: 0,
+            bus_master: true,
+            attached: false,
+            loading: false,
+            stale_entries: 0,
+        }
+    }
+
+    /// How many vectors, 1 to 2048.
+    #[must_use]
+    pub const fn vectors(&self) -> u16 {
+        self.layout.vectors()
+    }
+
+    /// Where table and PBA lie.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The choices this function was made with.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// MSI-X Enable and Function Mask.
+    #[must_use]
+    pub const fn control(&self) -> Control {
+        self.control
+    }
+
+    /// Totals of events, messages, uses and failures.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether a backend listens.
+    #[must_use]
+    pub const fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
+    #[must_use]
+    pub const fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// The message that `vector` sends; `None` outside the table.
+    #[must_use]
+    pub fn message(&self, vector: Vector) -> Option<Message> {
+        let entry = self.storage.memory().entries.get(vector.slot())?;
+        Some(entry.message(&self.policy))
+    }
+
+    /// Whether `vector` is masked, by its own bit or by the Function Mask (A6), whatever Enable
+    /// says; `None` outside the table.
+    #[must_use]
+    pub fn is_masked(&self, vector: Vector) -> Option<bool> {
+        let word = self.word_of(vector)?;
+        let own = word.masked.get() & vector.bit() != 0;
+        let free = self.never_masked(vector.word()) & vector.bit() != 0;
+        Some((own || self.control.function_masked()) && !free)
+    }
+
+    /// Whether `vector` is pending in the PBA; `None` outside the table.
+    #[must_use]
+    pub fn is_pending(&self, vector: Vector) -> Option<bool> {
+        Some(self.word_of(vector)?.pending.get() & vector.bit() != 0)
+    }
+
+    /// Whether the host has been told to use `vector`; `None` outside the table.
+    #[must_use]
+    pub fn is_live(&self, vector: Vector) -> Option<bool> {
+        Some(self.word_of(vector)?.live.get() & vector.bit() != 0)
+    }
+
+    /// Whether `vector` is live but its backend use failed, so that the device's events must reach
+    /// it through [`notify`](Self::notify) (H11); `None` outside the table.
+    #[must_use]
+    pub fn is_fallback(&self, vector: Vector) -> Option<bool> {
+        Some(self.word_of(vector)?.fallback.get() & vector.bit() != 0)
+    }
+
+    /// Whether a message of `vector` would be sent at once: enabled, not masked, and bus master on
+    /// where the policy asks for it; `None` outside the table.
+    #[must_use]
+    pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
+        let word = self.word_of(vector)?;
+        Some(self.deliverable(vector.word(), word) & vector.bit() != 0)
+    }
+
+    /// How many uses `vector` has; `None` outside the table.
+    #[must_use]
+    pub fn use_count(&self, vector: Vector) -> Option<u16> {
+        self.storage.memory().uses.get(vector.slot()).copied()
+    }
+
+    /// The vectors the host has been told to use, in sets of 64 that are not empty.
+    pub fn live(&self) -> impl Iterator<Item = Vectors> + '_ {
+        self.sets(|word| word.live.get())
+    }
+
+    /// The pending vectors, in sets of 64 that are not empty.
+    pub fn pending(&self) -> impl Iterator<Item = Vectors> + '_ {
+        self.sets(|word| word.pending.get())
+    }
+
+    fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
+        (0_u16..)
+            .zip(self.storage.memory().words)
+            .map(move |(index, word)| Vectors::new(index, bits(word)))
+            .filter(|set| !set.is_empty())
+    }
+
+    fn word_of(&self, vector: Vector) -> Option<&Word> {
+        if vector.index() < self.vectors() {
+            self.storage.memory().words.get(vector.word())
+        } else {
+            None
+        }
+    }
+
+    /// Whether the function as a whole may send: everything but the masks.
+    pub(crate) fn gate_open(&self) -> bool {
+        let gated = self.policy.bus_master_off == BusMasterOff::Latch && !self.bus_master; // H16
+        self.control.enabled() && !gated && !self.loading
+    }
+
+    /// Vectors of a word whose message would be sent now. Derived, never stored.
+    pub(crate) fn deliverable(&self, index: usize, word: &Word) -> u64 {
+        if self.gate_open() {
+            let unmasked = if self.control.function_masked() { 0 } else { !word.masked.get() }; // A6
+            unmasked | self.never_masked(index)
+        } else {
+            0
+        }
+    }
+
+    /// Vectors of a word whose message no mask holds back (H25).
+    fn never_masked(&self, index: usize) -> u64 {
+        let Some(predicate) = self.policy.never_masked else { return 0 };
+        let entries = self.storage.memory().entries;
+        let first = index.wrapping_mul(64);
+        entries
+            .iter()
+            .skip(first)
+            .take(64)
+            .rev()
+            .fold(0, |bits, entry| bits << 1 | u64::from(predicate(entry.message(&self.policy))))
+    }
+
+    /// The vector, if it is in the table.
+    pub(crate) fn checked(&self, vector: Vector) -> Result<Vector, VectorError> {
+        if vector.index() < self.vectors() {
+            Ok(vector)
+        } else {
+            Err(VectorError::OutOfRange { vector, vectors: self.vectors() })
+        }
+    }
+}
+
+const ZERO: Counters = Counters {
+    sent: 0,
+    coalesced: 0,
+    withdrawn: 0,
+    to_intx: 0,
+    dropped_unused: 0,
+    dropped_disabled: 0,
+    dropped_bus_master: 0,
+    dropped_reset: 0,
+    dropped_load: 0,
+    uses: 0,
+    releases: 0,
+    reroutes: 0,
+    failures: 0,
+};
+
+/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
+pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedOut> {
+    const { assert!(K::CAPACITY >= S::MAX_EFFECTS, "the list is smaller than 2 + 3 * ceil(N / 64)") }
+    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+}
+
+/// The storage is not for exactly the layout's vector count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewError {
+    /// Vectors of the layout.
+    pub layout: u16,
+}
+
+impl fmt::Display for NewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the storage is not for the layout's {} vectors", self.layout)
+    }
+}
+
+impl core::error::Error for NewError {}
+
+/// Why an input about one vector was refused. The state is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VectorError {
+    /// There is no such vector (C25).
+    OutOfRange {
+        /// The vector named.
+        vector: Vector,
+        /// How many there are.
+        vectors: u16,
+    },
+    /// The vector has 65535 uses already (H9).
+    TooManyUses {
+        /// The vector named.
+        vector: Vector,
+    },
+    /// See [`NotCarriedOut`].
+    NotCarriedOut,
+}
+
+impl From<NotCarriedOut> for VectorError {
+    fn from(_: NotCarriedOut) -> Self {
+        Self::NotCarriedOut
+    }
+}
+
+impl fmt::Display for VectorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { vector, vectors } => {
+                write!(f, "vector {vector} of a table with {vectors} vectors")
+            }
+            Self::TooManyUses { vector } => {
+                write!(f, "vector {vector} already has {} uses", u16::MAX)
+            }
+            Self::NotCarriedOut => NotCarriedOut.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for VectorError {}

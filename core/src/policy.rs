@@ -1,0 +1,195 @@
+//! The choices that the specification leaves open, or that QEMU makes differently.
+//!
+//! Memory safety, the balance of Use and Release and the invariants I1 to I7 are no policy. Two
+//! differences of section H need no field: a QWORD write of data and Vector Control is always
+//! applied as one (H5; QEMU's split can only be seen in effect lists, and it emits none there), and
+//! pending messages are always sent after their vector is used (H20).
+
+use crate::entry::Message;
+
+/// One documented choice a field. [`Policy::SPEC`] is strict and lossless, [`Policy::QEMU`] agrees
+/// with QEMU byte for byte and message for message; start from one and change fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// An event while MSI-X is disabled (H3).
+    pub while_disabled: WhileDisabled,
+    /// Pending bits when MSI-X is disabled (H2).
+    pub pending_on_disable: PendingOnDisable,
+    /// Address or data of a live vector rewritten (H4).
+    pub live_rewrite: LiveRewrite,
+    /// Which table and PBA accesses are carried out (H6).
+    pub table_access: TableAccess,
+    /// Which Vector Control bits besides the mask are kept (H7, C10).
+    pub vector_control: VectorControlBits,
+    /// Whether address bits 1:0 reach the message (H7).
+    pub message_address: MessageAddress,
+    /// Use counts at a function reset (C01, H8, H9).
+    pub uses_on_reset: UsesOnReset,
+    /// A pending bit that becomes deliverable on a vector without a use (H9).
+    pub unused_pending: UnusedPending,
+    /// What bus master off does to messages (H16).
+    pub bus_master_off: BusMasterOff,
+    /// When INTx effects are emitted (H17).
+    pub intx: IntxRule,
+    /// Drop what the host holds wherever the engine drops or withdraws what it holds: reset,
+    /// withdraw, last unuse, disable or enable under a dropping policy (H8, H13).
+    pub drain: bool,
+    /// Collect what the host holds before a disable and before a detach (H13).
+    pub poll_before_disable: bool,
+    /// Snapshots with PBA bits past the last vector are refused; otherwise the bits are ignored
+    /// (H15).
+    pub reject_pba_tail: bool,
+    /// Emit [`crate::Effect::Snoop`] for every vector whose entry is written (Xen, G2).
+    pub snoop: bool,
+    /// Messages that no mask holds back: Xen maps them to event channels that have a mask of
+    /// their own (H25). MSI-X Enable and the bus master gate still apply. `None` for everyone but
+    /// Xen. It must be a pure function of the message.
+    pub never_masked: Option<fn(Message) -> bool>,
+}
+
+impl Policy {
+    /// Strict and lossless: what the PCI Express specification asks for, and where it leaves a
+    /// choice, the one that loses no interrupt.
+    pub const SPEC: Self = Self {
+        while_disabled: WhileDisabled::Latch,
+        pending_on_disable: PendingOnDisable::Keep,
+        live_rewrite: LiveRewrite::Reroute,
+        table_access: TableAccess::Aligned,
+        vector_control: VectorControlBits::SteeringTag,
+        message_address: MessageAddress::Aligned,
+        uses_on_reset: UsesOnReset::Clear,
+        unused_pending: UnusedPending::Keep,
+        bus_master_off: BusMasterOff::Latch,
+        intx: IntxRule::OnChange,
+        drain: true,
+        poll_before_disable: true,
+        reject_pba_tail: true,
+        snoop: false,
+        never_masked: None,
+    };
+
+    /// What QEMU does, as it was seen to behave.
+    pub const QEMU: Self = Self {
+        while_disabled: WhileDisabled::Latch,
+        pending_on_disable: PendingOnDisable::Keep,
+        live_rewrite: LiveRewrite::Ignore,
+        table_access: TableAccess::Dwords,
+        vector_control: VectorControlBits::Verbatim,
+        message_address: MessageAddress::Verbatim,
+        uses_on_reset: UsesOnReset::Keep,
+        unused_pending: UnusedPending::Lose,
+        bus_master_off: BusMasterOff::DropMessage,
+        intx: IntxRule::OnEveryWrite,
+        drain: false,
+        poll_before_disable: false,
+        reject_pba_tail: false,
+        snoop: false,
+        never_masked: None,
+    };
+}
+
+impl Default for Policy {
+    /// [`Policy::SPEC`].
+    fn default() -> Self {
+        Self::SPEC
+    }
+}
+
+/// An event while MSI-X is disabled (H3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhileDisabled {
+    /// It becomes pending. SPEC and QEMU.
+    Latch,
+    /// It is dropped and counted.
+    Drop,
+    /// It is left to INTx: [`crate::Effect::IntxReevaluate`], and nothing is latched (A10).
+    Intx,
+}
+
+/// Pending bits when MSI-X Enable goes from 1 to 0; the specification allows both (A10, H2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PendingOnDisable {
+    /// They stay, and are sent when the vector is deliverable again. SPEC and QEMU.
+    Keep,
+    /// They are cleared and counted.
+    Drop,
+}
+
+/// Address or data of a live vector rewritten, which the specification leaves undefined (A9, H4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveRewrite {
+    /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
+    /// covers the data dword, or the address pair as one QWORD. Never a torn address. SPEC.
+    Reroute,
+    /// The host keeps the message it was told until the next Use. QEMU.
+    Ignore,
+}
+
+/// Which table and PBA accesses of at most 8 bytes are carried out; longer ones are ignored (A4,
+/// H6). Bytes inside the structure that are not carried out read 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableAccess {
+    /// Aligned DWORD and aligned QWORD, as the specification defines. SPEC.
+    Aligned,
+    /// Every aligned DWORD that the access covers in full; the other bytes are ignored. QEMU.
+    Dwords,
+}
+
+/// Which Vector Control bits besides the mask a table write keeps (A3, H7). Others read 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VectorControlBits {
+    /// All of them. QEMU.
+    Verbatim,
+    /// The steering tag, bits 31:16. SPEC.
+    SteeringTag,
+    /// None: a function without steering tags.
+    MaskOnly,
+}
+
+/// Whether address bits 1:0, which software must write as 0, reach the message (A3, H7). They are
+/// read back as written either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageAddress {
+    /// The message address is a multiple of 4. SPEC.
+    Aligned,
+    /// As written. QEMU.
+    Verbatim,
+}
+
+/// Use counts at a function reset (C01, H8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsesOnReset {
+    /// They become 0; the device uses its vectors again. SPEC.
+    Clear,
+    /// They stay. QEMU.
+    Keep,
+}
+
+/// A pending bit that becomes deliverable on a vector without a use (H9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnusedPending {
+    /// It stays until the vector is used, and is sent then. SPEC.
+    Keep,
+    /// It is cleared without a message, and counted. QEMU.
+    Lose,
+}
+
+/// What bus master off does to messages (A11, H16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusMasterOff {
+    /// It gates like a mask: vectors are released and events latched. SPEC.
+    Latch,
+    /// Vectors stay live, and messages sent from userspace are dropped and counted. QEMU.
+    DropMessage,
+}
+
+/// When INTx effects are emitted (A10, H17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntxRule {
+    /// IntxDeassert when MSI-X Enable goes from 0 to 1, IntxReevaluate when it goes from 1 to 0.
+    /// SPEC.
+    OnChange,
+    /// IntxDeassert at every write of the control byte that leaves MSI-X enabled, nothing else.
+    /// QEMU.
+    OnEveryWrite,
+}

@@ -1,0 +1,352 @@
+//! Saving the registers of a function, and loading them from bytes that nobody has checked.
+//!
+//! Two encodings, both little-endian:
+//!
+//! *Native*: `"MSIX"`, version (2 bytes, 1), Message Control (2), N (4); the table as the guest
+//! reads it (16 N); the PBA (8 ceil(N / 64)); the use counts (2 N); CRC-32 of all before it (4).
+//!
+//! *QEMU* (F3): the table (16 N) and ceil(N / 8) bytes of PBA, no header. Message Control travels
+//! in the saved config space, and use counts are not saved.
+//!
+//! Not in either: policy, layout, bus master, whether a backend is attached, counters.
+
+use crate::control::Control;
+use crate::counters;
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::entry::{Entry, mask_bit};
+use crate::msix::{Msix, ready};
+use crate::settle::Request;
+use crate::spec::CONTROL_SIZE;
+use crate::storage::Storage;
+use core::fmt;
+
+const MAGIC: [u8; 4] = *b"MSIX";
+const VERSION: u16 = 1;
+const HEADER_LEN: usize = 12;
+const CHECKSUM_LEN: usize = 4;
+
+impl<S: Storage> Msix<S> {
+    /// First step of a save: emits Poll for every vector whose events the host holds, so that they
+    /// are in the snapshot (H14, C42). Carry it out, feed [`polled`](Self::polled), then save.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        self.poll(self.all(), fx);
+        Ok(())
+    }
+
+    /// Length of the native encoding, bytes.
+    #[must_use]
+    pub fn saved_len(&self) -> usize {
+        let vectors = usize::from(self.vectors());
+        let words = vectors.div_ceil(64);
+        vectors
+            .wrapping_mul(18) // at most 2048
+            .wrapping_add(words.wrapping_mul(8))
+            .wrapping_add(HEADER_LEN)
+            .wrapping_add(CHECKSUM_LEN)
+    }
+
+    /// Length of the QEMU encoding, bytes (F3).
+    #[must_use]
+    pub fn qemu_len(&self) -> usize {
+        let vectors = usize::from(self.vectors());
+        vectors.wrapping_mul(16).wrapping_add(vectors.div_ceil(8))
+    }
+
+    /// Writes the native encoding to the start of `bytes`; how many bytes that were.
+    ///
+    /// # Errors
+    /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
+    pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
+        let needed = self.saved_len();
+        let mut out = Writer::new(bytes, needed)?;
+        out.put(MAGIC);
+        out.put(VERSION.to_le_bytes());
+        out.put(self.control.register(self.vectors()).to_le_bytes());
+        out.put(u32::from(self.vectors()).to_le_bytes());
+        self.put_table(&mut out);
+        let memory = self.storage.memory();
+        memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
+        memory.uses.iter().for_each(|count| out.put(count.to_le_bytes()));
+        let covered = needed.saturating_sub(CHECKSUM_LEN);
+        let checksum = crc32fast::hash(bytes.get(..covered).unwrap_or_default());
+        if let Some((_, slot)) = bytes.get_mut(..needed).and_then(|b| b.split_last_chunk_mut()) {
+            *slot = checksum.to_le_bytes();
+        }
+        Ok(needed)
+    }
+
+    /// Writes QEMU's msix field to the start of `bytes` (F3, C45); how many bytes that were.
+    ///
+    /// # Errors
+    /// [`SaveError`] when `bytes` is shorter than [`qemu_len`](Self::qemu_len).
+    pub fn save_qemu(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
+        let needed = self.qemu_len();
+        let mut out = Writer::new(bytes, needed)?;
+        self.put_table(&mut out);
+        let pba = self.storage.memory().words.iter().flat_map(|w| w.pending.get().to_le_bytes());
+        pba.take(usize::from(self.vectors()).div_ceil(8)).for_each(|byte| out.put([byte]));
+        Ok(needed)
+    }
+
+    /// Loads the native encoding. The bytes are checked in full first: on error nothing has
+    /// changed. Nothing is told to the host before [`resume`](Self::resume), and until then no
+    /// vector is deliverable (H15, C44). Reserved entry bits are treated as a guest write would be.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
+        let (covered, checksum) = bytes.split_last_chunk().ok_or(wrong_length)?;
+        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
+        let &[m0, m1, m2, m3, v0, v1, c0, c1, n0, n1, n2, n3] = header;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(LoadError::Magic([m0, m1, m2, m3]));
+        }
+        match u16::from_le_bytes([v0, v1]) {
+            VERSION => {}
+            other => return Err(LoadError::Version(other)),
+        }
+        let vectors = u32::from_le_bytes([n0, n1, n2, n3]);
+        if vectors != u32::from(self.vectors()) {
+            return Err(LoadError::Vectors { snapshot: vectors, engine: self.vectors() });
+        }
+        if bytes.len() != self.saved_len() {
+            return Err(wrong_length);
+        }
+        if crc32fast::hash(covered) != u32::from_le_bytes(*checksum) {
+            return Err(LoadError::Checksum);
+        }
+        let control = self.checked_control(u16::from_le_bytes([c0, c1]))?;
+        let (table, rest) = self.split_table(rest).ok_or(wrong_length)?;
+        let words = usize::from(self.vectors()).div_ceil(64);
+        let (pba, uses) = rest.split_at_checked(words.wrapping_mul(8)).ok_or(wrong_length)?;
+        self.check_pba_tail(pba_words(pba), true)?;
+        let uses = uses.as_chunks().0.iter().map(|count| u16::from_le_bytes(*count));
+        self.replace(control, table.iter().copied(), pba_words(pba), Some(uses));
+        Ok(())
+    }
+
+    /// Loads QEMU's msix field; `control` is Message Control from the saved config space, bytes
+    /// 2 and 3 of the capability (F3, F4). Use counts stay as they are. Otherwise as
+    /// [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load_qemu(&mut self, control: u16, bytes: &[u8]) -> Result<(), LoadError> {
+        let wrong_length = LoadError::Length { expected: self.qemu_len(), got: bytes.len() };
+        if bytes.len() != self.qemu_len() {
+            return Err(wrong_length);
+        }
+        let control = self.checked_control(control)?;
+        let (table, pba) = self.split_table(bytes).ok_or(wrong_length)?;
+        self.check_pba_tail(pba_words(pba), self.policy.reject_pba_tail)?;
+        self.replace(control, table.iter().copied(), pba_words(pba), NO_USES);
+        Ok(())
+    }
+
+    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
+    /// once (C44). Emits Release for what was live before the load, Use for what is wanted now, and
+    /// Send for what is pending and deliverable. Nothing when no load came before.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if self.loading {
+            self.loading = false;
+            let mut request = Request::touching(self.all());
+            request.again = true;
+            self.settle(request, fx);
+        }
+        Ok(())
+    }
+
+    fn put_table(&self, out: &mut Writer<'_>) {
+        let memory = self.storage.memory();
+        for (entries, word) in memory.entries.chunks(64).zip(memory.words) {
+            let mut masked = word.masked.get();
+            for entry in entries {
+                out.put(entry.guest_view(masked & 1 != 0));
+                masked >>= 1;
+            }
+        }
+    }
+
+    fn split_table<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [[u8; 16]], &'a [u8])> {
+        let len = usize::from(self.vectors()).wrapping_mul(16);
+        let (table, rest) = bytes.split_at_checked(len)?;
+        Some((table.as_chunks().0, rest))
+    }
+
+    pub(crate) fn checked_control(&self, register: u16) -> Result<Control, LoadError> {
+        let control = Control::from_register(register);
+        let vectors = u32::from(register & CONTROL_SIZE).saturating_add(1);
+        if vectors != u32::from(self.vectors()) {
+            return Err(LoadError::Vectors { snapshot: vectors, engine: self.vectors() }); // F4
+        }
+        if control.register(self.vectors()) != register {
+            return Err(LoadError::ReservedControl(register));
+        }
+        Ok(control)
+    }
+
+    pub(crate) fn check_pba_tail(
+        &self,
+        mut pba: impl Iterator<Item = u64>,
+        reject: bool,
+    ) -> Result<(), LoadError> {
+        let full = usize::from(self.vectors() / 64);
+        let tail = u64::MAX.wrapping_shl(u32::from(self.vectors() % 64));
+        match pba.nth(full) {
+            Some(bits) if reject && bits & tail != 0 => Err(LoadError::PbaTail(bits & tail)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over registers that were checked.
+    pub(crate) fn replace(
+        &mut self,
+        control: Control,
+        table: impl Iterator<Item = [u8; 16]>,
+        pba: impl Iterator<Item = u64>,
+        uses: Option<impl Iterator<Item = u16>>,
+    ) {
+        self.control = control;
+        self.loading = true;
+        self.stale_entries = 0;
+        let vectors = self.all();
+        let memory = self.storage.memory_mut();
+        for (index, (word, bits)) in (0_u16..).zip(memory.words.iter_mut().zip(pba)) {
+            counters::add(&mut self.counters.dropped_load, word.pending.get());
+            word.pending.remove(u64::MAX);
+            word.pending.insert(bits & vectors.bits(index));
+        }
+        let mut table = table;
+        for (entries, word) in memory.entries.chunks_mut(64).zip(memory.words) {
+            let mut masked = u64::MAX;
+            let mut bit = 1_u64;
+            for (entry, bytes) in entries.iter_mut().zip(table.by_ref()) {
+                *entry = Entry::from_guest_view(bytes, &self.policy);
+                if !mask_bit(bytes) {
+                    masked ^= bit;
+                }
+                bit = bit.wrapping_shl(1);
+            }
+            word.masked.remove(u64::MAX);
+            word.masked.insert(masked);
+        }
+        if let Some(uses) = uses {
+            memory.uses.iter_mut().zip(uses).for_each(|(slot, count)| *slot = count);
+        }
+    }
+}
+
+const NO_USES: Option<core::iter::Empty<u16>> = None;
+
+/// 64 vectors a word, the last one padded with zeros.
+fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        u64::from_le_bytes(word)
+    })
+}
+
+/// Fills a slice front to back.
+struct Writer<'a>(&'a mut [u8]);
+
+impl<'a> Writer<'a> {
+    fn new(bytes: &'a mut [u8], needed: usize) -> Result<Self, SaveError> {
+        let got = bytes.len();
+        bytes.get_mut(..needed).map(Self).ok_or(SaveError { needed, got })
+    }
+
+    fn put<const L: usize>(&mut self, value: [u8; L]) {
+        let rest = core::mem::take(&mut self.0);
+        if let Some((slot, rest)) = rest.split_first_chunk_mut() {
+            *slot = value;
+            self.0 = rest;
+        }
+    }
+}
+
+/// The buffer is too short for the snapshot; it was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaveError {
+    /// Bytes the snapshot takes.
+    pub needed: usize,
+    /// Bytes the buffer has.
+    pub got: usize,
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the snapshot takes {} bytes, the buffer has {}", self.needed, self.got)
+    }
+}
+
+impl core::error::Error for SaveError {}
+
+/// Why a snapshot is refused. The state is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadError {
+    /// Too short or too long.
+    Length {
+        /// Bytes such a snapshot has.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// It does not begin with `"MSIX"`.
+    Magic([u8; 4]),
+    /// A version this engine does not know.
+    Version(u16),
+    /// It is of a table of another size.
+    Vectors {
+        /// Vectors of the snapshot.
+        snapshot: u32,
+        /// Vectors of this function.
+        engine: u16,
+    },
+    /// The checksum does not fit the bytes.
+    Checksum,
+    /// Message Control has a reserved bit set.
+    ReservedControl(u16),
+    /// The PBA has a bit set past the last vector; the value is the last word's offending bits.
+    PbaTail(u64),
+    /// The parts of a [`crate::Snapshot`] do not have the lengths its vector count asks for.
+    #[cfg(feature = "alloc")]
+    Parts,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { expected, got } => {
+                write!(f, "snapshot of {got} bytes, expected {expected}")
+            }
+            Self::Magic(magic) => write!(f, "not a snapshot: it begins with {magic:02x?}"),
+            Self::Version(version) => {
+                write!(f, "snapshot version {version}, expected {VERSION}")
+            }
+            Self::Vectors { snapshot, engine } => {
+                write!(f, "snapshot of {snapshot} vectors for a function with {engine}")
+            }
+            Self::Checksum => f.write_str("the snapshot's checksum is wrong"),
+            Self::ReservedControl(value) => {
+                write!(f, "Message Control {value:#06x} has a reserved bit set")
+            }
+            Self::PbaTail(bits) => {
+                write!(f, "the PBA has bits past the last vector set: {bits:#x}")
+            }
+            #[cfg(feature = "alloc")]
+            Self::Parts => f.write_str("table, pending bits and uses differ in vector count"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}

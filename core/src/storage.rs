@@ -1,0 +1,233 @@
+//! Who owns the memory of the table, the use counts and the vector sets.
+//!
+//! Cost: 16 bytes an entry, 2 bytes a use count and 4 bits of sets: 18.5 bytes a vector.
+
+use crate::effect::{MAX_EFFECTS, bound};
+use crate::entry::Entry;
+use crate::spec::MAX_VECTORS;
+use crate::vectors::Word;
+
+pub(crate) mod sealed {
+    use super::{Entry, Word};
+
+    /// The engine's memory: N entries, N use counts, ceil(N / 64) words.
+    #[derive(Debug)]
+    pub struct Memory<'a> {
+        pub entries: &'a [Entry],
+        pub uses: &'a [u16],
+        pub words: &'a [Word],
+    }
+
+    #[derive(Debug)]
+    pub struct MemoryMut<'a> {
+        pub entries: &'a mut [Entry],
+        pub uses: &'a mut [u16],
+        pub words: &'a mut [Word],
+    }
+
+    pub trait Sealed {
+        fn memory(&self) -> Memory<'_>;
+        fn memory_mut(&mut self) -> MemoryMut<'_>;
+    }
+
+    /// Storage that can make itself for a vector count.
+    pub trait Fresh: Sealed + Sized {
+        fn fresh(vectors: u16) -> Option<Self>;
+    }
+}
+
+/// Memory for the per-vector state: [`Inline`], [`Borrowed`] or, with feature `alloc`,
+/// [`Boxed`](crate::Boxed). Sealed: the engine relies on the three slices being consistent.
+pub trait Storage: sealed::Sealed {
+    /// Most effects that one input emits with this storage (I6).
+    const MAX_EFFECTS: usize;
+}
+
+/// Arrays inside the engine, for exactly `N` vectors (1 to 2048) in `W` = ceil(N / 64) words; any
+/// other `W` does not compile. Stable Rust cannot compute `W` itself.
+///
+/// ```compile_fail
+/// use msix_core::*;
+/// let layout = Layout::exclusive_bar(65, BarIndex::new(0).unwrap()).unwrap();
+/// let msix = Msix::<Inline<65, 1>>::new(layout, Policy::SPEC);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Inline<const N: usize, const W: usize> {
+    entries: [Entry; N],
+    uses: [u16; N],
+    words: [Word; W],
+}
+
+impl<const N: usize, const W: usize> sealed::Sealed for Inline<N, W> {
+    fn memory(&self) -> sealed::Memory<'_> {
+        sealed::Memory { entries: &self.entries, uses: &self.uses, words: &self.words }
+    }
+
+    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
+        sealed::MemoryMut {
+            entries: &mut self.entries,
+            uses: &mut self.uses,
+            words: &mut self.words,
+        }
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "conversions are not const yet; N is checked")]
+impl<const N: usize, const W: usize> sealed::Fresh for Inline<N, W> {
+    fn fresh(vectors: u16) -> Option<Self> {
+        const {
+            assert!(N >= 1 && N <= MAX_VECTORS as usize, "1 to 2048 vectors");
+            assert!(W == N.div_ceil(64), "W is ceil(N / 64)");
+        }
+        (usize::from(vectors) == N).then_some(Self {
+            entries: [Entry::RESET; N],
+            uses: [0; N],
+            words: [Word::RESET; W],
+        })
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "conversions are not const yet; N is checked")]
+impl<const N: usize, const W: usize> Storage for Inline<N, W> {
+    const MAX_EFFECTS: usize = bound(N as u16);
+}
+
+/// Memory lent by the embedder, for instance `static` arrays.
+#[derive(Debug)]
+pub struct Borrowed<'a> {
+    entries: &'a mut [Entry],
+    uses: &'a mut [u16],
+    words: &'a mut [Word],
+}
+
+impl<'a> Borrowed<'a> {
+    /// Takes N entries, N use counts and ceil(N / 64) words, N from 1 to 2048, and resets them.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the lengths do not fit each other or N is out of range; the memory is
+    /// then untouched.
+    pub fn new(
+        entries: &'a mut [Entry],
+        uses: &'a mut [u16],
+        words: &'a mut [Word],
+    ) -> Result<Self, StorageError> {
+        let vectors = entries.len();
+        if vectors == 0
+            || vectors > usize::from(MAX_VECTORS)
+            || uses.len() != vectors
+            || words.len() != vectors.div_ceil(64)
+        {
+            return Err(StorageError { entries: vectors, uses: uses.len(), words: words.len() });
+        }
+        entries.fill(Entry::RESET);
+        uses.fill(0);
+        words.fill(Word::RESET);
+        Ok(Self { entries, uses, words })
+    }
+}
+
+impl sealed::Sealed for Borrowed<'_> {
+    fn memory(&self) -> sealed::Memory<'_> {
+        sealed::Memory { entries: self.entries, uses: self.uses, words: self.words }
+    }
+
+    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
+        sealed::MemoryMut { entries: self.entries, uses: self.uses, words: self.words }
+    }
+}
+
+impl Storage for Borrowed<'_> {
+    const MAX_EFFECTS: usize = MAX_EFFECTS;
+}
+
+/// The slices given to [`Borrowed::new`] do not fit each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorageError {
+    /// Entries given: N.
+    pub entries: usize,
+    /// Use counts given; N are needed.
+    pub uses: usize,
+    /// Words given; ceil(N / 64) are needed.
+    pub words: usize,
+}
+
+impl core::fmt::Display for StorageError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "storage of {} entries, {} use counts and {} words: N from 1 to 2048 entries need N \
+             use counts and ceil(N / 64) words",
+            self.entries, self.uses, self.words
+        )
+    }
+}
+
+impl core::error::Error for StorageError {}
+
+/// Heap memory for a vector count known only at run time (feature `alloc`).
+#[cfg(feature = "alloc")]
+#[derive(Debug, Clone)]
+pub struct Boxed {
+    entries: alloc::boxed::Box<[Entry]>,
+    uses: alloc::boxed::Box<[u16]>,
+    words: alloc::boxed::Box<[Word]>,
+}
+
+#[cfg(feature = "alloc")]
+impl sealed::Sealed for Boxed {
+    fn memory(&self) -> sealed::Memory<'_> {
+        sealed::Memory { entries: &self.entries, uses: &self.uses, words: &self.words }
+    }
+
+    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
+        sealed::MemoryMut {
+            entries: &mut self.entries,
+            uses: &mut self.uses,
+            words: &mut self.words,
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl sealed::Fresh for Boxed {
+    fn fresh(vectors: u16) -> Option<Self> {
+        let vectors = usize::from(vectors);
+        Some(Self {
+            entries: alloc::vec![Entry::RESET; vectors].into_boxed_slice(),
+            uses: alloc::vec![0; vectors].into_boxed_slice(),
+            words: alloc::vec![Word::RESET; vectors.div_ceil(64)].into_boxed_slice(),
+        })
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Storage for Boxed {
+    const MAX_EFFECTS: usize = MAX_EFFECTS;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borrowed_memory_must_fit_itself() {
+        let mut entries = [Entry::RESET; 65];
+        let mut uses = [7; 65];
+        let mut words = [Word::RESET; 2];
+        for (e, u, w) in [(0, 0, 0), (65, 64, 2), (64, 64, 2), (65, 65, 1)] {
+            let error = Borrowed::new(&mut entries[..e], &mut uses[..u], &mut words[..w]);
+            assert_eq!(error.unwrap_err(), StorageError { entries: e, uses: u, words: w });
+        }
+        assert_eq!(uses[0], 7, "refused memory is untouched");
+        Borrowed::new(&mut entries, &mut uses, &mut words).unwrap();
+        assert_eq!(uses[0], 0);
+    }
+
+    #[test]
+    fn more_than_2048_vectors_are_refused() {
+        let mut entries = [Entry::RESET; 2049];
+        let mut uses = [0; 2049];
+        let mut words = [Word::RESET; 33];
+        assert!(Borrowed::new(&mut entries, &mut uses, &mut words).is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! Vector numbers and sets of vectors.
+
+use bitvec::{array::BitArray, order::Lsb0};
+use core::fmt;
+
+/// The number of a vector: its index in the table, from 0. Any 16-bit value can be named; a call
+/// that is given one past the table answers with a typed error.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Vector(u16);
+
+impl Vector {
+    /// Vector number `index`.
+    #[must_use]
+    pub const fn new(index: u16) -> Self {
+        Self(index)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn index(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// Index of the 64-vector word that holds this vector (A5).
+    pub(crate) fn word(self) -> usize {
+        usize::from(self.0 >> 6)
+    }
+
+    /// This vector's bit in its word (A5).
+    pub(crate) fn bit(self) -> u64 {
+        1_u64.wrapping_shl(u32::from(self.0)) // the shift count is taken modulo 64
+    }
+}
+
+impl fmt::Debug for Vector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl fmt::Display for Vector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A set of vectors that share one 64-vector word: vector `64 * word + k` is in it when bit `k` is
+/// set. Effects speak of these, so a whole function is at most 32 of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Vectors {
+    word: u16,
+    bits: u64,
+}
+
+impl Vectors {
+    /// The set of word `word` whose members are the set bits of `bits`.
+    #[must_use]
+    pub const fn new(word: u16, bits: u64) -> Self {
+        Self { word, bits }
+    }
+
+    /// The set of one vector.
+    #[must_use]
+    pub const fn one(vector: Vector) -> Self {
+        Self { word: vector.0 >> 6, bits: 1_u64.wrapping_shl(shift(vector)) }
+    }
+
+    /// Index of the 64-vector word.
+    #[must_use]
+    pub const fn word(self) -> u16 {
+        self.word
+    }
+
+    /// Members, one bit a vector.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.bits
+    }
+
+    /// How many vectors are in the set, 0 to 64.
+    #[must_use]
+    pub const fn len(self) -> u32 {
+        self.bits.count_ones()
+    }
+
+    /// Whether the set has no member.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether `vector` is a member.
+    #[must_use]
+    pub const fn contains(self, vector: Vector) -> bool {
+        vector.0 >> 6 == self.word && self.bits & Self::one(vector).bits != 0
+    }
+
+    /// The members, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = Vector> {
+        let base = self.word.wrapping_shl(6);
+        Ones(self.bits).map(move |bit| Vector(base | bit))
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "a widening `From` is not const yet")]
+const fn shift(vector: Vector) -> u32 {
+    vector.0 as u32
+}
+
+impl fmt::Debug for Vectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// Positions of the set bits of a word, lowest first.
+struct Ones(u64);
+
+impl Iterator for Ones {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        u16::try_from(bit).ok()
+    }
+}
+
+/// 64 vectors' worth of one fact. Storage is `bitvec`'s; work is done on whole words, because
+/// its bit-wise calls keep panic paths and its iterators are an order of magnitude slower.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bits(BitArray<u64, Lsb0>);
+
+impl Bits {
+    pub(crate) const fn new(bits: u64) -> Self {
+        Self(BitArray { data: bits, ..BitArray::ZERO })
+    }
+
+    pub(crate) const fn get(self) -> u64 {
+        self.0.data
+    }
+
+    pub(crate) fn insert(&mut self, bits: u64) {
+        self.0.data |= bits;
+    }
+
+    pub(crate) fn remove(&mut self, bits: u64) {
+        self.0.data &= !bits;
+    }
+}
+
+impl fmt::Debug for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.get())
+    }
+}
+
+/// The per-vector facts of 64 consecutive vectors, one bit a vector and fact (32 bytes). Only the
+/// engine reads and writes it; embedders name it to hand in memory for [`crate::Borrowed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// The mask bits of Vector Control. Bits past the last vector stay set for ever, so nothing
+    /// derived from this word can name them.
+    pub(crate) masked: Bits,
+    /// The PBA (A5).
+    pub(crate) pending: Bits,
+    /// Vectors the host has been told to use.
+    pub(crate) live: Bits,
+    /// Those of `live` whose backend use failed: delivered from userspace (H11).
+    pub(crate) fallback: Bits,
+}
+
+impl Word {
+    /// After reset: all masked, none pending, none live (A3).
+    pub const RESET: Self = Self {
+        masked: Bits::new(u64::MAX),
+        pending: Bits::new(0),
+        live: Bits::new(0),
+        fallback: Bits::new(0),
+    };
+
+    /// Vectors whose events, if any, the host holds: not told to use, or told in vain.
+    pub(crate) fn held_by_host(&self) -> u64 {
+        !self.live.get() | self.fallback.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_names_its_vectors_lowest_first() {
+        let set = Vectors::new(2, 0x8000_0000_0000_0003);
+        let indices: std::vec::Vec<u16> = set.iter().map(Vector::index).collect();
+        assert_eq!(indices, [128, 129, 191]);
+        assert_eq!(set.len(), 3);
+        assert!(set.contains(Vector::new(129)) && !set.contains(Vector::new(130)));
+        assert!(!set.contains(Vector::new(1)), "another word");
+    }
+
+    #[test]
+    fn the_bit_of_a_vector_past_31_is_computed_in_64_bits() {
+        for index in [0, 1, 31, 32, 33, 63, 64, 2047] {
+            let vector = Vector::new(index);
+            assert_eq!(vector.bit(), 1_u64 << (index % 64));
+            assert_eq!(Vectors::one(vector).bits(), vector.bit());
+            assert_eq!(usize::from(Vectors::one(vector).word()), vector.word());
+        }
+    }
+}
