@@ -49,8 +49,9 @@ impl<S: Storage> Msix<S> {
     }
 
     fn set_control(&mut self, new: Control) -> Request {
-        let mut request = Request::touching(self.all());
-        let old = core::mem::replace(&mut self.control, new);
+        let mut request = Request::DIFFERENCE;
+        let old = self.control();
+        self.facts.set_control(new);
         let enabled = !old.enabled() && new.enabled();
         let disabled = old.enabled() && !new.enabled();
         request.intx = match self.policy.intx {
@@ -85,7 +86,7 @@ impl<S: Storage> Msix<S> {
     /// The 12 bytes as the guest reads them (A1).
     #[must_use]
     pub fn capability(&self) -> [u8; CAPABILITY_LEN] {
-        let [c0, c1] = self.control.register(self.vectors()).to_le_bytes();
+        let [c0, c1] = self.control().register(self.vectors()).to_le_bytes();
         let [table, pba] = self.layout.registers();
         let [t0, t1, t2, t3] = table.to_le_bytes();
         let [p0, p1, p2, p3] = pba.to_le_bytes();

@@ -20,6 +20,10 @@ impl Control {
         }
     }
 
+    pub(crate) const fn new(enabled: bool, function_masked: bool) -> Self {
+        Self { enabled, function_masked }
+    }
+
     /// Message Control as the guest reads it for a table of `vectors` vectors (1 to 2048).
     #[must_use]
     pub const fn register(self, vectors: u16) -> u16 {

@@ -1,6 +1,6 @@
 //! A table entry and the message it holds.
 
-use crate::policy::{MessageAddress, Policy, VectorControlBits};
+use crate::policy::{MessageAddress, Policy};
 use crate::spec;
 
 /// What a vector writes to memory: one 32-bit write of `data` to `address` (A11).
@@ -13,88 +13,76 @@ pub struct Message {
     pub data: u32,
 }
 
-/// One table entry without its mask bit, whose home is [`crate::Word`] (16 bytes). Only the engine
-/// reads and writes it; embedders name it to hand in memory for [`crate::Borrowed`].
+/// One table entry without its mask bit, whose home is [`crate::Word`] (16 bytes): address low and
+/// high, data, Vector Control. Only the engine reads and writes it; embedders name it to hand in
+/// memory for [`crate::Borrowed`].
+///
+/// Bit 0 of the last dword, where a guest sees the mask, says here that the message was rewritten
+/// while the vector was live and that the host was not told yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    address_low: u32,
-    address_high: u32,
-    data: u32,
-    /// Vector Control. Bit 0, whose guest-visible home is the mask set, says here that the address
-    /// was rewritten while the vector was live and the host was not told yet.
-    control: u32,
-}
+pub struct Entry([u32; 4]);
 
 const STALE: u32 = spec::VECTOR_MASK;
 
 impl Entry {
     /// After reset: address, data and Vector Control zero, but for the mask bit (A3).
-    pub const RESET: Self = Self { address_low: 0, address_high: 0, data: 0, control: 0 };
+    pub const RESET: Self = Self([0; 4]);
 
     pub(crate) fn message(&self, policy: &Policy) -> Message {
+        let [low, high, data, _] = self.0;
         let low = match policy.message_address {
-            MessageAddress::Verbatim => self.address_low,
-            MessageAddress::Aligned => self.address_low & !0b11, // H7
+            MessageAddress::Verbatim => low,
+            MessageAddress::Aligned => low & !0b11, // H7
         };
-        Message { address: u64::from(self.address_high) << 32 | u64::from(low), data: self.data }
+        Message { address: u64::from(high) << 32 | u64::from(low), data }
     }
 
     pub(crate) fn set_message(&mut self, message: Message) -> bool {
         let [b0, b1, b2, b3, b4, b5, b6, b7] = message.address.to_le_bytes();
         let low = u32::from_le_bytes([b0, b1, b2, b3]);
         let high = u32::from_le_bytes([b4, b5, b6, b7]);
-        let changed = (low, high, message.data) != (self.address_low, self.address_high, self.data);
-        (self.address_low, self.address_high, self.data) = (low, high, message.data);
-        changed
+        let [.., control] = self.0;
+        let new = [low, high, message.data, control];
+        core::mem::replace(&mut self.0, new) != new
     }
 
     /// Dword `index` (0 to 3) as the guest reads it.
-    pub(crate) fn dword(&self, index: u64, masked: bool) -> u32 {
-        match index {
-            0 => self.address_low,
-            1 => self.address_high,
-            2 => self.data,
-            _ => self.control & !spec::VECTOR_MASK | u32::from(masked),
+    pub(crate) fn dword(&self, index: usize, masked: bool) -> u32 {
+        match self.0.get(index) {
+            Some(dword) if index < 3 => *dword,
+            Some(control) => control & !spec::VECTOR_MASK | u32::from(masked),
+            None => 0,
         }
     }
 
     /// Stores a dword of the message; `index` is 0, 1 or 2. Whether it changed.
-    pub(crate) fn store_message(&mut self, index: u64, value: u32) -> bool {
-        let field = match index {
-            0 => &mut self.address_low,
-            1 => &mut self.address_high,
-            _ => &mut self.data,
-        };
-        let changed = *field != value;
-        *field = value;
-        changed
+    #[inline]
+    pub(crate) fn store_message(&mut self, index: usize, value: u32) -> bool {
+        self.0.get_mut(index).is_some_and(|dword| core::mem::replace(dword, value) != value)
     }
 
     /// Stores Vector Control but for the mask bit, which is the caller's (H7, C10).
+    #[inline]
     pub(crate) fn store_control(&mut self, value: u32, policy: &Policy) {
-        let kept = match policy.vector_control {
-            VectorControlBits::Verbatim => !spec::VECTOR_MASK,
-            VectorControlBits::SteeringTag => spec::STEERING_TAG,
-            VectorControlBits::MaskOnly => 0,
-        };
-        self.control = value & kept | self.control & STALE;
+        let [.., control] = &mut self.0;
+        *control = value & policy.vector_control.bits() | *control & STALE;
     }
 
     pub(crate) fn is_stale(&self) -> bool {
-        self.control & STALE != 0
+        let [.., control] = self.0;
+        control & STALE != 0
     }
 
     pub(crate) fn set_stale(&mut self, stale: bool) {
-        self.control = self.control & !STALE | u32::from(stale);
+        let [.., control] = &mut self.0;
+        *control = *control & !STALE | u32::from(stale);
     }
 
     /// From the 16 bytes of a guest view; the mask bit is the caller's.
     pub(crate) fn from_guest_view(bytes: [u8; 16], policy: &Policy) -> Self {
         let value = u128::from_le_bytes(bytes);
-        let dword = |index: u32| low_dword(value >> index.wrapping_mul(32));
-        let mut entry =
-            Self { address_low: dword(0), address_high: dword(1), data: dword(2), control: 0 };
-        entry.store_control(dword(3), policy);
+        let mut entry = Self([low_dword(value), low_dword(value >> 32), low_dword(value >> 64), 0]);
+        entry.store_control(low_dword(value >> 96), policy);
         entry
     }
 

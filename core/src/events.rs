@@ -3,9 +3,11 @@
 use crate::counters;
 use crate::effect::{Effect, EffectSink, NotCarriedOut};
 use crate::entry::Message;
+use crate::gate::ENABLED;
 use crate::msix::{Msix, VectorError, ready};
 use crate::policy::WhileDisabled;
-use crate::settle::{Request, Span};
+use crate::settle::Change;
+use crate::span::Span;
 use crate::storage::Storage;
 use crate::vectors::Vector;
 
@@ -44,47 +46,62 @@ impl<S: Storage> Msix<S> {
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    #[inline]
     pub fn notify<K: EffectSink>(
         &mut self,
         vector: Vector,
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
         ready::<S, K>(fx)?;
-        let vector = self.checked(vector)?;
-        let memory = self.storage.memory_mut();
-        if memory.uses.get(vector.slot()).is_none_or(|&count| count == 0) {
-            count_one(&mut self.counters.dropped_unused);
-            return Ok(Delivery::Dropped(DropReason::Unused));
+        match self.use_count(vector) {
+            None => return Err(self.out_of_range(vector)),
+            Some(0) => {
+                counters::one(&mut self.counters.dropped_unused);
+                return Ok(Delivery::Dropped(DropReason::Unused));
+            }
+            Some(_) => {}
         }
-        if !self.control.enabled() {
-            match self.policy.while_disabled {
-                WhileDisabled::Latch => {}
-                WhileDisabled::Drop => {
-                    count_one(&mut self.counters.dropped_disabled);
-                    return Ok(Delivery::Dropped(DropReason::Disabled));
-                }
-                WhileDisabled::Intx => {
-                    count_one(&mut self.counters.to_intx);
-                    let mut request = Request::touching(Span::EMPTY);
-                    request.intx = Some(Effect::IntxReevaluate);
-                    self.settle(request, fx);
-                    return Ok(Delivery::Intx);
-                }
+        if self.is_plainly_deliverable(vector) {
+            return Ok(self.send_event(vector, fx));
+        }
+        if self.policy.while_disabled == WhileDisabled::Latch && self.policy.never_masked.is_none()
+        {
+            return Ok(self.latch(vector));
+        }
+        Ok(self.event_by_policy(vector, fx))
+    }
+
+    /// An event of a masked vector under a policy that has a say in it.
+    #[cold]
+    #[inline(never)]
+    fn event_by_policy<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
+        if self.is_deliverable(vector) == Some(true) {
+            return self.send_event(vector, fx); // H25
+        }
+        if self.facts.has(ENABLED) {
+            return self.latch(vector);
+        }
+        match self.policy.while_disabled {
+            WhileDisabled::Latch => self.latch(vector),
+            WhileDisabled::Drop => {
+                counters::one(&mut self.counters.dropped_disabled);
+                Delivery::Dropped(DropReason::Disabled)
+            }
+            WhileDisabled::Intx => self.leave_to_intx(fx),
+        }
+    }
+
+    /// An event of a vector that is not deliverable becomes its pending bit (A7).
+    #[inline]
+    fn latch(&mut self, vector: Vector) -> Delivery {
+        let word = self.storage.memory_mut().words.get_mut(vector.word());
+        match word.map(|word| word.pending.insert_new(vector.bit())) {
+            Some(true) => Delivery::Pending,
+            _ => {
+                counters::one(&mut self.counters.coalesced);
+                Delivery::Coalesced
             }
         }
-        if let Some(word) = memory.words.get_mut(vector.word()) {
-            if word.pending.get() & vector.bit() != 0 {
-                count_one(&mut self.counters.coalesced);
-                return Ok(Delivery::Coalesced);
-            }
-            word.pending.insert(vector.bit());
-        }
-        self.settle(Request::touching(Span::one(vector)), fx);
-        Ok(match (self.is_pending(vector), self.bus_master) {
-            (Some(true), _) => Delivery::Pending,
-            (_, true) => Delivery::Sent,
-            (_, false) => Delivery::Dropped(DropReason::BusMaster),
-        })
     }
 
     /// The cause of a masked vector's pending event is gone: clears the pending bit, as a function
@@ -102,7 +119,7 @@ impl<S: Storage> Msix<S> {
         let vector = self.checked(vector)?;
         let was_pending = self.clear_pending(vector);
         if was_pending {
-            count_one(&mut self.counters.withdrawn);
+            counters::one(&mut self.counters.withdrawn);
         }
         self.drop_held(Span::one(vector), fx);
         Ok(was_pending)
@@ -124,7 +141,7 @@ impl<S: Storage> Msix<S> {
         if let Some(count) = self.storage.memory_mut().uses.get_mut(vector.slot()) {
             *count = count.checked_add(1).ok_or(VectorError::TooManyUses { vector })?;
         }
-        self.settle(Request::touching(Span::one(vector)), fx);
+        self.settle_vector(vector, Change::NONE, fx);
         Ok(())
     }
 
@@ -145,7 +162,7 @@ impl<S: Storage> Msix<S> {
         *count = count.saturating_sub(1);
         if *count == 0 {
             if self.clear_pending(vector) {
-                count_one(&mut self.counters.dropped_unused);
+                counters::one(&mut self.counters.dropped_unused);
             }
             self.drop_held(Span::one(vector), fx);
         }
@@ -189,7 +206,7 @@ impl<S: Storage> Msix<S> {
                 word.masked.remove(vector.bit());
             }
         }
-        self.settle(Request::touching(Span::one(vector)), fx);
+        self.settle_vector(vector, Change::NONE, fx);
         Ok(())
     }
 
@@ -216,9 +233,7 @@ impl<S: Storage> Msix<S> {
         if changed && live {
             self.rewritten(vector);
         }
-        let mut request = Request::touching(Span::one(vector));
-        request.completed = Some(vector);
-        self.settle(request, fx);
+        self.settle_vector(vector, Change { written: false, complete: true }, fx);
         Ok(())
     }
 
@@ -233,14 +248,7 @@ impl<S: Storage> Msix<S> {
     /// The engine dropped what it held of `span`; so shall the host, where the policy asks for it.
     fn drop_held<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
         if self.policy.drain {
-            let mut request = Request::touching(Span::EMPTY);
-            request.drain = span;
-            self.settle(request, fx);
+            self.ask_host(Effect::Drain, span, fx);
         }
     }
-}
-
-/// Adds one to a total.
-fn count_one(total: &mut u64) {
-    *total = total.wrapping_add(1);
 }

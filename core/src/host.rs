@@ -1,11 +1,14 @@
 //! Inputs of the host backend and of the platform around the function.
 
+use crate::control::Control;
 use crate::counters;
 use crate::effect::{Effect, EffectSink, NotCarriedOut};
 use crate::entry::Entry;
+use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, LOADING};
 use crate::msix::{Msix, ready};
 use crate::policy::{IntxRule, UsesOnReset, WhileDisabled};
-use crate::settle::{Request, Span};
+use crate::settle::{Request, used_among};
+use crate::span::Span;
 use crate::storage::Storage;
 use crate::vectors::{Vectors, Word};
 
@@ -17,8 +20,8 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        self.attached = true;
-        self.settle(Request::touching(self.all()), fx);
+        self.facts.set(ATTACHED, true);
+        self.settle(Request::DIFFERENCE, fx);
         Ok(())
     }
 
@@ -32,8 +35,8 @@ impl<S: Storage> Msix<S> {
         if self.policy.poll_before_disable {
             self.poll(self.all(), fx); // while it still listens
         }
-        self.attached = false;
-        self.settle(Request::touching(self.all()), fx);
+        self.facts.set(ATTACHED, false);
+        self.settle(Request::DIFFERENCE, fx);
         Ok(())
     }
 
@@ -61,20 +64,15 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        let first = vectors.word().saturating_mul(64);
-        let span = Span::new(first, first.saturating_add(64).min(self.vectors()));
-        let inside = Vectors::new(vectors.word(), vectors.bits() & span.bits(vectors.word()));
-        if inside.is_empty() || span.is_empty() {
-            return Ok(());
-        }
-        let used = self.used_among(inside);
-        counters::add(&mut self.counters.dropped_unused, inside.bits() & !used);
-        let words = self.storage.memory_mut().words;
-        if let Some(word) = words.get_mut(usize::from(vectors.word())) {
-            counters::add(&mut self.counters.coalesced, used & word.pending.get());
-            word.pending.insert(used);
-        }
-        self.settle(Request::touching(span), fx);
+        let inside = vectors.bits() & self.all().bits(vectors.word());
+        let memory = self.storage.memory_mut();
+        let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
+        let uses = memory.uses.chunks(64).nth(usize::from(vectors.word()));
+        let used = used_among(uses.unwrap_or_default(), inside);
+        counters::add(&mut self.counters.dropped_unused, inside & !used);
+        counters::add(&mut self.counters.coalesced, used & word.pending.get());
+        word.pending.insert(used);
+        self.settle(Request::DIFFERENCE, fx);
         Ok(())
     }
 
@@ -89,8 +87,8 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        self.bus_master = on;
-        self.settle(Request::touching(self.all()), fx);
+        self.facts.set(BUS_MASTER, on);
+        self.settle(Request::DIFFERENCE, fx);
         Ok(())
     }
 
@@ -103,15 +101,15 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        let mut request = Request::touching(self.all());
-        if self.control.enabled() && self.policy.intx == IntxRule::OnChange {
+        let mut request = Request::DIFFERENCE;
+        if self.facts.has(ENABLED) && self.policy.intx == IntxRule::OnChange {
             request.intx = Some(Effect::IntxReevaluate);
         }
         if self.policy.drain {
             request.drain = self.all();
         }
-        self.control = crate::Control::default();
-        self.loading = false;
+        self.facts.set_control(Control::default());
+        self.facts.set(LOADING, false);
         self.stale_entries = 0;
         let memory = self.storage.memory_mut();
         memory.entries.fill(Entry::RESET);
@@ -127,17 +125,15 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Emits Poll for those of `span` whose events the host holds.
+    /// Emits Poll for those of `span` whose events the host holds, if they are wanted.
     pub(crate) fn poll<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
-        let mut request = Request::touching(Span::EMPTY);
-        request.poll = self.pollable(span);
-        self.settle(request, fx);
+        self.ask_host(Effect::Poll, self.pollable(span), fx);
     }
 
     /// While MSI-X is disabled, what the host holds is only wanted where such events are latched
     /// (H3); otherwise it is dropped by the next enable.
     fn pollable(&self, span: Span) -> Span {
-        if self.control.enabled() || self.policy.while_disabled == WhileDisabled::Latch {
+        if self.facts.has(ENABLED) || self.policy.while_disabled == WhileDisabled::Latch {
             span
         } else {
             Span::EMPTY

@@ -1,8 +1,8 @@
 //! The invariants as a question anybody may ask.
 
 use crate::msix::Msix;
+use crate::settle::used_among;
 use crate::storage::Storage;
-use crate::vectors::Vectors;
 use core::ops::Range;
 
 /// An invariant that does not hold: a defect of the engine. Bits are of vectors in 64-vector word
@@ -47,12 +47,15 @@ impl<S: Storage> Msix<S> {
     pub(crate) fn check_words(&self, words: Range<u16>) -> Result<(), Violation> {
         for index in words {
             let Some(word) = self.storage.memory().words.get(usize::from(index)) else { continue };
-            let (wanted, live) = (self.wanted(usize::from(index)), word.live.get());
+            let memory = self.storage.memory();
+            let deliverable = self.gate().deliverable(memory.entries, index, word);
+            let (wanted, live) = (self.gate().wanted(deliverable, word), word.live.get());
             if wanted != live {
                 return Err(Violation::Liveness { word: index, wanted, live });
             }
-            let ready = word.pending.get() & self.deliverable(usize::from(index), word);
-            let stuck = self.used_among(Vectors::new(index, ready));
+            let ready = word.pending.get() & deliverable;
+            let uses = memory.uses.chunks(64).nth(usize::from(index));
+            let stuck = used_among(uses.unwrap_or_default(), ready);
             if stuck != 0 {
                 return Err(Violation::Stuck { word: index, bits: stuck });
             }

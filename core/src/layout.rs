@@ -39,11 +39,16 @@ impl Location {
         Self { bar, offset }
     }
 
-    /// As the capability says it: offset in bits 31:3, BIR in 2:0 (A1). Offsets are checked to fit.
-    fn register(self) -> u32 {
-        u32::try_from(self.offset).unwrap_or(0) | u32::from(self.bar.0)
+    /// The offset as the capability holds it, if it can be one (A1, A2).
+    fn checked(self, region: Region) -> Result<u32, LayoutError> {
+        let offset = self.offset;
+        if !offset.is_multiple_of(8) {
+            return Err(LayoutError::Misaligned { region, offset });
+        }
+        u32::try_from(offset).map_err(|_| LayoutError::OffsetTooLarge { region, offset })
     }
 
+    /// As the capability says it: offset in bits 31:3, BIR in 2:0 (A1).
     fn from_register(value: u32) -> Result<Self, LayoutError> {
         let [low, ..] = value.to_le_bytes();
         Ok(Self { bar: BarIndex::new(low & 0b111)?, offset: u64::from(value & !0b111) })
@@ -72,8 +77,10 @@ impl fmt::Display for Region {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     vectors: u16,
-    table: Location,
-    pba: Location,
+    table_bar: BarIndex,
+    pba_bar: BarIndex,
+    table_offset: u32,
+    pba_offset: u32,
 }
 
 impl Layout {
@@ -88,16 +95,15 @@ impl Layout {
         pba: Location,
         bar_sizes: &[u64; 6],
     ) -> Result<Self, LayoutError> {
-        let layout = Self { vectors: checked_vectors(vectors)?, table, pba };
+        let layout = Self {
+            vectors: checked_vectors(vectors)?,
+            table_bar: table.bar,
+            pba_bar: pba.bar,
+            table_offset: table.checked(Region::Table)?,
+            pba_offset: pba.checked(Region::Pba)?,
+        };
         for region in [Region::Table, Region::Pba] {
-            let Location { bar, offset } = layout.location(region);
-            if offset % 8 != 0 {
-                return Err(LayoutError::Misaligned { region, offset });
-            }
-            if u32::try_from(offset).is_err() {
-                return Err(LayoutError::OffsetTooLarge { region, offset });
-            }
-            let end = layout.end(region);
+            let (bar, end) = (layout.location(region).bar, layout.end(region));
             let size = bar_sizes.get(usize::from(bar.0)).copied().unwrap_or(0);
             if end > size {
                 return Err(LayoutError::OutsideBar { region, bar, end, size });
@@ -119,9 +125,8 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::Vectors`] outside 1 to 2048.
     pub fn exclusive_bar(vectors: u32, bar: BarIndex) -> Result<Self, LayoutError> {
-        let vectors = checked_vectors(vectors)?;
-        let pba = spec::table_len(vectors).max(ISOLATION / 2);
-        Ok(Self { vectors, table: Location::new(bar, 0), pba: Location::new(bar, pba) })
+        let pba = spec::table_len(checked_vectors(vectors)?).max(ISOLATION / 2);
+        Self::new(vectors, Location::new(bar, 0), Location::new(bar, pba), &[u64::MAX; 6])
     }
 
     /// Plans table and PBA in a BAR whose first `used` bytes hold the device's own registers: the
@@ -168,8 +173,8 @@ impl Layout {
     #[must_use]
     pub const fn location(&self, region: Region) -> Location {
         match region {
-            Region::Table => self.table,
-            Region::Pba => self.pba,
+            Region::Table => Location::new(self.table_bar, widen(self.table_offset)),
+            Region::Pba => Location::new(self.pba_bar, widen(self.pba_offset)),
         }
     }
 
@@ -208,12 +213,18 @@ impl Layout {
 
     /// Bytes 4 to 11 of the capability, as two registers (A1).
     pub(crate) fn registers(&self) -> [u32; 2] {
-        [self.table.register(), self.pba.register()]
+        let register = |offset, bar: BarIndex| offset | u32::from(bar.0);
+        [register(self.table_offset, self.table_bar), register(self.pba_offset, self.pba_bar)]
     }
 
     fn end(&self, region: Region) -> u64 {
         self.location(region).offset.saturating_add(self.len(region))
     }
+}
+
+#[expect(clippy::as_conversions, reason = "a widening `From` is not const yet")]
+const fn widen(offset: u32) -> u64 {
+    offset as u64
 }
 
 fn checked_vectors(vectors: u32) -> Result<u16, LayoutError> {

@@ -4,7 +4,8 @@ use crate::effect::{EffectSink, NotCarriedOut};
 use crate::layout::Region;
 use crate::msix::{Msix, ready};
 use crate::policy::{LiveRewrite, TableAccess};
-use crate::settle::{Request, Span};
+use crate::settle::{Change, Request};
+use crate::span::Span;
 use crate::spec::VECTOR_MASK;
 use crate::storage::Storage;
 use crate::vectors::Vector;
@@ -40,7 +41,7 @@ impl<S: Storage> Msix<S> {
             let vector = entry_of(dword);
             let entry = memory.entries.get(vector.slot())?;
             let word = memory.words.get(vector.word())?;
-            Some(entry.dword(dword % 4, word.masked.get() & vector.bit() != 0))
+            Some(entry.dword(field_of(dword), word.masked.get() & vector.bit() != 0))
         })
     }
 
@@ -51,6 +52,7 @@ impl<S: Storage> Msix<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
+    #[inline]
     pub fn write_table<K: EffectSink>(
         &mut self,
         offset: u64,
@@ -58,58 +60,86 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Access, NotCarriedOut> {
         ready::<S, K>(fx)?;
+        // What every guest does, and so the path that is kept short.
+        if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4)
+            && let Some(touched) = self.store(offset / 4, u32::from_le_bytes(value))
+        {
+            // What may be sent hangs on the mask, and on the message only where that may be exempt.
+            if touched != OTHER || self.policy.snoop || self.policy.never_masked.is_some() {
+                self.settle_entry(entry_of(offset / 4), touched, fx);
+            }
+            return Ok(Access::Done);
+        }
+        Ok(self.write_others(offset, bytes, fx))
+    }
+
+    /// A table write that is not an aligned DWORD inside the table.
+    #[inline(never)]
+    fn write_others<K: EffectSink>(&mut self, offset: u64, bytes: &[u8], fx: &mut K) -> Access {
         let (dwords, access) = self.classify(Region::Table, offset, bytes.len());
         let mut values = bytes.get(dwords.skipped..).unwrap_or_default();
         let first = entry_of(dwords.first);
-        let mut last = first;
-        let mut completed = None;
+        let (mut last, mut touched) = (first, 0);
         for dword in dwords.first..dwords.first.saturating_add(dwords.count) {
             let Some((value, rest)) = values.split_first_chunk() else { break };
             values = rest;
             last = entry_of(dword);
-            self.store(last, dword % 4, u32::from_le_bytes(*value));
-            if dword % 4 == 2 {
-                completed = Some(last);
-            }
+            touched |= self.store(dword, u32::from_le_bytes(*value)).unwrap_or(NOTHING);
         }
-        if dwords.count == 2 && dwords.first % 4 == 0 {
-            completed = Some(first); // A4: the address pair as one QWORD
+        if first != last {
+            let snoop = Span::new(first.index(), last.index().wrapping_add(1));
+            let snoop = if self.policy.snoop { snoop } else { Span::EMPTY };
+            self.settle(Request { snoop, ..Request::DIFFERENCE }, fx);
+        } else if touched != NOTHING {
+            // A4: the address pair as one QWORD is complete.
+            let pair = touched & (LOW | HIGH) == LOW | HIGH;
+            self.settle_entry(first, if pair { touched | COMPLETE } else { touched }, fx);
         }
-        if dwords.count > 0 {
-            let span = Span::new(first.index(), last.index().wrapping_add(1));
-            let mut request = Request::touching(span);
-            request.completed = completed;
-            if self.policy.snoop {
-                request.snoop = span;
-            }
-            self.settle(request, fx);
-        }
-        Ok(access)
+        access
     }
 
-    fn store(&mut self, vector: Vector, field: u64, value: u32) {
+    /// Settles one entry after a write.
+    #[inline(never)]
+    fn settle_entry<K: EffectSink>(&mut self, vector: Vector, touched: u8, fx: &mut K) {
+        let change = Change { written: true, complete: touched & COMPLETE != 0 };
+        self.settle_vector(vector, change, fx);
+    }
+
+    /// Stores a dword; says what that touched, `None` when it is not in the table.
+    #[inline]
+    fn store(&mut self, dword: u64, value: u32) -> Option<u8> {
+        let (slot, field) = (usize::try_from(dword / 4).ok()?, field_of(dword));
         let memory = self.storage.memory_mut();
-        let Some(entry) = memory.entries.get_mut(vector.slot()) else { return };
-        let Some(word) = memory.words.get_mut(vector.word()) else { return };
+        let entry = memory.entries.get_mut(slot)?;
+        let vector = entry_of(dword);
+        let word = memory.words.get_mut(vector.word())?;
         if field == 3 {
             entry.store_control(value, &self.policy);
-            if value & VECTOR_MASK == 0 {
-                word.masked.remove(vector.bit());
-            } else {
-                word.masked.insert(vector.bit());
+            let masked = value & VECTOR_MASK != 0;
+            if masked == (word.masked.get() & vector.bit() != 0) {
+                return Some(OTHER);
             }
-        } else {
-            let live = word.live.get() & vector.bit() != 0;
-            if entry.store_message(field, value) && live {
-                self.rewritten(vector);
-            }
+            word.masked.toggle(vector.bit());
+            return Some(MASK);
         }
+        let changed = entry.store_message(field, value);
+        if word.live.get() & vector.bit() == 0 {
+            return Some(OTHER);
+        }
+        if changed {
+            self.rewritten(vector);
+        }
+        Some(match field {
+            0 => LOW,
+            1 => HIGH,
+            _ => COMPLETE,
+        })
     }
 
     /// The message of a live vector changed (H4).
     pub(crate) fn rewritten(&mut self, vector: Vector) {
         if self.policy.live_rewrite == LiveRewrite::Reroute {
-            self.mark_stale(vector, true);
+            self.mark_stale(vector);
         }
     }
 
@@ -135,14 +165,32 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Second step: guest read at byte `offset` of the PBA as it stands now (A5).
+    #[inline]
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        let memory = self.storage.memory();
+        // What a polling guest does.
+        if let (Ok(qword), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
+            && let Some(pending) = self.pba_word(offset / 8)
+        {
+            *qword = pending.to_le_bytes();
+            return Access::Done;
+        }
+        self.read_others(offset, bytes)
+    }
+
+    /// A PBA read that is not an aligned QWORD inside the PBA.
+    #[inline(never)]
+    fn read_others(&self, offset: u64, bytes: &mut [u8]) -> Access {
         self.read(Region::Pba, offset, bytes, |dword| {
-            let word = memory.words.get(usize::try_from(dword / 2).ok()?)?.pending.get();
-            let [b0, b1, b2, b3, b4, b5, b6, b7] = word.to_le_bytes();
+            let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(dword / 2)?.to_le_bytes();
             let half = if dword % 2 == 0 { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
             Some(u32::from_le_bytes(half))
         })
+    }
+
+    #[inline]
+    fn pba_word(&self, index: u64) -> Option<u64> {
+        let word = self.storage.memory().words.get(usize::try_from(index).ok()?)?;
+        Some(word.pending.get())
     }
 
     /// Guest write at byte `offset` of the PBA, which changes nothing (A5, C09).
@@ -183,6 +231,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Which dwords inside `region` an access of `len` bytes at `offset` carries out.
+    #[inline]
     fn classify(&self, region: Region, offset: u64, len: usize) -> (Dwords, Access) {
         let size = self.layout.len(region);
         let len = u64::try_from(len).unwrap_or(u64::MAX);
@@ -209,6 +258,24 @@ impl<S: Storage> Msix<S> {
 
 fn len_of(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Nothing was written.
+const NOTHING: u8 = 0;
+/// The mask bit changed.
+const MASK: u8 = 1;
+/// The message of a live vector is complete with this (H4).
+const COMPLETE: u8 = 2;
+/// Half of a live vector's address was written.
+const LOW: u8 = 4;
+/// The other half.
+const HIGH: u8 = 8;
+/// Something else was written.
+const OTHER: u8 = 16;
+
+/// Which dword of its entry dword `index` of the table is, 0 to 3.
+fn field_of(index: u64) -> usize {
+    usize::try_from(index % 4).unwrap_or(0)
 }
 
 /// The vector whose entry holds dword `index` of the table.

@@ -4,8 +4,9 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::entry::Message;
+use crate::gate::{ATTACHED, ENABLED, FUNCTION_MASKED, Facts, Gate, LOADING};
 use crate::layout::Layout;
-use crate::policy::{BusMasterOff, Policy};
+use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
 use crate::vectors::{Vector, Vectors, Word};
 use core::fmt;
@@ -24,12 +25,8 @@ pub struct Msix<S> {
     pub(crate) layout: Layout,
     pub(crate) policy: Policy,
     pub(crate) counters: Counters,
-    pub(crate) control: Control,
+    pub(crate) facts: Facts,
     pub(crate) next_capability: u8,
-    pub(crate) bus_master: bool,
-    pub(crate) attached: bool,
-    /// Between a load and its resume: nothing new is told to the host (H15).
-    pub(crate) loading: bool,
     /// How many entries hold a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
 }
@@ -73,11 +70,8 @@ impl<S: Storage> Msix<S> {
             layout,
             policy,
             counters: ZERO,
-            control: Control::from_register(0),
+            facts: Facts::new(&policy),
             next_capability: 0,
-            bus_master: true,
-            attached: false,
-            loading: false,
             stale_entries: 0,
         }
     }
@@ -103,7 +97,7 @@ impl<S: Storage> Msix<S> {
     /// MSI-X Enable and Function Mask.
     #[must_use]
     pub const fn control(&self) -> Control {
-        self.control
+        Control::new(self.facts.has(ENABLED), self.facts.has(FUNCTION_MASKED))
     }
 
     /// Totals of events, messages, uses and failures.
@@ -115,13 +109,13 @@ impl<S: Storage> Msix<S> {
     /// Whether a backend listens.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
-        self.attached
+        self.facts.has(ATTACHED)
     }
 
     /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
     #[must_use]
     pub const fn is_loading(&self) -> bool {
-        self.loading
+        self.facts.has(LOADING)
     }
 
     /// The message that `vector` sends; `None` outside the table.
@@ -135,10 +129,8 @@ impl<S: Storage> Msix<S> {
     /// says; `None` outside the table.
     #[must_use]
     pub fn is_masked(&self, vector: Vector) -> Option<bool> {
-        let word = self.word_of(vector)?;
-        let own = word.masked.get() & vector.bit() != 0;
-        let free = self.never_masked(vector.word()) & vector.bit() != 0;
-        Some((own || self.control.function_masked()) && !free)
+        let own = self.word_of(vector)?.masked.get() & vector.bit() != 0;
+        Some((own || self.facts.has(FUNCTION_MASKED)) && !self.is_never_masked(vector))
     }
 
     /// Whether `vector` is pending in the PBA; `None` outside the table.
@@ -163,9 +155,23 @@ impl<S: Storage> Msix<S> {
     /// Whether a message of `vector` would be sent at once: enabled, not masked, and bus master on
     /// where the policy asks for it; `None` outside the table.
     #[must_use]
+    #[inline]
     pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
-        let word = self.word_of(vector)?;
-        Some(self.deliverable(vector.word(), word) & vector.bit() != 0)
+        let plain = self.word_of(vector)?.masked.get() & vector.bit() == 0;
+        Some(plain && self.facts.unmasked() || self.facts.open() && self.is_never_masked(vector))
+    }
+
+    /// Whether no mask holds the vector's message back (H25).
+    pub(crate) fn is_never_masked(&self, vector: Vector) -> bool {
+        self.policy.never_masked.zip(self.message(vector)).is_some_and(|(exempt, m)| exempt(m))
+    }
+
+    /// As [`is_deliverable`](Self::is_deliverable), for a vector of the table and a policy without
+    /// [`Policy::never_masked`].
+    #[inline]
+    pub(crate) fn is_plainly_deliverable(&self, vector: Vector) -> bool {
+        let word = self.storage.memory().words.get(vector.word());
+        self.facts.unmasked() && word.is_some_and(|w| w.masked.get() & vector.bit() == 0)
     }
 
     /// How many uses `vector` has; `None` outside the table.
@@ -191,50 +197,25 @@ impl<S: Storage> Msix<S> {
             .filter(|set| !set.is_empty())
     }
 
+    #[inline]
     fn word_of(&self, vector: Vector) -> Option<&Word> {
-        if vector.index() < self.vectors() {
-            self.storage.memory().words.get(vector.word())
-        } else {
-            None
-        }
+        let memory = self.storage.memory();
+        memory.words.get(vector.word()).filter(|_| vector.slot() < memory.entries.len())
     }
 
-    /// Whether the function as a whole may send: everything but the masks.
-    pub(crate) fn gate_open(&self) -> bool {
-        let gated = self.policy.bus_master_off == BusMasterOff::Latch && !self.bus_master; // H16
-        self.control.enabled() && !gated && !self.loading
-    }
-
-    /// Vectors of a word whose message would be sent now. Derived, never stored.
-    pub(crate) fn deliverable(&self, index: usize, word: &Word) -> u64 {
-        if self.gate_open() {
-            let unmasked = if self.control.function_masked() { 0 } else { !word.masked.get() }; // A6
-            unmasked | self.never_masked(index)
-        } else {
-            0
-        }
-    }
-
-    /// Vectors of a word whose message no mask holds back (H25).
-    fn never_masked(&self, index: usize) -> u64 {
-        let Some(predicate) = self.policy.never_masked else { return 0 };
-        let entries = self.storage.memory().entries;
-        let first = index.wrapping_mul(64);
-        entries
-            .iter()
-            .skip(first)
-            .take(64)
-            .rev()
-            .fold(0, |bits, entry| bits << 1 | u64::from(predicate(entry.message(&self.policy))))
+    /// What the function's facts make of all its vectors.
+    pub(crate) fn gate(&self) -> Gate<'_> {
+        Gate::new(self.facts, &self.policy)
     }
 
     /// The vector, if it is in the table.
     pub(crate) fn checked(&self, vector: Vector) -> Result<Vector, VectorError> {
-        if vector.index() < self.vectors() {
-            Ok(vector)
-        } else {
-            Err(VectorError::OutOfRange { vector, vectors: self.vectors() })
-        }
+        if vector.index() < self.vectors() { Ok(vector) } else { Err(self.out_of_range(vector)) }
+    }
+
+    #[cold]
+    pub(crate) fn out_of_range(&self, vector: Vector) -> VectorError {
+        VectorError::OutOfRange { vector, vectors: self.vectors() }
     }
 }
 

@@ -31,13 +31,11 @@ impl<S: Storage> Msix<S> {
             let masked = word.masked.get();
             entries.iter().enumerate().map(move |(bit, entry)| {
                 let masked = masked.checked_shr(u32::try_from(bit).unwrap_or(0)).unwrap_or(0);
-                core::array::from_fn(|field| {
-                    entry.dword(u64::try_from(field).unwrap_or(0), masked & 1 != 0)
-                })
+                core::array::from_fn(|field| entry.dword(field, masked & 1 != 0))
             })
         });
         Snapshot {
-            control: self.control.register(self.vectors()),
+            control: self.control().register(self.vectors()),
             table: table.collect(),
             pending: memory.words.iter().map(|word| word.pending.get()).collect(),
             uses: memory.uses.to_vec(),

@@ -6,6 +6,7 @@
 //! pending messages are always sent after their vector is used (H20).
 
 use crate::entry::Message;
+use crate::spec;
 
 /// One documented choice a field. [`Policy::SPEC`] is strict and lossless, [`Policy::QEMU`] agrees
 /// with QEMU byte for byte and message for message; start from one and change fields.
@@ -144,6 +145,18 @@ pub enum VectorControlBits {
     SteeringTag,
     /// None: a function without steering tags.
     MaskOnly,
+}
+
+impl VectorControlBits {
+    /// The bits kept.
+    #[inline]
+    pub(crate) const fn bits(self) -> u32 {
+        match self {
+            Self::Verbatim => !spec::VECTOR_MASK,
+            Self::SteeringTag => spec::STEERING_TAG,
+            Self::MaskOnly => 0,
+        }
+    }
 }
 
 /// Whether address bits 1:0, which software must write as 0, reach the message (A3, H7). They are

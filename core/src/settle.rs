@@ -2,79 +2,48 @@
 
 use crate::counters;
 use crate::effect::{Effect, EffectSink};
+use crate::entry::Entry;
+use crate::events::{Delivery, DropReason};
+use crate::gate::{ATTACHED, BUS_MASTER, Gate};
 use crate::msix::Msix;
 use crate::policy::UnusedPending;
+use crate::span::Span;
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
-use core::ops::Range;
 
-/// Consecutive vectors.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Span {
-    first: u16,
-    end: u16,
-}
+/// Most effects that an input about one vector emits (I6).
+const ONE_VECTOR: usize = 4;
 
-impl Span {
-    pub(crate) const EMPTY: Self = Self { first: 0, end: 0 };
-
-    /// Vectors `first` to `end - 1`.
-    pub(crate) const fn new(first: u16, end: u16) -> Self {
-        Self { first, end }
-    }
-
-    pub(crate) const fn one(vector: Vector) -> Self {
-        Self { first: vector.index(), end: vector.index().wrapping_add(1) }
-    }
-
-    pub(crate) const fn is_empty(self) -> bool {
-        self.first >= self.end
-    }
-
-    fn words(self) -> Range<u16> {
-        if self.first < self.end { self.first >> 6..self.end.wrapping_add(63) >> 6 } else { 0..0 }
-    }
-
-    /// Its members in word `word`, which it touches.
-    pub(crate) fn bits(self, word: u16) -> u64 {
-        let base = word.wrapping_shl(6);
-        let skipped = u32::from(self.first.saturating_sub(base).min(63));
-        let after = u32::from(self.end.saturating_sub(base).clamp(1, 64));
-        u64::MAX.wrapping_shl(skipped) & u64::MAX.wrapping_shr(64_u32.wrapping_sub(after))
-    }
-}
-
-/// What an input asks for, besides telling the host what changed in the vectors it touched.
+/// What an input asks for, besides telling the host what changed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
-    /// Vectors whose registers or facts the input changed.
-    pub(crate) touched: Span,
     /// Vectors whose host-held events are wanted.
     pub(crate) poll: Span,
     /// Vectors whose host-held events must go.
     pub(crate) drain: Span,
-    /// A vector whose message is complete with this input (H4).
-    pub(crate) completed: Option<Vector>,
-    /// Vectors whose entries were written, if anybody wants to know (G2).
-    pub(crate) snoop: Span,
     /// The INTx effect of the input (H17).
     pub(crate) intx: Option<Effect>,
-    /// Tell the host everything anew, not only the difference (H15).
-    pub(crate) again: bool,
+    /// Vectors whose entries were written, where somebody wants to know (G2).
+    pub(crate) snoop: Span,
 }
 
 impl Request {
-    pub(crate) const fn touching(touched: Span) -> Self {
-        Self {
-            touched,
-            poll: Span::EMPTY,
-            drain: Span::EMPTY,
-            completed: None,
-            snoop: Span::EMPTY,
-            intx: None,
-            again: false,
-        }
-    }
+    /// Only the difference.
+    pub(crate) const DIFFERENCE: Self =
+        Self { poll: Span::EMPTY, drain: Span::EMPTY, intx: None, snoop: Span::EMPTY };
+}
+
+/// What an input about one vector did to its entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// A guest wrote it (G2).
+    pub(crate) written: bool,
+    /// Its message is complete with this input (H4).
+    pub(crate) complete: bool,
+}
+
+impl Change {
+    pub(crate) const NONE: Self = Self { written: false, complete: false };
 }
 
 /// A sink that, in debug builds, holds every list to its order (I5) and its bound (I6).
@@ -84,7 +53,12 @@ struct Out<'a, K> {
     rank: u8,
 }
 
-impl<K: EffectSink> Out<'_, K> {
+impl<'a, K: EffectSink> Out<'a, K> {
+    fn new(sink: &'a mut K, bound: usize) -> Self {
+        Self { sink, bound, rank: 0 }
+    }
+
+    #[inline]
     fn push(&mut self, effect: Effect) {
         debug_assert!(effect.rank() >= self.rank, "I5: {effect:?} is out of order");
         debug_assert!(self.bound > 0, "I6: {effect:?} is one too many");
@@ -94,12 +68,6 @@ impl<K: EffectSink> Out<'_, K> {
         }
         self.sink.push(effect);
     }
-
-    fn push_set(&mut self, kind: fn(Vectors) -> Effect, word: u16, bits: u64) {
-        if bits != 0 {
-            self.push(kind(Vectors::new(word, bits)));
-        }
-    }
 }
 
 impl<S: Storage> Msix<S> {
@@ -108,180 +76,306 @@ impl<S: Storage> Msix<S> {
         Span::new(0, self.vectors())
     }
 
-    /// Restores I1 and I2 for the vectors that `request` touched, and emits what that takes and
-    /// what it asks for, in the order of [`Effect`].
-    #[inline]
+    /// Restores I1 and I2 for all vectors, and emits what that takes and what `request` asks for,
+    /// in the order of [`Effect`].
     pub(crate) fn settle<K: EffectSink>(&mut self, request: Request, fx: &mut K) {
-        let mut out = Out { sink: fx, bound: S::MAX_EFFECTS, rank: 0 };
-        let touched = request.touched.words();
+        let mut out = Out::new(fx, S::MAX_EFFECTS);
         if let Some(Effect::IntxDeassert) = request.intx {
             out.push(Effect::IntxDeassert);
         }
-        self.each_held(request.poll, Effect::Poll, &mut out);
-        for word in touched.clone() {
-            self.release(word, request.again, &mut out);
+        if !request.poll.is_empty() {
+            self.each_held(request.poll, Effect::Poll, &mut out);
         }
-        self.each_held(request.drain, Effect::Drain, &mut out);
-        for word in touched.clone() {
-            self.use_wanted(word, &mut out);
+        let (some_fresh, some_ready) = self.release_unwanted(&mut out);
+        if !request.drain.is_empty() {
+            self.each_held(request.drain, Effect::Drain, &mut out);
         }
-        if let Some(vector) = request.completed {
-            self.reroute(vector, &mut out);
+        if some_fresh {
+            self.use_wanted(&mut out);
         }
-        for word in request.snoop.words() {
-            out.push_set(Effect::Snoop, word, request.snoop.bits(word));
+        for index in request.snoop.words() {
+            out.push(Effect::Snoop(Vectors::new(index, request.snoop.bits(index))));
         }
-        for word in touched.clone() {
-            self.deliver(word, &mut out);
+        if some_ready {
+            self.send_ready(&mut out);
         }
         if let Some(Effect::IntxReevaluate) = request.intx {
             out.push(Effect::IntxReevaluate);
         }
-        debug_assert_eq!(self.check_words(touched), Ok(()));
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
-    /// What the host should be using of a word (I1). Between load and resume it keeps what it has.
-    pub(crate) fn wanted(&self, index: usize) -> u64 {
-        match self.storage.memory().words.get(index) {
-            Some(word) if self.attached && self.loading => word.live.get(),
-            Some(word) if self.attached => self.deliverable(index, word),
-            _ => 0,
-        }
-    }
-
-    fn release<K: EffectSink>(&mut self, index: u16, again: bool, out: &mut Out<'_, K>) {
-        let wanted = if again { 0 } else { self.wanted(usize::from(index)) };
-        let Some(word) = self.storage.memory_mut().words.get_mut(usize::from(index)) else {
-            return;
-        };
-        let release = word.live.get() & !wanted;
-        if release != 0 {
-            word.live.remove(release);
-            word.fallback.remove(release);
-            counters::add(&mut self.counters.releases, release);
-            out.push_set(Effect::Release, index, release);
-        }
-    }
-
-    fn use_wanted<K: EffectSink>(&mut self, index: u16, out: &mut Out<'_, K>) {
-        let wanted = self.wanted(usize::from(index));
+    /// Releases what is live and not wanted. Whether a wanted vector is not live, and whether a
+    /// deliverable one is pending.
+    fn release_unwanted<K: EffectSink>(&mut self, out: &mut Out<'_, K>) -> (bool, bool) {
+        let gate = Gate::new(self.facts, &self.policy);
         let memory = self.storage.memory_mut();
-        let Some(word) = memory.words.get_mut(usize::from(index)) else { return };
-        let fresh = wanted & !word.live.get();
-        if fresh != 0 {
-            word.live.insert(fresh);
-            counters::add(&mut self.counters.uses, fresh);
-            out.push_set(Effect::Use, index, fresh);
-            if self.stale_entries != 0 {
-                for vector in Vectors::new(index, fresh).iter() {
-                    self.mark_stale(vector, false);
+        let (mut fresh, mut ready, mut released) = (0, 0, 0);
+        for (index, word) in (0..).zip(memory.words.iter_mut()) {
+            let deliverable = gate.deliverable(memory.entries, index, word);
+            let (wanted, live) = (gate.wanted(deliverable, word), word.live.get());
+            ready |= deliverable & word.pending.get();
+            fresh |= wanted & !live;
+            if live & !wanted != 0 {
+                word.live.keep(wanted);
+                word.fallback.keep(wanted);
+                counters::add(&mut released, live & !wanted);
+                out.push(Effect::Release(Vectors::new(index, live & !wanted)));
+            }
+        }
+        self.counters.releases = self.counters.releases.wrapping_add(released);
+        (fresh != 0, ready != 0)
+    }
+
+    /// Uses what is wanted and not live.
+    #[inline(never)]
+    fn use_wanted<K: EffectSink>(&mut self, out: &mut Out<'_, K>) {
+        let gate = Gate::new(self.facts, &self.policy);
+        let memory = self.storage.memory_mut();
+        let mut used = 0;
+        for (index, word) in (0..).zip(memory.words.iter_mut()) {
+            let deliverable = gate.deliverable(memory.entries, index, word);
+            let fresh = gate.wanted(deliverable, word) & !word.live.get();
+            if fresh != 0 {
+                word.live.insert(fresh);
+                counters::add(&mut used, fresh);
+                out.push(Effect::Use(Vectors::new(index, fresh)));
+                if self.stale_entries != 0 {
+                    let told = |v| _ = told(memory.entries, v, &mut self.stale_entries);
+                    Vectors::new(index, fresh).iter().for_each(told);
                 }
             }
         }
-    }
-
-    /// Tells the host a message it does not know yet (H4).
-    fn reroute<K: EffectSink>(&mut self, vector: Vector, out: &mut Out<'_, K>) {
-        let entry = self.storage.memory().entries.get(vector.slot());
-        if entry.is_some_and(|entry| entry.is_stale()) && self.is_live(vector) == Some(true) {
-            self.mark_stale(vector, false);
-            self.counters.reroutes = self.counters.reroutes.wrapping_add(1);
-            out.push(Effect::Reroute(Vectors::one(vector)));
-        }
-    }
-
-    /// Notes whether `vector` has a message that the host was not told.
-    pub(crate) fn mark_stale(&mut self, vector: Vector, stale: bool) {
-        let entries = self.storage.memory_mut().entries;
-        let Some(entry) = entries.get_mut(vector.slot()) else { return };
-        if entry.is_stale() != stale {
-            entry.set_stale(stale);
-            self.stale_entries = if stale {
-                self.stale_entries.wrapping_add(1)
-            } else {
-                self.stale_entries.wrapping_sub(1)
-            };
-        }
+        self.counters.uses = self.counters.uses.wrapping_add(used);
     }
 
     /// Sends what is pending and deliverable (I2).
-    fn deliver<K: EffectSink>(&mut self, index: u16, out: &mut Out<'_, K>) {
-        let memory = self.storage.memory();
-        let Some(word) = memory.words.get(usize::from(index)) else { return };
-        let ready = word.pending.get() & self.deliverable(usize::from(index), word);
-        if ready == 0 {
-            return;
-        }
-        let used = self.used_among(Vectors::new(index, ready));
-        let lost = match self.policy.unused_pending {
-            UnusedPending::Keep => 0,
-            UnusedPending::Lose => ready & !used, // H9
-        };
+    #[inline(never)]
+    fn send_ready<K: EffectSink>(&mut self, out: &mut Out<'_, K>) {
+        let gate = Gate::new(self.facts, &self.policy);
         let memory = self.storage.memory_mut();
-        let Some(word) = memory.words.get_mut(usize::from(index)) else { return };
-        word.pending.remove(used | lost);
-        counters::add(&mut self.counters.dropped_unused, lost);
-        if self.bus_master {
-            counters::add(&mut self.counters.sent, used);
-            out.push_set(Effect::Send, index, used);
-        } else {
-            counters::add(&mut self.counters.dropped_bus_master, used); // H16
-        }
-    }
-
-    /// Those of `set` that have a use.
-    pub(crate) fn used_among(&self, set: Vectors) -> u64 {
-        let first = usize::from(set.word()).wrapping_mul(64);
-        let uses = self.storage.memory().uses.get(first..).unwrap_or_default();
-        // A function that uses all its vectors, as most do, is answered without a look at each.
-        if set.len() > 8 && uses.iter().take(64).fold(true, |all, &count| all & (count != 0)) {
-            return set.bits();
-        }
-        let mut used = set.bits();
-        let mut rest = set.bits();
-        while rest != 0 {
-            let lowest = rest & rest.wrapping_neg();
-            rest ^= lowest;
-            let slot = usize::try_from(lowest.trailing_zeros()).unwrap_or(0);
-            if uses.get(slot).is_none_or(|&count| count == 0) {
-                used ^= lowest;
+        let bus_master = self.facts.has(BUS_MASTER);
+        let lose = self.policy.unused_pending == UnusedPending::Lose;
+        let (mut sent, mut lost) = (0, 0);
+        let words = memory.words.iter_mut().zip(memory.uses.chunks(64));
+        for (index, (word, uses)) in (0..).zip(words) {
+            let ready = word.pending.get() & gate.deliverable(memory.entries, index, word);
+            if ready == 0 {
+                continue;
+            }
+            let used = used_among(uses, ready);
+            word.pending.remove(used);
+            if used != ready && lose {
+                word.pending.remove(ready);
+                counters::add(&mut lost, ready & !used); // H9
+            }
+            if used != 0 {
+                counters::add(&mut sent, used);
+                if bus_master {
+                    out.push(Effect::Send(Vectors::new(index, used)));
+                }
             }
         }
-        used
+        let counters = &mut self.counters;
+        let total = if bus_master { &mut counters.sent } else { &mut counters.dropped_bus_master }; // H16
+        *total = total.wrapping_add(sent);
+        counters.dropped_unused = counters.dropped_unused.wrapping_add(lost);
     }
 
-    /// Emits `kind` for those of `span` whose events the host holds.
+    /// As [`settle`](Self::settle), when the input changed nothing but registers and uses of
+    /// `vector`.
+    #[inline]
+    pub(crate) fn settle_vector<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        change: Change,
+        fx: &mut K,
+    ) {
+        if self.policy.never_masked.is_none() {
+            self.settle_one(vector, false, change, fx);
+        } else {
+            self.settle_exempt(vector, change, fx);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_exempt<K: EffectSink>(&mut self, vector: Vector, change: Change, fx: &mut K) {
+        let exempt = self.facts.open() && self.is_never_masked(vector);
+        self.settle_one(vector, exempt, change, fx);
+    }
+
+    /// `exempt`: it may send, whatever its masks say (H25).
+    #[inline]
+    fn settle_one<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        exempt: bool,
+        change: Change,
+        fx: &mut K,
+    ) {
+        let mut out = Out::new(fx, ONE_VECTOR);
+        let (set, bit) = (Vectors::one(vector), vector.bit());
+        let memory = self.storage.memory_mut();
+        let Some(word) = memory.words.get_mut(vector.word()) else { return };
+        let deliverable = exempt || self.facts.unmasked() && word.masked.get() & bit == 0;
+        let was_live = word.live.get() & bit != 0;
+        let live =
+            if self.facts.settled() { deliverable } else { was_live && self.facts.has(ATTACHED) };
+        if was_live && !live {
+            word.live.remove(bit);
+            word.fallback.remove(bit);
+            counters::one(&mut self.counters.releases);
+            out.push(Effect::Release(set));
+        }
+        if live && !was_live {
+            word.live.insert(bit);
+            counters::one(&mut self.counters.uses);
+            out.push(Effect::Use(set));
+        }
+        let ready = deliverable && word.pending.get() & bit != 0;
+        if ready || self.stale_entries != 0 || self.policy.snoop {
+            self.settle_rest(vector, (was_live, live), ready, change, &mut out);
+        }
+        debug_assert_eq!(self.check_words(set.word()..set.word().wrapping_add(1)), Ok(()));
+    }
+
+    /// What few inputs about one vector need, after its Release or Use.
+    #[inline(never)]
+    fn settle_rest<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        (was_live, live): (bool, bool),
+        ready: bool,
+        change: Change,
+        out: &mut Out<'_, K>,
+    ) {
+        if live && (change.complete || !was_live) {
+            let entries = self.storage.memory_mut().entries;
+            if told(entries, vector, &mut self.stale_entries) && was_live {
+                counters::one(&mut self.counters.reroutes);
+                out.push(Effect::Reroute(Vectors::one(vector))); // H4
+            }
+        }
+        if self.policy.snoop && change.written {
+            out.push(Effect::Snoop(Vectors::one(vector))); // G2
+        }
+        if ready {
+            self.send_pending(vector, out);
+        }
+    }
+
+    /// Sends the message of a deliverable vector that is pending, if it has a use (I2).
+    fn send_pending<K: EffectSink>(&mut self, vector: Vector, out: &mut Out<'_, K>) {
+        let used = self.use_count(vector).is_some_and(|count| count != 0);
+        if !used && self.policy.unused_pending == UnusedPending::Keep {
+            return;
+        }
+        if let Some(word) = self.storage.memory_mut().words.get_mut(vector.word()) {
+            word.pending.remove(vector.bit());
+        }
+        if !used {
+            counters::one(&mut self.counters.dropped_unused); // H9
+        } else if self.facts.has(BUS_MASTER) {
+            counters::one(&mut self.counters.sent);
+            out.push(Effect::Send(Vectors::one(vector)));
+        } else {
+            counters::one(&mut self.counters.dropped_bus_master); // H16
+        }
+    }
+
+    /// Sends the message of a used, deliverable vector at once (A7). By I2 it is not pending.
+    #[inline]
+    pub(crate) fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
+        if !self.facts.has(BUS_MASTER) {
+            counters::one(&mut self.counters.dropped_bus_master); // H16
+            return Delivery::Dropped(DropReason::BusMaster);
+        }
+        counters::one(&mut self.counters.sent);
+        fx.push(Effect::Send(Vectors::one(vector)));
+        Delivery::Sent
+    }
+
+    /// Leaves an event to INTx (H3).
+    pub(crate) fn leave_to_intx<K: EffectSink>(&mut self, fx: &mut K) -> Delivery {
+        counters::one(&mut self.counters.to_intx);
+        fx.push(Effect::IntxReevaluate);
+        Delivery::Intx
+    }
+
+    /// Emits `kind` (Poll or Drain) for those of `span` whose events the host holds.
+    pub(crate) fn ask_host<K: EffectSink>(
+        &mut self,
+        kind: fn(Vectors) -> Effect,
+        span: Span,
+        fx: &mut K,
+    ) {
+        self.each_held(span, kind, &mut Out::new(fx, S::MAX_EFFECTS));
+    }
+
     fn each_held<K: EffectSink>(
         &mut self,
         span: Span,
         kind: fn(Vectors) -> Effect,
         out: &mut Out<'_, K>,
     ) {
-        if !self.attached {
+        if !self.facts.has(ATTACHED) {
             return; // nobody holds anything
         }
         for index in span.words() {
             if let Some(word) = self.storage.memory().words.get(usize::from(index)) {
-                out.push_set(kind, index, word.held_by_host() & span.bits(index));
+                let held = word.held_by_host() & span.bits(index);
+                if held != 0 {
+                    out.push(kind(Vectors::new(index, held)));
+                }
             }
+        }
+    }
+
+    /// Notes that `vector` has a message that the host was not told.
+    pub(crate) fn mark_stale(&mut self, vector: Vector) {
+        let entry = self.storage.memory_mut().entries.get_mut(vector.slot());
+        if let Some(entry) = entry.filter(|entry| !entry.is_stale()) {
+            entry.set_stale(true);
+            self.stale_entries = self.stale_entries.wrapping_add(1);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The host knows the message of `vector` now; whether it did not before.
+#[cold]
+#[inline(never)]
+fn told(entries: &mut [Entry], vector: Vector, stale_entries: &mut u16) -> bool {
+    let entry = entries.get_mut(vector.slot());
+    let Some(entry) = entry.filter(|entry| entry.is_stale()) else { return false };
+    entry.set_stale(false);
+    *stale_entries = stale_entries.wrapping_sub(1);
+    true
+}
 
-    #[test]
-    fn a_span_is_split_into_words_without_losing_a_vector() {
-        for (first, end) in [(0, 1), (63, 64), (63, 65), (0, 2048), (64, 128), (31, 97), (5, 5)] {
-            let span = Span::new(first, end);
-            let vectors: std::vec::Vec<u16> = span
-                .words()
-                .flat_map(|word| Vectors::new(word, span.bits(word)).iter())
-                .map(Vector::index)
-                .collect();
-            assert_eq!(vectors, (first..end).collect::<std::vec::Vec<_>>());
+/// Those vectors of a word that have a use; `uses` are the counts of the word's vectors.
+#[inline]
+pub(crate) fn used_among(uses: &[u16], bits: u64) -> u64 {
+    // A function that uses all its vectors, as most do, is answered without a look at each.
+    if let (u64::MAX, Some(all)) = (bits, uses.first_chunk::<64>())
+        && all.iter().fold(0, |unused, &count| unused | u16::from(count == 0)) == 0
+    {
+        return bits;
+    }
+    each_used(uses, bits)
+}
+
+#[inline(never)]
+fn each_used(uses: &[u16], bits: u64) -> u64 {
+    let mut used = 0;
+    let mut rest = bits;
+    while rest != 0 {
+        let slot = usize::try_from(rest.trailing_zeros()).unwrap_or(0);
+        let lowest = rest & rest.wrapping_neg();
+        rest ^= lowest;
+        if uses.get(slot).is_some_and(|&count| count != 0) {
+            used |= lowest;
         }
     }
+    used
 }

@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::counters;
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::entry::{Entry, mask_bit};
+use crate::gate::{ATTACHED, LOADING};
 use crate::msix::{Msix, ready};
 use crate::settle::Request;
 use crate::spec::CONTROL_SIZE;
@@ -65,7 +66,7 @@ impl<S: Storage> Msix<S> {
         let mut out = Writer::new(bytes, needed)?;
         out.put(MAGIC);
         out.put(VERSION.to_le_bytes());
-        out.put(self.control.register(self.vectors()).to_le_bytes());
+        out.put(self.control().register(self.vectors()).to_le_bytes());
         out.put(u32::from(self.vectors()).to_le_bytes());
         self.put_table(&mut out);
         let memory = self.storage.memory();
@@ -156,11 +157,14 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        if self.loading {
-            self.loading = false;
-            let mut request = Request::touching(self.all());
-            request.again = true;
-            self.settle(request, fx);
+        if self.facts.has(LOADING) {
+            // What the host knows is of before the load: as if it had gone and come back.
+            let attached = self.facts.has(ATTACHED);
+            self.facts.set(ATTACHED, false);
+            self.settle(Request::DIFFERENCE, fx);
+            self.facts.set(ATTACHED, attached);
+            self.facts.set(LOADING, false);
+            self.settle(Request::DIFFERENCE, fx);
         }
         Ok(())
     }
@@ -215,8 +219,8 @@ impl<S: Storage> Msix<S> {
         pba: impl Iterator<Item = u64>,
         uses: Option<impl Iterator<Item = u16>>,
     ) {
-        self.control = control;
-        self.loading = true;
+        self.facts.set_control(control);
+        self.facts.set(LOADING, true);
         self.stale_entries = 0;
         let vectors = self.all();
         let memory = self.storage.memory_mut();

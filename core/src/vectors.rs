@@ -153,6 +153,21 @@ impl Bits {
         self.0.data |= bits;
     }
 
+    /// Whether any of `bits` was not a member before.
+    pub(crate) fn insert_new(&mut self, bits: u64) -> bool {
+        let new = bits & !self.0.data != 0;
+        self.insert(bits);
+        new
+    }
+
+    pub(crate) fn keep(&mut self, bits: u64) {
+        self.0.data &= bits;
+    }
+
+    pub(crate) fn toggle(&mut self, bits: u64) {
+        self.0.data ^= bits;
+    }
+
     pub(crate) fn remove(&mut self, bits: u64) {
         self.0.data &= !bits;
     }
