@@ -252,3 +252,136 @@ impl<S: Storage> Msix<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{engine, take};
+    use crate::{BusMasterOff, Effect, Policy, UnusedPending, Vectors};
+
+    const V0: Vector = Vector::new(0);
+
+    #[test]
+    fn an_event_while_disabled_goes_where_the_policy_says() {
+        for (while_disabled, delivery) in [
+            (WhileDisabled::Latch, Delivery::Pending),
+            (WhileDisabled::Drop, Delivery::Dropped(DropReason::Disabled)),
+            (WhileDisabled::Intx, Delivery::Intx),
+        ] {
+            let (mut msix, mut fx) = engine::<1, 1>(Policy { while_disabled, ..Policy::SPEC });
+            msix.write_config(3, &[0], &mut fx).unwrap();
+            take(&mut fx);
+            assert_eq!(msix.notify(V0, &mut fx), Ok(delivery));
+            let intx = delivery == Delivery::Intx;
+            assert_eq!(fx.take(), intx.then_some(Effect::IntxReevaluate));
+            assert_eq!(msix.is_pending(V0), Some(delivery == Delivery::Pending));
+            let counters = msix.counters();
+            assert_eq!(counters.to_intx, u64::from(intx));
+            assert_eq!(counters.dropped(), u64::from(matches!(delivery, Delivery::Dropped(_))));
+        }
+    }
+
+    #[test]
+    fn a_message_exempt_from_masks_is_sent_through_both_of_them() {
+        let policy = Policy { never_masked: Some(|m| m.data == 0), ..Policy::SPEC };
+        let (mut msix, mut fx) = engine::<65, 2>(policy);
+        let v64 = Vector::new(64);
+        msix.write_config(3, &[0xc0], &mut fx).unwrap();
+        take(&mut fx);
+        assert_eq!(msix.is_masked(v64), Some(false));
+        assert_eq!(msix.is_live(v64), Some(true), "the host was told");
+        assert_eq!(msix.notify(v64, &mut fx), Ok(Delivery::Sent));
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(v64))]);
+
+        msix.write_table(64 * 16 + 8, &[0x21, 0, 0, 0], &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(v64))], "another message");
+        assert_eq!(msix.notify(v64, &mut fx), Ok(Delivery::Pending));
+        msix.write_table(64 * 16 + 8, &[0, 0, 0, 0], &mut fx).unwrap();
+        let set = Vectors::one(v64);
+        assert_eq!(take(&mut fx), [Effect::Use(set), Effect::Send(set)]);
+
+        msix.write_config(3, &[0], &mut fx).unwrap();
+        take(&mut fx);
+        assert_eq!(msix.notify(v64, &mut fx), Ok(Delivery::Pending), "A10: not while disabled");
+    }
+
+    #[test]
+    fn bus_master_off_latches_or_drops() {
+        let (mut msix, mut fx) = engine::<1, 1>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.set_bus_master(false, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(V0))]);
+        assert_eq!(msix.notify(V0, &mut fx), Ok(Delivery::Pending));
+        msix.set_bus_master(true, &mut fx).unwrap();
+        let set = Vectors::one(V0);
+        assert_eq!(take(&mut fx), [Effect::Use(set), Effect::Send(set)]);
+
+        let policy = Policy { bus_master_off: BusMasterOff::DropMessage, ..Policy::SPEC };
+        let (mut msix, mut fx) = engine::<1, 1>(policy);
+        msix.notify(V0, &mut fx).unwrap();
+        msix.set_bus_master(false, &mut fx).unwrap();
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Use(set)], "live, but its message is dropped");
+        let dropped = Delivery::Dropped(DropReason::BusMaster);
+        assert_eq!(msix.notify(V0, &mut fx), Ok(dropped));
+        assert_eq!((msix.counters().dropped_bus_master, msix.is_pending(V0)), (2, Some(false)));
+    }
+
+    #[test]
+    fn a_pending_bit_without_a_use_is_kept_or_lost_when_it_could_be_sent() {
+        for (unused_pending, kept) in [(UnusedPending::Keep, true), (UnusedPending::Lose, false)] {
+            let (mut msix, mut fx) = engine::<1, 1>(Policy { unused_pending, ..Policy::SPEC });
+            let mut field = [0; 17];
+            field[12] = 1;
+            field[16] = 1;
+            msix.unuse_all(&mut fx).unwrap();
+            take(&mut fx);
+            msix.load_qemu(0x8000, &field).unwrap();
+            msix.resume(&mut fx).unwrap();
+            take(&mut fx);
+            assert_eq!(msix.is_pending(V0), Some(true), "as loaded");
+            msix.set_mask(V0, false, &mut fx).unwrap();
+            assert_eq!(take(&mut fx), [Effect::Use(Vectors::one(V0))]);
+            assert_eq!(msix.is_pending(V0), Some(kept));
+            assert_eq!(msix.counters().dropped_unused, u64::from(!kept));
+            msix.use_vector(V0, &mut fx).unwrap();
+            assert_eq!(fx.take(), kept.then_some(Effect::Send(Vectors::one(V0))));
+        }
+    }
+
+    #[test]
+    fn uses_are_counted_and_checked() {
+        let (mut msix, mut fx) = engine::<1, 1>(Policy::SPEC);
+        for _ in 1..u16::MAX {
+            msix.use_vector(V0, &mut fx).unwrap();
+        }
+        let full = Err(VectorError::TooManyUses { vector: V0 });
+        assert_eq!(msix.use_vector(V0, &mut fx), full);
+        assert_eq!(msix.use_count(V0), Some(u16::MAX));
+        msix.unuse_all(&mut fx).unwrap();
+        take(&mut fx);
+        msix.unuse_vector(V0, &mut fx).unwrap();
+        assert_eq!((msix.use_count(V0), fx.take()), (Some(0), None), "no-op at 0");
+    }
+
+    #[test]
+    fn what_the_engine_drops_the_host_drops_too() {
+        let held = Some(Effect::Drain(Vectors::one(V0)));
+        let (mut msix, mut fx) = engine::<1, 1>(Policy::SPEC);
+        msix.notify(V0, &mut fx).unwrap();
+        assert_eq!(msix.withdraw(V0, &mut fx), Ok(true));
+        assert_eq!(fx.take(), held);
+        assert_eq!(msix.withdraw(V0, &mut fx), Ok(false));
+        assert_eq!(fx.take(), held);
+        msix.notify(V0, &mut fx).unwrap();
+        msix.unuse_vector(V0, &mut fx).unwrap();
+        assert_eq!(fx.take(), held);
+        assert_eq!((msix.counters().withdrawn, msix.counters().dropped_unused), (1, 1));
+
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.withdraw(V0, &mut fx).unwrap();
+        assert_eq!(fx.take(), None, "a live vector's events are with the guest");
+    }
+}

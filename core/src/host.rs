@@ -140,3 +140,87 @@ impl<S: Storage> Msix<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{engine, take};
+    use crate::{Effect, Policy, UsesOnReset, Vector, Vectors};
+
+    const V0: Vector = Vector::new(0);
+
+    #[test]
+    fn a_backend_that_leaves_is_polled_and_released_once() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.detach(&mut fx).unwrap();
+        let set = Vectors::one(V0);
+        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Release(set)]);
+        msix.detach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "nobody is there");
+        msix.attach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Use(set)]);
+        msix.attach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "it knows already");
+    }
+
+    #[test]
+    fn what_failed_is_delivered_from_here_until_its_next_use() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.failed(Vectors::new(0, 0b11)); // vector 1 is not live
+        msix.failed(Vectors::new(9, 1)); // no such word
+        assert_eq!((msix.is_fallback(V0), msix.counters().failures), (Some(true), 1));
+        msix.notify(V0, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
+        msix.set_mask(V0, true, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(V0))]);
+        assert_eq!(msix.is_fallback(V0), Some(false));
+    }
+
+    #[test]
+    fn events_the_host_held_are_latched_or_sent_and_strangers_ignored() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        msix.unuse_vector(Vector::new(2), &mut fx).unwrap_err(); // the list is full
+        take(&mut fx);
+        msix.unuse_vector(Vector::new(2), &mut fx).unwrap();
+        take(&mut fx);
+        msix.polled(Vectors::new(0, 0b111), &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
+        msix.polled(Vectors::new(0, 0b010), &mut fx).unwrap();
+        msix.polled(Vectors::new(1, u64::MAX), &mut fx).unwrap();
+        msix.polled(Vectors::new(u16::MAX, u64::MAX), &mut fx).unwrap();
+        assert_eq!(take(&mut fx), []);
+        assert!(msix.pending().eq([Vectors::new(0, 2), Vectors::new(1, 1)]));
+        let counters = msix.counters();
+        assert_eq!((counters.sent, counters.coalesced, counters.dropped_unused), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_reset_restores_the_defaults_and_tells_the_host() {
+        for uses_on_reset in [UsesOnReset::Keep, UsesOnReset::Clear] {
+            let policy = Policy { uses_on_reset, ..Policy::SPEC };
+            let (mut msix, mut fx) = engine::<2, 1>(policy);
+            msix.set_mask(V0, false, &mut fx).unwrap();
+            take(&mut fx);
+            msix.notify(Vector::new(1), &mut fx).unwrap();
+            msix.reset(&mut fx).unwrap();
+            assert_eq!(
+                take(&mut fx),
+                [
+                    Effect::Release(Vectors::one(V0)),
+                    Effect::Drain(Vectors::new(0, 3)),
+                    Effect::IntxReevaluate
+                ]
+            );
+            let uses = u16::from(uses_on_reset == UsesOnReset::Keep);
+            assert_eq!(msix.use_count(V0), Some(uses));
+            assert_eq!((msix.is_masked(V0), msix.counters().dropped_reset), (Some(true), 1));
+            assert!(!msix.control().enabled() && msix.pending().next().is_none());
+            msix.reset(&mut fx).unwrap();
+            assert_eq!(take(&mut fx), [Effect::Drain(Vectors::new(0, 3))]);
+        }
+    }
+}

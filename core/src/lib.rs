@@ -96,6 +96,8 @@ mod snapshot;
 mod span;
 pub mod spec;
 mod storage;
+#[cfg(test)]
+mod testing;
 mod vectors;
 
 pub use control::Control;

@@ -282,3 +282,112 @@ fn field_of(index: u64) -> usize {
 fn entry_of(index: u64) -> Vector {
     Vector::new(u16::try_from(index / 4).unwrap_or(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{engine, take};
+    use crate::{Effect, Policy, Vectors};
+    use std::vec::Vec;
+
+    #[test]
+    fn an_access_is_carried_out_as_its_width_and_alignment_say() {
+        use Access::{Done, OutOfRange, Unsupported};
+        // Offset and bytes of an access to a table of 4 entries; verdict by SPEC and by QEMU.
+        let cases = [
+            (0x0, 4, Done, Done),
+            (0x8, 8, Done, Done),
+            (0x3c, 4, Done, Done),
+            (0x4, 8, Unsupported, Done), // two dwords
+            (0x6, 8, Unsupported, Done), // one dword, at 8
+            (0x6, 4, Unsupported, Unsupported),
+            (0x1, 7, Unsupported, Done),
+            (0x0, 3, Unsupported, Unsupported),
+            (0x0, 6, Unsupported, Done),
+            (0x0, 16, Unsupported, Unsupported),
+            (0x0, 0, Unsupported, Unsupported),
+            (0x3c, 8, Unsupported, Done), // half of it is past the table
+            (0x40, 4, OutOfRange, OutOfRange),
+            (u64::MAX, 8, OutOfRange, OutOfRange),
+        ];
+        for (offset, len, spec, qemu) in cases {
+            for (policy, expected) in [(Policy::SPEC, spec), (Policy::QEMU, qemu)] {
+                let (mut msix, mut fx) = engine::<4, 1>(policy);
+                let mut bytes = std::vec![0xa5; len];
+                assert_eq!(msix.read_table(offset, &mut bytes), expected, "{offset:#x} {len}");
+                assert_eq!(msix.write_table(offset, &bytes, &mut fx), Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_carried_out_reads_zero_inside_and_ones_past_the_end() {
+        let (mut msix, mut fx) = engine::<1, 1>(Policy::QEMU);
+        msix.write_table(0x8, &[0x11, 0x22, 0x33, 0x44], &mut fx).unwrap();
+        let mut bytes = [0xa5; 8];
+        msix.read_table(0x6, &mut bytes);
+        assert_eq!(bytes, [0, 0, 0x11, 0x22, 0x33, 0x44, 0, 0]);
+        msix.read_table(0xe, &mut bytes[..4]);
+        assert_eq!(bytes[..4], [0, 0, 0xff, 0xff]);
+        msix.read_pba(0x7, &mut bytes[..3]);
+        assert_eq!(bytes[..3], [0, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn a_live_message_is_rerouted_once_and_whole() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        msix.set_mask(Vector::new(1), false, &mut fx).unwrap();
+        take(&mut fx);
+        let v1 = Vectors::one(Vector::new(1));
+        let mut write = |offset: u64, bytes: &[u8]| {
+            msix.write_table(0x10 + offset, bytes, &mut fx).unwrap();
+            take(&mut fx)
+        };
+        assert_eq!(write(0, &[0x00, 0x20, 0xe0, 0xfe]), [], "half an address");
+        assert_eq!(write(4, &[1, 0, 0, 0]), [], "the data may follow");
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [Effect::Reroute(v1)]);
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "nothing changed");
+        assert_eq!(write(0, &[0, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]), [Effect::Reroute(v1)], "A4");
+        assert_eq!(write(0, &[0, 0x40, 0xe0, 0xfe]), []);
+        assert_eq!(write(12, &[1, 0, 0, 0]), [Effect::Release(v1)]);
+        assert_eq!(write(12, &[0, 0, 0, 0]), [Effect::Use(v1)], "tells the new address");
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "so there is nothing left to tell");
+        assert_eq!(msix.counters().reroutes, 2);
+    }
+
+    #[test]
+    fn a_pba_read_polls_the_vectors_it_covers_that_the_host_holds() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(Vector::new(33), false, &mut fx).unwrap();
+        take(&mut fx);
+        let high = 0xffff_ffff_0000_0000 & !(1 << 33); // v33 is live: its events are delivered
+        let cases: [(u64, usize, Vec<Effect>); 5] = [
+            (0, 4, [Effect::Poll(Vectors::new(0, 0xffff_ffff))].into()),
+            (4, 4, [Effect::Poll(Vectors::new(0, high))].into()),
+            (8, 8, [Effect::Poll(Vectors::new(1, 1))].into()),
+            (12, 4, Vec::new()),
+            (16, 8, Vec::new()),
+        ];
+        for (offset, len, expected) in cases {
+            msix.poll_pba(offset, len, &mut fx).unwrap();
+            assert_eq!(take(&mut fx), expected, "{offset} {len}");
+        }
+        msix.failed(Vectors::one(Vector::new(33)));
+        msix.poll_pba(4, 4, &mut fx).unwrap();
+        let all = Vectors::new(0, 0xffff_ffff_0000_0000);
+        assert_eq!(take(&mut fx), [Effect::Poll(all)], "what failed is held too");
+    }
+
+    #[test]
+    fn a_written_entry_is_snooped_where_somebody_wants_to_know() {
+        let policy = Policy { snoop: true, ..Policy::QEMU };
+        let (mut msix, mut fx) = engine::<65, 2>(policy);
+        msix.write_table(63 * 16 + 12, &[1, 0, 0, 0, 0, 0, 0, 0], &mut fx).unwrap();
+        let expected = [Effect::Snoop(Vectors::new(0, 1 << 63)), Effect::Snoop(Vectors::new(1, 1))];
+        assert_eq!(take(&mut fx), expected);
+        msix.write_table(0, &[0, 0, 0, 0], &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Snoop(Vectors::new(0, 1))]);
+        msix.set_mask(Vector::new(0), true, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "no guest wrote it");
+    }
+}

@@ -4,7 +4,7 @@ use crate::counters;
 use crate::effect::{Effect, EffectSink};
 use crate::entry::Entry;
 use crate::events::{Delivery, DropReason};
-use crate::gate::{ATTACHED, BUS_MASTER, Gate};
+use crate::gate::{ATTACHED, BUS_MASTER, Gate, LOADING};
 use crate::msix::Msix;
 use crate::policy::UnusedPending;
 use crate::span::Span;
@@ -250,7 +250,9 @@ impl<S: Storage> Msix<S> {
         change: Change,
         out: &mut Out<'_, K>,
     ) {
-        if live && (change.complete || !was_live) {
+        // Between load and resume the host keeps what it has; the resume tells it all (H15).
+        let tells = !self.facts.has(LOADING) && (change.complete || !was_live);
+        if live && tells {
             let entries = self.storage.memory_mut().entries;
             if told(entries, vector, &mut self.stale_entries) && was_live {
                 counters::one(&mut self.counters.reroutes);

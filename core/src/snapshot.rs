@@ -354,3 +354,146 @@ impl fmt::Display for LoadError {
 }
 
 impl core::error::Error for LoadError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{engine, take};
+    use crate::{Effect, Policy, Vector, Vectors};
+    use std::vec::Vec;
+
+    /// Live, pending and masked vectors, and its saved bytes.
+    fn busy() -> (Msix<crate::Inline<65, 2>>, Vec<u8>) {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        for index in [0, 64] {
+            let message = crate::Message { address: 0x1_fee0_1000, data: 0x20 + u32::from(index) };
+            msix.set_message(Vector::new(index), message, &mut fx).unwrap();
+            take(&mut fx);
+        }
+        msix.notify(Vector::new(7), &mut fx).unwrap();
+        let mut bytes = std::vec![0; msix.saved_len()];
+        assert_eq!(msix.save(&mut bytes), Ok(bytes.len()));
+        (msix, bytes)
+    }
+
+    #[test]
+    fn a_loaded_engine_is_silent_until_it_resumes_and_then_tells_everything_once() {
+        let (_, bytes) = busy();
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        for index in [0, 1] {
+            msix.set_mask(Vector::new(index), false, &mut fx).unwrap();
+            take(&mut fx);
+        }
+        msix.load(&bytes).unwrap();
+        assert!(msix.is_loading() && fx.is_empty());
+        assert_eq!(msix.notify(Vector::new(0), &mut fx), Ok(crate::Delivery::Pending));
+        assert_eq!(take(&mut fx), []);
+        msix.resume(&mut fx).unwrap();
+        assert_eq!(
+            take(&mut fx),
+            [
+                Effect::Release(Vectors::new(0, 3)),
+                Effect::Use(Vectors::new(0, 1)),
+                Effect::Use(Vectors::new(1, 1)),
+                Effect::Send(Vectors::new(0, 1)),
+            ]
+        );
+        let mut again = std::vec![0; bytes.len()];
+        msix.save(&mut again).unwrap();
+        assert_eq!(again, bytes);
+        msix.resume(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "a second resume has nothing to say");
+    }
+
+    #[test]
+    fn a_reset_or_a_detach_ends_what_was_live_before_a_load() {
+        let (_, bytes) = busy();
+        for reset in [false, true] {
+            let (mut msix, mut fx) = engine::<65, 2>(Policy::QEMU);
+            msix.set_mask(Vector::new(1), false, &mut fx).unwrap();
+            take(&mut fx);
+            msix.load(&bytes).unwrap();
+            if reset {
+                msix.reset(&mut fx).unwrap();
+            } else {
+                msix.detach(&mut fx).unwrap();
+            }
+            assert_eq!(take(&mut fx), [Effect::Release(Vectors::new(0, 2))]);
+            assert_eq!(msix.is_loading(), !reset);
+        }
+    }
+
+    #[test]
+    fn every_defect_of_a_snapshot_is_named_and_changes_nothing() {
+        let (mut msix, good) = busy();
+        let with = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            change(&mut bytes);
+            let covered = bytes.len() - CHECKSUM_LEN;
+            let checksum = crc32fast::hash(&bytes[..covered]);
+            bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+            bytes
+        };
+        let pba = HEADER_LEN + 65 * 16;
+        let mut truncated = good.clone();
+        truncated.pop();
+        let length = |got| LoadError::Length { expected: good.len(), got };
+        let vectors = |snapshot| LoadError::Vectors { snapshot, engine: 65 };
+        let mut flipped = good.clone();
+        flipped[100] ^= 0x10;
+        let cases: Vec<(Vec<u8>, LoadError)> = [
+            (Vec::new(), length(0)),
+            (good[..15].to_vec(), length(15)),
+            (truncated, length(good.len() - 1)),
+            (with(&|b| b.push(0)), length(good.len() + 1)),
+            (with(&|b| b[0] = b'm'), LoadError::Magic(*b"mSIX")),
+            (with(&|b| b[4] = 2), LoadError::Version(2)),
+            (with(&|b| b[8] = 66), vectors(66)),
+            (with(&|b| b[11] = 1), vectors(0x0100_0041)),
+            (with(&|b| b[6] = 7), vectors(8)),
+            (with(&|b| b[7] = 0xa0), LoadError::ReservedControl(0xa040)),
+            (with(&|b| b[pba + 8] = 0b110), LoadError::PbaTail(0b110)),
+            (flipped, LoadError::Checksum),
+        ]
+        .into();
+        for (bytes, error) in cases {
+            assert_eq!(msix.load(&bytes), Err(error));
+            let mut now = std::vec![0; good.len()];
+            msix.save(&mut now).unwrap();
+            assert!(now == good && !msix.is_loading(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_qemu_field_has_no_header_and_takes_its_control_from_outside() {
+        let (msix, _) = busy();
+        let mut field = std::vec![0; msix.qemu_len()];
+        assert_eq!(field.len(), 65 * 16 + 9);
+        msix.save_qemu(&mut field).unwrap();
+        assert_eq!(field[..16], [0, 0x10, 0xe0, 0xfe, 1, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(field[65 * 16..], [0x80, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+        let (mut other, _) = engine::<65, 2>(Policy::SPEC);
+        let expected = LoadError::Length { expected: field.len(), got: field.len() - 1 };
+        assert_eq!(other.load_qemu(0x8040, &field[1..]), Err(expected));
+        let expected = LoadError::Vectors { snapshot: 66, engine: 65 };
+        assert_eq!(other.load_qemu(0x8041, &field), Err(expected));
+        assert_eq!(other.load_qemu(0x9040, &field), Err(LoadError::ReservedControl(0x9040)));
+        field[65 * 16 + 8] = 2;
+        assert_eq!(other.load_qemu(0x8040, &field), Err(LoadError::PbaTail(2)));
+        let (mut qemu, _) = engine::<65, 2>(Policy::QEMU);
+        qemu.load_qemu(0x8040, &field).unwrap();
+        assert_eq!(qemu.pending().collect::<Vec<_>>(), [Vectors::new(0, 0x80)], "H15: no tail");
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_short_is_not_written() {
+        let (msix, good) = busy();
+        let mut short = std::vec![0xa5; good.len() - 1];
+        let expected = SaveError { needed: good.len(), got: short.len() };
+        assert_eq!(msix.save(&mut short), Err(expected));
+        let expected = SaveError { needed: msix.qemu_len(), got: 3 };
+        assert_eq!(msix.save_qemu(&mut short[..3]), Err(expected));
+        assert!(short.iter().all(|byte| *byte == 0xa5));
+    }
+}

@@ -1,0 +1,30 @@
+//! What the unit tests share.
+
+use crate::{
+    BarIndex, Control, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msix, Policy, Vector,
+};
+use std::vec::Vec;
+
+/// A list that fits every engine.
+pub(crate) type Fx = Effects<MAX_EFFECTS>;
+
+/// An enabled function with a backend, one use a vector, all vectors masked, and its empty list.
+pub(crate) fn engine<const N: usize, const W: usize>(policy: Policy) -> (Msix<Inline<N, W>>, Fx) {
+    let vectors = u16::try_from(N).unwrap();
+    let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).unwrap()).unwrap();
+    let mut msix = Msix::new(layout, policy).unwrap();
+    let mut fx = Fx::new();
+    for index in 0..vectors {
+        msix.use_vector(Vector::new(index), &mut fx).unwrap();
+    }
+    msix.attach(&mut fx).unwrap();
+    msix.write_config(3, &[0x80], &mut fx).unwrap();
+    take(&mut fx);
+    assert_eq!(msix.control(), Control::from_register(0x8000));
+    (msix, fx)
+}
+
+/// Empties the list.
+pub(crate) fn take(fx: &mut Fx) -> Vec<Effect> {
+    core::iter::from_fn(|| fx.take()).collect()
+}
