@@ -67,7 +67,7 @@
 //! after every input. One-vector inputs emit at most 4 effects, all others at most
 //! `2 + 3 * ceil(N / 64)`, which is [`Storage::MAX_EFFECTS`] and at most [`MAX_EFFECTS`].
 //!
-//! Rules cited as `A7` or `H4` are listed in the repository's `tests/RULES.md`.
+//! Rules cited as `A7` or `H4` are in `RULES.md` beside this crate's manifest.
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -1,0 +1,435 @@
+//! One function of the log: the engine, what is known about it, and its part of the report.
+
+use super::Moment;
+use super::knowledge::Knowledge;
+use super::recorder::Recorder;
+use crate::functions::LastWrite;
+use crate::report::{DeviceReport, Masked};
+use msix_backends::carry_out;
+use msix_core::{
+    Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy,
+    UsesOnReset, Vector,
+};
+
+/// A function that is replayed.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) report: DeviceReport,
+    msix: Msix<Boxed>,
+    fx: Effects<MAX_EFFECTS>,
+    host: Recorder,
+    known: Knowledge,
+    watched: Vec<Watched>,
+    /// State changes since they were last taken, if someone takes them.
+    changes: Option<Vec<(u16, Shown)>>,
+}
+
+/// What is remembered of a vector between two inputs.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    shown: Shown,
+    masked_since: Option<Moment>,
+}
+
+/// State of a vector, as far as the log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Unknown,
+    /// MSI-X is disabled.
+    Off,
+    Masked,
+    /// Masked, and pending from a named raise.
+    Pending,
+    Live,
+}
+
+/// State of a function, as far as the log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Band {
+    Unknown,
+    Disabled,
+    FunctionMasked,
+    /// Enabled, but messages cannot leave (H16).
+    BusMasterOff,
+    Enabled,
+}
+
+/// Whether a vector's message can be its device's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It sends at once.
+    Live,
+    /// It does not send.
+    Blocked,
+    /// The log does not tell.
+    Unknown,
+}
+
+/// A message the engine sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) vector: u16,
+    pub(crate) message: Message,
+    /// Whether the log must show it.
+    pub(crate) firm: bool,
+}
+
+/// How a read of the table compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Compared {
+    Same,
+    Differs { vector: u16, offset: u64, expected: u64 },
+    Undecided,
+}
+
+impl Device {
+    /// A function about which nothing is known yet. All its vectors are in use, and a host
+    /// listens. `None` for a number of vectors that no function has.
+    pub(crate) fn new(report: DeviceReport, policy: Policy, watch: bool) -> Option<Self> {
+        let vectors = report.vectors;
+        let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).ok()?).ok()?;
+        let shown = Watched { shown: Shown::Unknown, masked_since: None };
+        let mut device = Self {
+            report,
+            msix: Msix::<Boxed>::new(layout, policy).ok()?,
+            fx: Effects::new(),
+            host: Recorder::default(),
+            known: Knowledge::none(vectors),
+            watched: vec![shown; usize::from(vectors)],
+            changes: watch.then(Vec::new),
+        };
+        device.use_all();
+        let attached = device.msix.attach(&mut device.fx);
+        device.carry(attached);
+        Some(device)
+    }
+
+    pub(crate) fn vectors(&self) -> u16 {
+        self.msix.vectors()
+    }
+
+    /// Name and place, for people.
+    pub(crate) fn title(&self) -> String {
+        let DeviceReport { name, bdf, .. } = &self.report;
+        if bdf.is_empty() { name.clone() } else { format!("{name} {bdf}") }
+    }
+
+    /// Carries out what an input emitted. An input refuses only a list that was not carried out,
+    /// and this one always is.
+    fn carry<E>(&mut self, input: Result<(), E>) {
+        debug_assert!(input.is_ok(), "the list was carried out before");
+        carry_out(&mut self.msix, &mut self.fx, &mut self.host);
+        self.report.effects = self.host.counts;
+    }
+
+    fn use_all(&mut self) {
+        for index in 0..self.vectors() {
+            let used = self.msix.use_vector(Vector::new(index), &mut self.fx);
+            self.carry(used);
+        }
+    }
+
+    /// The function was reset, and the log shows it (A13).
+    pub(crate) fn reset(&mut self, now: Moment) {
+        // What a log that begins with a fresh function says of COMMAND came after the reset.
+        let bus_master = self.known.bus_master.filter(|_| !self.known.control).unwrap_or(false);
+        self.restart(bus_master, now);
+        self.known = Knowledge::fresh(self.vectors());
+        self.known.bus_master = Some(bus_master);
+        self.observe_all(now);
+    }
+
+    /// The function may have been reset.
+    pub(crate) fn forget(&mut self, now: Moment) {
+        self.restart(true, now);
+        self.known = Knowledge::none(self.vectors());
+        self.observe_all(now);
+    }
+
+    fn restart(&mut self, bus_master: bool, now: Moment) {
+        let reset = self.msix.reset(&mut self.fx);
+        self.carry(reset);
+        if self.msix.policy().uses_on_reset == UsesOnReset::Clear {
+            self.use_all();
+        }
+        let set = self.msix.set_bus_master(bus_master, &mut self.fx);
+        self.carry(set);
+        self.observe_all(now);
+    }
+
+    /// A write of the COMMAND register.
+    pub(crate) fn set_bus_master(&mut self, on: bool, now: Moment) {
+        self.known.bus_master = Some(on);
+        let set = self.msix.set_bus_master(on, &mut self.fx);
+        self.carry(set);
+        self.observe_all(now);
+    }
+
+    /// The control bits were written; the log says what they are now. `Err` when the write says
+    /// something else: what it should have made of them.
+    pub(crate) fn control(
+        &mut self,
+        cause: Option<LastWrite>,
+        logged: (bool, bool),
+        now: Moment,
+    ) -> Result<(), (bool, bool)> {
+        if let Some(cause) = cause {
+            let (offset, bytes) = cause.control_bytes();
+            self.write_config(offset, &bytes);
+        }
+        self.known.control = true;
+        let made = self.control_bits();
+        if made != logged {
+            self.write_config(3, &[u8::from(logged.0) << 7 | u8::from(logged.1) << 6]);
+        }
+        self.observe_all(now);
+        if cause.is_none() || made == logged { Ok(()) } else { Err(made) }
+    }
+
+    fn write_config(&mut self, offset: usize, bytes: &[u8]) {
+        let written = self.msix.write_config(offset, bytes, &mut self.fx);
+        self.carry(written);
+    }
+
+    fn control_bits(&self) -> (bool, bool) {
+        let control = self.msix.control();
+        (control.enabled(), control.function_masked())
+    }
+
+    /// A write to the table. Returns the vectors whose entries it touched.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8], now: Moment) -> [Option<u16>; 2] {
+        self.report.table_writes += 1;
+        let last = offset.saturating_add((bytes.len() as u64).saturating_sub(1));
+        let touched = [offset / 16, last / 16].map(|index| self.in_table(index));
+        let before = touched.map(|vector| vector.map(|vector| self.entry(vector)));
+        let live = touched.map(|vector| vector.is_some_and(|v| self.standing(v) == Standing::Live));
+        let done = match self.msix.write_table(offset, bytes, &mut self.fx) {
+            Ok(access) => access == Access::Done,
+            Err(_) => false,
+        };
+        self.carry(Ok::<(), ()>(()));
+        for dword in offset / 4..=last / 4 {
+            let whole = dword * 4 >= offset && dword * 4 + 3 <= last;
+            // What the policy ignores is not what QEMU may have done.
+            self.known.set_dword(dword, done && (whole || self.known.dword(dword)));
+        }
+        for ((vector, before), live) in touched.into_iter().zip(before).zip(live) {
+            let Some(vector) = vector else { continue };
+            let after = self.entry(vector);
+            let pending = self.is_pending(vector);
+            if let (Some(before), Some(known)) = (before, self.known.of_mut(vector)) {
+                known.rewritten |= live && before != after;
+                let cleared = after.is_some_and(|message| message.address == 0);
+                known.doubtful |= pending && before != after && cleared; // T4
+            }
+            self.observe(vector, now);
+        }
+        touched
+    }
+
+    fn in_table(&self, index: u64) -> Option<u16> {
+        u16::try_from(index).ok().filter(|&vector| vector < self.vectors())
+    }
+
+    fn entry(&self, vector: u16) -> Option<Message> {
+        self.msix.message(Vector::new(vector))
+    }
+
+    /// The vector's message, if the log told all of it and it is one.
+    pub(crate) fn message(&self, vector: u16) -> Option<Message> {
+        let message = self.entry(vector).filter(|message| message.address != 0)?;
+        self.known.message(vector).then_some(message)
+    }
+
+    /// A read of the table that gave `bytes`.
+    pub(crate) fn read(&mut self, offset: u64, bytes: &[u8]) -> Compared {
+        let last = offset.saturating_add((bytes.len() as u64).saturating_sub(1));
+        let inside = self.in_table(last / 16).is_some();
+        if !inside || !(offset / 4..=last / 4).all(|dword| self.known.dword(dword)) {
+            self.report.undecided.reads += 1;
+            return Compared::Undecided;
+        }
+        let mut expected = [0; 8];
+        let Some(of_engine) = expected.get_mut(..bytes.len()) else { return Compared::Undecided };
+        self.msix.read_table(offset, of_engine);
+        self.report.table_reads.compared += 1;
+        if of_engine == bytes {
+            return Compared::Same;
+        }
+        self.report.table_reads.mismatched += 1;
+        let vector = self.in_table(offset / 16).unwrap_or_default();
+        Compared::Differs { vector, offset: offset % 16, expected: u64::from_le_bytes(expected) }
+    }
+
+    /// Whether the function's state is known well enough to feed a raise of `vector`.
+    pub(crate) fn can_raise(&self, vector: u16) -> bool {
+        vector < self.vectors() && self.known.mask(vector) && self.known.message(vector)
+    }
+
+    /// The device has an event. A named one that becomes pending is due once it is unmasked.
+    pub(crate) fn raise(&mut self, vector: u16, now: Moment) -> Option<Delivery> {
+        if let Some(known) = self.known.of_mut(vector) {
+            known.doubtful = false;
+        }
+        let delivery = self.msix.notify(Vector::new(vector), &mut self.fx).ok();
+        self.carry(Ok::<(), ()>(()));
+        self.observe(vector, now);
+        delivery
+    }
+
+    /// An event of `vector` may have come that was not fed.
+    pub(crate) fn doubt_pending(&mut self, vector: u16) {
+        if self.standing(vector) != Standing::Live
+            && let Some(known) = self.known.of_mut(vector)
+        {
+            known.pending_unknown_until = u64::MAX;
+        }
+    }
+
+    /// Whether a message of `vector` on this line can be for an event that the log does not show.
+    pub(crate) fn may_owe(&self, vector: u16, now: Moment) -> bool {
+        self.known.of(vector).is_none_or(|known| now.line <= known.pending_unknown_until)
+    }
+
+    /// A message of this device was seen: messages can leave.
+    pub(crate) fn saw_message(&mut self) {
+        self.known.bus_master.get_or_insert(true);
+    }
+
+    pub(crate) fn is_pending(&self, vector: u16) -> bool {
+        self.msix.is_pending(Vector::new(vector)) == Some(true)
+    }
+
+    /// Whether the vector's message was changed while it was live (A9).
+    pub(crate) fn is_rewritten(&self, vector: u16) -> bool {
+        self.known.of(vector).is_some_and(|known| known.rewritten)
+    }
+
+    pub(crate) fn standing(&self, vector: u16) -> Standing {
+        let control = self.msix.control();
+        if !self.known.control {
+            return Standing::Unknown;
+        }
+        if !control.enabled() || control.function_masked() {
+            return Standing::Blocked; // whatever the vector's own mask is
+        }
+        match self.msix.is_masked(Vector::new(vector)) {
+            _ if !self.known.mask(vector) => Standing::Unknown,
+            Some(false) if self.can_leave() => Standing::Live,
+            _ => Standing::Blocked,
+        }
+    }
+
+    fn can_leave(&self) -> bool {
+        self.known.bus_master != Some(false) // A11
+    }
+
+    pub(crate) fn band(&self) -> Band {
+        match self.control_bits() {
+            _ if !self.known.control => Band::Unknown,
+            (false, _) => Band::Disabled,
+            (true, true) => Band::FunctionMasked,
+            (true, false) if !self.can_leave() => Band::BusMasterOff,
+            (true, false) => Band::Enabled,
+        }
+    }
+
+    /// The messages the engine sent since this was last asked.
+    pub(crate) fn take_sent(&mut self) -> Vec<Sent> {
+        let sent = std::mem::take(&mut self.host.sends);
+        sent.into_iter()
+            .map(|route| {
+                let vector = route.vector.index();
+                let known = self.known.message(vector) && self.known.bus_master.is_some();
+                let firm = known
+                    && can_be_seen(route.message)
+                    && self.known.of(vector).is_some_and(|v| !v.doubtful && !v.rewritten);
+                if let Some(known) = self.known.of_mut(vector) {
+                    known.doubtful = false;
+                }
+                Sent { vector, message: route.message, firm }
+            })
+            .collect()
+    }
+
+    /// The state changes since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<(u16, Shown)> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn observe_all(&mut self, now: Moment) {
+        for vector in 0..self.vectors() {
+            self.observe(vector, now);
+        }
+    }
+
+    fn shown(&self, vector: u16) -> Shown {
+        let (enabled, _) = self.control_bits();
+        match self.msix.is_masked(Vector::new(vector)) {
+            _ if !self.known.control => Shown::Unknown,
+            _ if !enabled => Shown::Off,
+            _ if !self.known.mask(vector) => Shown::Unknown,
+            Some(false) => Shown::Live,
+            _ if self.is_pending(vector) => Shown::Pending,
+            _ => Shown::Masked,
+        }
+    }
+
+    /// Notes what changed for `vector`.
+    fn observe(&mut self, vector: u16, now: Moment) {
+        let shown = self.shown(vector);
+        let pending = self.is_pending(vector);
+        let owed = now.line + super::WINDOW + u64::from(self.vectors());
+        let Some(watched) = self.watched.get_mut(usize::from(vector)) else { return };
+        let before = std::mem::replace(&mut watched.shown, shown);
+        if before == shown {
+            return;
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.push((vector, shown));
+        }
+        let masked_since = watched.masked_since;
+        match shown {
+            Shown::Masked | Shown::Pending if before == Shown::Live => {
+                watched.masked_since = Some(now);
+            }
+            Shown::Masked | Shown::Pending => {}
+            Shown::Live | Shown::Off | Shown::Unknown => watched.masked_since = None,
+        }
+        if let (Some(since), Shown::Live | Shown::Off) = (masked_since, shown) {
+            self.was_masked(vector, since, now);
+        }
+        let Some(known) = self.known.of_mut(vector) else { return };
+        match shown {
+            Shown::Live => {
+                known.rewritten = false; // A9: read anew at every unmask
+                known.pending_unknown_until = known.pending_unknown_until.min(owed);
+            }
+            Shown::Off => known.doubtful |= pending, // T5
+            _ => {}
+        }
+    }
+
+    fn was_masked(&mut self, vector: u16, since: Moment, until: Moment) {
+        let length = until.at.saturating_sub(since.at) as f64;
+        if self.report.longest_masked.is_none_or(|longest| length > longest.length) {
+            self.report.longest_masked = Some(Masked { vector, length });
+        }
+    }
+
+    /// The log ends.
+    pub(crate) fn end(&mut self, now: Moment) {
+        for vector in 0..self.vectors() {
+            let watched = self.watched.get(usize::from(vector));
+            if let Some(since) = watched.and_then(|watched| watched.masked_since) {
+                self.was_masked(vector, since, now);
+            }
+        }
+    }
+}
+
+/// Whether a message arrives at 'apic-msi' as it is in the entry. Outside the interrupt range it
+/// is a write to memory; in remappable format an IOMMU changes it on the way (C11).
+fn can_be_seen(message: Message) -> bool {
+    message.address >> 20 == 0xfee && message.address & 0x10 == 0
+}

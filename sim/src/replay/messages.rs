@@ -1,0 +1,292 @@
+//! Raises, messages, and how one is set against the other.
+
+use super::Replay;
+use super::device::{Device, Standing};
+use super::ledger::{Cause, Deferred, Expected};
+use crate::timeline::Mark;
+use crate::trace::{Memory, RaiseEvent};
+use msix_core::{Delivery, Message};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which entries hold which message, over all devices.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    by_message: BTreeSet<(u64, u32, usize, u16)>,
+    by_entry: BTreeMap<(usize, u16), Message>,
+}
+
+impl Entries {
+    /// The entry of `vector` now holds `message`, or none that is known.
+    pub(super) fn update(&mut self, device: usize, vector: u16, message: Option<Message>) {
+        let before = match message {
+            Some(message) => self.by_entry.insert((device, vector), message),
+            None => self.by_entry.remove(&(device, vector)),
+        };
+        if before == message {
+            return;
+        }
+        if let Some(Message { address, data }) = before {
+            self.by_message.remove(&(address, data, device, vector));
+        }
+        if let Some(Message { address, data }) = message {
+            self.by_message.insert((address, data, device, vector));
+        }
+    }
+
+    /// All entries of the device are gone.
+    pub(super) fn forget(&mut self, device: usize) {
+        let all = self.by_entry.range((device, 0)..=(device, u16::MAX));
+        let vectors: Vec<u16> = all.map(|(&(_, vector), _)| vector).collect();
+        for vector in vectors {
+            self.update(device, vector, None);
+        }
+    }
+
+    /// Device and vector of every entry with this message.
+    fn holding(&self, Message { address, data }: Message) -> Vec<(usize, u16)> {
+        let all = (address, data, 0, 0)..=(address, data, usize::MAX, u16::MAX);
+        self.by_message.range(all).map(|&(_, _, device, vector)| (device, vector)).collect()
+    }
+}
+
+/// What can be made of a message that is not due.
+#[derive(Debug, PartialEq, Eq)]
+enum Reading {
+    /// For a raise of this vector that is not fed yet: one that was named and undecided until
+    /// now, or one that the log did not name.
+    Raise {
+        index: usize,
+        vector: u16,
+        named: bool,
+    },
+    /// The device must not have sent it.
+    Unexpected(usize, u16, &'static str),
+    /// It cannot be told; of this device, if it is any device's.
+    Undecided(Option<usize>),
+    NotOurs,
+}
+
+impl<P: FnMut(u64)> Replay<'_, P> {
+    /// A device model named the vector it raises.
+    pub(super) fn raise(&mut self, event: &'static RaiseEvent, vector: u32) {
+        let line = self.now.line;
+        let kind = |device: &Device| event.devices.contains(&device.report.name.as_str());
+        let able: Vec<usize> = (0..)
+            .zip(&self.devices)
+            .filter(|(_, device)| kind(device) && vector < u32::from(device.vectors()))
+            .map(|(index, _)| index)
+            .collect();
+        let Ok(vector) = u16::try_from(vector) else {
+            self.unattributed.raises += 1;
+            return;
+        };
+        match *able {
+            [] => self.unattributed.raises += 1,
+            [only] if self.devices.get(only).is_some_and(|device| device.can_raise(vector)) => {
+                self.named(only, vector);
+            }
+            _ => {
+                let device = if let [only] = *able { Some(only) } else { None };
+                for &index in &able {
+                    if let Some(device) = self.devices.get_mut(index) {
+                        device.doubt_pending(vector);
+                    }
+                }
+                self.ledger.defer(Deferred { event, vector, line, device });
+            }
+        }
+    }
+
+    fn named(&mut self, index: usize, vector: u16) {
+        let delivery = self.input(index, Cause::Raise, |device, now| {
+            device.report.raises.named += 1;
+            device.raise(vector, now)
+        });
+        if let (Some(Some(Delivery::Pending | Delivery::Coalesced)), Some(timeline)) =
+            (delivery, &mut self.timeline)
+        {
+            timeline.mark(
+                index,
+                Some(vector),
+                Mark::Latched,
+                self.now,
+                "raised while masked".into(),
+            );
+        }
+    }
+
+    /// A write to 'apic-msi'.
+    pub(super) fn message(&mut self, access: &Memory) {
+        let Ok(data) = u32::try_from(access.value) else {
+            self.not_ours += 1;
+            return;
+        };
+        let message = Message { address: access.address, data };
+        if let Some(met) = self.ledger.meet(message) {
+            self.matched(&met);
+            return;
+        }
+        match self.read_message(message) {
+            Reading::NotOurs => self.not_ours += 1,
+            Reading::Undecided(None) => self.unattributed.messages += 1,
+            Reading::Undecided(Some(index)) => {
+                if let Some(device) = self.devices.get_mut(index) {
+                    device.report.undecided.messages += 1;
+                }
+            }
+            Reading::Unexpected(index, vector, why) => {
+                if let Some(device) = self.devices.get_mut(index) {
+                    device.report.messages.unexpected += 1;
+                }
+                let got = format!("message {}", shown(message));
+                self.mismatch(index, Some(vector), self.now, [why.to_owned(), got]);
+            }
+            Reading::Raise { index, vector, named } => {
+                self.input(index, Cause::Raise, |device, now| {
+                    let raises = &mut device.report.raises;
+                    *(if named { &mut raises.named } else { &mut raises.inferred }) += 1;
+                    device.raise(vector, now)
+                });
+                if let Some(met) = self.ledger.meet(message) {
+                    self.matched(&met);
+                }
+            }
+        }
+    }
+
+    /// Decides by what is known of the entries that hold the message, and never by likelihood.
+    fn read_message(&mut self, message: Message) -> Reading {
+        let holding = self.entries.holding(message);
+        let mut live = Vec::new();
+        let mut open = false;
+        for &(index, vector) in &holding {
+            let Some(device) = self.devices.get(index) else { continue };
+            match device.standing(vector) {
+                Standing::Live if !device.is_rewritten(vector) => live.push((index, vector)),
+                Standing::Live | Standing::Unknown => open = true,
+                Standing::Blocked => {}
+            }
+        }
+        let mut owners: Vec<usize> = holding.iter().map(|&(index, _)| index).collect();
+        owners.dedup();
+        let owner = if let [owner] = *owners { Some(owner) } else { None };
+        let devices = &self.devices;
+        let named = self.ledger.decide(|deferred| {
+            let fits = |&&(index, vector): &&(usize, u16)| {
+                let name = devices.get(index).map_or("", |device| &device.report.name);
+                vector == deferred.vector && deferred.event.devices.contains(&name)
+            };
+            let mut fitting = live.iter().filter(fits);
+            let first = fitting.next()?;
+            fitting.next().is_none().then_some(*first)
+        });
+        if let Some((_, (index, vector))) = named {
+            return Reading::Raise { index, vector, named: true };
+        }
+        match *live {
+            _ if holding.is_empty() => Reading::NotOurs,
+            [(index, vector)] if !open => {
+                if self.names_all(index) && !self.may_owe(index, vector) {
+                    Reading::Unexpected(index, vector, "no message without a raise before it")
+                } else {
+                    Reading::Raise { index, vector, named: false }
+                }
+            }
+            [] if !open => {
+                let pending = |&&(index, vector): &&(usize, u16)| {
+                    self.devices.get(index).is_some_and(|device| device.is_pending(vector))
+                };
+                match holding.iter().find(pending) {
+                    Some(&(index, vector)) => {
+                        Reading::Unexpected(index, vector, "no message while it is masked")
+                    }
+                    None => Reading::Undecided(owner),
+                }
+            }
+            _ => Reading::Undecided(owner),
+        }
+    }
+
+    fn may_owe(&self, index: usize, vector: u16) -> bool {
+        self.devices.get(index).is_none_or(|device| device.may_owe(vector, self.now))
+    }
+
+    /// Whether the log shows that this device names all its raises.
+    fn names_all(&self, index: usize) -> bool {
+        let Some(device) = self.devices.get(index) else { return false };
+        let traced = RaiseEvent::ALL.iter().zip(self.survey.traced.raises);
+        let name = device.report.name.as_str();
+        traced.into_iter().any(|(e, traced)| traced && e.complete && e.devices.contains(&name))
+    }
+
+    fn matched(&mut self, met: &Expected) {
+        if let Some(device) = self.devices.get_mut(met.device) {
+            device.report.messages.matched += 1;
+            device.saw_message();
+        }
+        if let Some(timeline) = &mut self.timeline {
+            let text = format!("message {}", shown(met.sent.message));
+            timeline.mark(met.device, Some(met.sent.vector), Mark::Message, self.now, text);
+        }
+    }
+
+    /// Settles what is overdue on `line`.
+    pub(super) fn expire(&mut self, line: u64) {
+        let (overdue, undecided) = self.ledger.overdue(line);
+        for expected in overdue {
+            self.unmet(&expected, expected.sent.firm, NONE);
+        }
+        for deferred in undecided {
+            self.undecided_raise(&deferred);
+        }
+    }
+
+    /// Settles what still waits when the log ends after line `last`: a message the log had no
+    /// line for is not lost.
+    pub(super) fn settle_at_end(&mut self, last: u64) {
+        let (overdue, undecided) = self.ledger.overdue(u64::MAX);
+        for expected in overdue {
+            let lost = expected.sent.firm && expected.had_room(last);
+            self.unmet(&expected, lost, "none before the log ends");
+        }
+        for deferred in undecided {
+            self.undecided_raise(&deferred);
+        }
+    }
+
+    fn unmet(&mut self, expected: &Expected, lost: bool, got: &str) {
+        let Some(device) = self.devices.get_mut(expected.device) else { return };
+        if !lost {
+            device.report.messages.expected -= 1;
+            device.report.undecided.messages += 1;
+            if let Some(timeline) = &mut self.timeline {
+                let text = format!("message {} may be missing", shown(expected.sent.message));
+                let vector = Some(expected.sent.vector);
+                timeline.mark(expected.device, vector, Mark::Undecided, expected.when, text);
+            }
+            return;
+        }
+        device.report.messages.lost += 1;
+        let why = match expected.cause {
+            Cause::Raise => "of the raise",
+            Cause::Release => "that was pending until here",
+        };
+        let wanted = format!("message {} {why}", shown(expected.sent.message));
+        let (index, vector) = (expected.device, expected.sent.vector);
+        self.mismatch(index, Some(vector), expected.when, [wanted, got.to_owned()]);
+    }
+
+    fn undecided_raise(&mut self, deferred: &Deferred) {
+        match deferred.device.and_then(|index| self.devices.get_mut(index)) {
+            Some(device) => device.report.undecided.raises += 1,
+            None => self.unattributed.raises += 1,
+        }
+    }
+}
+
+fn shown(Message { address, data }: Message) -> String {
+    format!("{data:#x} to {address:#x}")
+}
+
+const NONE: &str = "none within 64 lines";
+const _: () = assert!(super::WINDOW == 64, "NONE says so");

@@ -1,0 +1,241 @@
+//! What a replay found, for programs (as JSON) and for people (as a table).
+
+use serde::Serialize;
+use std::fmt;
+
+/// All of it. Field names and types are the documented JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `qemu` or `spec`.
+    pub policy: &'static str,
+    /// The functions that have an MSI-X table in the log, by BDF.
+    pub devices: Vec<DeviceReport>,
+    /// Everything in the log that contradicts the engine.
+    pub mismatches: u64,
+    /// The first [`MAX_LISTED`] of them, in the order in which they were noticed.
+    pub mismatch_list: Vec<Mismatch>,
+    /// Messages that equal no entry: of the IO-APIC, HPET, ...
+    pub messages_not_ours: u64,
+    /// What the log leaves open and no single device can be named for.
+    pub unattributed: Unattributed,
+    /// Unit of [`Masked::length`].
+    pub unit: Unit,
+    /// Whole lines in the log.
+    pub lines: u64,
+    /// What a reader of the figures should know.
+    pub warnings: Vec<String>,
+}
+
+/// One function.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DeviceReport {
+    /// The device's type name, such as `nvme`.
+    pub name: String,
+    /// Bus, device and function number; empty if the log has no configuration access of it.
+    pub bdf: String,
+    /// Number of vectors.
+    pub vectors: u16,
+    /// Writes to its table.
+    pub table_writes: u64,
+    /// Reads of its table.
+    pub table_reads: Reads,
+    /// Events of the device.
+    pub raises: Raises,
+    /// Interrupt messages.
+    pub messages: Messages,
+    /// What a host backend would have been asked to do.
+    pub effects: EffectCounts,
+    /// Control bits in the log that contradict the write that set them.
+    pub control_mismatched: u64,
+    /// What the log leaves open.
+    pub undecided: Undecided,
+    /// The longest time a vector that had been unmasked stayed masked.
+    pub longest_masked: Option<Masked>,
+}
+
+/// Reads of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Reads {
+    /// Compared with the engine.
+    pub compared: u64,
+    /// Of these, how many differ.
+    pub mismatched: u64,
+}
+
+/// Events of a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Raises {
+    /// The log names the vector.
+    pub named: u64,
+    /// Told by a message that equals exactly one live entry.
+    pub inferred: u64,
+}
+
+/// Interrupt messages of a device: `expected` is `matched` and `lost` together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Messages {
+    /// The engine sent it.
+    pub expected: u64,
+    /// And the device did.
+    pub matched: u64,
+    /// And the device did not: a mismatch.
+    pub lost: u64,
+    /// The device sent what the engine holds back: a mismatch.
+    pub unexpected: u64,
+}
+
+/// Vectors named in effects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EffectCounts {
+    /// To be routed and armed.
+    #[serde(rename = "use")]
+    pub uses: u64,
+    /// To be disarmed.
+    pub release: u64,
+    /// To be routed anew.
+    pub reroute: u64,
+    /// To be delivered from userspace.
+    pub send: u64,
+    /// To be asked for kept events.
+    pub poll: u64,
+}
+
+/// What the log leaves open about one device; not counted as agreement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Undecided {
+    /// Reads of dwords that the log does not tell the content of.
+    pub reads: u64,
+    /// Named raises of a vector whose state the log does not tell.
+    pub raises: u64,
+    /// Messages that may or may not be the device's, or may or may not have been due.
+    pub messages: u64,
+}
+
+/// What the log leaves open and cannot be put down to one device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unattributed {
+    /// Reads of a table whose owner is not known.
+    pub reads: u64,
+    /// Writes of a table whose owner is not known.
+    pub writes: u64,
+    /// Named raises of one of several devices.
+    pub raises: u64,
+    /// Messages that equal entries of several devices.
+    pub messages: u64,
+}
+
+/// How long a vector stayed masked.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Masked {
+    /// Which.
+    pub vector: u16,
+    /// In the report's unit.
+    pub length: f64,
+}
+
+/// What lengths are measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Every event in the log has a timestamp.
+    Seconds,
+    /// Lines of the log.
+    Lines,
+}
+
+/// One contradiction between the log and the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    /// Line of the read, of the message, or of what should have caused a message.
+    pub line: u64,
+    /// Name and BDF.
+    pub device: String,
+    /// The vector, if it is about one.
+    pub vector: Option<u16>,
+    /// By the engine.
+    pub expected: String,
+    /// From the log.
+    pub got: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.device)?;
+        if let Some(vector) = self.vector {
+            write!(f, " vector {vector}")?;
+        }
+        write!(f, ": expected {}, got {}", self.expected, self.got)
+    }
+}
+
+/// Most mismatches that are listed one by one.
+pub const MAX_LISTED: usize = 1000;
+
+impl Report {
+    /// Everything undecided, of all kinds.
+    #[must_use]
+    pub fn undecided(&self) -> u64 {
+        let Unattributed { reads, writes, raises, messages } = self.unattributed;
+        let devices = self.devices.iter().map(|device| device.undecided);
+        devices.fold(reads + writes + raises + messages, |sum, undecided| {
+            sum + undecided.reads + undecided.raises + undecided.messages
+        })
+    }
+
+    /// One line that says it all.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let sum = |of: fn(&DeviceReport) -> u64| self.devices.iter().map(of).sum::<u64>();
+        let disagree = |device: &&DeviceReport| {
+            device.table_reads.mismatched
+                + device.messages.lost
+                + device.messages.unexpected
+                + device.control_mismatched
+                > 0
+        };
+        let (all, wrong) = (self.devices.len(), self.devices.iter().filter(disagree).count());
+        let devices = match (wrong, all) {
+            (0, 0) => "no device could be told apart".to_owned(),
+            (0, 1) => "the 1 device agrees".to_owned(),
+            (0, _) => format!("all {all} devices agree"),
+            (1, _) => format!("1 of {all} devices disagrees"),
+            _ => format!("{wrong} of {all} devices disagree"),
+        };
+        format!(
+            "{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
+             ({} raises named, {} inferred, {} undecided)",
+            sum(|d| d.messages.expected),
+            sum(|d| d.messages.matched),
+            sum(|d| d.table_reads.compared),
+            self.mismatches,
+            if self.mismatches == 1 { "" } else { "es" },
+            sum(|d| d.raises.named),
+            sum(|d| d.raises.inferred),
+            self.undecided(),
+        )
+    }
+}
+
+/// A bounded list of warnings.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings {
+    list: Vec<String>,
+    more: u64,
+}
+
+impl Warnings {
+    pub(crate) fn push(&mut self, warning: impl Into<String>) {
+        if self.list.len() < MAX_WARNINGS {
+            self.list.push(warning.into());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("and {} more warnings", self.more));
+        self.list.iter().cloned().chain(more).collect()
+    }
+}
+
+const MAX_WARNINGS: usize = 50;

@@ -1,0 +1,258 @@
+//! The first pass over a log: which functions have an MSI-X table, where it is, how large it is.
+
+mod capabilities;
+mod tables;
+
+use crate::bars::Bars;
+use crate::functions::{Functions, LastWrite};
+use crate::lines::{End, Unusable, Visitor};
+use crate::report::Warnings;
+use crate::trace::{Event, RaiseEvent, Region, What};
+use capabilities::{ConfigSpace, Found, MSIX, PCIE};
+use std::collections::HashSet;
+pub(crate) use tables::{Place, Table};
+use tables::{Reach, Tables};
+
+/// What the first pass found.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) functions: Functions<Facts>,
+    /// Sorted by memory region.
+    pub(crate) tables: Vec<Table>,
+    pub(crate) end: End,
+    /// Time of the first event, if all events have one.
+    pub(crate) started: Option<u64>,
+    pub(crate) traced: Traced,
+    pub(crate) warnings: Warnings,
+}
+
+/// What the log holds at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traced {
+    /// Writes to 'apic-msi'.
+    pub(crate) messages: bool,
+    /// `msix_write_config`.
+    pub(crate) control: bool,
+    /// Each of [`RaiseEvent::ALL`].
+    pub(crate) raises: [bool; RaiseEvent::ALL.len()],
+}
+
+/// What is known of one function after the first pass.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Types known, addresses forgotten: the second pass begins.
+    pub(crate) bars: Bars,
+    /// Where the MSI-X capability begins.
+    pub(crate) msix: Option<u16>,
+    /// Where the PCI Express capability begins.
+    pub(crate) express: Express,
+    /// Number of vectors, for functions that are replayed.
+    pub(crate) vectors: Option<u16>,
+    controlled: bool,
+    space: ConfigSpace,
+    /// Different sizes that writes of Message Control held; few, or the guest writes nonsense.
+    sizes: Vec<u16>,
+}
+
+/// Where the PCI Express capability is, which has the function level reset bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Express {
+    /// The log does not tell.
+    #[default]
+    Unknown,
+    /// There is none.
+    Absent,
+    /// At this offset.
+    At(u16),
+}
+
+impl Facts {
+    /// Number of vectors that a read of Message Control gave (A1).
+    fn vectors_read(&self) -> Option<u16> {
+        Some((self.space.word(self.msix? + 2)? & 0x7ff) + 1)
+    }
+
+    /// Number of vectors that Message Control says, read or written back, if it covers what was
+    /// accessed.
+    fn vectors_said(&self, accessed: u16) -> Option<u16> {
+        // A guest may write the read-only size as 0 or all ones: what it accessed decides.
+        let written = self.sizes.iter().copied().filter(|&size| size >= accessed).min();
+        self.vectors_read().or(written)
+    }
+
+    /// BAR and offset of the table, if the capability's second dword was read (A1).
+    fn table_said(&self) -> Option<(u8, u64)> {
+        let value = self.space.dword(self.msix? + 4)?;
+        Some(((value & 7) as u8, u64::from(value & !7)))
+    }
+
+    fn has_msix(&self) -> bool {
+        self.controlled || self.msix.is_some()
+    }
+}
+
+/// The first pass.
+pub(crate) struct Surveyor<P> {
+    progress: P,
+    functions: Functions<Facts>,
+    tables: Tables,
+    last: Option<LastWrite>,
+    /// Names in `msix_write_config` lines without a configuration write before them.
+    bare: HashSet<String>,
+    unnamed: bool,
+    /// The log shows BARs being placed from reset on.
+    fresh: bool,
+    writes: u64,
+    events: u64,
+    timed: u64,
+    started: Option<u64>,
+    traced: Traced,
+}
+
+impl<P: FnMut(u64)> Surveyor<P> {
+    pub(crate) fn new(progress: P) -> Self {
+        Self {
+            progress,
+            functions: Functions::default(),
+            tables: Tables::default(),
+            last: None,
+            bare: HashSet::new(),
+            unnamed: false,
+            fresh: false,
+            writes: 0,
+            events: 0,
+            timed: 0,
+            started: None,
+            traced: Traced::default(),
+        }
+    }
+
+    fn control(&mut self, line: u64, name: &str) {
+        self.traced.control = true;
+        let cause = self.last.take().filter(|last| last.explains(&self.functions, name, line));
+        let Some(last) = cause else {
+            if self.bare.len() < MAX_BARE {
+                self.bare.insert(name.to_owned());
+            }
+            return;
+        };
+        let Some(function) = self.functions.get_mut(last.function) else { return };
+        let facts = &mut function.of;
+        facts.controlled = true;
+        facts.msix.get_or_insert(last.capability());
+        if let Some(size) = last.size_written()
+            && facts.sizes.len() < MAX_SIZES
+            && !facts.sizes.contains(&size)
+        {
+            facts.sizes.push(size);
+        }
+    }
+
+    /// Ends the pass.
+    pub(crate) fn finish(mut self, end: End) -> Result<Survey, Unusable> {
+        let line = end.lines.max(1);
+        if self.tables.is_empty() {
+            let reason = match (self.unnamed, self.traced.control) {
+                (true, _) => NO_NAMES,
+                (false, true) => NO_TABLE,
+                (false, false) => NO_MSIX,
+            };
+            return Err(Unusable::NoTable { line, reason });
+        }
+        for name in &self.bare {
+            let known = match self.functions.only_named(name) {
+                Some(index) => index,
+                None if self.functions.iter().any(|function| function.name == *name) => continue,
+                None => self.functions.known(name, None, line)?,
+            };
+            if let Some(function) = self.functions.get_mut(known) {
+                function.of.controlled = true;
+            }
+        }
+        for function in self.functions.iter_mut() {
+            let facts = &mut function.of;
+            if let (None, Found::At(at)) = (facts.msix, facts.space.capability(MSIX)) {
+                facts.msix = Some(at);
+            }
+            facts.express = match facts.space.capability(PCIE) {
+                Found::Unknown => Express::Unknown,
+                Found::Absent => Express::Absent,
+                Found::At(at) => Express::At(at),
+            };
+        }
+        let mut warnings = Warnings::default();
+        let tables = self.tables.place(&mut self.functions, &mut warnings);
+        for function in self.functions.iter_mut() {
+            let facts = &mut function.of;
+            facts.bars = facts.bars.rewound();
+            if facts.controlled && facts.vectors.is_none() {
+                facts.vectors = facts.vectors_said(1);
+            }
+        }
+        // Table writes are in it, so that event was recorded, and the messages are the same event.
+        if !self.traced.messages {
+            warnings.push("no write to 'apic-msi' is in the log: if they were filtered out, no message can match");
+        }
+        let started = self.started.filter(|_| self.timed == self.events);
+        let Self { functions, traced, .. } = self;
+        Ok(Survey { functions, tables, end, started, traced, warnings })
+    }
+}
+
+impl<P: FnMut(u64)> Visitor for Surveyor<P> {
+    fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Unusable> {
+        self.events += 1;
+        if let Some(time) = event.time {
+            self.timed += 1;
+            self.started.get_or_insert(time);
+        }
+        match event.what {
+            What::ConfigWrite(write) => {
+                let function = self.functions.known(write.name, Some(write.bdf), line)?;
+                self.writes += 1;
+                if let Some(function) = self.functions.get_mut(function) {
+                    function.of.bars.write(write.offset, write.value, self.writes);
+                    self.fresh |= function.of.bars.placed_from_reset();
+                }
+                let (offset, value) = (write.offset, write.value);
+                self.last = Some(LastWrite { function, offset, value, line });
+            }
+            What::ConfigRead(read) => {
+                let function = self.functions.known(read.name, Some(read.bdf), line)?;
+                if let Some(function) = self.functions.get_mut(function) {
+                    function.of.space.read(read.offset, read.value);
+                    function.of.bars.read(read.offset, read.value);
+                }
+            }
+            What::Control { name, .. } => self.control(line, name),
+            What::Read(access) | What::Write(access) => match access.region {
+                Region::Table => {
+                    let reach = Reach { from: access.address, len: u64::from(access.size) };
+                    self.tables.access(line, access.mr, reach, &self.functions, self.fresh)?;
+                }
+                Region::Messages => self.traced.messages = true,
+                Region::Unnamed => self.unnamed = true,
+                Region::Other => {}
+            },
+            What::Raise { event, .. } => {
+                for (seen, known) in self.traced.raises.iter_mut().zip(&RaiseEvent::ALL) {
+                    *seen |= known == event;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        (self.progress)(bytes);
+    }
+}
+
+const MAX_SIZES: usize = 16;
+const MAX_BARE: usize = 256;
+const NO_NAMES: &str = "its memory_region_ops lines do not name the region, so no MSI-X table can \
+    be found: record with a QEMU that prints names (7.0 or newer)";
+const NO_TABLE: &str = "MSI-X is configured but no access to an MSI-X table is recorded: record \
+    with -trace memory_region_ops_read -trace memory_region_ops_write";
+const NO_MSIX: &str = "there is no MSI-X in it: record with -trace msix_write_config \
+    -trace pci_cfg_write -trace memory_region_ops_read -trace memory_region_ops_write";
