@@ -1,1 +1,55 @@
-//! Placeholder.
+//! What the fuzz targets do with their bytes, as functions that panic when something is wrong.
+//!
+//! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
+//! - [`snapshot_load`]: bytes that nobody has checked, as a snapshot of a function in mid-life
+//! - [`trace_import`]: bytes that nobody has checked, as a trace log to replay
+//!
+//! `cargo +nightly fuzz run TARGET SCRATCH fuzz/corpus/TARGET` looks for failures, and keeps what it
+//! finds interesting in the folder SCRATCH instead of among the committed files. The same programs built with a stable
+//! compiler run the files named as arguments, so that a failure can be looked at without nightly:
+//! `cargo run -p msix-fuzz --bin guest_ops -- FILE...`. `cargo test -p msix-fuzz` runs every
+//! committed file of `corpus/`.
+
+#[cfg(test)]
+mod corpus;
+mod guest;
+mod snapshot;
+mod trace;
+
+pub use guest::guest_ops;
+pub use snapshot::snapshot_load;
+pub use trace::trace_import;
+
+use msix_core::Policy;
+use msix_tests::policies::mixed;
+use std::process::ExitCode;
+
+/// Runs `target` on every file named as an argument of the program.
+pub fn run_files(target: fn(&[u8])) -> ExitCode {
+    let mut files = 0;
+    for path in std::env::args_os().skip(1) {
+        match std::fs::read(&path) {
+            Ok(bytes) => target(&bytes),
+            Err(error) => {
+                eprintln!("{}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        files += 1;
+    }
+    if files == 0 {
+        eprintln!("name the files to run");
+        return ExitCode::FAILURE;
+    }
+    println!("{files} files, no failure");
+    ExitCode::SUCCESS
+}
+
+/// SPEC and QEMU by the two highest values of the top bits, else a mix of all fields.
+fn policy(choice: u32) -> Policy {
+    match choice >> 30 {
+        3 => Policy::QEMU,
+        2 => Policy::SPEC,
+        _ => mixed(choice),
+    }
+}

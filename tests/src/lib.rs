@@ -1,1 +1,21 @@
-//! Placeholder.
+//! What holds the engine to its rules: a naive model of it, ways to run both side by side, and
+//! generators of operation sequences.
+//!
+//! [`reference::Reference`] is the engine once more, as simple as it can be said: registers as
+//! bytes, one `bool` a vector and fact, a loop over all vectors after every input.
+//! [`lockstep::Lockstep`] runs engine and model side by side and reports the first difference;
+//! [`strategy`] makes operation sequences and policies that look for one. [`subject::Subject`] is
+//! an engine alone, for properties that need no second opinion.
+
+pub mod lockstep;
+pub mod peers;
+pub mod policies;
+pub mod reference;
+pub mod strategy;
+pub mod subject;
+pub mod told;
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

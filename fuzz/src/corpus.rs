@@ -1,0 +1,274 @@
+//! The committed inputs: every file runs, and those of `guest_ops` are what this module says they
+//! are. With `MSIX_WRITE_CORPUS=1` the tests write them.
+
+use crate::guest::{HEAD, decode};
+use msix_core::{Message, Operation, Vector, Vectors};
+use std::path::PathBuf;
+
+fn folder(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+}
+
+/// Runs every file of a corpus folder.
+fn run_all(target: &str, run: fn(&[u8])) {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder(target)).expect("the folder is committed") {
+        let path = entry.expect("it can be listed").path();
+        run(&std::fs::read(&path).expect("it can be read"));
+        files += 1;
+    }
+    assert!(files > 0, "{target} has no corpus");
+}
+
+#[test]
+fn every_guest_in_the_corpus_agrees_with_the_model() {
+    run_all("guest_ops", crate::guest_ops);
+}
+
+#[test]
+fn every_snapshot_in_the_corpus_is_loaded_or_refused_cleanly() {
+    run_all("snapshot_load", crate::snapshot_load);
+}
+
+#[test]
+fn every_log_in_the_corpus_is_replayed_or_refused_cleanly() {
+    run_all("trace_import", crate::trace_import);
+}
+
+/// Compares a committed file with what it should be, or writes it.
+fn committed(target: &str, name: &str, bytes: &[u8]) {
+    let path = folder(target).join(name);
+    if std::env::var_os("MSIX_WRITE_CORPUS").is_some() {
+        std::fs::create_dir_all(folder(target)).expect("it can be made");
+        std::fs::write(&path, bytes).expect("it can be written");
+    }
+    let found = std::fs::read(&path).expect("the file is committed");
+    assert!(found == bytes, "{target}/{name} is out of date: MSIX_WRITE_CORPUS=1 cargo test");
+}
+
+const SPEC: u32 = 2 << 30;
+const QEMU: u32 = 3 << 30;
+
+#[test]
+fn the_guests_in_the_corpus_are_these() {
+    let (v0, v1) = (Vector::new(0), Vector::new(1));
+    let control = |high| Operation::WriteConfig { offset: 3, len: 1, value: high };
+    let entry =
+        |v: u16, field, len, value| Operation::WriteTable { offset: 16 * v + field, len, value };
+    let program = |v| [entry(v, 0, 4, 0xfee0_1000), entry(v, 4, 4, 0), entry(v, 8, 4, 0x41)];
+    let linux = [
+        &[Operation::Attach, Operation::Use(v0), Operation::Use(v1), control(0xc0)][..],
+        &program(0),
+        &program(1),
+        &[entry(0, 12, 4, 1), entry(1, 12, 4, 1), control(0x80), entry(0, 12, 4, 0)],
+        &[Operation::Notify(v0), Operation::Notify(v1), entry(0, 12, 4, 1)],
+        &program(0),
+        &[Operation::Notify(v0), entry(0, 12, 4, 0), control(0)],
+    ]
+    .concat();
+    let freebsd = [
+        &[Operation::Attach, Operation::Use(v0)][..],
+        &program(0),
+        &[entry(0, 12, 4, 0), Operation::Notify(v0), control(0x80)],
+        &[Operation::PollPba { offset: 0, len: 4 }, Operation::ReadPba { offset: 0, len: 4 }],
+    ]
+    .concat();
+    let rewritten = [
+        Operation::Attach,
+        control(0x80),
+        Operation::SetMessage(v1, Message { address: 0xfee0_2000, data: 7 }),
+        entry(1, 0, 8, 0xfee0_3000),
+        entry(1, 8, 8, 9),
+        entry(1, 8, 4, 8),
+        entry(0, 12, 8, 0), // across two entries
+        entry(1, 8, 8, 1 << 32),
+    ];
+    let host = [
+        Operation::Attach,
+        Operation::Use(v0),
+        control(0x80),
+        Operation::SetMask(v0, false),
+        Operation::Failed(Vectors::one(v0)),
+        Operation::PrepareSave,
+        Operation::Polled(Vectors::new(0, u64::MAX)),
+        Operation::SetBusMaster(false),
+        Operation::Notify(v0),
+        Operation::SetBusMaster(true),
+        Operation::Detach,
+    ];
+    let saved = [
+        Operation::Use(v0),
+        Operation::Notify(v0),
+        Operation::Attach,
+        control(0x80),
+        Operation::SaveAndLoad,
+        Operation::SetMask(v0, false),
+        Operation::Resume,
+        Operation::SaveAndLoadQemu,
+        Operation::Reset,
+        Operation::Unuse(v0),
+        Operation::UnuseAll,
+        Operation::Withdraw(v0),
+    ];
+    let odd = [
+        Operation::ReadTable { offset: 6, len: 4 },
+        Operation::ReadTable { offset: 12, len: 8 },
+        Operation::ReadConfig { offset: 10, len: 8 },
+        Operation::WritePba { offset: 0, len: 8 },
+        Operation::ReadPba { offset: 4, len: 8 },
+        Operation::WriteTable { offset: 65535, len: 8, value: 1 },
+    ];
+    let seeds: [(&str, u8, u32, &[Operation]); 9] = [
+        ("linux-spec", 1, SPEC, &linux),
+        ("linux-qemu-2048", 10, QEMU, &linux),
+        ("freebsd-spec", 0, SPEC, &freebsd),
+        ("freebsd-mixed", 7, 0x1_ffff, &freebsd),
+        ("rewritten-spec", 1, SPEC, &rewritten),
+        ("rewritten-qemu", 1, QEMU, &rewritten),
+        ("host-spec", 7, SPEC, &host),
+        ("saved-mixed", 4, 0x0_5555, &saved),
+        ("odd-qemu", 2, QEMU, &odd),
+    ];
+    for (name, count, policy, operations) in seeds {
+        let mut bytes = vec![count, count];
+        bytes.extend(policy.to_le_bytes());
+        bytes.push(0);
+        operations.iter().for_each(|operation| encode(operation, &mut bytes));
+        let decoded: Vec<Operation> = decode(&bytes[HEAD..]).collect();
+        assert_eq!(decoded, operations, "{name}: the encoding of `arbitrary` has changed");
+        committed("guest_ops", name, &bytes);
+    }
+}
+
+#[test]
+fn the_snapshots_in_the_corpus_are_these() {
+    let save = |n, qemu| {
+        let mut subject = msix_tests::subject::Subject::new(n, msix_core::Policy::SPEC);
+        let v = Vector::new(n - 1);
+        subject.run(&[Operation::Use(v), Operation::Notify(v), Operation::SetMask(v, false)]);
+        if qemu { subject.saved_qemu() } else { subject.saved() }
+    };
+    let native = save(1, false);
+    let mut tail = save(33, true);
+    tail.extend([0xff]);
+    let head = |count, encoding, control: u16, policy: u32| {
+        [&[count, encoding][..], &control.to_le_bytes(), &policy.to_le_bytes()].concat()
+    };
+    let seeds = [
+        ("native", head(0, 0, 0, SPEC), &native[..]),
+        ("native-short", head(0, 0, 0, SPEC), &native[..20]),
+        ("native-of-another-count", head(1, 0, 0, QEMU), &native),
+        ("native-65", head(7, 0, 0, QEMU), &save(65, false)),
+        ("sealed", head(1, 1, 0x8001, SPEC), b"0123456789abcdef0123456789abcdef\x03"),
+        ("sealed-with-a-tail", head(1, 1, 0x8001, SPEC), &[0xff; 48]),
+        ("qemu", head(4, 2, 0x8020, QEMU), &save(33, true)),
+        ("qemu-of-another-count", head(4, 2, 0x8021, QEMU), &save(33, true)),
+        ("qemu-with-a-tail", head(0, 2, 0xc000, QEMU), &[0xff; 17]),
+        ("qemu-long", head(4, 2, 0x8020, SPEC), &tail),
+    ];
+    for (name, head, body) in seeds {
+        committed("snapshot_load", name, &[&head, body].concat());
+    }
+}
+
+#[test]
+fn the_logs_in_the_corpus_are_these() {
+    let recording = str::from_utf8(msix_sim::RECORDING).expect("a log is text");
+    let lines = |wanted: fn(&&str) -> bool, count| -> String {
+        recording.lines().filter(wanted).take(count).map(|line| format!("{line}\n")).collect()
+    };
+    let nvme =
+        lines(|l| l.contains(" nvme ") || l.contains("msix-table") || l.contains("_irq_"), 260);
+    let timed: String = (0..)
+        .zip(nvme.lines().take(40))
+        .map(|(i, line)| format!("7@1700000000.{i:06}:{line}\n"))
+        .collect();
+    let report = msix_sim::replay::replay_bytes(nvme.as_bytes(), Default::default());
+    let report = report.expect("the excerpt holds all that a replay needs");
+    assert!(report.devices.iter().any(|device| device.table_writes > 0), "{report:?}");
+    let cut = format!("{}pci_cfg_write nvme 00:04.0 @0x1", lines(|_| true, 12));
+    let seeds = [
+        ("one-device", nvme.as_str()),
+        ("first-lines", &lines(|_| true, 60)),
+        ("with-timestamps", &timed),
+        ("cut-short", &cut),
+        ("malformed", "pci_cfg_write nvme 00:04.0 @0xzz <- 0x1\nfoo\n"),
+        ("not-text", "pci_cfg_read \0\n\n"),
+        ("empty", ""),
+    ];
+    for (name, log) in seeds {
+        committed("trace_import", name, log.as_bytes());
+    }
+}
+
+/// Number of variants of [`Operation`].
+const KINDS: u64 = 24;
+
+/// Writes what `arbitrary` decodes to `operation`: 32 bits that scale to the variant, then the
+/// fields.
+fn encode(operation: &Operation, bytes: &mut Vec<u8>) {
+    let kind = |bytes: &mut Vec<u8>, index: u64| {
+        let scaled = u32::try_from((index << 32).div_ceil(KINDS)).expect("below the last variant");
+        bytes.extend(scaled.to_le_bytes());
+    };
+    let access = |bytes: &mut Vec<u8>, index, offset: u16, len| {
+        kind(bytes, index);
+        bytes.extend(offset.to_le_bytes());
+        bytes.push(len);
+    };
+    let vector = |bytes: &mut Vec<u8>, index, v: Vector| {
+        kind(bytes, index);
+        bytes.extend(v.index().to_le_bytes());
+    };
+    let set = |bytes: &mut Vec<u8>, index, set: Vectors| {
+        kind(bytes, index);
+        bytes.extend(set.word().to_le_bytes());
+        bytes.extend(set.bits().to_le_bytes());
+    };
+    match *operation {
+        Operation::WriteConfig { offset, len, value } => {
+            kind(bytes, 0);
+            bytes.extend([offset, len]);
+            bytes.extend(value.to_le_bytes());
+        }
+        Operation::ReadConfig { offset, len } => {
+            kind(bytes, 1);
+            bytes.extend([offset, len]);
+        }
+        Operation::WriteTable { offset, len, value } => {
+            access(bytes, 2, offset, len);
+            bytes.extend(value.to_le_bytes());
+        }
+        Operation::ReadTable { offset, len } => access(bytes, 3, offset, len),
+        Operation::PollPba { offset, len } => access(bytes, 4, offset, len),
+        Operation::ReadPba { offset, len } => access(bytes, 5, offset, len),
+        Operation::WritePba { offset, len } => access(bytes, 6, offset, len),
+        Operation::Notify(v) => vector(bytes, 7, v),
+        Operation::Withdraw(v) => vector(bytes, 8, v),
+        Operation::Use(v) => vector(bytes, 9, v),
+        Operation::Unuse(v) => vector(bytes, 10, v),
+        Operation::UnuseAll => kind(bytes, 11),
+        Operation::SetMask(v, masked) => {
+            vector(bytes, 12, v);
+            bytes.push(u8::from(masked));
+        }
+        Operation::SetMessage(v, message) => {
+            vector(bytes, 13, v);
+            bytes.extend(message.address.to_le_bytes());
+            bytes.extend(message.data.to_le_bytes());
+        }
+        Operation::Attach => kind(bytes, 14),
+        Operation::Detach => kind(bytes, 15),
+        Operation::Failed(vectors) => set(bytes, 16, vectors),
+        Operation::Polled(vectors) => set(bytes, 17, vectors),
+        Operation::SetBusMaster(on) => {
+            kind(bytes, 18);
+            bytes.push(u8::from(on));
+        }
+        Operation::Reset => kind(bytes, 19),
+        Operation::PrepareSave => kind(bytes, 20),
+        Operation::SaveAndLoad => kind(bytes, 21),
+        Operation::SaveAndLoadQemu => kind(bytes, 22),
+        Operation::Resume => kind(bytes, 23),
+    }
+}

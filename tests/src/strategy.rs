@@ -1,0 +1,259 @@
+//! Operation sequences and policies for proptest, with a bias to the edges: word boundaries, masks
+//! and events of one vector close together, and whole stories as guests and hosts play them.
+
+use crate::lockstep::{COUNTS, Memory};
+use crate::policies::mixed;
+use msix_core::{Message, Operation, Policy, Vector, Vectors};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// One of [`COUNTS`].
+pub fn counts() -> impl Strategy<Value = u16> {
+    select(&COUNTS[..])
+}
+
+/// A kind of memory.
+pub fn memory() -> impl Strategy<Value = Memory> {
+    select(vec![Memory::Inline, Memory::Borrowed, Memory::Boxed])
+}
+
+/// SPEC, QEMU, and mostly a mix of all fields.
+pub fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        2 => Just(Policy::SPEC),
+        2 => Just(Policy::QEMU),
+        6 => any::<u32>().prop_map(mixed),
+    ]
+}
+
+/// A sequence of operations for a table of `n` vectors, in most cases with some vectors used, a
+/// backend attached and MSI-X enabled at its beginning.
+pub fn operations(n: u16) -> impl Strategy<Value = Vec<Operation>> {
+    let stories = prop::collection::vec(story(n), 1..20);
+    (prop::option::weighted(0.8, setup(n)), stories)
+        .prop_map(|(setup, stories)| setup.into_iter().chain(stories).flatten().collect())
+}
+
+/// As [`operations`], without host failures: after those an engine is in a state that no snapshot
+/// holds, until the vector is used again.
+pub fn operations_of_a_good_host(n: u16) -> impl Strategy<Value = Vec<Operation>> {
+    operations(n).prop_map(|mut operations| {
+        operations.retain(|operation| !matches!(operation, Operation::Failed(_)));
+        operations
+    })
+}
+
+/// Vectors at the edges of the table and of words, half of them the first and the last; a few are
+/// outside.
+pub fn vector(n: u16) -> impl Strategy<Value = Vector> {
+    let edges: Vec<u16> = [31, 32, 33, 63, 64, 65].into_iter().filter(|v| *v < n).collect();
+    prop_oneof![
+        6 => Just(0),
+        6 => Just(n - 1),
+        4 => select(if edges.is_empty() { vec![0] } else { edges }),
+        2 => 0..n,
+        1 => select(vec![n, n.saturating_add(1), 2048, u16::MAX]),
+    ]
+    .prop_map(Vector::new)
+}
+
+/// A single operation, of any kind.
+pub fn operation(n: u16) -> impl Strategy<Value = Operation> {
+    let table = 16 * n;
+    let pba = 8 * n.div_ceil(64);
+    prop_oneof![
+        3 => control_write(),
+        1 => (0..14_u8, 0..10_u8, any::<u64>())
+            .prop_map(|(offset, len, value)| Operation::WriteConfig { offset, len, value }),
+        1 => (0..14_u8, 0..10_u8).prop_map(|(offset, len)| Operation::ReadConfig { offset, len }),
+        6 => entry_write(n),
+        1 => (0..=table, 0..10_u8, any::<u64>())
+            .prop_map(|(offset, len, value)| Operation::WriteTable { offset, len, value }),
+        2 => access(table).prop_map(|(offset, len)| Operation::ReadTable { offset, len }),
+        1 => access(pba).prop_map(|(offset, len)| Operation::PollPba { offset, len }),
+        1 => access(pba).prop_map(|(offset, len)| Operation::ReadPba { offset, len }),
+        1 => access(pba).prop_map(|(offset, len)| Operation::WritePba { offset, len }),
+        8 => vector(n).prop_map(Operation::Notify),
+        3 => vector(n).prop_map(Operation::Withdraw),
+        4 => vector(n).prop_map(Operation::Use),
+        2 => vector(n).prop_map(Operation::Unuse),
+        1 => Just(Operation::UnuseAll),
+        5 => (vector(n), any::<bool>()).prop_map(|(v, masked)| Operation::SetMask(v, masked)),
+        2 => (vector(n), message()).prop_map(|(v, message)| Operation::SetMessage(v, message)),
+        3 => Just(Operation::Attach),
+        1 => Just(Operation::Detach),
+        2 => vectors(n).prop_map(Operation::Failed),
+        3 => vectors(n).prop_map(Operation::Polled),
+        2 => any::<bool>().prop_map(Operation::SetBusMaster),
+        1 => Just(Operation::Reset),
+        1 => Just(Operation::PrepareSave),
+        1 => Just(Operation::SaveAndLoad),
+        1 => Just(Operation::SaveAndLoadQemu),
+        2 => Just(Operation::Resume),
+    ]
+}
+
+/// What makes most operations of the rest of a sequence do something.
+fn setup(n: u16) -> impl Strategy<Value = Vec<Operation>> {
+    (prop::collection::vec(vector(n), 1..6), any::<bool>(), any::<bool>(), control_high()).prop_map(
+        |(vectors, attach, unmask, high)| {
+            let mut operations: Vec<_> = vectors.iter().copied().map(Operation::Use).collect();
+            operations.extend(attach.then_some(Operation::Attach));
+            if unmask {
+                operations.extend(vectors.iter().map(|v| Operation::SetMask(*v, false)));
+            }
+            operations.push(write_control(3, 1, high));
+            operations
+        },
+    )
+}
+
+/// A few operations that belong together.
+fn story(n: u16) -> impl Strategy<Value = Vec<Operation>> {
+    let v = vector(n);
+    prop_oneof![
+        8 => prop::collection::vec(operation(n), 1..4),
+        // An event while masked, then the unmask; maybe withdrawn in between.
+        3 => (v, 1..3_usize, any::<bool>()).prop_map(|(v, events, withdrawn)| {
+            let mut story = vec![Operation::SetMask(v, true)];
+            story.extend(vec![Operation::Notify(v); events]);
+            story.extend(withdrawn.then_some(Operation::Withdraw(v)));
+            story.push(Operation::SetMask(v, false));
+            story
+        }),
+        // The same under the function mask, or while disabled.
+        2 => (vector(n), select(vec![0x00, 0x40, 0xc0])).prop_map(|(v, high)| {
+            vec![write_control(3, 1, high), Operation::Notify(v), write_control(2, 2, 0x80)]
+        }),
+        // Linux changes the affinity of a live vector (T3).
+        2 => (vector(n), message()).prop_map(|(v, message)| affinity(v, message)),
+        // FreeBSD programs while disabled (B7).
+        1 => (vector(n), message()).prop_map(|(v, message)| {
+            let mut story = vec![write_control(2, 2, 0)];
+            story.extend(affinity(v, message));
+            story.push(write_control(2, 2, 0x80));
+            story
+        }),
+        // A message changed without a mask: in dwords, or as one QWORD (H4).
+        2 => (vector(n), message(), any::<bool>()).prop_map(|(v, message, whole)| {
+            vec![write_entry(v, 0, if whole { 8 } else { 4 }, message.address),
+                 write_entry(v, 8, 4, u64::from(message.data))]
+        }),
+        // A message half changed, told with a later use, and completed without a change (H4).
+        2 => (vector(n), message(), select(vec![0x40, 0xc0])).prop_map(|(v, message, high)| {
+            let data = write_entry(v, 8, 4, u64::from(message.data));
+            vec![Operation::SetMask(v, false), data, write_entry(v, 0, 4, message.address ^ 4),
+                 write_control(3, 1, high), write_control(3, 1, 0x80), data]
+        }),
+        // The last use ends and comes back, with something pending in between.
+        2 => vector(n).prop_map(|v| {
+            vec![Operation::SetMask(v, true), Operation::Notify(v), Operation::Unuse(v),
+                 Operation::SetMask(v, false), Operation::Use(v), Operation::Notify(v)]
+        }),
+        // A use that fails, and another try (H11).
+        2 => vector(n).prop_map(|v| {
+            vec![Operation::Attach, Operation::SetMask(v, false),
+                 Operation::Failed(Vectors::one(v)), Operation::Notify(v), Operation::PrepareSave,
+                 Operation::SetMask(v, true), Operation::SetMask(v, false)]
+        }),
+        // The host held an event, and the guest looks at the PBA (C35).
+        2 => vector(n).prop_map(|v| {
+            let offset = v.index() / 64 * 8;
+            vec![Operation::SetMask(v, true), Operation::PollPba { offset, len: 8 },
+                 Operation::Polled(Vectors::one(v)), Operation::ReadPba { offset, len: 8 }]
+        }),
+        2 => any::<bool>().prop_map(|qemu| {
+            let saved = if qemu { Operation::SaveAndLoadQemu } else { Operation::SaveAndLoad };
+            vec![Operation::PrepareSave, saved, Operation::Resume]
+        }),
+        1 => (vector(n), any::<bool>()).prop_map(|(v, fire)| {
+            let event = fire.then_some(Operation::Notify(v));
+            [Operation::SetBusMaster(false)].into_iter().chain(event)
+                .chain([Operation::SetMask(v, false), Operation::SetBusMaster(true)]).collect()
+        }),
+    ]
+}
+
+/// Mask, rewrite, unmask, in dwords as Linux does it.
+fn affinity(v: Vector, message: Message) -> Vec<Operation> {
+    vec![
+        write_entry(v, 12, 4, 1),
+        Operation::ReadTable { offset: 0, len: 4 },
+        write_entry(v, 0, 4, message.address & 0xffff_ffff),
+        write_entry(v, 4, 4, message.address >> 32),
+        write_entry(v, 8, 4, u64::from(message.data)),
+        write_entry(v, 12, 4, 0),
+    ]
+}
+
+fn write_entry(v: Vector, field: u16, len: u8, value: u64) -> Operation {
+    let offset = v.index().saturating_mul(16).saturating_add(field);
+    Operation::WriteTable { offset, len, value }
+}
+
+/// A table write that begins in a chosen entry: mostly a field in full, sometimes not.
+fn entry_write(n: u16) -> impl Strategy<Value = Operation> {
+    let field = prop_oneof![
+        6 => select(vec![(0, 4), (4, 4), (8, 4), (12, 4), (12, 4), (0, 8), (8, 8)]),
+        1 => select(vec![(4, 8), (12, 8)]), // QWORDs off their alignment
+        1 => (0..16_u16, 0..10_u8),
+    ];
+    (vector(n), field, value()).prop_map(|(v, (at, len), value)| write_entry(v, at, len, value))
+}
+
+/// Values for table entries: few, so that rewriting the same is common, and the mask bit varies in
+/// the low and in the high half.
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => (0..4_u64, 0..2_u64).prop_map(|(low, high)| high << 32 | low),
+        2 => select(vec![0xfee0_1000, 0xfee0_1003, 0x1_fee0_2000, 0x41, 0x1_0000_0042]),
+        1 => any::<u64>(),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let address = select(vec![0, 0xfee0_0000, 0xfee0_1002, 0x1_0000_0000_u64]);
+    let data = prop_oneof![4 => 0..3_u32, 1 => any::<u32>()];
+    (address, data).prop_map(|(address, data)| Message { address, data })
+}
+
+/// A set in one of the function's words, or in the word past them.
+fn vectors(n: u16) -> impl Strategy<Value = Vectors> {
+    let bits = prop_oneof![Just(1), Just(1 << 63), Just(u64::MAX), any::<u64>()];
+    let word = prop_oneof![
+        8 => 0..=n.div_ceil(64),
+        1 => select(vec![1023, 1024, u16::MAX]),
+    ];
+    prop_oneof![
+        2 => vector(n).prop_map(Vectors::one),
+        1 => (word, bits).prop_map(|(word, bits)| Vectors::new(word, bits)),
+    ]
+}
+
+/// Mostly aligned accesses in a structure of `size` bytes, at both ends and past it.
+fn access(size: u16) -> impl Strategy<Value = (u16, u8)> {
+    prop_oneof![
+        4 => (0..=size / 8, any::<bool>(), any::<bool>()).prop_map(|(at, upper, whole)| {
+            if whole { (at * 8, 8) } else { (at * 8 + if upper { 4 } else { 0 }, 4) }
+        }),
+        1 => (0..=size + 8, 0..10_u8),
+        1 => (size.saturating_sub(9)..=size, 0..10_u8),
+    ]
+}
+
+fn control_high() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => Just(0x80), 1 => Just(0xc0), 1 => Just(0x40), 1 => Just(0), 1 => any::<u8>()]
+}
+
+/// A write that covers the control byte, in one of the shapes of C03.
+fn control_write() -> impl Strategy<Value = Operation> {
+    let shape = select(vec![(3, 1), (2, 2), (0, 4), (3, 2), (1, 4), (2, 4), (0, 8)]);
+    (shape, control_high()).prop_map(|((offset, len), high)| write_control(offset, len, high))
+}
+
+/// A write of `len` bytes at `offset` that puts `high` in byte 3, and ones in all others.
+fn write_control(offset: u8, len: u8, high: u8) -> Operation {
+    let mut bytes = [0xff; 8];
+    bytes[usize::from(3 - offset)] = high;
+    Operation::WriteConfig { offset, len, value: u64::from_le_bytes(bytes) }
+}

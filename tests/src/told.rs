@@ -1,0 +1,56 @@
+//! Effects one vector at a time, so that an engine that thinks in sets can be compared with a model
+//! that does not.
+
+use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
+
+/// What the host was told about one vector. The message is the one a backend finds when it carries
+/// the effect out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// [`Effect::IntxDeassert`].
+    IntxDeassert,
+    /// [`Effect::Poll`] of this vector.
+    Poll(u16),
+    /// [`Effect::Release`] of this vector.
+    Release(u16),
+    /// [`Effect::Drain`] of this vector.
+    Drain(u16),
+    /// [`Effect::Use`] of this vector, for this message.
+    Use(u16, Message),
+    /// [`Effect::Reroute`] of this vector, to this message.
+    Reroute(u16, Message),
+    /// [`Effect::Snoop`] of this vector.
+    Snoop(u16),
+    /// [`Effect::Send`] of this vector: this message was delivered.
+    Send(u16, Message),
+    /// [`Effect::IntxReevaluate`].
+    IntxReevaluate,
+}
+
+/// Takes all effects of one input, in order, and says them one vector at a time.
+pub fn carry_out<S: Storage, const CAP: usize>(
+    engine: &Msix<S>,
+    fx: &mut Effects<CAP>,
+) -> Vec<Told> {
+    let mut told = Vec::new();
+    while let Some(effect) = fx.take() {
+        say(engine, effect, &mut told);
+    }
+    told
+}
+
+fn say<S: Storage>(engine: &Msix<S>, effect: Effect, told: &mut Vec<Told>) {
+    let message = |v: Vector| engine.message(v).expect("effects name vectors of the table");
+    let mut each = |set: Vectors, one: &dyn Fn(Vector) -> Told| told.extend(set.iter().map(one));
+    match effect {
+        Effect::IntxDeassert => told.push(Told::IntxDeassert),
+        Effect::Poll(set) => each(set, &|v| Told::Poll(v.index())),
+        Effect::Release(set) => each(set, &|v| Told::Release(v.index())),
+        Effect::Drain(set) => each(set, &|v| Told::Drain(v.index())),
+        Effect::Use(set) => each(set, &|v| Told::Use(v.index(), message(v))),
+        Effect::Reroute(set) => each(set, &|v| Told::Reroute(v.index(), message(v))),
+        Effect::Snoop(set) => each(set, &|v| Told::Snoop(v.index())),
+        Effect::Send(set) => each(set, &|v| Told::Send(v.index(), message(v))),
+        Effect::IntxReevaluate => told.push(Told::IntxReevaluate),
+    }
+}

@@ -1,0 +1,97 @@
+//! The engine's budgets, counted: instructions under callgrind, and bytes.
+
+use msix_core::{Inline, Msix};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Scenario of `core/benches/instructions.rs`, rounds, most instructions a round, call included.
+const BUDGETS: [(&str, u64, u64); 7] = [
+    ("notify-unmasked", 200, 45),
+    ("notify-masked", 200, 45),
+    ("address", 200, 60),
+    ("mask-unmask", 200, 190),
+    ("function-mask", 20, 3_000),
+    ("function-mask-pending", 20, 6_000),
+    ("pba", 200, 28),
+];
+
+/// Scenarios that cost about what copying and checking the same bytes costs: per cent of the floor.
+const RATIOS: [(&str, u64, u64); 2] = [("save", 5, 150), ("load", 5, 150)];
+
+#[test]
+fn the_engine_keeps_to_its_instruction_budgets() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        let remedy = "apt-get install valgrind";
+        return msix_tests::peers::skipped("instruction budgets", "valgrind", remedy);
+    }
+    let program = benchmark();
+    let count = |scenario: &str, side: &str, rounds| count(&program, scenario, side, rounds);
+    let mut over = Vec::new();
+    for (scenario, rounds, budget) in BUDGETS {
+        let (engine, floor) = (count(scenario, "engine", rounds), count(scenario, "floor", rounds));
+        println!("{scenario}: {engine} instructions, floor {floor}, budget {budget}");
+        if engine > budget {
+            over.push(format!("{scenario}: {engine} of {budget}"));
+        }
+    }
+    for (scenario, rounds, percent) in RATIOS {
+        let (engine, floor) = (count(scenario, "engine", rounds), count(scenario, "floor", rounds));
+        println!("{scenario}: {engine} instructions, floor {floor}, budget {percent} % of it");
+        if engine * 100 > floor * percent {
+            over.push(format!("{scenario}: {engine}, floor {floor}"));
+        }
+    }
+    assert!(over.is_empty(), "over budget: {over:?}");
+}
+
+#[test]
+fn the_engine_keeps_to_its_memory_budget() {
+    fn check<const N: usize, const W: usize>() {
+        let (bytes, budget) = (size_of::<Msix<Inline<N, W>>>(), N * 37 / 2 + 192);
+        println!("{N} vectors: {bytes} bytes, budget {budget}");
+        assert!(bytes <= budget, "{N} vectors take {bytes} bytes of {budget}");
+    }
+    check::<1, 1>();
+    check::<4, 1>();
+    check::<64, 1>();
+    check::<128, 2>();
+    check::<2048, 32>();
+}
+
+/// Builds the counted program, optimised, and says where it is.
+fn benchmark() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["bench", "--package", "msix-core", "--bench", "instructions", "--no-run"])
+        .args(["--message-format", "json", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("cargo writes text");
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| {
+            (message["target"]["name"] == "instructions")
+                .then(|| message["executable"].as_str().map(PathBuf::from))?
+        })
+        .expect("cargo names the executable")
+}
+
+/// Instructions a round of `scenario` takes.
+fn count(program: &Path, scenario: &str, side: &str, rounds: u64) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
+        .arg("--toggle-collect=*measured*")
+        .arg(program)
+        .args([scenario, side, &rounds.to_string()])
+        .output()
+        .expect("valgrind runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let total = log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, n)| n);
+    let total: u64 = total.and_then(|n| n.trim().parse().ok()).expect("callgrind counts");
+    assert!(total > 0, "nothing was measured");
+    total / rounds
+}
