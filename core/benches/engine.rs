@@ -15,8 +15,8 @@ const ROUNDS: u16 = 2048;
 /// Scenarios with work between the measured steps; the steps are long enough to be timed alone.
 const STEPWISE: [&str; 2] = ["function-mask-pending", "load"];
 
-/// Time a round of `scenario` takes, as the mean of `ROUNDS` rounds.
-fn time(scenario: &str, subject: &mut impl Subject, vectors: u16) -> Duration {
+/// Nanoseconds a round of `scenario` takes, as the mean of `ROUNDS` rounds.
+fn time(scenario: &str, subject: &mut impl Subject, vectors: u16) -> f64 {
     let mut total = Duration::ZERO;
     let start = Instant::now();
     if STEPWISE.contains(&scenario) {
@@ -29,39 +29,43 @@ fn time(scenario: &str, subject: &mut impl Subject, vectors: u16) -> Duration {
         run(scenario, subject, vectors, ROUNDS, &mut |subject, step| step(subject));
         total = start.elapsed();
     }
-    total / u32::from(ROUNDS)
+    total.as_secs_f64() * 1e9 / f64::from(ROUNDS)
 }
 
 fn both(
     scenario: &str,
     criterion: &mut Criterion,
-    mut e: impl Subject,
-    mut f: impl Subject,
-    n: u16,
+    mut engine: impl Subject,
+    mut floor: impl Subject,
+    vectors: u16,
 ) {
     let mut group = criterion.benchmark_group(scenario);
-    let scale = |iterations: u64, each: Duration| each * u32::try_from(iterations).unwrap();
-    group.bench_function("engine", |b| b.iter_custom(|i| scale(i, time(scenario, &mut e, n))));
-    group.bench_function("floor", |b| b.iter_custom(|i| scale(i, time(scenario, &mut f, n))));
+    let scale = |rounds: u64, each: f64| Duration::from_secs_f64(each * rounds as f64 / 1e9);
+    group.bench_function("engine", |bencher| {
+        bencher.iter_custom(|rounds| scale(rounds, time(scenario, &mut engine, vectors)));
+    });
+    group.bench_function("floor", |bencher| {
+        bencher.iter_custom(|rounds| scale(rounds, time(scenario, &mut floor, vectors)));
+    });
     group.finish();
-    let (mut engine, mut floor, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pairs: Vec<(f64, f64)> = Vec::new();
     for _ in 0..51 {
-        let (e, f) = (time(scenario, &mut e, n), time(scenario, &mut f, n));
-        ratios.push(e.as_secs_f64() / f.as_secs_f64());
-        engine.push(e);
-        floor.push(f);
+        pairs.push((time(scenario, &mut engine, vectors), time(scenario, &mut floor, vectors)));
     }
-    engine.sort();
-    floor.sort();
-    ratios.sort_by(f64::total_cmp);
+    let sorted = |value: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = pairs.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let (engine, floor, ratio) = (sorted(|p| p.0), sorted(|p| p.1), sorted(|p| p.0 / p.1));
     println!(
-        "| {scenario} | {:?} / {:?} | {:?} / {:?} | {:.2} |",
-        engine[0], engine[25], floor[0], floor[25], ratios[25]
+        "| {scenario} | {:.1} / {:.1} | {:.1} / {:.1} | {:.2} |",
+        engine[0], engine[25], floor[0], floor[25], ratio[25]
     );
 }
 
 fn engine_and_floor(criterion: &mut Criterion) {
-    println!("| scenario | engine, min / median | floor, min / median | median ratio |");
+    println!("| scenario | engine, ns, min / median | floor, ns, min / median | median ratio |");
     for (scenario, vectors) in SCENARIOS {
         if vectors == 64 {
             both(scenario, criterion, Engine::<Inline<64, 1>>::new(), Floor::<64, 1>::new(), 64);
