@@ -1,5 +1,6 @@
 //! The command line.
 
+mod diff;
 mod input;
 mod output;
 mod progress;
@@ -8,6 +9,7 @@ use crate::replay::{Peer, replay};
 use crate::report::Report;
 use crate::{RECORDING, doctor, table, timeline};
 use clap::{Args, Parser, Subcommand};
+use diff::DiffOptions;
 use input::{Input, Source};
 use output::Output;
 use progress::Progress;
@@ -42,6 +44,8 @@ enum Command {
         #[command(flatten)]
         options: ReplayOptions,
     },
+    /// Compare the engine with a real QEMU on random inputs.
+    Diff(DiffOptions),
     /// Say which backends and test peers this machine has, and how to get the others.
     Doctor {
         /// Print JSON instead of text.
@@ -70,6 +74,7 @@ pub fn run() -> ExitCode {
     let result = match command {
         None => replayed(Source::Recording, &options),
         Some(Command::Replay { file, options }) => replayed(Source::of(file), &options),
+        Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Doctor { json }) => examined(json),
     };
     result.unwrap_or_else(|message| {

@@ -22,11 +22,14 @@
 
 mod bars;
 pub mod cli;
+pub mod diff;
 pub mod doctor;
 mod functions;
 pub mod lines;
+pub mod qemu;
 pub mod replay;
 pub mod report;
+pub mod script;
 mod survey;
 pub mod table;
 pub mod timeline;

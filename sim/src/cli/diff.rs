@@ -1,0 +1,127 @@
+//! `msix diff`.
+
+use super::MISMATCH;
+use super::output::{self, Output};
+use super::progress::Progress;
+use crate::diff::{self, KNOWN_DEFECTS, Options, Outcome};
+use crate::script::Script;
+use clap::Args;
+use msix_core::Policy;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
+/// by side; every read and every message is compared.
+#[derive(Debug, Args)]
+pub(super) struct DiffOptions {
+    /// Inputs in all.
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    ops: u64,
+    /// Of the random numbers; the same seed makes the same inputs.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// Vectors of each device.
+    #[arg(long, default_value_t = 65, value_name = "K",
+          value_parser = clap::value_parser!(u16).range(1..=2048))]
+    vectors: u16,
+    /// Devices in the one QEMU.
+    #[arg(long, default_value_t = 4, value_name = "D",
+          value_parser = clap::value_parser!(u8).range(1..=24))]
+    devices: u8,
+    /// The QEMU to run.
+    #[arg(long, default_value = "qemu-system-x86_64", value_name = "PATH")]
+    qemu: PathBuf,
+    /// Run this script on both sides instead of random inputs.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ops", "seed", "vectors", "devices"])]
+    script: Option<PathBuf>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
+    let options = Options {
+        operations: arguments.ops,
+        seed: arguments.seed,
+        vectors: arguments.vectors,
+        devices: usize::from(arguments.devices),
+        program: arguments.qemu.clone(),
+        policy: Policy::QEMU,
+    };
+    if let Some(path) = &arguments.script {
+        return scripted(path, &options, arguments.json);
+    }
+    let progress = Progress::new(options.operations, "inputs");
+    let mut shown = 0;
+    let outcome = diff::run(&options, |done| {
+        progress.advance(done - shown);
+        shown = done;
+    });
+    progress.finish();
+    let outcome = outcome.map_err(|error| error.to_string())?;
+    let mut output = Output::default();
+    if arguments.json {
+        output.json(&outcome)?;
+    } else {
+        output.line(&text(&outcome))?;
+    }
+    Ok(if outcome.mismatch.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+}
+
+fn scripted(path: &Path, options: &Options, json: bool) -> Result<ExitCode, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let script = Script::parse(&text).map_err(|error| failed(&error))?;
+    let difference = diff::run_script(&script, options).map_err(|error| failed(&error))?;
+    let mut output = Output::default();
+    match (&difference, json) {
+        (_, true) => output.json(&difference)?,
+        (None, false) => output.line("engine and QEMU agree")?,
+        (Some(d), false) => output.line(&format!(
+            "`{}`: {}: the engine has {}, QEMU {}",
+            d.input, d.what, d.engine, d.qemu
+        ))?,
+    }
+    Ok(if difference.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+}
+
+fn text(outcome: &Outcome) -> String {
+    let compared = &outcome.compared;
+    let mut text = format!(
+        "QEMU {}, {} devices of {} vectors, seed {}\n\
+         {} inputs: {} reads compared, {} events, {} messages, {} resets, {} migrations\n",
+        outcome.qemu,
+        outcome.devices,
+        outcome.vectors,
+        outcome.seed,
+        compared.operations,
+        compared.reads,
+        compared.events,
+        compared.messages,
+        compared.resets,
+        compared.migrations
+    );
+    for known in KNOWN_DEFECTS {
+        text.push_str(&format!(
+            "stepped around (rule {}): {}; {}\n",
+            known.rule, known.defect, known.avoided
+        ));
+    }
+    match &outcome.mismatch {
+        None => text.push_str("engine and QEMU agree"),
+        Some(mismatch) => {
+            let d = &mismatch.difference;
+            output::errors(&format!(
+                "`{}`: {}: the engine has {}, QEMU {}\n",
+                d.input, d.what, d.engine, d.qemu
+            ));
+            text.push_str(&format!(
+                "engine and QEMU differ; shrunk from {} inputs to this script, for `msix diff \
+                 --script FILE`:\n\n{}",
+                mismatch.inputs, mismatch.script
+            ));
+        }
+    }
+    text
+}

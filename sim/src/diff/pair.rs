@@ -1,0 +1,279 @@
+//! One function twice: the engine's and QEMU's, with the memory its messages go to.
+
+use crate::qemu::{Function, Qemu, QemuError};
+use crate::script;
+use msix_backends::{Host, Route, carry_out};
+use msix_core::{
+    Answer, BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Operation, Policy, Vector,
+    Vectors, WhileDisabled,
+};
+
+/// Memory where the messages of device 0 go; each device has its own part.
+const FIRST_WINDOW: u32 = 0x20_0000;
+const WINDOW_SPACING: u32 = 0x1_0000;
+
+/// Command: memory, with or without bus master.
+const COMMAND: [u16; 2] = [0b010, 0b110];
+
+/// Where the two sides differ.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// The input after which they do, as a line of a script.
+    pub input: String,
+    /// What was compared.
+    pub what: String,
+    /// The engine's.
+    pub engine: String,
+    /// QEMU's.
+    pub qemu: String,
+}
+
+/// What was compared so far.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub struct Compared {
+    /// Inputs given to both sides.
+    pub operations: u64,
+    /// Reads of configuration space, table and PBA.
+    pub reads: u64,
+    /// Messages that the engine sent, each looked for in QEMU's memory.
+    pub messages: u64,
+    /// Events raised.
+    pub events: u64,
+    /// Machine resets.
+    pub resets: u64,
+    /// Migration streams whose msix field was compared, and loaded on both sides.
+    pub migrations: u64,
+}
+
+/// The engine's side.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) function: Function,
+    msix: Msix<Boxed>,
+    memory: Memory,
+}
+
+/// The window of memory that a function's messages go to, as it should be.
+#[derive(Debug)]
+struct Memory {
+    base: u64,
+    bytes: Vec<u8>,
+    written: bool,
+    messages: u64,
+}
+
+impl Memory {
+    fn new(base: u32, len: u32) -> Self {
+        let bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        Self { base: u64::from(base), bytes, written: false, messages: 0 }
+    }
+}
+
+impl Host for Memory {
+    fn send(&mut self, route: Route) {
+        self.messages += 1;
+        let offset = route.message.address.checked_sub(self.base);
+        let place = offset.and_then(|offset| usize::try_from(offset).ok()).and_then(|offset| {
+            self.bytes.get_mut(offset..).and_then(|bytes| bytes.first_chunk_mut())
+        });
+        if let Some(place) = place {
+            *place = route.message.data.to_le_bytes();
+            self.written = true;
+        }
+    }
+
+    // QEMU's device delivers from userspace here: nothing is routed, armed or held.
+    fn use_vectors(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
+        Vectors::new(vectors.word(), 0)
+    }
+    fn release(&mut self, _: Vectors) {}
+    fn reroute(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
+        Vectors::new(vectors.word(), 0)
+    }
+    fn poll(&mut self, vectors: Vectors) -> Vectors {
+        Vectors::new(vectors.word(), 0)
+    }
+    fn drain(&mut self, _: Vectors) {}
+    fn snoop(&mut self, _: Route) {}
+    fn intx_deassert(&mut self) {}
+    fn intx_reevaluate(&mut self) {}
+}
+
+/// Window of device `index` with `vectors` vectors: base and length, bytes.
+pub(super) fn window(index: usize, vectors: u16) -> (u32, u32) {
+    let base = FIRST_WINDOW + WINDOW_SPACING * u32::try_from(index).unwrap_or(0);
+    (base, (u32::from(vectors) * 4 + 16).next_multiple_of(64))
+}
+
+impl Pair {
+    /// Both sides in their reset state. QEMU's device has just been reset, or started.
+    pub(super) fn new(
+        qemu: &mut Qemu,
+        index: usize,
+        vectors: u16,
+        policy: Policy,
+    ) -> Result<Self, QemuError> {
+        let function = Function::set_up(qemu, index)?;
+        let broken = |error: &dyn std::fmt::Display| QemuError::Device(error.to_string());
+        let bar = BarIndex::new(1).map_err(|error| broken(&error))?;
+        let layout =
+            Layout::exclusive_bar(u32::from(vectors), bar).map_err(|error| broken(&error))?;
+        // H3: the ivshmem device itself drops an event while MSI-X is disabled.
+        let policy = Policy { while_disabled: WhileDisabled::Drop, ..policy };
+        let mut msix = Msix::new(layout, policy).map_err(|error| broken(&error))?;
+        let mut fx = Effects::<MAX_EFFECTS>::new();
+        for vector in (0..vectors).map(Vector::new) {
+            msix.use_vector(vector, &mut fx).map_err(|error| broken(&error))?;
+        }
+        let (base, len) = window(index, vectors);
+        let mut pair = Self { function, msix, memory: Memory::new(base, len) };
+        pair.clear(qemu)?;
+        Ok(pair)
+    }
+
+    pub(super) const fn msix(&self) -> &Msix<Boxed> {
+        &self.msix
+    }
+
+    /// Gives one input to both sides and compares. Machine resets and migrations concern all
+    /// functions and are not done here.
+    pub(super) fn step(
+        &mut self,
+        qemu: &mut Qemu,
+        operation: &Operation,
+        compared: &mut Compared,
+    ) -> Result<Option<Difference>, QemuError> {
+        compared.operations += 1;
+        let engine = self.apply(operation);
+        let theirs = self.ask(qemu, operation)?;
+        if let Some(theirs) = theirs {
+            compared.reads += 1;
+            let Answer::Read(_, ours) = engine else {
+                return Err(QemuError::Device("a read that reads nothing".to_owned()));
+            };
+            if ours != theirs {
+                return Ok(Some(Difference {
+                    input: script::line(operation),
+                    what: "value read".to_owned(),
+                    engine: format!("{ours:#x}"),
+                    qemu: format!("{theirs:#x}"),
+                }));
+            }
+        }
+        compared.events += u64::from(matches!(operation, Operation::Notify(_)));
+        let silent = matches!(
+            operation,
+            Operation::ReadTable { .. } | Operation::ReadPba { .. } | Operation::ReadConfig { .. }
+        );
+        if silent { Ok(None) } else { self.compare_memory(qemu, operation, compared) }
+    }
+
+    /// Gives one input to the engine alone.
+    pub(super) fn apply(&mut self, operation: &Operation) -> Answer {
+        let mut fx = Effects::<MAX_EFFECTS>::new();
+        let answer = operation.apply(&mut self.msix, &mut [], &mut fx);
+        carry_out(&mut self.msix, &mut fx, &mut self.memory);
+        answer
+    }
+
+    fn ask(&self, qemu: &mut Qemu, operation: &Operation) -> Result<Option<u64>, QemuError> {
+        let Function { capability, table, pba, index } = self.function;
+        let mut bytes = [0; 8];
+        let prefix = |bytes: &mut [u8; 8], len: u8| bytes[..usize::from(len.min(8))].to_vec();
+        match *operation {
+            Operation::WriteConfig { offset, len, value } => {
+                let kept = if len < 8 { value & ((1 << (len * 8)) - 1) } else { value };
+                self.function.set_config(qemu, capability + offset, len, kept)?;
+            }
+            Operation::ReadConfig { offset, len } => {
+                let value = self.function.config(qemu, capability + offset, len)?;
+                // The link to the next capability is the device's own.
+                let link = if offset == 0 && len > 1 { 0xff00 } else { 0 };
+                let link = if offset == 1 { 0xff } else { link };
+                return Ok(Some(value & !link));
+            }
+            Operation::WriteTable { offset, len, value } => {
+                let bytes = prefix(&mut value.to_le_bytes(), len);
+                Function::write(qemu, table + u64::from(offset), &bytes)?;
+            }
+            Operation::WritePba { offset, len } => {
+                Function::write(qemu, pba + u64::from(offset), &prefix(&mut [0xff; 8], len))?;
+            }
+            Operation::ReadTable { offset, len } => {
+                let bytes = &mut bytes[..usize::from(len.min(8))];
+                Function::read(qemu, table + u64::from(offset), bytes)?;
+            }
+            Operation::ReadPba { offset, len } => {
+                let bytes = &mut bytes[..usize::from(len.min(8))];
+                Function::read(qemu, pba + u64::from(offset), bytes)?;
+            }
+            Operation::Notify(vector) => qemu.raise(index, vector.index())?,
+            Operation::SetBusMaster(on) => {
+                self.function.command(qemu, COMMAND[usize::from(on)])?;
+            }
+            _ => {}
+        }
+        let is_read = matches!(operation, Operation::ReadTable { .. } | Operation::ReadPba { .. });
+        Ok(is_read.then(|| u64::from_le_bytes(bytes)))
+    }
+
+    /// Compares the window, and clears it on both sides when anything was written.
+    pub(super) fn compare_memory(
+        &mut self,
+        qemu: &mut Qemu,
+        operation: &Operation,
+        compared: &mut Compared,
+    ) -> Result<Option<Difference>, QemuError> {
+        compared.messages += std::mem::take(&mut self.memory.messages);
+        let mut theirs = vec![0; self.memory.bytes.len()];
+        Function::read(qemu, self.memory.base, &mut theirs)?;
+        let pairs = self.memory.bytes.chunks(4).zip(theirs.chunks(4));
+        let differing = pairs.enumerate().find(|(_, (ours, theirs))| ours != theirs);
+        if let Some((index, (ours, theirs))) = differing {
+            return Ok(Some(Difference {
+                input: script::line(operation),
+                what: format!("memory at {:#x}", self.memory.base + 4 * index as u64),
+                engine: format!("{ours:02x?}"),
+                qemu: format!("{theirs:02x?}"),
+            }));
+        }
+        if std::mem::take(&mut self.memory.written) {
+            self.clear(qemu)?;
+        }
+        Ok(None)
+    }
+
+    fn clear(&mut self, qemu: &mut Qemu) -> Result<(), QemuError> {
+        self.memory.bytes.fill(0);
+        let line = format!("memset {:#x} {:#x} 0x0", self.memory.base, self.memory.bytes.len());
+        qemu.qtest().command(&line).map(drop)
+    }
+
+    /// Compares the msix field of a migration stream with the engine's, and loads it (C45).
+    pub(super) fn load(&mut self, control: u16, field: &[u8]) -> Option<Difference> {
+        let mut ours = vec![0; self.msix.qemu_len()];
+        let saved = self.msix.save_qemu(&mut ours);
+        let register = self.msix.control().register(self.msix.vectors());
+        let difference = |what: String, engine: String, qemu: String| {
+            let input = "save-and-load-qemu".to_owned();
+            Some(Difference { input, what, engine, qemu })
+        };
+        if saved.is_err() || ours.len() != field.len() {
+            let (ours, theirs) = (ours.len().to_string(), field.len().to_string());
+            return difference("length of the msix field".to_owned(), ours, theirs);
+        }
+        if register != control {
+            let (ours, theirs) = (format!("{register:#x}"), format!("{control:#x}"));
+            return difference("saved Message Control".to_owned(), ours, theirs);
+        }
+        if let Some(at) = ours.iter().zip(field).position(|(ours, theirs)| ours != theirs) {
+            let (ours, theirs) = (format!("{:#x}", ours[at]), format!("{:#x}", field[at]));
+            return difference(format!("byte {at:#x} of the msix field"), ours, theirs);
+        }
+        if let Err(error) = self.msix.load_qemu(control, field) {
+            return difference("loading".to_owned(), error.to_string(), "loaded".to_owned());
+        }
+        self.apply(&Operation::Resume);
+        None
+    }
+}

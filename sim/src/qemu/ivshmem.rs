@@ -1,0 +1,87 @@
+//! The server side of one ivshmem connection, as far as a lone device needs it (rule E4).
+
+use super::QemuError;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Protocol version (E4).
+const VERSION: i64 = 0;
+/// The message that carries the shared memory (E4).
+const SHARED_MEMORY: i64 = -1;
+/// Size of the shared memory, bytes; nothing here looks into it.
+const MEMORY_LEN: u64 = 1 << 20;
+
+/// The connection and the eventfds of the device's own vectors.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// Closing it would tell the device that its server is gone.
+    _stream: UnixStream,
+    events: Vec<OwnedFd>,
+}
+
+impl Server {
+    /// Sends a device everything it waits for.
+    pub(super) fn serve(stream: UnixStream, folder: &Path, vectors: u16) -> io::Result<Self> {
+        let memory = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(folder.join("shared-memory"))?;
+        memory.set_len(MEMORY_LEN)?;
+        let id = 0;
+        send(&stream, VERSION, None)?;
+        send(&stream, id, None)?;
+        send(&stream, SHARED_MEMORY, Some(memory.as_fd()))?;
+        let mut events = Vec::with_capacity(usize::from(vectors));
+        for _ in 0..vectors {
+            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            send(&stream, id, Some(event.as_fd()))?;
+            events.push(event);
+        }
+        Ok(Self { _stream: stream, events })
+    }
+
+    /// Raises an event of `vector` and waits until QEMU has taken it.
+    pub(super) fn raise(&self, vector: u16, patience: Duration) -> Result<(), QemuError> {
+        let Some(event) = self.events.get(usize::from(vector)) else {
+            return Err(QemuError::Device(format!("vector {vector} has no eventfd")));
+        };
+        rustix::io::write(event, &1_u64.to_ne_bytes())
+            .map_err(|error| QemuError::System { what: "eventfd", source: error.into() })?;
+        let deadline = Instant::now() + patience;
+        while is_readable(event)? {
+            if Instant::now() > deadline {
+                return Err(QemuError::Silent { sent: format!("an event of vector {vector}") });
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody has taken the event yet.
+fn is_readable(event: &OwnedFd) -> Result<bool, QemuError> {
+    let mut polled = [PollFd::new(event, PollFlags::IN)];
+    let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+        .map_err(|error| QemuError::System { what: "poll", source: error.into() })?;
+    Ok(ready > 0)
+}
+
+fn send(stream: &UnixStream, value: i64, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = value.to_le_bytes();
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let sent = sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}

@@ -1,0 +1,242 @@
+//! Sequences of engine inputs as text, one a line, for people to read and the program to run.
+//!
+//! ```text
+//! msix-script 1
+//! vectors 4
+//! policy qemu
+//! # comment
+//! write-config 2 2 0xc003
+//! notify 0
+//! ```
+
+use msix_core::{Message, Operation, Vector, Vectors};
+use std::fmt::{self, Write as _};
+
+/// First line of every script.
+const HEADER: &str = "msix-script 1";
+
+/// A script: what to make, and what to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// How many vectors, 1 to 2048.
+    pub vectors: u16,
+    /// `spec` or `qemu`.
+    pub policy: String,
+    /// The inputs, in order.
+    pub operations: Vec<Operation>,
+}
+
+/// Why a text is no script: line number and reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct ScriptError {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Script {
+    /// Whether a file that begins with these bytes claims to be a script.
+    #[must_use]
+    pub fn is_script(start: &[u8]) -> bool {
+        start.starts_with(HEADER.as_bytes())
+    }
+
+    /// Reads a script.
+    ///
+    /// # Errors
+    /// [`ScriptError`] names the first line that is wrong.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        let mut vectors = None;
+        let mut policy = "spec".to_owned();
+        let mut operations = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let wrong = |reason: &str| ScriptError { line: index + 1, reason: reason.to_owned() };
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                _ if index == 0 && line.trim() != HEADER => {
+                    return Err(wrong("a script begins with `msix-script 1`"));
+                }
+                [] => {}
+                [word, ..] if index == 0 || word.starts_with('#') => {}
+                ["vectors", n] => {
+                    let n = number(n).and_then(|n| u16::try_from(n).ok());
+                    let n = n.filter(|n| (1..=msix_core::spec::MAX_VECTORS).contains(n));
+                    vectors = Some(n.ok_or_else(|| wrong("1 to 2048 vectors"))?);
+                }
+                ["policy", name @ ("spec" | "qemu")] => policy = (*name).to_owned(),
+                words => operations.push(operation(words).ok_or_else(|| wrong("no such input"))?),
+            }
+        }
+        let line = text.lines().count().max(1);
+        let vectors = vectors
+            .ok_or_else(|| ScriptError { line, reason: "no line `vectors N`".to_owned() })?;
+        Ok(Self { vectors, policy, operations })
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}\nvectors {}\npolicy {}", self.vectors, self.policy)?;
+        self.operations.iter().try_for_each(|operation| writeln!(f, "{}", line(operation)))
+    }
+}
+
+/// One input as a line of a script.
+#[must_use]
+pub fn line(operation: &Operation) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = match *operation {
+        Operation::WriteConfig { offset, len, value } => {
+            write!(text, "write-config {offset:#x} {len} {value:#x}")
+        }
+        Operation::ReadConfig { offset, len } => write!(text, "read-config {offset:#x} {len}"),
+        Operation::WriteTable { offset, len, value } => {
+            write!(text, "write-table {offset:#x} {len} {value:#x}")
+        }
+        Operation::ReadTable { offset, len } => write!(text, "read-table {offset:#x} {len}"),
+        Operation::PollPba { offset, len } => write!(text, "poll-pba {offset:#x} {len}"),
+        Operation::ReadPba { offset, len } => write!(text, "read-pba {offset:#x} {len}"),
+        Operation::WritePba { offset, len } => write!(text, "write-pba {offset:#x} {len}"),
+        Operation::Notify(v) => write!(text, "notify {v}"),
+        Operation::Withdraw(v) => write!(text, "withdraw {v}"),
+        Operation::Use(v) => write!(text, "use {v}"),
+        Operation::Unuse(v) => write!(text, "unuse {v}"),
+        Operation::UnuseAll => write!(text, "unuse-all"),
+        Operation::SetMask(v, masked) => write!(text, "set-mask {v} {}", u8::from(masked)),
+        Operation::SetMessage(v, Message { address, data }) => {
+            write!(text, "set-message {v} {address:#x} {data:#x}")
+        }
+        Operation::Attach => write!(text, "attach"),
+        Operation::Detach => write!(text, "detach"),
+        Operation::Failed(set) => write!(text, "failed {} {:#x}", set.word(), set.bits()),
+        Operation::Polled(set) => write!(text, "polled {} {:#x}", set.word(), set.bits()),
+        Operation::SetBusMaster(on) => write!(text, "bus-master {}", u8::from(on)),
+        Operation::Reset => write!(text, "reset"),
+        Operation::PrepareSave => write!(text, "prepare-save"),
+        Operation::SaveAndLoad => write!(text, "save-and-load"),
+        Operation::SaveAndLoadQemu => write!(text, "save-and-load-qemu"),
+        Operation::Resume => write!(text, "resume"),
+    };
+    text
+}
+
+fn operation(words: &[&str]) -> Option<Operation> {
+    let (name, arguments) = words.split_first()?;
+    let numbers: Vec<u64> = arguments.iter().map(|word| number(word)).collect::<Option<_>>()?;
+    let byte = |n: u64| u8::try_from(n).ok();
+    let word = |n: u64| u16::try_from(n).ok();
+    let vector = |n: u64| word(n).map(Vector::new);
+    let flag = |n: u64| (n < 2).then_some(n == 1);
+    Some(match (*name, numbers.as_slice()) {
+        ("write-config", &[offset, len, value]) => {
+            Operation::WriteConfig { offset: byte(offset)?, len: byte(len)?, value }
+        }
+        ("read-config", &[offset, len]) => {
+            Operation::ReadConfig { offset: byte(offset)?, len: byte(len)? }
+        }
+        ("write-table", &[offset, len, value]) => {
+            Operation::WriteTable { offset: word(offset)?, len: byte(len)?, value }
+        }
+        ("read-table", &[offset, len]) => {
+            Operation::ReadTable { offset: word(offset)?, len: byte(len)? }
+        }
+        ("poll-pba", &[offset, len]) => {
+            Operation::PollPba { offset: word(offset)?, len: byte(len)? }
+        }
+        ("read-pba", &[offset, len]) => {
+            Operation::ReadPba { offset: word(offset)?, len: byte(len)? }
+        }
+        ("write-pba", &[offset, len]) => {
+            Operation::WritePba { offset: word(offset)?, len: byte(len)? }
+        }
+        ("notify", &[v]) => Operation::Notify(vector(v)?),
+        ("withdraw", &[v]) => Operation::Withdraw(vector(v)?),
+        ("use", &[v]) => Operation::Use(vector(v)?),
+        ("unuse", &[v]) => Operation::Unuse(vector(v)?),
+        ("unuse-all", []) => Operation::UnuseAll,
+        ("set-mask", &[v, masked]) => Operation::SetMask(vector(v)?, flag(masked)?),
+        ("set-message", &[v, address, data]) => {
+            let message = Message { address, data: u32::try_from(data).ok()? };
+            Operation::SetMessage(vector(v)?, message)
+        }
+        ("attach", []) => Operation::Attach,
+        ("detach", []) => Operation::Detach,
+        ("failed", &[index, bits]) => Operation::Failed(Vectors::new(word(index)?, bits)),
+        ("polled", &[index, bits]) => Operation::Polled(Vectors::new(word(index)?, bits)),
+        ("bus-master", &[on]) => Operation::SetBusMaster(flag(on)?),
+        ("reset", []) => Operation::Reset,
+        ("prepare-save", []) => Operation::PrepareSave,
+        ("save-and-load", []) => Operation::SaveAndLoad,
+        ("save-and-load-qemu", []) => Operation::SaveAndLoadQemu,
+        ("resume", []) => Operation::Resume,
+        _ => return None,
+    })
+}
+
+/// A number as `12` or `0xc`.
+fn number(word: &str) -> Option<u64> {
+    match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_input_survives_its_line() {
+        let v = Vector::new(3);
+        let set = Vectors::new(1, 0xf0);
+        let operations = vec![
+            Operation::WriteConfig { offset: 2, len: 2, value: 0xc003 },
+            Operation::ReadConfig { offset: 0, len: 4 },
+            Operation::WriteTable { offset: 0x7ffc, len: 8, value: u64::MAX },
+            Operation::ReadTable { offset: 12, len: 4 },
+            Operation::PollPba { offset: 0, len: 8 },
+            Operation::ReadPba { offset: 4, len: 4 },
+            Operation::WritePba { offset: 8, len: 1 },
+            Operation::Notify(v),
+            Operation::Withdraw(v),
+            Operation::Use(v),
+            Operation::Unuse(v),
+            Operation::UnuseAll,
+            Operation::SetMask(v, true),
+            Operation::SetMessage(v, Message { address: 0x1_fee0_0000, data: 7 }),
+            Operation::Attach,
+            Operation::Detach,
+            Operation::Failed(set),
+            Operation::Polled(set),
+            Operation::SetBusMaster(false),
+            Operation::Reset,
+            Operation::PrepareSave,
+            Operation::SaveAndLoad,
+            Operation::SaveAndLoadQemu,
+            Operation::Resume,
+        ];
+        let script = Script { vectors: 2048, policy: "qemu".to_owned(), operations };
+        assert_eq!(Script::parse(&script.to_string()), Ok(script));
+    }
+
+    #[test]
+    fn the_line_that_is_wrong_is_named() {
+        for (text, line) in [
+            ("", 1),
+            ("hello", 1),
+            ("msix-script 1\n", 1),
+            ("msix-script 1\nvectors 0", 2),
+            ("msix-script 1\nvectors 2049", 2),
+            ("msix-script 1\nvectors 4\npolicy xen", 3),
+            ("msix-script 1\nvectors 4\n\n# ok\nnotify", 5),
+            ("msix-script 1\nvectors 4\nnotify 65536", 3),
+            ("msix-script 1\nvectors 4\nset-mask 0 2", 3),
+            ("msix-script 1\nvectors 4\nreset now", 3),
+        ] {
+            assert_eq!(Script::parse(text).unwrap_err().line, line, "{text}");
+        }
+    }
+}
