@@ -19,7 +19,7 @@ pub struct Message {
 ///
 /// Bit 0 of the last dword, where a guest sees the mask, says here that the message was rewritten
 /// while the vector was live and that the host was not told yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry([u32; 4]);
 
 const STALE: u32 = spec::VECTOR_MASK;

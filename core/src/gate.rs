@@ -18,7 +18,7 @@ pub(crate) const LOADING: u8 = 16;
 
 /// The facts of a function as a whole, as a set of flags, so that one comparison says whether it
 /// may send.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     flags: u8,
     /// Flags that decide whether the function as a whole may send.

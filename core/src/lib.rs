@@ -95,6 +95,7 @@ mod settle;
 mod snapshot;
 mod span;
 pub mod spec;
+mod state;
 mod storage;
 #[cfg(test)]
 mod testing;

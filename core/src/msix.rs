@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::entry::Message;
-use crate::gate::{ATTACHED, ENABLED, FUNCTION_MASKED, Facts, Gate, LOADING};
+use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, FUNCTION_MASKED, Facts, Gate, LOADING};
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
@@ -104,6 +104,12 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
+    #[must_use]
+    pub const fn bus_master(&self) -> bool {
+        self.facts.has(BUS_MASTER)
     }
 
     /// Whether a backend listens.

@@ -137,7 +137,7 @@ impl Iterator for Ones {
 
 /// 64 vectors' worth of one fact. Storage is `bitvec`'s; work is done on whole words, because
 /// its bit-wise calls keep panic paths and its iterators are an order of magnitude slower.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bits(BitArray<u64, Lsb0>);
 
 impl Bits {
@@ -181,7 +181,7 @@ impl fmt::Debug for Bits {
 
 /// The per-vector facts of 64 consecutive vectors, one bit a vector and fact (32 bytes). Only the
 /// engine reads and writes it; embedders name it to hand in memory for [`crate::Borrowed`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Word {
     /// The mask bits of Vector Control. Bits past the last vector stay set for ever, so nothing
     /// derived from this word can name them.
