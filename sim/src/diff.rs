@@ -83,11 +83,11 @@ pub struct Mismatch {
     pub inputs: usize,
 }
 
-/// Runs it. `progress` is called with the inputs done so far.
+/// Runs it. `go_on` is called with the inputs done so far, and says whether to go on.
 ///
 /// # Errors
 /// [`QemuError`] when QEMU cannot be run or talked to.
-pub fn run(options: &Options, mut progress: impl FnMut(u64)) -> Result<Outcome, QemuError> {
+pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outcome, QemuError> {
     let mut bench = Bench::start(options)?;
     let mut generators: Vec<Generator> = (0_u64..)
         .zip(0..options.devices)
@@ -108,7 +108,9 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64)) -> Result<Outcome, 
                 }
             }
         }
-        progress(bench.compared.operations);
+        if !go_on(bench.compared.operations) {
+            break;
+        }
     }
     Ok(Outcome {
         qemu: bench.qemu.version().to_owned(),

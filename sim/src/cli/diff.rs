@@ -7,8 +7,11 @@ use crate::diff::{self, KNOWN_DEFECTS, Options, Outcome};
 use crate::script::Script;
 use clap::Args;
 use msix_core::Policy;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
 /// by side; every read and every message is compared.
@@ -52,11 +55,18 @@ pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
     if let Some(path) = &arguments.script {
         return scripted(path, &options, arguments.json);
     }
+    // A signal ends the run, not the program: QEMU and its files must go first.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    }
     let progress = Progress::new(options.operations, "inputs");
     let mut shown = 0;
     let outcome = diff::run(&options, |done| {
         progress.advance(done - shown);
         shown = done;
+        !stop.load(Ordering::Relaxed)
     });
     progress.finish();
     let outcome = outcome.map_err(|error| error.to_string())?;

@@ -39,7 +39,7 @@ impl Generator {
                 let (offset, len) = self.config_access();
                 Operation::WriteConfig { offset, len, value: self.rng.u64(..) }
             }
-            970..998 => Operation::SetBusMaster(self.rng.u32(0..3) != 0),
+            970..998 => Operation::SetBusMaster(self.rng.u32(0..5) != 0),
             998 if self.rng.u32(0..3) == 0 => Operation::Reset,
             999 if self.rng.u32(0..12) == 0 => Operation::SaveAndLoadQemu,
             _ => self.write_control(),
@@ -99,7 +99,7 @@ impl Generator {
 
     /// Enable and Function Mask in every way a port can write them.
     fn write_control(&mut self) -> Operation {
-        let high = [0x80, 0x80, 0x80, 0xc0, 0xc0, 0x40, 0x00][self.rng.usize(0..7)];
+        let high = [0x80, 0x80, 0x80, 0x80, 0x80, 0xc0, 0xc0, 0x40, 0x00][self.rng.usize(0..9)];
         let value = |shift: u32| u64::from(high as u8) << shift;
         match self.rng.u32(0..4) {
             0 => Operation::WriteConfig { offset: 3, len: 1, value: value(0) },

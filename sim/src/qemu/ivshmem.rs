@@ -1,6 +1,6 @@
 //! The server side of one ivshmem connection, as far as a lone device needs it (rule E4).
 
-use super::QemuError;
+use super::{PATIENCE, QemuError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::{self, IoSlice};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Protocol version (E4).
 const VERSION: i64 = 0;
+/// Id of the lone device.
+const OWN_ID: i64 = 0;
 /// The message that carries the shared memory (E4).
 const SHARED_MEMORY: i64 = -1;
 /// Size of the shared memory, bytes; nothing here looks into it.
@@ -21,13 +23,15 @@ const MEMORY_LEN: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Server {
     /// Closing it would tell the device that its server is gone.
-    _stream: UnixStream,
+    stream: UnixStream,
     events: Vec<OwnedFd>,
 }
 
 impl Server {
-    /// Sends a device everything it waits for.
-    pub(super) fn serve(stream: UnixStream, folder: &Path, vectors: u16) -> io::Result<Self> {
+    /// Sends a device what it waits for while it is made. Its vectors come later, because QEMU
+    /// reads them only once all devices are there.
+    pub(super) fn serve(stream: UnixStream, folder: &Path) -> io::Result<Self> {
+        stream.set_write_timeout(Some(PATIENCE))?;
         let memory = std::fs::File::options()
             .read(true)
             .write(true)
@@ -35,17 +39,20 @@ impl Server {
             .truncate(true)
             .open(folder.join("shared-memory"))?;
         memory.set_len(MEMORY_LEN)?;
-        let id = 0;
         send(&stream, VERSION, None)?;
-        send(&stream, id, None)?;
+        send(&stream, OWN_ID, None)?;
         send(&stream, SHARED_MEMORY, Some(memory.as_fd()))?;
-        let mut events = Vec::with_capacity(usize::from(vectors));
+        Ok(Self { stream, events: Vec::new() })
+    }
+
+    /// Connects the device's own vectors.
+    pub(super) fn connect(&mut self, vectors: u16) -> io::Result<()> {
         for _ in 0..vectors {
             let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            send(&stream, id, Some(event.as_fd()))?;
-            events.push(event);
+            send(&self.stream, OWN_ID, Some(event.as_fd()))?;
+            self.events.push(event);
         }
-        Ok(Self { _stream: stream, events })
+        Ok(())
     }
 
     /// Raises an event of `vector` and waits until QEMU has taken it.

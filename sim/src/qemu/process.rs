@@ -76,11 +76,13 @@ impl Qemu {
         let mut servers = Vec::new();
         let mut accept = |listener: &UnixListener| accept(listener, child.get(), folder.path());
         let streams: Vec<UnixStream> = devices.iter().map(&mut accept).collect::<Result<_, _>>()?;
-        for (index, (stream, vectors)) in streams.into_iter().zip(&setup.vectors).enumerate() {
+        for (index, stream) in streams.into_iter().enumerate() {
             let place = folder.path().join(format!("memory{index}"));
-            let server =
-                std::fs::create_dir(&place).and_then(|()| Server::serve(stream, &place, *vectors));
+            let server = std::fs::create_dir(&place).and_then(|()| Server::serve(stream, &place));
             servers.push(server.map_err(QemuError::system("ivshmem connection"))?);
+        }
+        for (server, vectors) in servers.iter_mut().zip(&setup.vectors) {
+            server.connect(*vectors).map_err(QemuError::system("ivshmem connection"))?;
         }
         let qtest = Client::new(accept(&qtest)?)?;
         let mut qmp = Client::new(accept(&qmp)?)?;
