@@ -113,31 +113,39 @@ pub trait EffectSink {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Effects<const CAP: usize> {
-    list: heapless::Deque<Effect, CAP>,
+    list: heapless::Vec<Effect, CAP>,
+    /// How many of the list are taken.
+    taken: usize,
 }
 
 impl<const CAP: usize> Effects<CAP> {
     /// An empty list.
     #[must_use]
     pub const fn new() -> Self {
-        Self { list: heapless::Deque::new() }
+        Self { list: heapless::Vec::new(), taken: 0 }
     }
 
     /// Takes the next effect to carry out, in order.
     #[must_use = "an effect that is taken must be carried out"]
     pub fn take(&mut self) -> Option<Effect> {
-        self.list.pop_front()
+        let next = self.list.get(self.taken).copied();
+        self.taken = self.taken.saturating_add(1);
+        if self.taken >= self.list.len() {
+            self.list.clear();
+            self.taken = 0;
+        }
+        next
     }
 
     /// The effects still to be carried out, in order.
     pub fn iter(&self) -> impl Iterator<Item = Effect> + '_ {
-        self.list.iter().copied()
+        self.list.iter().skip(self.taken).copied()
     }
 
     /// How many effects are still to be carried out.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list.len().saturating_sub(self.taken)
     }
 
     /// Whether everything is carried out.
@@ -155,7 +163,7 @@ impl<const CAP: usize> EffectSink for Effects<CAP> {
     }
 
     fn push(&mut self, effect: Effect) {
-        let full = self.list.push_back(effect).is_err();
+        let full = self.list.push(effect).is_err();
         debug_assert!(!full, "I6: the bound of the storage is the capacity of the list");
     }
 }

@@ -67,8 +67,8 @@ impl<S: Storage> Msix<S> {
         let inside = vectors.bits() & self.all().bits(vectors.word());
         let memory = self.storage.memory_mut();
         let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
-        let uses = memory.uses.chunks(64).nth(usize::from(vectors.word()));
-        let used = used_among(uses.unwrap_or_default(), inside);
+        let first = usize::from(vectors.word()).wrapping_mul(64);
+        let used = used_among(memory.uses.get(first..).unwrap_or_default(), inside);
         counters::add(&mut self.counters.dropped_unused, inside & !used);
         counters::add(&mut self.counters.coalesced, used & word.pending.get());
         word.pending.insert(used);

@@ -54,8 +54,8 @@ impl<S: Storage> Msix<S> {
                 return Err(Violation::Liveness { word: index, wanted, live });
             }
             let ready = word.pending.get() & deliverable;
-            let uses = memory.uses.chunks(64).nth(usize::from(index));
-            let stuck = used_among(uses.unwrap_or_default(), ready);
+            let first = usize::from(index).wrapping_mul(64);
+            let stuck = used_among(memory.uses.get(first..).unwrap_or_default(), ready);
             if stuck != 0 {
                 return Err(Violation::Stuck { word: index, bits: stuck });
             }

@@ -225,7 +225,7 @@ impl<S: Storage> Msix<S> {
     /// Zero inside the structure, all ones past it (H6, C07).
     fn fill_ignored(&self, region: Region, offset: u64, bytes: &mut [u8]) {
         let inside = self.layout.len(region).saturating_sub(offset);
-        for (index, byte) in (0_u64..).zip(bytes) {
+        for (index, byte) in (0..u64::MAX).zip(bytes) {
             *byte = if index < inside { 0 } else { 0xff };
         }
     }

@@ -8,7 +8,7 @@ use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, FUNCTION_MASKED, Facts, Gate, L
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
-use crate::vectors::{Vector, Vectors, Word};
+use crate::vectors::{Vector, Vectors, WORDS, Word};
 use core::fmt;
 
 /// The MSI-X side of one PCI function, with its per-vector state in `S`.
@@ -197,7 +197,7 @@ impl<S: Storage> Msix<S> {
     }
 
     fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
-        (0_u16..)
+        WORDS
             .zip(self.storage.memory().words)
             .map(move |(index, word)| Vectors::new(index, bits(word)))
             .filter(|set| !set.is_empty())

@@ -3,6 +3,7 @@
 use crate::msix::Msix;
 use crate::snapshot::LoadError;
 use crate::storage::Storage;
+use crate::vectors::per_word;
 use alloc::vec::Vec;
 
 /// What [`Msix::save`] saves, as plain data (feature `alloc`; with feature `serde` it can be
@@ -27,7 +28,7 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let memory = self.storage.memory();
-        let table = memory.entries.chunks(64).zip(memory.words).flat_map(|(entries, word)| {
+        let table = per_word(memory.entries).zip(memory.words).flat_map(|(entries, word)| {
             let masked = word.masked.get();
             entries.iter().enumerate().map(move |(bit, entry)| {
                 let masked = masked.checked_shr(u32::try_from(bit).unwrap_or(0)).unwrap_or(0);

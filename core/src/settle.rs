@@ -9,7 +9,7 @@ use crate::msix::Msix;
 use crate::policy::UnusedPending;
 use crate::span::Span;
 use crate::storage::Storage;
-use crate::vectors::{Vector, Vectors};
+use crate::vectors::{Vector, Vectors, WORDS, per_word};
 
 /// Most effects that an input about one vector emits (I6).
 const ONE_VECTOR: usize = 4;
@@ -111,7 +111,7 @@ impl<S: Storage> Msix<S> {
         let gate = Gate::new(self.facts, &self.policy);
         let memory = self.storage.memory_mut();
         let (mut fresh, mut ready, mut released) = (0, 0, 0);
-        for (index, word) in (0..).zip(memory.words.iter_mut()) {
+        for (index, word) in WORDS.zip(memory.words.iter_mut()) {
             let deliverable = gate.deliverable(memory.entries, index, word);
             let (wanted, live) = (gate.wanted(deliverable, word), word.live.get());
             ready |= deliverable & word.pending.get();
@@ -133,7 +133,7 @@ impl<S: Storage> Msix<S> {
         let gate = Gate::new(self.facts, &self.policy);
         let memory = self.storage.memory_mut();
         let mut used = 0;
-        for (index, word) in (0..).zip(memory.words.iter_mut()) {
+        for (index, word) in WORDS.zip(memory.words.iter_mut()) {
             let deliverable = gate.deliverable(memory.entries, index, word);
             let fresh = gate.wanted(deliverable, word) & !word.live.get();
             if fresh != 0 {
@@ -157,8 +157,8 @@ impl<S: Storage> Msix<S> {
         let bus_master = self.facts.has(BUS_MASTER);
         let lose = self.policy.unused_pending == UnusedPending::Lose;
         let (mut sent, mut lost) = (0, 0);
-        let words = memory.words.iter_mut().zip(memory.uses.chunks(64));
-        for (index, (word, uses)) in (0..).zip(words) {
+        let words = memory.words.iter_mut().zip(per_word(memory.uses));
+        for (index, (word, uses)) in WORDS.zip(words) {
             let ready = word.pending.get() & gate.deliverable(memory.entries, index, word);
             if ready == 0 {
                 continue;

@@ -19,6 +19,7 @@ use crate::msix::{Msix, ready};
 use crate::settle::Request;
 use crate::spec::CONTROL_SIZE;
 use crate::storage::Storage;
+use crate::vectors::{WORDS, per_word, per_word_mut};
 use core::fmt;
 
 const MAGIC: [u8; 4] = *b"MSIX";
@@ -73,7 +74,7 @@ impl<S: Storage> Msix<S> {
         memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
         memory.uses.iter().for_each(|count| out.put(count.to_le_bytes()));
         let covered = needed.saturating_sub(CHECKSUM_LEN);
-        let checksum = crc32fast::hash(bytes.get(..covered).unwrap_or_default());
+        let checksum = checksum(bytes.get(..covered).unwrap_or_default());
         if let Some((_, slot)) = bytes.get_mut(..needed).and_then(|b| b.split_last_chunk_mut()) {
             *slot = checksum.to_le_bytes();
         }
@@ -101,7 +102,7 @@ impl<S: Storage> Msix<S> {
     /// [`LoadError`].
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
-        let (covered, checksum) = bytes.split_last_chunk().ok_or(wrong_length)?;
+        let (covered, claimed) = bytes.split_last_chunk().ok_or(wrong_length)?;
         let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
         let &[m0, m1, m2, m3, v0, v1, c0, c1, n0, n1, n2, n3] = header;
         if [m0, m1, m2, m3] != MAGIC {
@@ -118,7 +119,7 @@ impl<S: Storage> Msix<S> {
         if bytes.len() != self.saved_len() {
             return Err(wrong_length);
         }
-        if crc32fast::hash(covered) != u32::from_le_bytes(*checksum) {
+        if checksum(covered) != u32::from_le_bytes(*claimed) {
             return Err(LoadError::Checksum);
         }
         let control = self.checked_control(u16::from_le_bytes([c0, c1]))?;
@@ -171,7 +172,7 @@ impl<S: Storage> Msix<S> {
 
     fn put_table(&self, out: &mut Writer<'_>) {
         let memory = self.storage.memory();
-        for (entries, word) in memory.entries.chunks(64).zip(memory.words) {
+        for (entries, word) in per_word(memory.entries).zip(memory.words) {
             let mut masked = word.masked.get();
             for entry in entries {
                 out.put(entry.guest_view(masked & 1 != 0));
@@ -224,13 +225,13 @@ impl<S: Storage> Msix<S> {
         self.stale_entries = 0;
         let vectors = self.all();
         let memory = self.storage.memory_mut();
-        for (index, (word, bits)) in (0_u16..).zip(memory.words.iter_mut().zip(pba)) {
+        for (index, (word, bits)) in WORDS.zip(memory.words.iter_mut().zip(pba)) {
             counters::add(&mut self.counters.dropped_load, word.pending.get());
             word.pending.remove(u64::MAX);
             word.pending.insert(bits & vectors.bits(index));
         }
         let mut table = table;
-        for (entries, word) in memory.entries.chunks_mut(64).zip(memory.words) {
+        for (entries, word) in per_word_mut(memory.entries).zip(memory.words) {
             let mut masked = u64::MAX;
             let mut bit = 1_u64;
             for (entry, bytes) in entries.iter_mut().zip(table.by_ref()) {
@@ -251,13 +252,21 @@ impl<S: Storage> Msix<S> {
 
 const NO_USES: Option<core::iter::Empty<u16>> = None;
 
+/// CRC-32 as Ethernet and zlib use it.
+fn checksum(bytes: &[u8]) -> u32 {
+    // One table of 1 KiB: firmware carries this.
+    const CRC: crc::Crc<u32, crc::Table<1>> =
+        crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+    CRC.checksum(bytes)
+}
+
 /// 64 vectors a word, the last one padded with zeros.
 fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        u64::from_le_bytes(word)
-    })
+    let (full, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let last = (!rest.is_empty()).then_some(last);
+    full.iter().copied().chain(last).map(u64::from_le_bytes)
 }
 
 /// Fills a slice front to back.
@@ -430,7 +439,7 @@ mod tests {
             let mut bytes = good.clone();
             change(&mut bytes);
             let covered = bytes.len() - CHECKSUM_LEN;
-            let checksum = crc32fast::hash(&bytes[..covered]);
+            let checksum = checksum(&bytes[..covered]);
             bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
             bytes
         };

@@ -2,6 +2,7 @@
 
 use bitvec::{array::BitArray, order::Lsb0};
 use core::fmt;
+use core::ops::Range;
 
 /// The number of a vector: its index in the table, from 0. Any 16-bit value can be named; a call
 /// that is given one past the table answers with a typed error.
@@ -133,6 +134,25 @@ impl Iterator for Ones {
         self.0 &= self.0.wrapping_sub(1);
         u16::try_from(bit).ok()
     }
+}
+
+/// The indices of the words of the largest table. Zipped with what there is; a range without end
+/// could overflow.
+pub(crate) const WORDS: Range<u16> = 0..32;
+
+/// Takes a slice with one item a vector apart into 64-vector words. Unlike `chunks`, it has no
+/// division that could panic.
+pub(crate) fn per_word<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let (full, rest) = items.as_chunks::<64>();
+    let rest = core::iter::once(rest).filter(|rest| !rest.is_empty());
+    full.iter().map(<[T; 64]>::as_slice).chain(rest)
+}
+
+/// As [`per_word`].
+pub(crate) fn per_word_mut<T>(items: &mut [T]) -> impl Iterator<Item = &mut [T]> {
+    let (full, rest) = items.as_chunks_mut::<64>();
+    let rest = core::iter::once(rest).filter(|rest| !rest.is_empty());
+    full.iter_mut().map(<[T; 64]>::as_mut_slice).chain(rest)
 }
 
 /// 64 vectors' worth of one fact. Storage is `bitvec`'s; work is done on whole words, because

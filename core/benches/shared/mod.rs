@@ -188,14 +188,18 @@ impl<const N: usize, const W: usize> Subject for Floor<N, W> {
     /// Copying and checking the same number of bytes.
     fn save(&mut self, bytes: &mut [u8]) {
         bytes.copy_from_slice(&self.copy);
-        self.told += u64::from(crc32fast::hash(bytes));
+        self.told += u64::from(CRC.checksum(bytes));
     }
 
     fn load(&mut self, bytes: &[u8]) {
-        self.told += u64::from(crc32fast::hash(bytes));
+        self.told += u64::from(CRC.checksum(bytes));
         self.copy.copy_from_slice(bytes);
     }
 }
+
+/// The checksum of the engine's snapshots.
+const CRC: crc::Crc<u32, crc::Table<1>> =
+    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
 
 const ENABLED: u8 = 0x80;
 const FUNCTION_MASKED: u8 = 0xc0;
