@@ -7,6 +7,7 @@
 //! [`strategy`] makes operation sequences and policies that look for one. [`subject::Subject`] is
 //! an engine alone, for properties that need no second opinion.
 
+pub mod conformance;
 pub mod lockstep;
 pub mod peers;
 pub mod policies;

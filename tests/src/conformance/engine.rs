@@ -1,0 +1,338 @@
+//! The engine as a subject, with the model host under it.
+
+use super::adapter::{
+    Attachment, BackendLog, BusMaster, Device, ExclusiveBar, FunctionReset, HostCall, HostLog,
+    HostScript, Intx, IntxCall, Layouts, Message, NoDevice, Placement, QemuField, Refused,
+    SideChannel, Snapshots, Subject, Uses, Withdrawal,
+};
+use super::choices::Choices;
+use super::model_host::{Delivery, ModelHost};
+use msix_backends::carry_out;
+use msix_core::{
+    BarIndex, Boxed, Effects, Layout, LayoutError, Location, MAX_EFFECTS, Msix, NotCarriedOut,
+    Policy, Region, Vector, VectorError,
+};
+
+/// The engine under one policy, with events that take one way.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineSubject {
+    policy: Policy,
+    delivery: Delivery,
+}
+
+impl EngineSubject {
+    /// The engine under `policy`.
+    #[must_use]
+    pub const fn new(policy: Policy, delivery: Delivery) -> Self {
+        Self { policy, delivery }
+    }
+}
+
+impl Subject for EngineSubject {
+    fn name(&self) -> String {
+        let same = |policy: &Policy| format!("{policy:?}") == format!("{:?}", self.policy);
+        let policy = match () {
+            () if same(&Policy::SPEC) => "SPEC",
+            () if same(&Policy::QEMU) => "QEMU",
+            () => "another policy",
+        };
+        format!("engine, {policy}, {}", name_of(self.delivery))
+    }
+
+    fn choices(&self) -> Choices {
+        Choices::of(&self.policy)
+    }
+
+    fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
+        let refused = |error: LayoutError| NoDevice::Refused(error.to_string());
+        let bar = BarIndex::new(0).map_err(refused)?;
+        let layout = Layout::exclusive_bar(vectors, bar).map_err(refused)?;
+        let msix = Msix::new(layout, self.policy);
+        let msix = msix.map_err(|error| NoDevice::Refused(error.to_string()))?;
+        let mut device = EngineDevice {
+            msix,
+            fx: Effects::new(),
+            host: ModelHost::default(),
+            delivery: self.delivery,
+        };
+        device.attach();
+        Ok(Box::new(device))
+    }
+
+    fn layouts(&self) -> Option<&dyn Layouts> {
+        Some(self)
+    }
+}
+
+impl Layouts for EngineSubject {
+    fn exclusive_bar(&self, vectors: u32) -> Result<ExclusiveBar, Refused> {
+        let bar = BarIndex::new(3).map_err(Refused::because)?;
+        let layout = Layout::exclusive_bar(vectors, bar).map_err(Refused::because)?;
+        Ok(ExclusiveBar {
+            table: layout.location(Region::Table).offset,
+            pba: layout.location(Region::Pba).offset,
+            size: layout.min_bar_size(bar),
+        })
+    }
+
+    fn check(&self, placement: &Placement) -> Result<(), Refused> {
+        let at = |(bar, offset)| BarIndex::new(bar).map(|bar| Location::new(bar, offset));
+        let (table, pba) = (at(placement.table), at(placement.pba));
+        let table = table.map_err(Refused::because)?;
+        let pba = pba.map_err(Refused::because)?;
+        let layout = Layout::new(placement.vectors, table, pba, &placement.bar_sizes);
+        layout.map(drop).map_err(Refused::because)
+    }
+}
+
+/// For the names of subjects.
+pub(super) fn name_of(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Userspace => "userspace",
+        Delivery::Irqfd => "irqfd-like host",
+    }
+}
+
+/// A vector number of a caller, who may name any.
+pub(super) fn vector_of(vector: u32) -> Result<Vector, Refused> {
+    match u16::try_from(vector) {
+        Ok(index) => Ok(Vector::new(index)),
+        Err(_) => Err(Refused(format!("vector {vector} does not fit 16 bits"))),
+    }
+}
+
+type Fx = Effects<MAX_EFFECTS>;
+
+#[derive(Debug)]
+struct EngineDevice {
+    msix: Msix<Boxed>,
+    fx: Fx,
+    host: ModelHost,
+    delivery: Delivery,
+}
+
+impl EngineDevice {
+    /// One input, carried out to the end.
+    fn input<T>(&mut self, input: impl FnOnce(&mut Msix<Boxed>, &mut Fx) -> T) -> T {
+        let answer = input(&mut self.msix, &mut self.fx);
+        carry_out(&mut self.msix, &mut self.fx, &mut self.host);
+        // What the host cannot deliver, userspace reads from the eventfd (H11).
+        let msix = &self.msix;
+        let fallback = |v| msix.is_fallback(Vector::new(v)) == Some(true);
+        for vector in self.host.take_held(fallback) {
+            let event = self.msix.notify(Vector::new(vector), &mut self.fx);
+            event.expect("the host holds events of vectors of the table only");
+            carry_out(&mut self.msix, &mut self.fx, &mut self.host);
+        }
+        answer
+    }
+
+    /// An input that can only be refused when a list was not carried out, which is done above.
+    fn always<T>(
+        &mut self,
+        input: impl FnOnce(&mut Msix<Boxed>, &mut Fx) -> Result<T, NotCarriedOut>,
+    ) {
+        let answer = self.input(input);
+        assert!(answer.is_ok(), "the list was carried out");
+    }
+
+    fn about<T>(
+        &mut self,
+        vector: u32,
+        input: impl FnOnce(&mut Msix<Boxed>, Vector, &mut Fx) -> Result<T, VectorError>,
+    ) -> Result<(), Refused> {
+        let vector = vector_of(vector)?;
+        self.input(|msix, fx| input(msix, vector, fx)).map(drop).map_err(Refused::because)
+    }
+}
+
+impl Device for EngineDevice {
+    fn read_config(&mut self, offset: usize, bytes: &mut [u8]) {
+        self.msix.read_config(offset, bytes);
+    }
+
+    fn write_config(&mut self, offset: usize, bytes: &[u8]) {
+        self.always(|msix, fx| msix.write_config(offset, bytes, fx));
+    }
+
+    fn read_table(&mut self, offset: u64, bytes: &mut [u8]) {
+        self.msix.read_table(offset, bytes);
+    }
+
+    fn write_table(&mut self, offset: u64, bytes: &[u8]) {
+        self.always(|msix, fx| msix.write_table(offset, bytes, fx));
+    }
+
+    fn read_pba(&mut self, offset: u64, bytes: &mut [u8]) {
+        self.always(|msix, fx| msix.poll_pba(offset, bytes.len(), fx));
+        self.msix.read_pba(offset, bytes);
+    }
+
+    fn write_pba(&mut self, offset: u64, bytes: &[u8]) {
+        let _ = self.msix.write_pba(offset, bytes);
+    }
+
+    fn fire(&mut self, vector: u32) -> Result<(), Refused> {
+        let used = vector_of(vector).ok().and_then(|v| self.msix.use_count(v));
+        // A device has an eventfd for the vectors it uses, and signals it while a backend listens.
+        let by_host = self.delivery == Delivery::Irqfd && self.msix.is_attached();
+        match (used, u16::try_from(vector)) {
+            (Some(1..), Ok(v)) if by_host => {
+                self.signal(v);
+                Ok(())
+            }
+            _ => self.about(vector, Msix::notify),
+        }
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.host.messages)
+    }
+
+    fn uses(&mut self) -> Option<&mut dyn Uses> {
+        Some(self)
+    }
+    fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
+        Some(self)
+    }
+    fn side_channel(&mut self) -> Option<&mut dyn SideChannel> {
+        Some(self)
+    }
+    fn function_reset(&mut self) -> Option<&mut dyn FunctionReset> {
+        Some(self)
+    }
+    fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
+        Some(self)
+    }
+    fn intx(&mut self) -> Option<&mut dyn Intx> {
+        Some(self)
+    }
+    fn host_log(&mut self) -> Option<&mut dyn HostLog> {
+        Some(self)
+    }
+    fn host_script(&mut self) -> Option<&mut dyn HostScript> {
+        Some(self)
+    }
+    fn backend_log(&mut self) -> Option<&mut dyn BackendLog> {
+        None // the model host has no kernel under it
+    }
+    fn attachment(&mut self) -> Option<&mut dyn Attachment> {
+        Some(self)
+    }
+    fn snapshots(&mut self) -> Option<&mut dyn Snapshots> {
+        Some(self)
+    }
+    fn qemu_field(&mut self) -> Option<&mut dyn QemuField> {
+        Some(self)
+    }
+}
+
+impl Uses for EngineDevice {
+    fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Msix::use_vector)
+    }
+
+    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Msix::unuse_vector)
+    }
+
+    fn use_count(&mut self, vector: u32) -> Result<u32, Refused> {
+        let count = self.msix.use_count(vector_of(vector)?);
+        count.map(u32::from).ok_or_else(|| Refused(format!("no vector {vector}")))
+    }
+}
+
+impl Withdrawal for EngineDevice {
+    fn withdraw(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Msix::withdraw)
+    }
+}
+
+impl SideChannel for EngineDevice {
+    fn set_mask(&mut self, vector: u32, masked: bool) -> Result<(), Refused> {
+        self.about(vector, |msix, vector, fx| msix.set_mask(vector, masked, fx))
+    }
+
+    fn set_message(&mut self, vector: u32, message: Message) -> Result<(), Refused> {
+        self.about(vector, |msix, vector, fx| msix.set_message(vector, message, fx))
+    }
+}
+
+impl FunctionReset for EngineDevice {
+    fn reset(&mut self) {
+        self.always(Msix::reset);
+    }
+}
+
+impl BusMaster for EngineDevice {
+    fn set_bus_master(&mut self, on: bool) {
+        self.always(|msix, fx| msix.set_bus_master(on, fx));
+    }
+}
+
+impl Intx for EngineDevice {
+    fn calls(&mut self) -> Vec<IntxCall> {
+        std::mem::take(&mut self.host.intx)
+    }
+}
+
+impl HostLog for EngineDevice {
+    fn calls(&mut self) -> Vec<HostCall> {
+        std::mem::take(&mut self.host.calls)
+    }
+}
+
+impl HostScript for EngineDevice {
+    fn fail_uses(&mut self, vector: u16, fail: bool) {
+        self.host.fail_uses(vector, fail);
+    }
+
+    fn signal(&mut self, vector: u16) {
+        self.host.signal(vector);
+        self.input(|_, _| {});
+    }
+}
+
+impl Attachment for EngineDevice {
+    fn attach(&mut self) {
+        self.always(Msix::attach);
+    }
+
+    fn detach(&mut self) {
+        self.always(Msix::detach);
+    }
+}
+
+impl Snapshots for EngineDevice {
+    fn save(&mut self) -> Vec<u8> {
+        self.always(Msix::prepare_save);
+        let mut bytes = vec![0; self.msix.saved_len()];
+        self.msix.save(&mut bytes).expect("the buffer has the length asked for");
+        bytes
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        self.msix.load(bytes).map_err(Refused::because)
+    }
+
+    fn resume(&mut self) {
+        self.always(Msix::resume);
+    }
+}
+
+impl QemuField for EngineDevice {
+    fn save_field(&mut self) -> Vec<u8> {
+        self.always(Msix::prepare_save);
+        let mut field = vec![0; self.msix.qemu_len()];
+        self.msix.save_qemu(&mut field).expect("the buffer has the length asked for");
+        field
+    }
+
+    fn load_field(&mut self, control: u16, field: &[u8]) -> Result<(), Refused> {
+        self.msix.load_qemu(control, field).map_err(Refused::because)
+    }
+
+    fn resume_field(&mut self) {
+        self.always(Msix::resume);
+    }
+}

@@ -1,0 +1,149 @@
+//! A host made for the suite: remembers what it was told, fails on demand, and holds events as an
+//! eventfd does.
+
+use super::adapter::{HostCall, IntxCall, Message};
+use msix_backends::{Host, Route};
+use msix_core::{Vector, Vectors};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a device's events reach the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The device tells the engine, which sends.
+    Userspace,
+    /// The device writes an eventfd that the host delivers while it uses the vector (an irqfd),
+    /// and holds otherwise.
+    Irqfd,
+}
+
+/// The host.
+#[derive(Debug, Default)]
+pub(super) struct ModelHost {
+    /// Calls since they were taken.
+    pub(super) calls: Vec<HostCall>,
+    /// INTx calls since they were taken.
+    pub(super) intx: Vec<IntxCall>,
+    /// Messages since they were taken.
+    pub(super) messages: Vec<Message>,
+    /// Vectors it delivers by itself, and the message it was told (C6).
+    armed: BTreeMap<u16, Message>,
+    /// Vectors with a counter that is not 0 (C8).
+    held: BTreeSet<u16>,
+    /// Vectors whose uses fail.
+    failing: BTreeSet<u16>,
+}
+
+impl ModelHost {
+    /// An eventfd is written.
+    pub(super) fn signal(&mut self, vector: u16) {
+        match self.armed.get(&vector) {
+            Some(message) => self.messages.push(*message),
+            None => _ = self.held.insert(vector),
+        }
+    }
+
+    pub(super) fn fail_uses(&mut self, vector: u16, fail: bool) {
+        if fail {
+            self.failing.insert(vector);
+        } else {
+            self.failing.remove(&vector);
+        }
+    }
+
+    /// Takes the counters that userspace reads by itself: those of vectors that the host was told
+    /// to use and could not (`wanted`).
+    pub(super) fn take_held(&mut self, wanted: impl Fn(u16) -> bool) -> Vec<u16> {
+        self.held.extract_if(.., |vector| wanted(*vector)).collect()
+    }
+
+    /// Delivers a vector from now on, what it holds included (C7).
+    pub(super) fn use_one(&mut self, vector: u16, message: Message) -> bool {
+        self.calls.push(HostCall::Use { vector, message });
+        if self.failing.contains(&vector) {
+            return false;
+        }
+        self.armed.insert(vector, message);
+        if self.held.remove(&vector) {
+            self.messages.push(message);
+        }
+        true
+    }
+
+    pub(super) fn release_one(&mut self, vector: u16) {
+        self.calls.push(HostCall::Release { vector });
+        self.armed.remove(&vector);
+    }
+
+    pub(super) fn reroute_one(&mut self, vector: u16, message: Message) -> bool {
+        self.calls.push(HostCall::Reroute { vector, message });
+        if self.failing.contains(&vector) {
+            self.armed.remove(&vector);
+            return false;
+        }
+        if let Some(told) = self.armed.get_mut(&vector) {
+            *told = message;
+        }
+        true
+    }
+
+    pub(super) fn send_one(&mut self, vector: u16, message: Message) {
+        self.calls.push(HostCall::Send { vector, message });
+        self.messages.push(message);
+    }
+
+    /// Whether it held an event, which it gives up (H13).
+    pub(super) fn poll_one(&mut self, vector: u16) -> bool {
+        self.calls.push(HostCall::Poll { vector });
+        self.held.remove(&vector)
+    }
+
+    pub(super) fn drain_one(&mut self, vector: u16) {
+        self.calls.push(HostCall::Drain { vector });
+        self.held.remove(&vector);
+    }
+}
+
+impl Host for ModelHost {
+    fn use_vectors(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors {
+        failed_of(vectors, routes, |route| self.use_one(route.vector.index(), route.message))
+    }
+
+    fn release(&mut self, vectors: Vectors) {
+        vectors.iter().for_each(|vector| self.release_one(vector.index()));
+    }
+
+    fn reroute(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors {
+        failed_of(vectors, routes, |route| self.reroute_one(route.vector.index(), route.message))
+    }
+
+    fn send(&mut self, route: Route) {
+        self.send_one(route.vector.index(), route.message);
+    }
+
+    fn poll(&mut self, vectors: Vectors) -> Vectors {
+        let held = vectors.iter().filter(|vector| self.poll_one(vector.index()));
+        let bits = held.fold(0, |bits, vector| bits | Vectors::one(vector).bits());
+        Vectors::new(vectors.word(), bits)
+    }
+
+    fn drain(&mut self, vectors: Vectors) {
+        vectors.iter().for_each(|vector| self.drain_one(vector.index()));
+    }
+
+    fn snoop(&mut self, _route: Route) {}
+
+    fn intx_deassert(&mut self) {
+        self.intx.push(IntxCall::Deassert);
+    }
+
+    fn intx_reevaluate(&mut self) {
+        self.intx.push(IntxCall::Reevaluate);
+    }
+}
+
+/// Those of `set` whose route `works` says no to.
+fn failed_of(set: Vectors, routes: &[Route], mut works: impl FnMut(&Route) -> bool) -> Vectors {
+    let one = |vector: Vector| Vectors::one(vector).bits();
+    let failed = routes.iter().filter(|route| !works(route));
+    Vectors::new(set.word(), failed.fold(0, |bits, route| bits | one(route.vector)))
+}

@@ -1,0 +1,78 @@
+//! The subjects of this project, and where they knowingly deviate.
+
+use super::adapter::Subject;
+use super::engine::EngineSubject;
+use super::model_host::Delivery;
+use super::naive::NaiveSubject;
+use msix_core::Policy;
+
+/// The engine and the reference model, under both policies and with both ways of delivery.
+#[must_use]
+pub fn subjects() -> Vec<Box<dyn Subject>> {
+    let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
+    for policy in [Policy::SPEC, Policy::QEMU] {
+        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+            subjects.push(Box::new(EngineSubject::new(policy, delivery)));
+        }
+    }
+    for policy in [Policy::SPEC, Policy::QEMU] {
+        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+            subjects.push(Box::new(NaiveSubject::new(policy, delivery)));
+        }
+    }
+    subjects
+}
+
+/// A case that a policy fails on purpose, because what it imitates does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deviation {
+    /// The case.
+    pub case: &'static str,
+    /// Only with an irqfd-like host.
+    pub irqfd_only: bool,
+    /// The rule that tells of it.
+    pub rule: &'static str,
+    /// What is different.
+    pub why: &'static str,
+}
+
+/// The cases that [`Policy::QEMU`] fails, as QEMU does. [`Policy::SPEC`] fails none.
+const QEMU: &[Deviation] = &[
+    Deviation { case: "C01", irqfd_only: false, rule: "H8", why: "use counts outlive a reset" },
+    Deviation {
+        case: "C22",
+        irqfd_only: true,
+        rule: "H13",
+        why: "a withdrawal does not reach the event that an eventfd holds",
+    },
+    Deviation {
+        case: "C24",
+        irqfd_only: true,
+        rule: "E8",
+        why: "an eventfd's counter outlives the last use, as it outlives a reset",
+    },
+    Deviation {
+        case: "C26",
+        irqfd_only: true,
+        rule: "H16",
+        why: "delivery by irqfd ignores bus master",
+    },
+    Deviation {
+        case: "C43",
+        irqfd_only: false,
+        rule: "H15",
+        why: "PBA bits past the last vector are ignored, not refused",
+    },
+    Deviation {
+        case: "C46",
+        irqfd_only: false,
+        rule: "H17",
+        why: "INTx is deasserted at every control write while enabled, and not re-evaluated",
+    },
+];
+
+/// The deviations to expect of a subject with that name.
+pub fn deviations(subject: &str) -> impl Iterator<Item = &'static Deviation> {
+    let (qemu, irqfd) = (subject.contains(", QEMU, "), subject.contains("irqfd"));
+    QEMU.iter().filter(move |deviation| qemu && (irqfd || !deviation.irqfd_only))
+}

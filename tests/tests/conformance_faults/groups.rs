@@ -1,0 +1,154 @@
+//! The optional groups of a broken device.
+
+use super::Fault;
+use super::broken::Broken;
+use msix_tests::conformance::{
+    Attachment, BackendCall, BackendLog, BusMaster, FunctionReset, HostCall, HostLog, HostScript,
+    Intx, IntxCall, QemuField, Refused, Snapshots, Uses, Withdrawal,
+};
+
+/// The engine's own answer to a group that it offers.
+macro_rules! inner {
+    ($self:ident . $group:ident) => {
+        $self.inner.$group().expect("the engine offers it")
+    };
+}
+
+impl Uses for Broken {
+    fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
+        inner!(self.uses).use_vector(vector)
+    }
+    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused> {
+        if self.is(Fault::UnuseAtZeroUses) && self.use_count(vector) == Ok(0) {
+            return inner!(self.uses).use_vector(vector);
+        }
+        inner!(self.uses).unuse_vector(vector)
+    }
+    fn use_count(&mut self, vector: u32) -> Result<u32, Refused> {
+        inner!(self.uses).use_count(vector)
+    }
+}
+
+impl Withdrawal for Broken {
+    fn withdraw(&mut self, vector: u32) -> Result<(), Refused> {
+        if self.is(Fault::WithdrawDoesNothing) {
+            return Ok(());
+        }
+        inner!(self.withdrawal).withdraw(vector)
+    }
+}
+
+impl FunctionReset for Broken {
+    fn reset(&mut self) {
+        self.tell(|_| true);
+        inner!(self.function_reset).reset();
+        if self.is(Fault::ResetKeepsUnmasked) {
+            self.inner.write_table(12, &[0; 4]);
+        }
+        let leaks = self.is(Fault::ResetDoesNotRelease);
+        self.tell(|call| !leaks || !matches!(call, HostCall::Release { .. }));
+    }
+}
+
+impl BusMaster for Broken {
+    fn set_bus_master(&mut self, on: bool) {
+        if on && self.is(Fault::BusMasterOffLoses) {
+            self.withdraw_all();
+        }
+        inner!(self.bus_master).set_bus_master(on);
+    }
+}
+
+impl Intx for Broken {
+    fn calls(&mut self) -> Vec<IntxCall> {
+        let mut calls = inner!(self.intx).calls();
+        calls.append(&mut self.intx);
+        calls
+    }
+}
+
+impl HostLog for Broken {
+    fn calls(&mut self) -> Vec<HostCall> {
+        self.tell(|_| true);
+        std::mem::take(&mut self.log)
+    }
+}
+
+impl BackendLog for Broken {
+    fn calls(&mut self) -> Vec<BackendCall> {
+        self.tell(|_| true);
+        std::mem::take(&mut self.kernel)
+    }
+}
+
+impl HostScript for Broken {
+    fn fail_uses(&mut self, vector: u16, fail: bool) {
+        if self.is(Fault::FailedUseIsDead) && fail {
+            self.marked.insert(vector);
+        }
+        inner!(self.host_script).fail_uses(vector, fail);
+    }
+    fn signal(&mut self, vector: u16) {
+        let fault = self.fault;
+        match fault {
+            Fault::HeldEventIsLost if self.is_masked(vector) => {}
+            Fault::SaveDoesNotPoll if self.is_masked(vector) => _ = self.marked.insert(vector),
+            _ => inner!(self.host_script).signal(vector),
+        }
+    }
+}
+
+impl Attachment for Broken {
+    fn attach(&mut self) {
+        inner!(self.attachment).attach();
+    }
+    fn detach(&mut self) {
+        self.tell(|_| true);
+        inner!(self.attachment).detach();
+        let leaks = self.is(Fault::DetachLeaks);
+        self.tell(|call| !leaks || !matches!(call, HostCall::Release { .. }));
+        if !self.is(Fault::DetachKeepsRoutes) {
+            let unroute = std::mem::take(&mut self.routes).into_keys();
+            self.kernel.extend(unroute.map(|vector| BackendCall::Unroute { vector }));
+        }
+    }
+}
+
+impl Snapshots for Broken {
+    fn save(&mut self) -> Vec<u8> {
+        inner!(self.snapshots).save()
+    }
+    fn load(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        if self.is(Fault::LoadSpeaks) {
+            let message = self.message(0);
+            self.log.push(HostCall::Use { vector: 0, message });
+        }
+        let answer = inner!(self.snapshots).load(bytes);
+        if self.is(Fault::LoadChangesOnError) && answer.is_err() {
+            self.inner.write_table(0, &[4; 4]);
+        }
+        answer
+    }
+    fn resume(&mut self) {
+        self.tell(|_| true);
+        inner!(self.snapshots).resume();
+        let silent = self.is(Fault::RestoreWithoutUse);
+        self.tell(|call| !silent || !matches!(call, HostCall::Use { .. }));
+    }
+}
+
+impl QemuField for Broken {
+    fn save_field(&mut self) -> Vec<u8> {
+        let mut field = inner!(self.qemu_field).save_field();
+        if self.is(Fault::FieldWithoutPba) {
+            field[16 * usize::from(self.vectors)..].fill(0);
+        }
+        field
+    }
+    fn load_field(&mut self, control: u16, field: &[u8]) -> Result<(), Refused> {
+        inner!(self.qemu_field).load_field(control, field)
+    }
+    fn resume_field(&mut self) {
+        inner!(self.qemu_field).resume_field();
+    }
+}
