@@ -35,6 +35,47 @@ fn every_log_in_the_corpus_is_replayed_or_refused_cleanly() {
     run_all("trace_import", crate::trace_import);
 }
 
+#[test]
+fn every_layout_in_the_corpus_is_judged_rightly() {
+    run_all("layout", crate::layout);
+    run_all("config_bytes", crate::config_bytes);
+}
+
+#[test]
+fn the_layouts_and_capabilities_in_the_corpus_are_these() {
+    // vectors, table and PBA as BAR and offset, six BAR sizes, bytes used: as `arbitrary` reads it.
+    let layout = |vectors: u32, table: (u8, u64), pba: (u8, u64), size: u64, used: u64| {
+        let mut bytes = vectors.to_le_bytes().to_vec();
+        for (bar, offset) in [table, pba] {
+            bytes.push(bar);
+            bytes.extend(offset.to_le_bytes());
+        }
+        bytes.extend([size; 6].iter().flat_map(|size| size.to_le_bytes()));
+        bytes.extend(used.to_le_bytes());
+        bytes
+    };
+    for (name, bytes) in [
+        ("exclusive", layout(64, (1, 0), (1, 0x800), 0x1000, 0)),
+        ("two-bars", layout(2048, (0, 0x1000), (2, 0), 0x1_0000, 0x1800)),
+        ("overlap", layout(64, (1, 0), (1, 0x3f8), 0x1000, 2)),
+        ("outside", layout(65, (1, 0xc00), (1, 0), 0x1000, 2)),
+        ("misaligned", layout(1, (1, 4), (1, 0x800), 0x1000, 2)),
+        ("reserved-bar", layout(1, (6, 0), (1, 0x800), 0x1000, 2)),
+        ("past-32-bits", layout(1, (4, 1 << 32), (4, 0), u64::MAX, 1)),
+        ("used-to-the-end", layout(1, (0, 0), (0, 0x800), u64::MAX, u64::MAX)),
+    ] {
+        committed("layout", name, &bytes);
+    }
+    let capability = [0x11, 0, 0x40, 0, 0, 0x20, 0, 0, 0, 0x30, 0, 0];
+    let accesses = [3, 1, 0xc0, 2, 2, 0xff, 0x80, 0, 4, 0xff, 0xff, 0xff, 0x40, 11, 3, 1, 2, 3];
+    committed("config_bytes", "nvme", &[&capability[..], &accesses].concat());
+    let mut other = capability;
+    other[4] = 7;
+    committed("config_bytes", "reserved-bar", &other);
+    other[0] = 5;
+    committed("config_bytes", "another-capability", &other);
+}
+
 /// Compares a committed file with what it should be, or writes it.
 fn committed(target: &str, name: &str, bytes: &[u8]) {
     let path = folder(target).join(name);

@@ -1,22 +1,26 @@
 //! What the fuzz targets do with their bytes, as functions that panic when something is wrong.
 //!
 //! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
+//! - [`config_bytes`]: a device's capability from outside, and guest accesses to it
+//! - [`layout`](fn@layout): layouts that a caller asks for
 //! - [`snapshot_load`]: bytes that nobody has checked, as a snapshot of a function in mid-life
 //! - [`trace_import`]: bytes that nobody has checked, as a trace log to replay
 //!
 //! `cargo +nightly fuzz run TARGET SCRATCH fuzz/corpus/TARGET` looks for failures, and keeps what it
-//! finds interesting in the folder SCRATCH instead of among the committed files. The same programs built with a stable
-//! compiler run the files named as arguments, so that a failure can be looked at without nightly:
+//! finds interesting in the folder SCRATCH instead of among the committed files. The same programs
+//! built with a stable compiler run the files named as arguments, so that a failure can be looked at without nightly:
 //! `cargo run -p msix-fuzz --bin guest_ops -- FILE...`. `cargo test -p msix-fuzz` runs every
 //! committed file of `corpus/`.
 
 #[cfg(test)]
 mod corpus;
 mod guest;
+mod layout;
 mod snapshot;
 mod trace;
 
 pub use guest::guest_ops;
+pub use layout::{config_bytes, layout};
 pub use snapshot::snapshot_load;
 pub use trace::trace_import;
 

@@ -1,0 +1,11 @@
+//! Layouts that a caller asks for: [`msix_fuzz::layout`].
+//! With a stable compiler, a program that runs the files named as arguments.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| msix_fuzz::layout(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> std::process::ExitCode {
+    msix_fuzz::run_files(msix_fuzz::layout)
+}
