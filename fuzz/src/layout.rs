@@ -26,7 +26,7 @@ pub fn layout(data: &[u8]) {
     if wanted.used % 2 == 0 {
         wanted.vectors %= 2100;
         for (bar, offset) in [&mut wanted.table, &mut wanted.pba] {
-            (*bar, *offset) = (*bar % 7, *offset % 0x1_2000 & !3);
+            (*bar, *offset) = (*bar % 7, (*offset % 0x1_2000) & !3);
         }
         wanted.sizes = wanted.sizes.map(|size| size % 0x2_0000);
     }
