@@ -289,6 +289,9 @@ impl<S: Storage> Msix<S> {
     /// Sends the message of a used, deliverable vector at once (A7). By I2 it is not pending.
     #[inline]
     pub(crate) fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
+        debug_assert_eq!(self.is_deliverable(vector), Some(true), "I3");
+        debug_assert_ne!(self.use_count(vector), Some(0), "I3");
+        debug_assert_eq!(self.is_pending(vector), Some(false), "I2");
         if !self.facts.has(BUS_MASTER) {
             counters::one(&mut self.counters.dropped_bus_master); // H16
             return Delivery::Dropped(DropReason::BusMaster);
