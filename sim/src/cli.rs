@@ -1,15 +1,18 @@
 //! The command line.
 
 mod diff;
+mod explore;
 mod input;
 mod output;
 mod progress;
+mod script;
 
 use crate::replay::{Peer, replay};
 use crate::report::Report;
 use crate::{RECORDING, doctor, table, timeline};
 use clap::{Args, Parser, Subcommand};
 use diff::DiffOptions;
+use explore::ExploreOptions;
 use input::{Input, Source};
 use output::Output;
 use progress::Progress;
@@ -33,19 +36,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay a QEMU trace log.
+    /// Replay a QEMU trace log, or run a script of inputs (the policy is the script's).
     ///
     /// Record one with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
     Replay {
-        /// The log; `-` is the standard input.
+        /// The log or script; `-` is the standard input.
         file: PathBuf,
         #[command(flatten)]
         options: ReplayOptions,
     },
     /// Compare the engine with a real QEMU on random inputs.
     Diff(DiffOptions),
+    /// Visit every reachable state of the engine and the world around it.
+    Explore(ExploreOptions),
     /// Say which backends and test peers this machine has, and how to get the others.
     Doctor {
         /// Print JSON instead of text.
@@ -75,6 +80,7 @@ pub fn run() -> ExitCode {
         None => replayed(Source::Recording, &options),
         Some(Command::Replay { file, options }) => replayed(Source::of(file), &options),
         Some(Command::Diff(options)) => diff::diff(&options),
+        Some(Command::Explore(options)) => explore::explore(&options),
         Some(Command::Doctor { json }) => examined(json),
     };
     result.unwrap_or_else(|message| {
@@ -99,7 +105,14 @@ fn examined(json: bool) -> Result<ExitCode, String> {
 
 fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String> {
     let name = source.name();
-    let input = source.open()?;
+    let mut input = source.open()?;
+    let failed = |error: std::io::Error| format!("{name}:1: cannot be read: {error}");
+    if let Some(text) = script::text_of(&mut input).map_err(failed)? {
+        if options.timeline.is_some() {
+            return Err(format!("{name}: a script has no timeline"));
+        }
+        return script::run(&name, &text, options.json);
+    }
     let progress = Progress::new(input.len().saturating_mul(2), &name);
     let watch = options.timeline.is_some();
     let done = |bytes| progress.advance(bytes);

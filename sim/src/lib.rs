@@ -24,6 +24,7 @@ mod bars;
 pub mod cli;
 pub mod diff;
 pub mod doctor;
+pub mod explore;
 mod functions;
 pub mod lines;
 pub mod qemu;

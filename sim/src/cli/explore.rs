@@ -1,0 +1,130 @@
+//! `msix explore`.
+
+use super::MISMATCH;
+use super::output::{self, Output};
+use crate::explore::{self, Defect, Options, Outcome, Reached};
+use crate::replay::Peer;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, stderr};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+/// Every reachable state of the engine together with a host that fails, holds events and answers
+/// late, a guest that writes everything, and a platform that saves, loads and resets at any point.
+///
+/// Exit status: 0 nothing is violated, 1 something is (a script for `msix replay` is printed), 2
+/// unusable arguments.
+#[derive(Debug, Args)]
+pub(super) struct ExploreOptions {
+    /// How many vectors anything happens to.
+    #[arg(long, default_value_t = 1, value_name = "V",
+          value_parser = clap::value_parser!(u8).range(1..=3))]
+    vectors: u8,
+    /// Which vectors of the table these are, below 66; the others must stay as they are.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', conflicts_with = "vectors")]
+    at: Vec<u16>,
+    /// What the engine does where the specification leaves a choice.
+    #[arg(long, value_enum, default_value_t = Peer::Spec)]
+    policy: Peer,
+    /// Take states that differ only in the order of the vectors for one; always so for three.
+    #[arg(long)]
+    symmetry: bool,
+    /// Stop after this many states.
+    #[arg(long, default_value_t = u32::MAX, value_name = "N")]
+    max_states: u32,
+    /// Put a defect into the engine, to see it found.
+    #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
+    defect: Option<Defect>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Serve a page to walk through the states with a browser.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, conflicts_with_all = ["json", "max_states"],
+          default_missing_value = "127.0.0.1:3000")]
+    serve: Option<SocketAddr>,
+}
+
+/// Runs it.
+pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
+    let at = if arguments.at.is_empty() {
+        explore::placed(usize::from(arguments.vectors))
+    } else {
+        arguments.at.clone()
+    };
+    let options = Options {
+        symmetry: arguments.symmetry || at.len() > 2,
+        at,
+        policy: arguments.policy,
+        max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
+        defect: arguments.defect,
+    };
+    if let Some(address) = arguments.serve {
+        return served(&options, address);
+    }
+    let spinner = spinner();
+    let outcome = explore::explore(&options, |Reached { states, frontier, depth }| {
+        spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
+        spinner.tick();
+    });
+    spinner.finish_and_clear();
+    let outcome = outcome.map_err(|error| error.to_string())?;
+    let mut output = Output::default();
+    if arguments.json {
+        output.json(&outcome)?;
+    } else {
+        output.line(&text(&outcome))?;
+    }
+    Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+}
+
+fn served(options: &Options, address: SocketAddr) -> Result<ExitCode, String> {
+    // The server itself ends the program with a panic when the address is taken.
+    TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
+    output::errors(&format!("http://{address} shows the states; end with Ctrl-C\n"));
+    explore::serve(options, address).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line on the standard error, if that is a terminal.
+fn spinner() -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn text(outcome: &Outcome) -> String {
+    let at: Vec<String> = outcome.at.iter().map(u16::to_string).collect();
+    let mut text = format!(
+        "vectors {} of {}, policy {}{}{}\n{} states, {} transitions, depth {}, {:.1} s\nchecked: {}\n",
+        at.join(", "),
+        outcome.vectors,
+        outcome.policy,
+        if outcome.symmetry { ", up to the order of the vectors" } else { "" },
+        outcome.defect.map_or(String::new(), |defect| format!(", seeded defect: {defect}")),
+        outcome.states,
+        outcome.transitions,
+        outcome.depth,
+        outcome.seconds,
+        outcome.properties.join(", "),
+    );
+    match &outcome.violation {
+        Some(violation) => {
+            output::errors(&format!("{}: {}\n", violation.property, violation.detail));
+            text.push_str(&format!(
+                "`{}` is violated after {} steps; a script for `msix replay FILE`:\n\n{}",
+                violation.property, violation.steps, violation.script
+            ));
+        }
+        None if outcome.complete => {
+            text.push_str("every reachable state was seen, nothing is violated")
+        }
+        None => text.push_str("nothing is violated so far; not every state was seen"),
+    }
+    text
+}
