@@ -43,6 +43,9 @@ impl<S: Storage> Msix<S> {
     /// The backend could not carry out a Use or Reroute for these: those of them that are live
     /// are delivered by Send from now on, and tried again at their next Use (H11, C39). Others
     /// are ignored. Emits nothing.
+    ///
+    /// Report a failure before the Release of the Use that failed: after another Use the engine cannot
+    /// tell whose it was.
     pub fn failed(&mut self, vectors: Vectors) {
         let words = self.storage.memory_mut().words;
         if let Some(word) = words.get_mut(usize::from(vectors.word())) {
