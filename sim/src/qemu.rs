@@ -12,7 +12,7 @@ mod process;
 
 pub use client::Client;
 pub use function::Function;
-pub use process::{Qemu, Setup};
+pub use process::{Extras, Qemu, Setup};
 
 use std::io;
 use std::time::Duration;

@@ -1,11 +1,36 @@
-//! Judges everything in this project by the conformance suite. `--json`: for programs.
+//! Judges everything in this project by the conformance suite. `--qemu`: the installed QEMU
+//! instead. `--json`: for programs. Case ids: those cases only.
 
-use msix_tests::conformance::{Report, Verdict, deviations, run, subjects};
+use msix_tests::conformance::{
+    CASES, CaseReport, QemuSubject, Report, Subject, Verdict, deviations, judge, subjects,
+};
 use std::error::Error;
+use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let reports: Vec<Report> = subjects().iter().map(|subject| run(subject.as_ref())).collect();
-    if std::env::args().any(|argument| argument == "--json") {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let said = |word: &str| arguments.iter().any(|argument| argument == word);
+    let subjects: Vec<Box<dyn Subject>> = if said("--qemu") {
+        vec![Box::new(QemuSubject::find(Path::new("qemu-system-x86_64"))?)]
+    } else {
+        subjects()
+    };
+    let ids: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
+    let report = |subject: &dyn Subject| Report {
+        subject: subject.name(),
+        results: CASES
+            .iter()
+            .filter(|case| ids.is_empty() || ids.contains(&case.id))
+            .map(|case| CaseReport {
+                id: case.id,
+                intent: case.intent,
+                verdict: judge(subject, case),
+            })
+            .collect(),
+    };
+    let reports: Vec<Report> = subjects.iter().map(|subject| report(subject.as_ref())).collect();
+    if said("--json") {
         println!("{}", serde_json::to_string_pretty(&reports)?);
         return Ok(());
     }

@@ -33,6 +33,7 @@ mod lab;
 mod layout;
 mod model_host;
 mod naive;
+pub mod qemu;
 mod registers;
 mod report;
 mod state;
@@ -52,6 +53,7 @@ pub use choices::{
 pub use engine::EngineSubject;
 pub use model_host::Delivery;
 pub use naive::NaiveSubject;
+pub use qemu::QemuSubject;
 pub use report::{CaseReport, Report, Verdict};
 pub use subjects::{Deviation, deviations, subjects};
 

@@ -23,10 +23,22 @@ pub struct Setup {
     pub incoming: Option<PathBuf>,
 }
 
+/// What else its command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// More arguments, after all others.
+    pub arguments: Vec<String>,
+    /// What every device is told its vectors are, instead of the number in [`Setup::vectors`]: to
+    /// see what QEMU says to a number that no function can have.
+    pub told_vectors: Option<u32>,
+}
+
 /// First PCI slot of the devices.
 const FIRST_SLOT: u8 = 4;
 /// Memory of the machine, MiB.
 const MEMORY_MIB: u32 = 64;
+/// Longest wait for the end of a process that closed its connection.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// A running QEMU, its CPUs stopped.
 #[derive(Debug)]
@@ -45,6 +57,14 @@ impl Qemu {
     /// # Errors
     /// [`QemuError`]; nothing is left running.
     pub fn start(setup: &Setup) -> Result<Self, QemuError> {
+        Self::start_with(setup, &Extras::default())
+    }
+
+    /// As [`start`](Self::start), with more on the command line.
+    ///
+    /// # Errors
+    /// [`QemuError`]; nothing is left running.
+    pub fn start_with(setup: &Setup, extras: &Extras) -> Result<Self, QemuError> {
         let folder = tempfile::Builder::new()
             .prefix("msix-qemu-")
             .tempdir()
@@ -62,7 +82,7 @@ impl Qemu {
             .map_err(QemuError::system("temporary file"))?;
         let mut child = Guard(Some(
             Command::new(&setup.program)
-                .args(arguments(setup, folder.path()))
+                .args(arguments(setup, extras, folder.path()))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(stderr)
@@ -86,8 +106,13 @@ impl Qemu {
         }
         let qtest = Client::new(accept(&qtest)?)?;
         let mut qmp = Client::new(accept(&qmp)?)?;
-        let greeting = qmp.qmp_message("(greeting)")?;
-        qmp.qmp(&json!({"execute": "qmp_capabilities"}), |_| {})?;
+        let greeting = qmp.qmp_message("(greeting)").and_then(|greeting| {
+            qmp.qmp(&json!({"execute": "qmp_capabilities"}), |_| {}).map(|_| greeting)
+        });
+        let greeting = match (greeting, child.get()) {
+            (Err(error), Some(child)) => return Err(explain(child, folder.path(), error)),
+            (greeting, _) => greeting?,
+        };
         let version = &greeting["QMP"]["version"]["qemu"];
         let version = format!("{}.{}.{}", version["major"], version["minor"], version["micro"]);
         Ok(Self { child: child.take()?, qtest, qmp, servers, version, folder })
@@ -119,6 +144,13 @@ impl Qemu {
             Some(server) => server.raise(vector, PATIENCE),
             None => Err(QemuError::Device(format!("there is no device {index}"))),
         }
+    }
+
+    /// What stands behind an error: a closed connection is mostly that of a process that ended,
+    /// which is then told with its exit status and its error output.
+    #[must_use]
+    pub fn explain(&mut self, error: QemuError) -> QemuError {
+        explain(&mut self.child, self.folder.path(), error)
     }
 
     /// Resets the machine.
@@ -208,7 +240,7 @@ impl Drop for Guard {
     }
 }
 
-fn arguments(setup: &Setup, folder: &Path) -> Vec<String> {
+fn arguments(setup: &Setup, extras: &Extras, folder: &Path) -> Vec<String> {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut line = String::from("-accel tcg -S -machine q35 -nodefaults -display none");
     // Writing to a String does not fail.
@@ -218,6 +250,7 @@ fn arguments(setup: &Setup, folder: &Path) -> Vec<String> {
         let socket = path(&format!("iv{index}"));
         arguments.extend(["-chardev".to_owned(), format!("socket,path={socket},id=iv{index}")]);
         let slot = Qemu::slot(index);
+        let vectors = extras.told_vectors.unwrap_or_else(|| u32::from(*vectors));
         let device = format!(
             "ivshmem-doorbell,chardev=iv{index},vectors={vectors},master=on,addr={slot:#x}"
         );
@@ -228,6 +261,7 @@ fn arguments(setup: &Setup, folder: &Path) -> Vec<String> {
     if let Some(stream) = &setup.incoming {
         arguments.extend(["-incoming".to_owned(), format!("exec:cat {}", stream.display())]);
     }
+    arguments.extend(extras.arguments.iter().cloned());
     arguments
 }
 
@@ -254,6 +288,23 @@ fn accept(
             return Err(QemuError::Silent { sent: "(start)".to_owned() });
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn explain(child: &mut Child, folder: &Path, error: QemuError) -> QemuError {
+    if !matches!(error, QemuError::Closed { .. }) {
+        return error;
+    }
+    // The connection goes a moment before the process.
+    let deadline = Instant::now() + LAST_MOMENTS;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => {
+                return QemuError::Ended { status: status.to_string(), stderr: stderr(folder) };
+            }
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+            _ => return error,
+        }
     }
 }
 

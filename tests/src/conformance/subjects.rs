@@ -74,5 +74,7 @@ const QEMU: &[Deviation] = &[
 /// The deviations to expect of a subject with that name.
 pub fn deviations(subject: &str) -> impl Iterator<Item = &'static Deviation> {
     let (qemu, irqfd) = (subject.contains(", QEMU, "), subject.contains("irqfd"));
-    QEMU.iter().filter(move |deviation| qemu && (irqfd || !deviation.irqfd_only))
+    let imitated = QEMU.iter().filter(move |deviation| qemu && (irqfd || !deviation.irqfd_only));
+    let real = subject.starts_with("QEMU ");
+    imitated.chain(super::qemu::DEVIATIONS.iter().filter(move |_| real))
 }

@@ -1,0 +1,45 @@
+//! Where QEMU 7.2 deviates, and what cannot be seen of it.
+
+use super::super::subjects::Deviation;
+
+const fn deviation(case: &'static str, rule: &'static str, why: &'static str) -> Deviation {
+    Deviation { case, irqfd_only: false, rule, why }
+}
+
+/// The cases that the ivshmem-doorbell device of QEMU 7.2 fails.
+pub const DEVIATIONS: &[Deviation] = &[
+    deviation("C07", "A2", "behind the table is the rest of the BAR, which reads 0, not all ones"),
+    deviation(
+        "C11",
+        "G8",
+        "0, 2049 and 4096 vectors are refused, 65537 are cut to 16 bits and end in an abort",
+    ),
+    deviation("C43", "H15", "PBA bits past the last vector are taken from a stream, not refused"),
+];
+
+const NOT_COUNTED: &str = "the device uses every vector from its making on";
+const NO_HOST: &str = "without KVM no host is told anything";
+const NO_SCRIPT: &str = "nothing holds an event: the eventfd is read at once";
+
+/// The cases that cannot be observed of it, and why.
+pub const UNSEEN: &[(&str, &str)] = &[
+    ("C22", "an eventfd cannot take an event back"),
+    ("C24", NOT_COUNTED),
+    ("C29", NO_HOST),
+    ("C30", NO_HOST),
+    ("C31", NO_HOST),
+    ("C32", NO_HOST),
+    ("C34", NO_HOST),
+    ("C35", NO_SCRIPT),
+    ("C36", NO_HOST),
+    ("C37", NO_HOST),
+    ("C38", NO_HOST),
+    ("C39", NO_SCRIPT),
+    ("C40", NO_HOST),
+    ("C41", "the msix field is offered (C45), not the stream as a snapshot"),
+    ("C42", NO_SCRIPT),
+    ("C44", "the msix field is offered (C45), not the stream as a snapshot"),
+    ("C46", "the doorbell device has no interrupt pin"),
+    ("C47", "the layout cannot be asked for without a device"),
+    ("C48", "the checks cannot be asked without a device"),
+];
