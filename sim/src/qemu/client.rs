@@ -102,7 +102,11 @@ impl Client {
     fn line(&mut self, sent: &str) -> Result<String, QemuError> {
         let mut bytes = Vec::new();
         loop {
-            let chunk = self.stream.fill_buf().map_err(|error| failed(sent, error))?;
+            let chunk = match self.stream.fill_buf() {
+                // A signal; who waits for it looks between two inputs.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other.map_err(|error| failed(sent, error))?,
+            };
             if chunk.is_empty() {
                 return Err(QemuError::Closed { sent: shortened(sent) });
             }
