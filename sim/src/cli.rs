@@ -94,12 +94,7 @@ const UNUSABLE: u8 = 2;
 
 fn examined(json: bool) -> Result<ExitCode, String> {
     let checks = doctor::examine();
-    let mut output = Output::default();
-    if json {
-        output.json(&checks)?;
-    } else {
-        output.line(&doctor::text(&checks))?;
-    }
+    Output::default().either(json, &checks, |checks| doctor::text(checks))?;
     Ok(ExitCode::SUCCESS)
 }
 

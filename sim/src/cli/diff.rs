@@ -70,12 +70,7 @@ pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
     });
     progress.finish();
     let outcome = outcome.map_err(|error| error.to_string())?;
-    let mut output = Output::default();
-    if arguments.json {
-        output.json(&outcome)?;
-    } else {
-        output.line(&text(&outcome))?;
-    }
+    Output::default().either(arguments.json, &outcome, text)?;
     Ok(if outcome.mismatch.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 

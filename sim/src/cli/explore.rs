@@ -69,12 +69,7 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
     });
     spinner.finish_and_clear();
     let outcome = outcome.map_err(|error| error.to_string())?;
-    let mut output = Output::default();
-    if arguments.json {
-        output.json(&outcome)?;
-    } else {
-        output.line(&text(&outcome))?;
-    }
+    Output::default().either(arguments.json, &outcome, text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 

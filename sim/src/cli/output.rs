@@ -26,6 +26,16 @@ impl Output {
         }
     }
 
+    /// Prints `value` as JSON, or as `text` says it.
+    pub(super) fn either<T: Serialize>(
+        &mut self,
+        json: bool,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), String> {
+        if json { self.json(value) } else { self.line(&text(value)) }
+    }
+
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), String> {
         let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
         self.line(&text)
