@@ -1,17 +1,18 @@
-//! Every public input of the engine, reachable from one entry, in an image that links only if no
-//! panic is reachable: the panic handler calls a function that does not exist.
+//! Every public input and query of the engine as a function of its own, as firmware would call them,
+//! in an image that links only if no panic is reachable: the panic handler calls a function that does
+//! not exist.
 //!
-//! See tests/tests/image.rs, which builds and links it.
+//! See tests/tests/image, which builds it, links it and reads its size and stack.
 
 #![no_std]
 
 mod mem;
 
-use core::hint::black_box;
 use core::panic::PanicInfo;
 use msix_core::{
-    BarIndex, Effects, Inline, Layout, Location, Message, Msix, Operation, Policy, Region, Vector,
-    Vectors,
+    Access, Answer, BarIndex, Borrowed, Delivery, Effect, Effects, Entry, Inline, Layout,
+    LayoutError, LoadError, Location, Message, Msix, NewError, NotCarriedOut, Operation, Policy,
+    Region, SaveError, Vector, VectorError, Vectors, Violation, Word,
 };
 
 unsafe extern "C" {
@@ -25,144 +26,348 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 }
 
 type Engine = Msix<Inline<64, 1>>;
+type List = Effects<5>;
 
-/// Bytes from outside; zeros when they end.
-struct Input<'a>(&'a [u8]);
+#[unsafe(no_mangle)]
+pub fn msix_write_config(
+    msix: &mut Engine,
+    offset: usize,
+    bytes: &[u8],
+    fx: &mut List,
+) -> Result<(), NotCarriedOut> {
+    msix.write_config(offset, bytes, fx)
+}
 
-impl Input<'_> {
-    fn byte(&mut self) -> u8 {
-        match self.0 {
-            [first, rest @ ..] => {
-                self.0 = rest;
-                *first
-            }
-            [] => 0,
+#[unsafe(no_mangle)]
+pub fn msix_read_config(msix: &Engine, offset: usize, bytes: &mut [u8]) {
+    msix.read_config(offset, bytes);
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_write_table(
+    msix: &mut Engine,
+    offset: u64,
+    bytes: &[u8],
+    fx: &mut List,
+) -> Result<Access, NotCarriedOut> {
+    msix.write_table(offset, bytes, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_read_table(msix: &Engine, offset: u64, bytes: &mut [u8]) -> Access {
+    msix.read_table(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_poll_pba(
+    msix: &mut Engine,
+    offset: u64,
+    len: usize,
+    fx: &mut List,
+) -> Result<(), NotCarriedOut> {
+    msix.poll_pba(offset, len, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_read_pba(msix: &Engine, offset: u64, bytes: &mut [u8]) -> Access {
+    msix.read_pba(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_write_pba(msix: &Engine, offset: u64, bytes: &[u8]) -> Access {
+    msix.write_pba(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_notify(
+    msix: &mut Engine,
+    vector: Vector,
+    fx: &mut List,
+) -> Result<Delivery, VectorError> {
+    msix.notify(vector, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_withdraw(
+    msix: &mut Engine,
+    vector: Vector,
+    fx: &mut List,
+) -> Result<bool, VectorError> {
+    msix.withdraw(vector, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_use_vector(
+    msix: &mut Engine,
+    vector: Vector,
+    fx: &mut List,
+) -> Result<(), VectorError> {
+    msix.use_vector(vector, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_unuse_vector(
+    msix: &mut Engine,
+    vector: Vector,
+    fx: &mut List,
+) -> Result<(), VectorError> {
+    msix.unuse_vector(vector, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_unuse_all(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.unuse_all(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_set_mask(
+    msix: &mut Engine,
+    vector: Vector,
+    masked: bool,
+    fx: &mut List,
+) -> Result<(), VectorError> {
+    msix.set_mask(vector, masked, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_set_message(
+    msix: &mut Engine,
+    vector: Vector,
+    message: Message,
+    fx: &mut List,
+) -> Result<(), VectorError> {
+    msix.set_message(vector, message, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_attach(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.attach(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_detach(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.detach(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_failed(msix: &mut Engine, vectors: Vectors) {
+    msix.failed(vectors);
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_polled(
+    msix: &mut Engine,
+    vectors: Vectors,
+    fx: &mut List,
+) -> Result<(), NotCarriedOut> {
+    msix.polled(vectors, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_set_bus_master(
+    msix: &mut Engine,
+    on: bool,
+    fx: &mut List,
+) -> Result<(), NotCarriedOut> {
+    msix.set_bus_master(on, fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_reset(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.reset(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_prepare_save(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.prepare_save(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_save(msix: &Engine, bytes: &mut [u8]) -> Result<usize, SaveError> {
+    msix.save(bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_save_qemu(msix: &Engine, bytes: &mut [u8]) -> Result<usize, SaveError> {
+    msix.save_qemu(bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_load(msix: &mut Engine, bytes: &[u8]) -> Result<(), LoadError> {
+    msix.load(bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_load_qemu(msix: &mut Engine, control: u16, bytes: &[u8]) -> Result<(), LoadError> {
+    msix.load_qemu(control, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_resume(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.resume(fx)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_message(msix: &Engine, vector: Vector) -> Option<Message> {
+    msix.message(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_set_next_capability(msix: &mut Engine, offset: u8) {
+    msix.set_next_capability(offset);
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_capability(msix: &Engine) -> [u8; 12] {
+    msix.capability()
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_check(msix: &Engine) -> Result<(), Violation> {
+    msix.check()
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_is_masked(msix: &Engine, vector: Vector) -> Option<bool> {
+    msix.is_masked(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_is_pending(msix: &Engine, vector: Vector) -> Option<bool> {
+    msix.is_pending(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_is_live(msix: &Engine, vector: Vector) -> Option<bool> {
+    msix.is_live(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_is_fallback(msix: &Engine, vector: Vector) -> Option<bool> {
+    msix.is_fallback(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_is_deliverable(msix: &Engine, vector: Vector) -> Option<bool> {
+    msix.is_deliverable(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_use_count(msix: &Engine, vector: Vector) -> Option<u16> {
+    msix.use_count(vector)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_live(msix: &Engine) -> u32 {
+    msix.live().map(Vectors::len).fold(0, u32::wrapping_add)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_pending(msix: &Engine) -> u32 {
+    msix.pending().map(Vectors::len).fold(0, u32::wrapping_add)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_control(msix: &Engine) -> u16 {
+    msix.control().register(msix.vectors())
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_dropped(msix: &Engine) -> u64 {
+    msix.counters().dropped()
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_saved_len(msix: &Engine) -> usize {
+    msix.saved_len()
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_qemu_len(msix: &Engine) -> usize {
+    msix.qemu_len()
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_take(fx: &mut List) -> Option<(Effect, u32)> {
+    let effect = fx.take()?;
+    Some((effect, effect.vectors().iter().map(|v| u32::from(v.index())).fold(0, u32::wrapping_add)))
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_new(place: &mut Option<Engine>, layout: Layout, policy: Policy) -> Option<NewError> {
+    match Msix::new(layout, policy) {
+        Ok(engine) => {
+            *place = Some(engine);
+            None
         }
-    }
-
-    fn word(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
-    fn qword(&mut self) -> u64 {
-        u64::from_le_bytes([0; 8].map(|_: u8| self.byte()))
-    }
-
-    fn vector(&mut self) -> Vector {
-        Vector::new(self.word())
-    }
-
-    fn vectors(&mut self) -> Vectors {
-        Vectors::new(self.word(), self.qword())
-    }
-
-    fn location(&mut self) -> Option<Location> {
-        Some(Location::new(BarIndex::new(self.byte()).ok()?, self.qword()))
-    }
-
-    fn operation(&mut self) -> Option<Operation> {
-        let offset = self.word();
-        let (low, len) = (offset.to_le_bytes()[0], self.byte());
-        Some(match self.byte() {
-            0 => Operation::WriteConfig { offset: low, len, value: self.qword() },
-            1 => Operation::ReadConfig { offset: low, len },
-            2 => Operation::WriteTable { offset, len, value: self.qword() },
-            3 => Operation::ReadTable { offset, len },
-            4 => Operation::PollPba { offset, len },
-            5 => Operation::ReadPba { offset, len },
-            6 => Operation::WritePba { offset, len },
-            7 => Operation::Notify(self.vector()),
-            8 => Operation::Withdraw(self.vector()),
-            9 => Operation::Use(self.vector()),
-            10 => Operation::Unuse(self.vector()),
-            11 => Operation::UnuseAll,
-            12 => Operation::SetMask(self.vector(), len & 1 != 0),
-            13 => {
-                let [b0, b1, b2, b3] = [0; 4].map(|_: u8| self.byte());
-                let data = u32::from_le_bytes([b0, b1, b2, b3]);
-                Operation::SetMessage(self.vector(), Message { address: self.qword(), data })
-            }
-            14 => Operation::Attach,
-            15 => Operation::Detach,
-            16 => Operation::Failed(self.vectors()),
-            17 => Operation::Polled(self.vectors()),
-            18 => Operation::SetBusMaster(len & 1 != 0),
-            19 => Operation::Reset,
-            20 => Operation::PrepareSave,
-            21 => Operation::SaveAndLoad,
-            22 => Operation::SaveAndLoadQemu,
-            23 => Operation::Resume,
-            _ => return None,
-        })
+        Err(error) => Some(error),
     }
 }
 
-/// Makes an engine for a hostile layout and policy choice in `place`; whether one was made.
 #[unsafe(no_mangle)]
-pub extern "C" fn msix_new(place: &mut Option<Engine>, bytes: &[u8; 64]) -> bool {
-    let mut input = Input(bytes);
-    let policy = if input.byte() & 1 == 0 { Policy::SPEC } else { Policy::QEMU };
-    let sizes = [0; 6].map(|_: u64| input.qword());
-    let vectors = u32::from(input.word());
-    let layout = match (input.byte() % 4, input.location(), input.location()) {
-        (0, Some(place), _) => Layout::exclusive_bar(vectors, place.bar),
-        (1, Some(place), _) => Layout::after(vectors, place.bar, place.offset),
-        (2, Some(table), Some(pba)) => Layout::new(vectors, table, pba, &sizes),
-        _ => match bytes.first_chunk() {
-            Some(capability) => Layout::from_capability(capability, &sizes),
-            None => return false,
-        },
-    };
-    *place = layout.ok().and_then(|layout| Msix::new(layout, policy).ok());
+pub fn msix_with_storage<'a>(
+    place: &mut Option<Msix<Borrowed<'a>>>,
+    entries: &'a mut [Entry],
+    uses: &'a mut [u16],
+    words: &'a mut [Word],
+    layout: &Layout,
+    policy: &Policy,
+) -> bool {
+    let storage = Borrowed::new(entries, uses, words).ok();
+    *place = storage.and_then(|storage| Msix::with_storage(storage, *layout, *policy).ok());
     place.is_some()
 }
 
-/// Gives one input to an engine, asks it everything, and takes the effects.
-///
-/// # Safety
-/// `bytes` and `scratch` point to `len` and `scratch_len` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msix_input(
-    msix: &mut Engine,
-    fx: &mut Effects<5>,
-    bytes: *const u8,
-    len: usize,
-    scratch: *mut u8,
-    scratch_len: usize,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    let (bytes, scratch) = unsafe {
-        (
-            core::slice::from_raw_parts(bytes, len),
-            core::slice::from_raw_parts_mut(scratch, scratch_len),
-        )
-    };
-    #[cfg(feature = "seeded-panic")]
-    black_box(bytes[len / 2]);
-    let mut input = Input(bytes);
-    if let Some(operation) = input.operation() {
-        black_box(operation.apply(msix, scratch, fx));
-    }
-    black_box((msix.load(input.0).is_ok(), msix.load_qemu(input.word(), input.0).is_ok()));
-    while let Some(effect) = fx.take() {
-        for vector in effect.vectors().iter() {
-            black_box((msix.message(vector), effect.vectors().contains(vector)));
-        }
-    }
-    queries(msix, input.vector(), input.qword())
+pub fn layout_new(
+    vectors: u32,
+    table: Location,
+    pba: Location,
+    sizes: &[u64; 6],
+) -> Result<Layout, LayoutError> {
+    Layout::new(vectors, table, pba, sizes)
 }
 
-fn queries(msix: &mut Engine, vector: Vector, offset: u64) -> u64 {
-    msix.set_next_capability(offset.to_le_bytes()[0]);
-    black_box((msix.is_masked(vector), msix.is_pending(vector), msix.is_live(vector)));
-    black_box((msix.is_fallback(vector), msix.is_deliverable(vector), msix.use_count(vector)));
-    black_box((msix.live().next(), msix.pending().next(), msix.check(), msix.capability()));
-    black_box((msix.is_attached(), msix.is_loading(), msix.control(), msix.bus_master()));
-    let layout = msix.layout();
-    for region in [Region::Table, Region::Pba] {
-        let location = layout.location(region);
-        black_box((layout.len(region), layout.min_bar_size(location.bar)));
-        black_box(layout.locate(location.bar, offset));
-    }
-    msix.counters().dropped()
+#[unsafe(no_mangle)]
+pub fn layout_exclusive_bar(vectors: u32, bar: u8) -> Result<Layout, LayoutError> {
+    Layout::exclusive_bar(vectors, BarIndex::new(bar)?)
+}
+
+#[unsafe(no_mangle)]
+pub fn layout_after(vectors: u32, bar: BarIndex, used: u64) -> Result<Layout, LayoutError> {
+    Layout::after(vectors, bar, used)
+}
+
+#[unsafe(no_mangle)]
+pub fn layout_from_capability(
+    capability: &[u8; 12],
+    sizes: &[u64; 6],
+) -> Result<Layout, LayoutError> {
+    Layout::from_capability(capability, sizes)
+}
+
+#[unsafe(no_mangle)]
+pub fn layout_locate(layout: &Layout, bar: BarIndex, offset: u64) -> Option<(Region, u64)> {
+    layout.locate(bar, offset)
+}
+
+#[unsafe(no_mangle)]
+pub fn layout_min_bar_size(layout: &Layout, bar: BarIndex) -> u64 {
+    layout.min_bar_size(bar)
+}
+
+#[unsafe(no_mangle)]
+pub fn msix_apply(
+    operation: &Operation,
+    msix: &mut Engine,
+    scratch: &mut [u8],
+    fx: &mut List,
+) -> Answer {
+    operation.apply(msix, scratch, fx)
+}
+
+#[cfg(feature = "seeded-panic")]
+#[unsafe(no_mangle)]
+pub fn seeded_panic(bytes: &[u8]) -> u8 {
+    bytes[bytes.len() / 2]
 }
