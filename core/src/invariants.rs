@@ -69,3 +69,52 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sealed::Sealed;
+    use crate::testing::engine;
+    use crate::{Policy, Word};
+
+    type Break = fn(&mut Word);
+
+    #[test]
+    fn a_broken_state_is_named_with_its_vectors() {
+        // Of 70 vectors: word 1 has 6.
+        let cases: [(Break, Violation); 7] = [
+            (|w| w.live.insert(2), Violation::Liveness { word: 1, wanted: 0, live: 2 }),
+            (|w| w.masked.remove(4), Violation::Liveness { word: 1, wanted: 4, live: 0 }),
+            (|w| w.pending.insert(1 << 6), Violation::Impossible { word: 1, bits: 1 << 6 }),
+            (|w| w.fallback.insert(8), Violation::Impossible { word: 1, bits: 8 }),
+            (
+                |w| {
+                    w.masked.remove(1);
+                    w.live.insert(1);
+                    w.pending.insert(1);
+                },
+                Violation::Stuck { word: 1, bits: 1 },
+            ),
+            (
+                |w| {
+                    w.masked.remove(1 << 7);
+                    w.live.insert(1 << 7);
+                },
+                Violation::Impossible { word: 1, bits: 1 << 7 },
+            ),
+            (
+                |w| {
+                    w.pending.insert(1 << 6 | 1 << 8);
+                    w.fallback.insert(1 << 8 | 2);
+                },
+                Violation::Impossible { word: 1, bits: 1 << 6 | 1 << 8 | 2 },
+            ),
+        ];
+        for (number, (breaks, violation)) in cases.into_iter().enumerate() {
+            let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+            assert_eq!(msix.check(), Ok(()));
+            breaks(&mut msix.storage.memory_mut().words[1]);
+            assert_eq!(msix.check(), Err(violation), "case {number}");
+        }
+    }
+}

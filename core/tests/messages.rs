@@ -1,0 +1,67 @@
+//! What is wrong is said in full: every error's message, with the value and the limit.
+
+use msix_core::{
+    BarIndex, Borrowed, Entry, Layout, LayoutError, LoadError, Msix, NewError, NotCarriedOut,
+    Policy, Region, SaveError, StorageError, Vector, VectorError, Vectors, Word,
+};
+use std::error::Error;
+
+#[test]
+fn every_error_says_what_was_wrong_and_what_is_allowed() {
+    let vector = Vector::new(70);
+    let cases: &[(&dyn Error, &str)] = &[
+        (&NotCarriedOut, "the effects of the last input are not carried out yet"),
+        (&VectorError::NotCarriedOut, "the effects of the last input are not carried out yet"),
+        (&VectorError::OutOfRange { vector, vectors: 64 }, "vector 70 of a table with 64 vectors"),
+        (&VectorError::TooManyUses { vector }, "vector 70 already has 65535 uses"),
+        (&NewError { layout: 65 }, "the storage is not for the layout's 65 vectors"),
+        (
+            &StorageError { entries: 65, uses: 64, words: 1 },
+            "storage of 65 entries, 64 use counts and 1 words: N from 1 to 2048 entries need N use \
+             counts and ceil(N / 64) words",
+        ),
+        (&SaveError { needed: 90, got: 8 }, "the snapshot takes 90 bytes, the buffer has 8"),
+        (&LoadError::Length { expected: 90, got: 8 }, "snapshot of 8 bytes, expected 90"),
+        (&LoadError::Magic(*b"ELF\x7f"), "not a snapshot: it begins with [45, 4c, 46, 7f]"),
+        (&LoadError::Version(7), "snapshot version 7, expected 1"),
+        (
+            &LoadError::Vectors { snapshot: 65_536, engine: 9 },
+            "snapshot of 65536 vectors for a function with 9",
+        ),
+        (&LoadError::Checksum, "the snapshot's checksum is wrong"),
+        (&LoadError::ReservedControl(0x800), "Message Control 0x0800 has a reserved bit set"),
+        (&LoadError::PbaTail(0xfe00), "the PBA has bits past the last vector set: 0xfe00"),
+        #[cfg(feature = "alloc")]
+        (&LoadError::Parts, "table, pending bits and uses differ in vector count"),
+        (&LayoutError::NotMsix(5), "capability id 0x5: MSI-X is 0x11"),
+        (
+            &LayoutError::OffsetTooLarge { region: Region::Pba, offset: 0x1_0000_0000 },
+            "PBA offset 0x100000000: must fit 32 bits",
+        ),
+    ];
+    for (error, message) in cases {
+        assert_eq!(error.to_string(), *message);
+    }
+}
+
+#[test]
+fn vectors_are_shown_by_number() {
+    assert_eq!(Vector::new(70).to_string(), "70");
+    assert_eq!(format!("{:?}", Vector::new(70)), "v70");
+    assert_eq!(format!("{:?}", Vectors::new(1, 0b1010)), "{v65, v67}");
+    assert_eq!(BarIndex::new(5).map(BarIndex::index), Ok(5));
+}
+
+#[test]
+fn lent_memory_must_be_for_exactly_the_layouts_vectors() {
+    for vectors in [3, 4, 5] {
+        let bar = BarIndex::new(0).unwrap();
+        let layout = Layout::exclusive_bar(u32::from(vectors), bar).unwrap();
+        let (mut entries, mut uses, mut words) = ([Entry::RESET; 4], [0; 4], [Word::RESET]);
+        let storage = Borrowed::new(&mut entries, &mut uses, &mut words).unwrap();
+        let made = Msix::with_storage(storage, layout, Policy::default());
+        let made = made.map(|msix| (*msix.layout(), msix.policy().reject_pba_tail));
+        let fits = Ok((layout, Policy::SPEC.reject_pba_tail));
+        assert_eq!(made, if vectors == 4 { fits } else { Err(NewError { layout: vectors }) });
+    }
+}
