@@ -1,6 +1,7 @@
 //! The host as the engine sees it.
 
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
+use std::mem::discriminant;
 
 /// A vector and the message it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,24 +12,27 @@ pub struct Route {
     pub message: Message,
 }
 
-/// What a host does for a function's vectors, one method an effect. No method has a default: a
-/// forgotten handler must not compile, because it loses interrupts.
+/// What a host does for a function's vectors, one method an effect. What one input emits for many
+/// vectors arrives in one call, so that a host can answer with one system call (C38). No method has
+/// a default: a forgotten handler must not compile, because it loses interrupts.
 #[cfg_attr(test, mockall::automock)]
 pub trait Host {
     /// Deliver these from now on: route, then arm (C6). Returns those it could not, which the
     /// engine then delivers through [`send`](Self::send) (H11).
-    fn use_vectors(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors;
+    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector>;
     /// Stop delivering these (H1). Must not fail; events from now on are kept for a poll or the
     /// next use.
-    fn release(&mut self, vectors: Vectors);
-    /// The messages of these used vectors changed (H4). Returns those it could not reroute.
-    fn reroute(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors;
-    /// Deliver one message now, from userspace.
+    fn release(&mut self, vectors: &[Vectors]);
+    /// The messages of these used vectors changed (H4). Returns those it could not reroute, which
+    /// it must not deliver by itself any more: the old message is not the guest's wish.
+    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector>;
+    /// Deliver one message now, from userspace. What cannot be sent now is the host's to send
+    /// later, or to give back through a poll: the engine has forgotten it.
     fn send(&mut self, route: Route);
     /// Which of these have events that the host kept, taking them (C8, H13).
-    fn poll(&mut self, vectors: Vectors) -> Vectors;
+    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors>;
     /// Throw away the events kept for these (H8).
-    fn drain(&mut self, vectors: Vectors);
+    fn drain(&mut self, vectors: &[Vectors]);
     /// An entry was written (Xen, G2).
     fn snoop(&mut self, route: Route);
     /// Lower the INTx line: MSI-X was enabled (A10).
@@ -60,45 +64,48 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     host: &mut H,
     held: &mut Vec<Vectors>,
 ) {
-    while let Some(effect) = fx.take() {
-        match effect {
-            Effect::Use(set) => {
-                let failed = host.use_vectors(set, &routes(msix, set));
-                msix.failed(failed);
-            }
-            Effect::Reroute(set) => {
-                let failed = host.reroute(set, &routes(msix, set));
-                msix.failed(failed);
-            }
-            Effect::Release(set) => host.release(set),
-            Effect::Send(set) => each_route(msix, set).for_each(|route| host.send(route)),
-            Effect::Snoop(set) => each_route(msix, set).for_each(|route| host.snoop(route)),
-            Effect::Drain(set) => host.drain(set),
-            Effect::Poll(set) => {
-                let kept = host.poll(set);
-                if !kept.is_empty() {
-                    held.push(kept);
+    let mut next = fx.take();
+    while let Some(effect) = next {
+        // The sets of one kind stand together in a list (I5).
+        let mut sets = vec![effect.vectors()];
+        next = loop {
+            match fx.take() {
+                Some(more) if discriminant(&more) == discriminant(&effect) => {
+                    sets.push(more.vectors());
                 }
+                other => break other,
             }
+        };
+        match effect {
+            Effect::Use(_) => {
+                let failed = host.use_vectors(&routes(msix, &sets));
+                failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
+            }
+            Effect::Reroute(_) => {
+                let failed = host.reroute(&routes(msix, &sets));
+                failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
+            }
+            Effect::Release(_) => host.release(&sets),
+            Effect::Send(_) => routes(msix, &sets).into_iter().for_each(|route| host.send(route)),
+            Effect::Snoop(_) => routes(msix, &sets).into_iter().for_each(|route| host.snoop(route)),
+            Effect::Drain(_) => host.drain(&sets),
+            Effect::Poll(_) => held.extend(host.poll(&sets)),
             Effect::IntxDeassert => host.intx_deassert(),
             Effect::IntxReevaluate => host.intx_reevaluate(),
         }
     }
 }
 
-fn each_route<S: Storage>(msix: &Msix<S>, set: Vectors) -> impl Iterator<Item = Route> {
-    set.iter().filter_map(|vector| Some(Route { vector, message: msix.message(vector)? }))
-}
-
-fn routes<S: Storage>(msix: &Msix<S>, set: Vectors) -> Vec<Route> {
-    each_route(msix, set).collect()
+fn routes<S: Storage>(msix: &Msix<S>, sets: &[Vectors]) -> Vec<Route> {
+    let vectors = sets.iter().flat_map(|set| set.iter());
+    vectors.filter_map(|vector| Some(Route { vector, message: msix.message(vector)? })).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use mockall::{Sequence, predicate::eq};
-    use msix_core::{BarIndex, Inline, Layout, Policy};
+    use msix_core::{BarIndex, Delivery, Inline, Layout, MAX_EFFECTS, Policy};
 
     const V0: Vector = Vector::new(0);
     const V1: Vector = Vector::new(1);
@@ -117,26 +124,26 @@ mod tests {
         (msix, fx)
     }
 
-    fn nobody(set: Vectors) -> Vectors {
-        Vectors::new(set.word(), 0)
-    }
-
     #[test]
     fn a_vector_the_host_cannot_use_falls_back_alone_and_is_tried_again() {
         let (mut msix, mut fx) = engine();
         let mut host = MockHost::new();
         let mut order = Sequence::new();
-        let one = |set: &Vectors, routes: &[Route]| routes.len() == 1 && set.len() == 1;
-        host.expect_use_vectors().withf(one).times(1).in_sequence(&mut order).returning(|s, _| s);
+        let one = |routes: &[Route]| routes.len() == 1;
         host.expect_use_vectors()
             .withf(one)
             .times(1)
             .in_sequence(&mut order)
-            .returning(|s, _| nobody(s));
+            .returning(|routes| vec![routes[0].vector]);
+        host.expect_use_vectors()
+            .withf(one)
+            .times(1)
+            .in_sequence(&mut order)
+            .returning(|_| Vec::new());
         let message = Message { address: 0xee10, data: 0 };
         host.expect_send().with(eq(Route { vector: V0, message })).times(1).return_const(());
-        host.expect_release().with(eq(Vectors::one(V0))).times(1).return_const(());
-        host.expect_use_vectors().withf(one).times(1).returning(|s, _| nobody(s));
+        host.expect_release().withf(|sets| sets == [Vectors::one(V0)]).times(1).return_const(());
+        host.expect_use_vectors().withf(one).times(1).returning(|_| Vec::new());
 
         for vector in [V0, V1] {
             msix.set_mask(vector, false, &mut fx).unwrap();
@@ -158,18 +165,43 @@ mod tests {
         let (mut msix, mut fx) = engine();
         let mut host = MockHost::new();
         host.expect_poll()
-            .with(eq(Vectors::new(0, 0b11)))
+            .withf(|sets| sets == [Vectors::new(0, 0b11)])
             .times(1)
-            .returning(|_| Vectors::new(0, 0b10));
+            .returning(|_| vec![Vectors::new(0, 0b10)]);
         msix.poll_pba(0, 8, &mut fx).unwrap();
         carry_out(&mut msix, &mut fx, &mut host);
         let mut pba = [0; 8];
         msix.read_pba(0, &mut pba);
         assert_eq!(pba, [2, 0, 0, 0, 0, 0, 0, 0]);
 
-        host.expect_use_vectors().times(1).returning(|s, _| nobody(s));
+        host.expect_use_vectors().times(1).returning(|_| Vec::new());
         host.expect_send().withf(|route| route.vector == V1).times(1).return_const(());
         msix.set_mask(V1, false, &mut fx).unwrap();
+        carry_out(&mut msix, &mut fx, &mut host);
+    }
+
+    #[test]
+    fn c38_what_one_input_emits_of_a_kind_is_one_call() {
+        let layout = Layout::exclusive_bar(130, BarIndex::new(0).unwrap()).unwrap();
+        let mut msix = Msix::<Inline<130, 3>>::new(layout, Policy::SPEC).unwrap();
+        let mut fx = Effects::<MAX_EFFECTS>::new();
+        for index in [0, 64, 129] {
+            msix.use_vector(Vector::new(index), &mut fx).unwrap();
+            msix.set_mask(Vector::new(index), false, &mut fx).unwrap();
+            assert_eq!(msix.notify(Vector::new(index), &mut fx), Ok(Delivery::Pending));
+        }
+        msix.attach(&mut fx).unwrap();
+        let mut host = MockHost::new();
+        host.expect_intx_deassert().times(1).return_const(());
+        let three = |routes: &[Route]| routes.iter().map(|r| r.vector.index()).eq([0, 64, 129]);
+        host.expect_use_vectors().withf(three).times(1).returning(|_| Vec::new());
+        host.expect_send().times(3).return_const(());
+        msix.write_config(3, &[0x80], &mut fx).unwrap();
+        carry_out(&mut msix, &mut fx, &mut host);
+        host.expect_poll().times(1).returning(|_| Vec::new());
+        host.expect_release().withf(|sets| sets.len() == 3).times(1).return_const(());
+        host.expect_intx_reevaluate().times(1).return_const(());
+        msix.write_config(3, &[0], &mut fx).unwrap();
         carry_out(&mut msix, &mut fx, &mut host);
     }
 }

@@ -3,8 +3,11 @@
 //! A backend is anything that implements [`Host`]; [`carry_out`] takes an input's list of effects
 //! to it, in order, and feeds what the host answers back into the engine until nothing is left.
 //!
-//! Features: `kvm` asks `/dev/kvm`, `vfio` asks `/dev/vfio/vfio`, what they can do for MSI-X.
+//! Features: `kvm` delivers through KVM ([`kvm`]), `eventfd` is the userspace loop under it,
+//! `vfio` asks `/dev/vfio/vfio` what it can do for MSI-X.
 
+#[cfg(feature = "eventfd")]
+pub mod eventfd;
 mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;

@@ -9,6 +9,8 @@
 
 pub mod conformance;
 pub mod lockstep;
+#[cfg(target_arch = "x86_64")]
+pub mod machine;
 pub mod peers;
 pub mod policies;
 pub mod reference;

@@ -83,17 +83,17 @@ impl Host for Memory {
     }
 
     // QEMU's device delivers from userspace here: nothing is routed, armed or held.
-    fn use_vectors(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
-        Vectors::new(vectors.word(), 0)
+    fn use_vectors(&mut self, _: &[Route]) -> Vec<Vector> {
+        Vec::new()
     }
-    fn release(&mut self, _: Vectors) {}
-    fn reroute(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
-        Vectors::new(vectors.word(), 0)
+    fn release(&mut self, _: &[Vectors]) {}
+    fn reroute(&mut self, _: &[Route]) -> Vec<Vector> {
+        Vec::new()
     }
-    fn poll(&mut self, vectors: Vectors) -> Vectors {
-        Vectors::new(vectors.word(), 0)
+    fn poll(&mut self, _: &[Vectors]) -> Vec<Vectors> {
+        Vec::new()
     }
-    fn drain(&mut self, _: Vectors) {}
+    fn drain(&mut self, _: &[Vectors]) {}
     fn snoop(&mut self, _: Route) {}
     fn intx_deassert(&mut self) {}
     fn intx_reevaluate(&mut self) {}

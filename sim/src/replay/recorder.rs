@@ -2,7 +2,7 @@
 
 use crate::report::EffectCounts;
 use msix_backends::{Host, Route};
-use msix_core::Vectors;
+use msix_core::{Vector, Vectors};
 
 /// Counts effects and keeps the messages to be sent.
 #[derive(Debug, Default)]
@@ -11,27 +11,23 @@ pub(crate) struct Recorder {
     pub(crate) sends: Vec<Route>,
 }
 
-fn len(vectors: Vectors) -> u64 {
-    u64::from(vectors.len())
-}
-
-const fn none(like: Vectors) -> Vectors {
-    Vectors::new(like.word(), 0)
+fn len(sets: &[Vectors]) -> u64 {
+    sets.iter().map(|set| u64::from(set.len())).sum()
 }
 
 impl Host for Recorder {
-    fn use_vectors(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
-        self.counts.uses += len(vectors);
-        none(vectors)
+    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+        self.counts.uses += routes.len() as u64;
+        Vec::new()
     }
 
-    fn release(&mut self, vectors: Vectors) {
+    fn release(&mut self, vectors: &[Vectors]) {
         self.counts.release += len(vectors);
     }
 
-    fn reroute(&mut self, vectors: Vectors, _: &[Route]) -> Vectors {
-        self.counts.reroute += len(vectors);
-        none(vectors)
+    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
+        self.counts.reroute += routes.len() as u64;
+        Vec::new()
     }
 
     fn send(&mut self, route: Route) {
@@ -39,12 +35,12 @@ impl Host for Recorder {
         self.sends.push(route);
     }
 
-    fn poll(&mut self, vectors: Vectors) -> Vectors {
+    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors> {
         self.counts.poll += len(vectors);
-        none(vectors)
+        Vec::new()
     }
 
-    fn drain(&mut self, _: Vectors) {} // it keeps no events
+    fn drain(&mut self, _: &[Vectors]) {} // it keeps no events
 
     fn snoop(&mut self, _: Route) {} // only under a Xen policy
 

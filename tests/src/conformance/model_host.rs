@@ -104,30 +104,28 @@ impl ModelHost {
 }
 
 impl Host for ModelHost {
-    fn use_vectors(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors {
-        failed_of(vectors, routes, |route| self.use_one(route.vector.index(), route.message))
+    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+        failed_of(routes, |route| self.use_one(route.vector.index(), route.message))
     }
 
-    fn release(&mut self, vectors: Vectors) {
-        vectors.iter().for_each(|vector| self.release_one(vector.index()));
+    fn release(&mut self, vectors: &[Vectors]) {
+        each(vectors).for_each(|vector| self.release_one(vector.index()));
     }
 
-    fn reroute(&mut self, vectors: Vectors, routes: &[Route]) -> Vectors {
-        failed_of(vectors, routes, |route| self.reroute_one(route.vector.index(), route.message))
+    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
+        failed_of(routes, |route| self.reroute_one(route.vector.index(), route.message))
     }
 
     fn send(&mut self, route: Route) {
         self.send_one(route.vector.index(), route.message);
     }
 
-    fn poll(&mut self, vectors: Vectors) -> Vectors {
-        let held = vectors.iter().filter(|vector| self.poll_one(vector.index()));
-        let bits = held.fold(0, |bits, vector| bits | Vectors::one(vector).bits());
-        Vectors::new(vectors.word(), bits)
+    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors> {
+        each(vectors).filter(|vector| self.poll_one(vector.index())).map(Vectors::one).collect()
     }
 
-    fn drain(&mut self, vectors: Vectors) {
-        vectors.iter().for_each(|vector| self.drain_one(vector.index()));
+    fn drain(&mut self, vectors: &[Vectors]) {
+        each(vectors).for_each(|vector| self.drain_one(vector.index()));
     }
 
     fn snoop(&mut self, _route: Route) {}
@@ -141,9 +139,11 @@ impl Host for ModelHost {
     }
 }
 
-/// Those of `set` whose route `works` says no to.
-fn failed_of(set: Vectors, routes: &[Route], mut works: impl FnMut(&Route) -> bool) -> Vectors {
-    let one = |vector: Vector| Vectors::one(vector).bits();
-    let failed = routes.iter().filter(|route| !works(route));
-    Vectors::new(set.word(), failed.fold(0, |bits, route| bits | one(route.vector)))
+fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {
+    sets.iter().flat_map(|set| set.iter())
+}
+
+/// Those whose route `works` says no to.
+fn failed_of(routes: &[Route], mut works: impl FnMut(&Route) -> bool) -> Vec<Vector> {
+    routes.iter().filter(|route| !works(route)).map(|route| route.vector).collect()
 }

@@ -1,0 +1,118 @@
+//! Eventfds that userspace reads: an epoll loop that a VMM runs in a thread, or from its own loop.
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use msix_core::Vector;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use std::{fmt, io};
+
+/// Who hears of events.
+pub trait Source: Send + Sync {
+    /// The eventfd of `vector` can be read.
+    fn readable(&self, vector: Vector);
+}
+
+/// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is: another epoll instance can
+/// watch it, and [`run`](Self::run) be called without waiting.
+pub struct Loop {
+    poll: Mutex<(Poll, Events)>,
+    registry: Registry,
+    descriptor: RawFd,
+    sources: Mutex<Sources>,
+}
+
+#[derive(Default)]
+struct Sources {
+    by_id: BTreeMap<usize, Weak<dyn Source>>,
+    next: usize,
+}
+
+impl Loop {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Of `epoll_create1`.
+    pub fn new() -> io::Result<Arc<Self>> {
+        let poll = Poll::new()?;
+        Ok(Arc::new(Self {
+            registry: poll.registry().try_clone()?,
+            descriptor: poll.as_raw_fd(),
+            poll: Mutex::new((poll, Events::with_capacity(256))),
+            sources: Mutex::default(),
+        }))
+    }
+
+    /// Adds a source; its number, which [`watch`](Self::watch) takes.
+    pub fn join(&self, source: Weak<dyn Source>) -> usize {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = sources.next;
+        sources.next += 1;
+        sources.by_id.insert(id, source);
+        id
+    }
+
+    /// Forgets a source. Its eventfds must not be watched any more.
+    pub fn leave(&self, id: usize) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
+    }
+
+    /// Tells source `id` of `vector` from now on whenever `eventfd` is written, and once if it holds
+    /// something already.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn watch(&self, id: usize, vector: Vector, eventfd: &impl AsRawFd) -> io::Result<()> {
+        let token = Token(id << 16 | usize::from(vector.index()));
+        self.registry.register(&mut SourceFd(&eventfd.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// Stops watching. One event may still be on its way: a source looks before it reads.
+    ///
+    /// # Errors
+    /// Of `epoll_ctl`.
+    pub fn unwatch(&self, eventfd: &impl AsRawFd) -> io::Result<()> {
+        self.registry.deregister(&mut SourceFd(&eventfd.as_raw_fd()))
+    }
+
+    /// Waits for events, for `timeout` at most (`None`: until there are some), and tells the sources.
+    /// A signal ends the wait.
+    ///
+    /// # Errors
+    /// Of `epoll_wait`.
+    pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let tokens: Vec<Token> = {
+            let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+            let (poll, events) = &mut *poll;
+            match poll.poll(events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                waited => waited?,
+            }
+            events.iter().map(|event| event.token()).collect()
+        };
+        for Token(token) in tokens {
+            let source = {
+                let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+                sources.by_id.get(&(token >> 16)).and_then(Weak::upgrade)
+            };
+            if let Some(source) = source {
+                source.readable(Vector::new((token & 0xffff) as u16));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsRawFd for Loop {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop").field("descriptor", &self.descriptor).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,362 @@
+//! The effects of one function, carried out on KVM.
+
+use super::line::Line;
+use super::message::Format;
+use super::routes::{Place, Routes, Want};
+use crate::{Host, Route};
+use msix_core::{Message, Vector, Vectors};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a function needs of the VMM around it.
+pub trait Platform: Send {
+    /// A message whose address is no interrupt's: the device writes `data` to guest memory, as a bus
+    /// master would (C11).
+    fn write_memory(&mut self, address: u64, data: u32);
+    /// Lower the INTx line: MSI-X was enabled (A10).
+    fn intx_deassert(&mut self);
+    /// Drive the INTx line as the device's status says: MSI-X was disabled (A10, H17).
+    fn intx_reevaluate(&mut self);
+    /// An entry was written (Xen, G2).
+    fn snoop(&mut self, route: Route);
+}
+
+/// A vector as the host was told of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// The message of its last Use, Reroute or Send.
+    message: Option<Message>,
+    /// Kept from the first Use until the function goes (H23).
+    gsi: Option<u32>,
+    /// Between Use and Release.
+    live: bool,
+    /// KVM owns the eventfd.
+    assigned: bool,
+    /// Somebody else writes the eventfd, so somebody must read it while KVM does not own it.
+    external: bool,
+    /// The loop reads it.
+    watched: bool,
+}
+
+/// The host of one function.
+pub(super) struct KvmHost<P: Platform> {
+    pub(super) platform: P,
+    pub(super) lines: Arc<[Line]>,
+    routes: Arc<Routes>,
+    format: Format,
+    /// The function's number in the loop.
+    id: usize,
+    vectors: Vec<State>,
+    /// Live vectors whose route KVM does not know yet.
+    waiting: BTreeSet<u16>,
+    /// Vectors with a message that could not be sent, and is sent later.
+    unsent: BTreeSet<u16>,
+    /// Vectors whose eventfd KVM would not let go of.
+    stuck: BTreeSet<u16>,
+    /// Live vectors whose eventfd could not be watched.
+    unwatched: BTreeSet<u16>,
+    /// Commits that KVM had taken when `waiting` was looked through.
+    seen: u64,
+}
+
+impl<P: Platform> KvmHost<P> {
+    pub(super) fn new(
+        routes: Arc<Routes>,
+        lines: Arc<[Line]>,
+        format: Format,
+        platform: P,
+    ) -> Self {
+        let vectors = vec![State::default(); lines.len()];
+        Self {
+            platform,
+            lines,
+            routes,
+            format,
+            id: 0,
+            vectors,
+            waiting: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            unwatched: BTreeSet::new(),
+            seen: 0,
+        }
+    }
+
+    /// The number by which the loop knows the function.
+    pub(super) const fn set_id(&mut self, id: usize) {
+        self.id = id;
+    }
+
+    /// Somebody else writes the eventfd of `vector` from now on.
+    pub(super) fn make_external(&mut self, vector: u16) {
+        let state = &mut self.vectors[usize::from(vector)];
+        state.external = true;
+        if state.live && !state.assigned {
+            self.watch(vector);
+        }
+    }
+
+    /// Whether the eventfd of `vector`, which is not KVM's, held an event. It does no more.
+    pub(super) fn take(&mut self, vector: u16) -> bool {
+        !self.vectors[usize::from(vector)].assigned && self.lines[usize::from(vector)].take()
+    }
+
+    /// Whether the loop should read the eventfd: not while the vector is masked, for then it is the
+    /// eventfd that holds the event (C8).
+    pub(super) fn is_watched(&self, vector: u16) -> bool {
+        self.vectors[usize::from(vector)].watched
+    }
+
+    /// Commits and arms what waits, and tries again what failed. Vectors whose route the kernel
+    /// refuses.
+    pub(super) fn flush(&mut self) -> Vec<Vector> {
+        let mut failed = Vec::new();
+        if !self.waiting.is_empty() {
+            let vectors = &self.vectors;
+            let gsis = self.waiting.iter().filter_map(|&v| vectors[usize::from(v)].gsi);
+            match self.routes.commit(gsis) {
+                Ok(_) => self.arm_current(&mut failed),
+                Err(_) => {
+                    failed.extend(std::mem::take(&mut self.waiting).into_iter().map(Vector::new))
+                }
+            }
+        }
+        for vector in std::mem::take(&mut self.stuck) {
+            self.disarm(vector);
+            self.watch(vector);
+        }
+        for vector in std::mem::take(&mut self.unwatched) {
+            self.watch(vector);
+        }
+        for vector in self.unsent.clone() {
+            self.send_again(vector);
+        }
+        failed
+    }
+
+    /// Sends what could not be sent before, unless the vector is masked by now: then it is a pending
+    /// bit that a poll will find.
+    fn send_again(&mut self, vector: u16) {
+        let state = self.vectors[usize::from(vector)];
+        if let (true, Some(message)) = (state.live, state.message)
+            && self.unsent.remove(&vector)
+        {
+            self.deliver(vector, message);
+        }
+    }
+
+    /// Gives the GSIs back of all vectors that have no irqfd. Nothing may be live; where KVM would not
+    /// let go, the next owner of the GSI would get this function's events.
+    pub(super) fn give_back(&mut self) {
+        let disarmed = self.vectors.iter_mut().filter(|state| !state.assigned);
+        self.routes.give_back(disarmed.filter_map(|state| state.gsi.take()));
+    }
+
+    /// Arms those that wait and whose routes KVM knows by now.
+    fn arm_current(&mut self, failed: &mut Vec<Vector>) {
+        let vectors = &self.vectors;
+        let gsi = |&vector: &u16| Some((vector, vectors[usize::from(vector)].gsi?));
+        for (vector, gsi) in self.routes.current(self.waiting.iter().filter_map(gsi).collect()) {
+            self.waiting.remove(&vector);
+            if !self.arm(vector, gsi) {
+                failed.push(Vector::new(vector));
+                self.watch(vector);
+            }
+        }
+    }
+
+    /// Makes the eventfd KVM's. Nobody else reads it then (C7).
+    fn arm(&mut self, vector: u16, gsi: u32) -> bool {
+        self.unwatch(vector);
+        let line = &self.lines[usize::from(vector)];
+        let state = &mut self.vectors[usize::from(vector)];
+        if !self.stuck.remove(&vector) {
+            let eventfd = line.eventfd();
+            state.assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi)).is_ok();
+        }
+        if state.assigned {
+            line.gate.open();
+        }
+        state.assigned
+    }
+
+    /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
+    /// engine all the same, and it is tried again.
+    fn disarm(&mut self, vector: u16) {
+        let state = &mut self.vectors[usize::from(vector)];
+        let line = &self.lines[usize::from(vector)];
+        if let (true, Some(eventfd), Some(gsi)) = (state.assigned, line.made(), state.gsi) {
+            line.gate.close();
+            state.assigned = self.routes.deassign(eventfd, gsi).is_err();
+            if state.assigned {
+                self.stuck.insert(vector);
+                self.routes.call_again();
+            }
+        }
+    }
+
+    /// Reads the eventfd of a live vector, if somebody else writes it.
+    fn watch(&mut self, vector: u16) {
+        let state = &mut self.vectors[usize::from(vector)];
+        if !state.external || !state.live || state.assigned || state.watched {
+            return;
+        }
+        let Some(eventfd) = self.lines[usize::from(vector)].made() else { return };
+        state.watched =
+            self.routes.events().watch(self.id, Vector::new(vector), &**eventfd).is_ok();
+        if !state.watched {
+            self.unwatched.insert(vector);
+            self.routes.call_again();
+        }
+    }
+
+    fn unwatch(&mut self, vector: u16) {
+        self.unwatched.remove(&vector);
+        let state = &mut self.vectors[usize::from(vector)];
+        if std::mem::take(&mut state.watched)
+            && let Some(eventfd) = self.lines[usize::from(vector)].made()
+        {
+            // It was watched: this cannot fail.
+            let _ = self.routes.events().unwatch(&**eventfd);
+        }
+    }
+
+    /// Sends a message, now or later.
+    fn deliver(&mut self, vector: u16, message: Message) {
+        match self.format.encode(message) {
+            None => self.platform.write_memory(message.address, message.data),
+            Some(msi) => {
+                if self.routes.signal(msi).is_err() {
+                    self.unsent.insert(vector);
+                    self.routes.call_again();
+                }
+            }
+        }
+    }
+
+    /// Takes back what was held for these, by the eventfd or for a message that was not sent.
+    fn take_held(&mut self, sets: &[Vectors]) -> Vec<Vectors> {
+        let take = |vector: &Vector| {
+            let index = vector.index();
+            let unsent = self.unsent.remove(&index);
+            self.take(index) || unsent
+        };
+        each(sets).filter(take).map(Vectors::one).collect()
+    }
+}
+
+fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {
+    sets.iter().flat_map(|set| set.iter())
+}
+
+impl<P: Platform> Host for KvmHost<P> {
+    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+        let (mut failed, mut wants, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+        for route in routes {
+            let state = &mut self.vectors[usize::from(route.vector.index())];
+            state.live = true;
+            state.message = Some(route.message);
+            match self.format.encode(route.message) {
+                Some(msi) => {
+                    wants.push(Want { gsi: state.gsi, msi, place: Place::Waiting });
+                    vectors.push(route.vector);
+                }
+                None => failed.push(route.vector), // a write to memory, which userspace does
+            }
+        }
+        let generation = self.routes.want(&mut wants);
+        for (want, vector) in wants.iter().zip(&vectors) {
+            let index = vector.index();
+            self.vectors[usize::from(index)].gsi = want.gsi;
+            match (want.place, want.gsi) {
+                (Place::Current, Some(gsi)) if self.arm(index, gsi) => {}
+                (Place::Waiting, Some(_)) => _ = self.waiting.insert(index),
+                _ => failed.push(*vector),
+            }
+        }
+        if generation != self.seen {
+            self.seen = generation;
+            self.arm_current(&mut failed);
+        }
+        for route in routes {
+            self.watch(route.vector.index());
+            self.send_again(route.vector.index());
+        }
+        failed
+    }
+
+    fn release(&mut self, vectors: &[Vectors]) {
+        for vector in each(vectors).map(Vector::index) {
+            self.vectors[usize::from(vector)].live = false;
+            self.waiting.remove(&vector);
+            self.unwatch(vector);
+            self.disarm(vector);
+        }
+    }
+
+    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
+        let mut failed = Vec::new();
+        let mut armed = Vec::new();
+        for route in routes {
+            let index = route.vector.index();
+            self.vectors[usize::from(index)].message = Some(route.message);
+            let state = self.vectors[usize::from(index)];
+            match (self.format.encode(route.message), state.gsi) {
+                (Some(msi), Some(gsi)) => {
+                    self.routes.set(gsi, msi);
+                    if state.assigned {
+                        armed.push((route.vector, gsi));
+                    }
+                }
+                _ => failed.push(route.vector),
+            }
+        }
+        // In place, under a live irqfd (C6). What waits, goes on waiting.
+        if self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)).is_err() {
+            failed.extend(armed.into_iter().map(|(vector, _)| vector));
+        }
+        for vector in failed.iter().map(|vector| vector.index()) {
+            self.waiting.remove(&vector);
+            self.disarm(vector);
+            self.watch(vector);
+        }
+        failed
+    }
+
+    fn send(&mut self, route: Route) {
+        let vector = route.vector.index();
+        self.vectors[usize::from(vector)].message = Some(route.message);
+        self.deliver(vector, route.message);
+    }
+
+    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors> {
+        self.take_held(vectors)
+    }
+
+    fn drain(&mut self, vectors: &[Vectors]) {
+        self.take_held(vectors);
+    }
+
+    fn snoop(&mut self, route: Route) {
+        self.platform.snoop(route);
+    }
+
+    fn intx_deassert(&mut self) {
+        self.platform.intx_deassert();
+    }
+
+    fn intx_reevaluate(&mut self) {
+        self.platform.intx_reevaluate();
+    }
+}
+
+impl<P: Platform> Drop for KvmHost<P> {
+    fn drop(&mut self) {
+        for vector in (0..).take(self.vectors.len()) {
+            self.unwatch(vector);
+            self.disarm(vector);
+        }
+        self.give_back();
+        self.routes.events().leave(self.id);
+    }
+}

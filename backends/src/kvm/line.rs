@@ -1,0 +1,116 @@
+//! One vector's eventfd, and the way past the lock.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// KVM owns the eventfd.
+const ASSIGNED: u8 = 1;
+/// The device uses the vector; what is fired without a use is dropped (C24).
+const USED: u8 = 2;
+
+/// Where a gate's bits are: an atomic of the standard library, or of a model checker.
+pub(super) trait Bits {
+    fn load(&self) -> u8;
+    fn set(&self, bits: u8);
+    fn clear(&self, bits: u8);
+}
+
+impl Bits for AtomicU8 {
+    fn load(&self) -> u8 {
+        self.load(Ordering::SeqCst)
+    }
+    fn set(&self, bits: u8) {
+        self.fetch_or(bits, Ordering::SeqCst);
+    }
+    fn clear(&self, bits: u8) {
+        self.fetch_and(!bits, Ordering::SeqCst);
+    }
+}
+
+/// What became of an event that was fired without the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fired {
+    /// It is KVM's.
+    Taken,
+    /// The vector was released meanwhile: the event may be in the eventfd, where nobody looks.
+    /// Whoever fired it must collect it, with the lock.
+    Collect,
+    /// Nothing was written: the engine must hear of it, with the lock.
+    Tell,
+}
+
+/// Whether an event may go straight to the eventfd. Changed with the function's lock held, read
+/// without.
+#[derive(Debug, Default)]
+pub(super) struct Gate<B = AtomicU8>(B);
+
+impl<B: Bits> Gate<B> {
+    /// KVM owns the eventfd: before the first event may take the short way.
+    pub(super) fn open(&self) {
+        self.0.set(ASSIGNED);
+    }
+
+    /// KVM is about to lose the eventfd. An event written from now on is collected by its writer.
+    pub(super) fn close(&self) {
+        self.0.clear(ASSIGNED);
+    }
+
+    pub(super) fn set_used(&self, used: bool) {
+        if used {
+            self.0.set(USED);
+        } else {
+            self.0.clear(USED);
+        }
+    }
+
+    /// Fires: `write` writes the eventfd, and says whether it could.
+    ///
+    /// The second look is what loses nothing. When it still finds the gate open, the event was
+    /// written before the gate was closed, and so before KVM was told to let go; or KVM took the
+    /// eventfd up again since, with what was in it (C7).
+    pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
+        if self.0.load() != ASSIGNED | USED || !write() {
+            return Fired::Tell;
+        }
+        if self.0.load() & ASSIGNED != 0 { Fired::Taken } else { Fired::Collect }
+    }
+}
+
+/// A vector as its device sees it.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) gate: Gate,
+    eventfd: OnceLock<Arc<EventFd>>,
+}
+
+impl Line {
+    pub(super) fn fire(&self) -> Fired {
+        let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
+        self.gate.fire(|| match eventfd.write(1) {
+            Ok(()) => true,
+            // It is full: an event is in it already, and one message stands for both (A12).
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        })
+    }
+
+    /// The eventfd, made at the first need.
+    pub(super) fn eventfd(&self) -> io::Result<&Arc<EventFd>> {
+        if let Some(eventfd) = self.eventfd.get() {
+            return Ok(eventfd);
+        }
+        let made = Arc::new(EventFd::new(EFD_NONBLOCK)?);
+        Ok(self.eventfd.get_or_init(|| made))
+    }
+
+    /// The eventfd, if there was a need.
+    pub(super) fn made(&self) -> Option<&Arc<EventFd>> {
+        self.eventfd.get()
+    }
+
+    /// Takes what the eventfd holds: whether there was an event. Not while KVM owns it (C7).
+    pub(super) fn take(&self) -> bool {
+        self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
+    }
+}

@@ -1,0 +1,72 @@
+//! A guest's message as KVM takes it.
+
+use msix_core::Message;
+
+/// A message as KVM takes it, in a route or for KVM_SIGNAL_MSI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Msi {
+    /// Low 32 bits of the address.
+    pub address_lo: u32,
+    /// High 32 bits; with extended destinations, bits 31:8 are bits 31:8 of the APIC id (C11).
+    pub address_hi: u32,
+    /// Data.
+    pub data: u32,
+    /// The device's id, where interrupt controllers tell devices apart (C10).
+    pub device: Option<u32>,
+}
+
+/// How messages of a function are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Format {
+    /// The VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids with
+    /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination (C11).
+    pub extended_destinations: bool,
+    /// Requester id to go with every message: needed where KVM_CAP_MSI_DEVID is (C10).
+    pub device: Option<u32>,
+}
+
+impl Format {
+    /// The message for KVM; `None` when it is no interrupt but a write to memory. KVM itself does
+    /// not look: it would deliver a message to address 0 to the first processor (C11).
+    pub(crate) fn encode(self, message: Message) -> Option<Msi> {
+        if cfg!(target_arch = "x86_64") && message.address >> 20 != 0xfee {
+            return None;
+        }
+        let [a0, a1, a2, a3, rest @ ..] = message.address.to_le_bytes();
+        let (lo, hi) = (u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes(rest));
+        let (address_lo, address_hi) = if self.extended_destinations {
+            let extended = lo >> 5 & 0x7f;
+            (lo & !(0x7f << 5), hi | extended << 8)
+        } else {
+            (lo, hi)
+        };
+        Some(Msi { address_lo, address_hi, data: message.data, device: self.device })
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c11_only_the_interrupt_window_is_an_interrupt() {
+        let plain = Format::default();
+        for address in [0, 0x1000, 0xfed0_0000, 0xfef0_0000, 0x1_fee0_0000, u64::MAX] {
+            assert_eq!(plain.encode(Message { address, data: 0x41 }), None, "{address:#x}");
+        }
+        let message = Message { address: 0xfee0_1000, data: 0x41 };
+        let msi = Msi { address_lo: 0xfee0_1000, address_hi: 0, data: 0x41, device: None };
+        assert_eq!(plain.encode(message), Some(msi));
+        let told = Format { device: Some(0x20), ..plain };
+        assert_eq!(told.encode(message), Some(Msi { device: Some(0x20), ..msi }));
+    }
+
+    #[test]
+    fn c11_extended_destinations_move_to_the_high_half() {
+        let extended = Format { extended_destinations: true, device: None };
+        let message = Message { address: 0xfee3_4fe0 | 0x8, data: 0 };
+        let msi = Msi { address_lo: 0xfee3_4008, address_hi: 0x7f00, data: 0, device: None };
+        assert_eq!(extended.encode(message), Some(msi));
+        assert_eq!(msi.address_hi & 0xff, 0, "C2: KVM refuses others");
+    }
+}

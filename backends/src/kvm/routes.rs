@@ -1,0 +1,305 @@
+//! The owner of a VM's route table, and its executor.
+
+use super::message::Msi;
+use super::pace::{Deferral, Pace};
+use super::table::{Entry, Irqchip, KeepError, OutOfRoutes, Table};
+use super::vm::Vm;
+use crate::eventfd::Loop;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+use vmm_sys_util::eventfd::EventFd;
+
+/// How a VM's routes are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Interrupt controllers in the kernel.
+    pub irqchip: Irqchip,
+    /// Routes and GSIs the VM may have: [`Facts::routes`](super::Facts), at most 4096.
+    pub limit: u32,
+    /// How long changes may wait for each other.
+    pub deferral: Deferral,
+}
+
+impl Options {
+    /// As [`Deferral::default`] says, with all 4096 routes.
+    #[must_use]
+    pub fn new(irqchip: Irqchip) -> Self {
+        Self { irqchip, limit: 4096, deferral: Deferral::default() }
+    }
+}
+
+/// What was asked of the kernel so far, failures included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// KVM_SET_GSI_ROUTING.
+    pub commits: u64,
+    /// KVM_IRQFD.
+    pub assigns: u64,
+    /// KVM_IRQFD to undo it.
+    pub deassigns: u64,
+    /// KVM_SIGNAL_MSI.
+    pub signals: u64,
+    /// Those of them all that failed.
+    pub failures: u64,
+    /// GSIs given out at this time.
+    pub gsis: u64,
+}
+
+/// Why [`Routes::keep`] refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    /// The entries cannot be kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The kernel refused the table; the one before is still there (C2).
+    #[error("KVM_SET_GSI_ROUTING: {0}")]
+    Commit(#[source] io::Error),
+}
+
+/// A function that waits for commits.
+pub(super) trait Waiter: Send + Sync {
+    /// Arms what waited.
+    fn flush(&self);
+}
+
+/// A route that a function wants.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) gsi: Option<u32>,
+    pub(super) msi: Msi,
+    pub(super) place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// KVM knows the route.
+    Current,
+    /// It will be told.
+    Waiting,
+    /// There is none to be had.
+    Refused,
+}
+
+/// The one owner of a VM's route table. Shared by all devices, from any thread.
+pub struct Routes {
+    vm: Box<dyn Vm>,
+    deferral: Deferral,
+    state: Mutex<State>,
+    waiters: Mutex<Vec<Weak<dyn Waiter>>>,
+    events: Arc<Loop>,
+    counts: Counts,
+}
+
+struct State {
+    table: Table,
+    pace: Pace,
+    /// Counts commits that KVM took.
+    generation: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    commits: AtomicU64,
+    assigns: AtomicU64,
+    deassigns: AtomicU64,
+    signals: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Routes {
+    /// For a new VM, in whose table there are no other routes than KVM's defaults. `events` watches
+    /// the eventfds of what is delivered from userspace.
+    #[must_use]
+    pub fn new(vm: Box<dyn Vm>, options: Options, events: Arc<Loop>) -> Arc<Self> {
+        let table = Table::new(options.irqchip.defaults(), options.limit);
+        Arc::new(Self {
+            vm,
+            deferral: options.deferral,
+            state: Mutex::new(State { table, pace: Pace::default(), generation: 0 }),
+            waiters: Mutex::new(Vec::new()),
+            events,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Replaces the routes that are no vector's: those of the I/O APIC in the VMM, or of pins that
+    /// the guest has taken from the default. GSIs below 24. Commits at once.
+    ///
+    /// # Errors
+    /// [`RoutesError`]; the table is then as it was.
+    pub fn keep(&self, entries: Vec<Entry>) -> Result<(), RoutesError> {
+        let mut state = self.state();
+        let before = state.table.keep(entries)?;
+        self.commit_locked(&mut state).map_err(|error| {
+            // What was there fitted before.
+            let _ = state.table.keep(before);
+            RoutesError::Commit(error)
+        })
+    }
+
+    /// Commits what waits and arms it, for all functions. A function whose routes the kernel refuses
+    /// goes on from userspace, and hears of it.
+    pub fn flush(&self) {
+        self.state().pace.clear();
+        let waiters = {
+            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+            waiters.retain(|waiter| waiter.strong_count() > 0);
+            waiters.clone()
+        };
+        waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
+    }
+
+    /// When [`flush`](Self::flush) is due; `None` when nothing waits.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.state().pace.deadline(self.deferral)
+    }
+
+    /// One round of the userspace path: flushes when that is due, waits for eventfds for `timeout` at
+    /// most (`None`: until something happens), and delivers what they hold. A VMM calls this in a
+    /// thread of its own; or it watches [`events`](Self::events) in its own loop, and calls this with
+    /// no time to wait when that is readable or [`deadline`](Self::deadline) has come.
+    ///
+    /// # Errors
+    /// Of the epoll instance.
+    pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let due = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = match (timeout, due) {
+            (Some(timeout), Some(due)) => Some(timeout.min(due)),
+            (timeout, due) => timeout.or(due),
+        };
+        self.events.run(wait)?;
+        if self.deadline().is_some_and(|at| at <= Instant::now()) {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// The loop that watches what is delivered from userspace.
+    #[must_use]
+    pub fn events(&self) -> &Arc<Loop> {
+        &self.events
+    }
+
+    /// What was asked of the kernel so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Stats {
+            commits: read(&self.counts.commits),
+            assigns: read(&self.counts.assigns),
+            deassigns: read(&self.counts.deassigns),
+            signals: read(&self.counts.signals),
+            failures: read(&self.counts.failures),
+            gsis: self.state().table.taken() as u64,
+        }
+    }
+
+    pub(super) fn join(&self, waiter: Weak<dyn Waiter>) {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).push(waiter);
+    }
+
+    /// Puts the routes of a batch into the table and commits when that is worth it. How many commits
+    /// KVM has taken by now.
+    pub(super) fn want(&self, wants: &mut [Want]) -> u64 {
+        let mut state = self.state();
+        for want in &mut *wants {
+            want.place = Place::Waiting;
+            match want.gsi {
+                Some(gsi) => state.table.set(gsi, want.msi),
+                None => match state.table.claim(want.msi) {
+                    Ok(gsi) => want.gsi = Some(gsi),
+                    Err(OutOfRoutes { .. }) => want.place = Place::Refused,
+                },
+            }
+        }
+        let stale = state.table.stale();
+        let clean = state.table.taken() - stale;
+        let is_current = |table: &Table, want: &Want| want.gsi.is_some_and(|g| table.is_current(g));
+        let waits = wants.iter().any(|w| w.place == Place::Waiting && !is_current(&state.table, w));
+        let mut refused = Place::Waiting;
+        if waits {
+            if !self.deferral.is_worth_it(stale, clean, wants.len()) {
+                state.pace.note(Instant::now());
+            } else if self.commit_locked(&mut state).is_err() {
+                refused = Place::Refused;
+            }
+        }
+        for want in wants.iter_mut().filter(|want| want.place == Place::Waiting) {
+            want.place = if is_current(&state.table, want) { Place::Current } else { refused };
+        }
+        state.generation
+    }
+
+    /// Changes the message of a GSI, without a commit.
+    pub(super) fn set(&self, gsi: u32, msi: Msi) {
+        self.state().table.set(gsi, msi);
+    }
+
+    /// Commits if KVM does not know all of `gsis`, and how many commits it has taken by now.
+    pub(super) fn commit(&self, gsis: impl IntoIterator<Item = u32>) -> io::Result<u64> {
+        let mut state = self.state();
+        if gsis.into_iter().any(|gsi| !state.table.is_current(gsi)) {
+            self.commit_locked(&mut state)?;
+        }
+        Ok(state.generation)
+    }
+
+    /// Those of `gsis` whose route KVM knows.
+    pub(super) fn current<T>(&self, gsis: Vec<(T, u32)>) -> Vec<(T, u32)> {
+        let state = self.state();
+        gsis.into_iter().filter(|&(_, gsi)| state.table.is_current(gsi)).collect()
+    }
+
+    /// Something waits for [`flush`](Self::flush) that is no route.
+    pub(super) fn call_again(&self) {
+        self.state().pace.note(Instant::now());
+    }
+
+    pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>) {
+        let mut state = self.state();
+        gsis.into_iter().for_each(|gsi| state.table.give_back(gsi));
+    }
+
+    pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.counted(&self.counts.assigns, self.vm.assign(eventfd, gsi))
+    }
+
+    pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.counted(&self.counts.deassigns, self.vm.deassign(eventfd, gsi))
+    }
+
+    /// Nobody to take it is no failure: the guest asked for that (C10).
+    pub(super) fn signal(&self, msi: Msi) -> io::Result<bool> {
+        self.counted(&self.counts.signals, self.vm.signal(msi))
+    }
+
+    fn commit_locked(&self, state: &mut State) -> io::Result<()> {
+        let committed = self.vm.set_routes(&state.table.plan());
+        self.counted(&self.counts.commits, committed)?;
+        state.table.committed();
+        state.generation += 1;
+        Ok(())
+    }
+
+    fn counted<T>(&self, count: &AtomicU64, result: io::Result<T>) -> io::Result<T> {
+        count.fetch_add(1, Ordering::Relaxed);
+        if result.is_err() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

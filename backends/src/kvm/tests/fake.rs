@@ -1,0 +1,145 @@
+//! A VM that behaves as KVM does (C1, C2, C4 to C9), and fails on demand.
+
+use crate::kvm::message::Msi;
+use crate::kvm::table::Entry;
+use crate::kvm::vm::MockVm;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vmm_sys_util::eventfd::EventFd;
+
+/// One system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Call {
+    Commit,
+    Assign(u32),
+    Deassign(u32),
+    Signal,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    routes: BTreeMap<u32, Msi>,
+    irqfds: BTreeMap<i32, (EventFdCopy, u32)>,
+    /// Data of every message that was delivered, in order.
+    pub(super) delivered: Vec<u32>,
+    /// Every call, failed ones included.
+    pub(super) calls: Vec<Call>,
+    /// Which calls fail, by number.
+    pub(super) failing: BTreeSet<usize>,
+    /// Fail all calls for which this says so.
+    pub(super) broken: Option<fn(Call) -> bool>,
+    /// What the kernel would never forgive: events on a GSI without a route (C5).
+    pub(super) lost: usize,
+}
+
+#[derive(Debug)]
+struct EventFdCopy(EventFd);
+
+impl State {
+    /// KVM takes an event at the write; here it does when somebody looks.
+    pub(super) fn pump(&mut self) {
+        for (eventfd, gsi) in self.irqfds.values() {
+            if eventfd.0.read().is_ok() {
+                match self.routes.get(gsi) {
+                    Some(msi) => self.delivered.push(msi.data),
+                    None => self.lost += 1,
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, call: Call) -> io::Result<()> {
+        self.pump();
+        self.calls.push(call);
+        let number = self.calls.len() - 1;
+        if self.failing.contains(&number) || self.broken.is_some_and(|broken| broken(call)) {
+            return Err(io::Error::from_raw_os_error(22));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fake(Arc<Mutex<State>>);
+
+impl Fake {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// irqfds there are.
+    pub(super) fn armed(&self) -> usize {
+        self.state().irqfds.len()
+    }
+
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    pub(super) fn count(&self, like: fn(&Call) -> bool) -> usize {
+        self.state().calls.iter().filter(|call| like(call)).count()
+    }
+
+    pub(super) fn commits(&self) -> usize {
+        self.count(|call| *call == Call::Commit)
+    }
+
+    pub(super) fn lost(&self) -> usize {
+        self.state().lost
+    }
+
+    /// The data of what was delivered since the last call.
+    pub(super) fn delivered(&self) -> Vec<u32> {
+        let mut state = self.state();
+        state.pump();
+        std::mem::take(&mut state.delivered)
+    }
+
+    pub(super) fn vm(&self) -> MockVm {
+        let mut vm = MockVm::new();
+        let fake = self.clone();
+        vm.expect_set_routes().returning(move |entries| {
+            let mut state = fake.state();
+            state.call(Call::Commit)?;
+            let msi = |entry: &Entry| match *entry {
+                Entry::Msi { gsi, msi } => Some((gsi, msi)),
+                Entry::Pin { .. } => None,
+            };
+            assert!(entries.len() <= 4096);
+            assert_eq!(entries.iter().filter(|entry| msi(entry).is_none()).count(), 40, "C1");
+            state.routes = entries.iter().filter_map(msi).collect();
+            let routes = state.routes.keys().copied().collect::<BTreeSet<u32>>();
+            let unrouted = state.irqfds.values().find(|(_, gsi)| !routes.contains(gsi));
+            assert!(unrouted.is_none(), "C6: a route was removed under an irqfd");
+            Ok(())
+        });
+        let fake = self.clone();
+        vm.expect_assign().returning(move |eventfd, gsi| {
+            let mut state = fake.state();
+            state.call(Call::Assign(gsi))?;
+            assert!(state.routes.contains_key(&gsi), "C6: armed before its route was committed");
+            let copy = EventFdCopy(eventfd.try_clone()?);
+            let other = state.irqfds.insert(eventfd.as_raw_fd(), (copy, gsi));
+            assert!(other.is_none(), "C4: the eventfd has an irqfd already");
+            Ok(())
+        });
+        let fake = self.clone();
+        vm.expect_deassign().returning(move |eventfd, gsi| {
+            let mut state = fake.state();
+            state.call(Call::Deassign(gsi))?;
+            let was = state.irqfds.remove(&eventfd.as_raw_fd());
+            assert_eq!(was.map(|(_, gsi)| gsi), Some(gsi), "every irqfd is undone once");
+            Ok(())
+        });
+        let fake = self.clone();
+        vm.expect_signal().returning(move |msi| {
+            let mut state = fake.state();
+            state.call(Call::Signal)?;
+            state.delivered.push(msi.data);
+            Ok(true)
+        });
+        vm
+    }
+}

@@ -1,0 +1,104 @@
+//! The backend on a VM that counts, fails and pretends.
+
+mod fake;
+mod faults;
+mod flow;
+
+use super::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
+use crate::Route;
+use crate::eventfd::Loop;
+use fake::Fake;
+use msix_core::{BarIndex, Layout, Policy, Vector};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A VMM that writes down what it was asked.
+#[derive(Debug, Default)]
+struct Vmm {
+    writes: Vec<(u64, u32)>,
+    intx: Vec<bool>,
+}
+
+impl Platform for Vmm {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        self.writes.push((address, data));
+    }
+    fn intx_deassert(&mut self) {
+        self.intx.push(false);
+    }
+    fn intx_reevaluate(&mut self) {
+        self.intx.push(true);
+    }
+    fn snoop(&mut self, _: Route) {
+        unreachable!("not under these policies");
+    }
+}
+
+/// One function on a fake VM. Vector v sends data 0x40 + v.
+struct World {
+    fake: Fake,
+    routes: Arc<Routes>,
+    function: Function<Vmm>,
+}
+
+const PATIENT: Deferral =
+    Deferral { growth: 8, quiet: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
+
+impl World {
+    fn new(vectors: u16, deferral: Deferral) -> Self {
+        Self::with_limit(vectors, deferral, 4096)
+    }
+
+    fn with_limit(vectors: u16, deferral: Deferral, limit: u32) -> Self {
+        let fake = Fake::default();
+        let options = Options { deferral, limit, ..Options::new(Irqchip::Full) };
+        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let function = Self::add(&routes, vectors);
+        Self { fake, routes, function }
+    }
+
+    /// A function whose entries are programmed and masked, with MSI-X enabled.
+    fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
+        let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
+        let function =
+            Function::new(routes, layout, Policy::SPEC, Format::default(), Vmm::default()).unwrap();
+        for vector in 0..vectors {
+            function.use_vector(Vector::new(vector)).unwrap();
+            program(&function, vector, 0x40 + u32::from(vector));
+        }
+        function.write_config(3, &[0x80]);
+        function
+    }
+
+    fn mask(&self, vector: u16, masked: bool) {
+        mask(&self.function, vector, masked);
+    }
+
+    fn fire(&self, vector: u16) {
+        self.function.notify(Vector::new(vector)).unwrap();
+    }
+
+    /// What was delivered since the last call.
+    fn delivered(&self) -> Vec<u32> {
+        // What epoll has is read; nobody waits.
+        self.routes.run(Some(Duration::ZERO)).unwrap();
+        self.fake.delivered()
+    }
+
+    fn pba(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.function.read_pba(0, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// Writes an entry as a guest does, but for its mask.
+fn program(function: &Function<Vmm>, vector: u16, data: u32) {
+    let entry = u64::from(vector) * 16;
+    function.write_table(entry, &0xfee0_0000_u32.to_le_bytes());
+    function.write_table(entry + 8, &data.to_le_bytes());
+}
+
+fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
+    function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
+}

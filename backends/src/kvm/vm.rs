@@ -1,0 +1,88 @@
+//! The system calls, and nothing else.
+
+use super::message::Msi;
+use super::table::Entry;
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID, KvmIrqRouting,
+    kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi,
+    kvm_irq_routing_msi__bindgen_ty_1, kvm_msi,
+};
+use kvm_ioctls::VmFd;
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+/// What the backend asks of a VM. [`VmFd`] is one; another can count, fail or pretend.
+#[cfg_attr(test, mockall::automock)]
+pub trait Vm: Send + Sync {
+    /// KVM_SET_GSI_ROUTING: replaces the whole table (C1).
+    ///
+    /// # Errors
+    /// The kernel's; the old table is then still there (C2).
+    fn set_routes(&self, routes: &[Entry]) -> io::Result<()>;
+    /// KVM_IRQFD: the VM takes the eventfd's events from now on, what it holds included (C7).
+    ///
+    /// # Errors
+    /// The kernel's (C4).
+    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
+    /// KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN: the eventfd keeps its events from now on (C8).
+    ///
+    /// # Errors
+    /// The kernel's (C9).
+    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
+    /// KVM_SIGNAL_MSI: whether anybody took it (C10).
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn signal(&self, msi: Msi) -> io::Result<bool>;
+}
+
+impl Vm for VmFd {
+    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+        let entries: Vec<kvm_irq_routing_entry> = routes.iter().map(|&entry| raw(entry)).collect();
+        let table = KvmIrqRouting::from_entries(&entries).map_err(io::Error::other)?;
+        Ok(self.set_gsi_routing(&table)?)
+    }
+
+    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        Ok(self.register_irqfd(eventfd, gsi)?)
+    }
+
+    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        Ok(self.unregister_irqfd(eventfd, gsi)?)
+    }
+
+    fn signal(&self, msi: Msi) -> io::Result<bool> {
+        let taken = self.signal_msi(kvm_msi {
+            address_lo: msi.address_lo,
+            address_hi: msi.address_hi,
+            data: msi.data,
+            flags: if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 },
+            devid: msi.device.unwrap_or(0),
+            ..Default::default()
+        })?;
+        Ok(taken > 0)
+    }
+}
+
+fn raw(entry: Entry) -> kvm_irq_routing_entry {
+    let mut raw = kvm_irq_routing_entry { gsi: entry.gsi(), ..Default::default() };
+    match entry {
+        Entry::Msi { msi, .. } => {
+            raw.type_ = KVM_IRQ_ROUTING_MSI;
+            raw.flags = if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 };
+            raw.u.msi = kvm_irq_routing_msi {
+                address_lo: msi.address_lo,
+                address_hi: msi.address_hi,
+                data: msi.data,
+                __bindgen_anon_1: kvm_irq_routing_msi__bindgen_ty_1 {
+                    devid: msi.device.unwrap_or(0),
+                },
+            };
+        }
+        Entry::Pin { irqchip, pin, .. } => {
+            raw.type_ = KVM_IRQ_ROUTING_IRQCHIP;
+            raw.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
+        }
+    }
+    raw
+}
