@@ -114,3 +114,155 @@ impl Line {
         self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loom::sync::atomic as checked;
+    use loom::sync::{Arc, Mutex};
+    use loom::thread;
+
+    impl Bits for checked::AtomicU8 {
+        fn load(&self) -> u8 {
+            self.load(Ordering::SeqCst)
+        }
+        fn set(&self, bits: u8) {
+            self.fetch_or(bits, Ordering::SeqCst);
+        }
+        fn clear(&self, bits: u8) {
+            self.fetch_and(!bits, Ordering::SeqCst);
+        }
+    }
+
+    /// An eventfd and KVM at the other end, which is one object: a write is taken or kept at once.
+    #[derive(Default)]
+    struct Kernel {
+        assigned: bool,
+        held: bool,
+        injected: usize,
+    }
+
+    /// What the function's lock protects.
+    #[derive(Default)]
+    struct Engine {
+        masked: bool,
+        pending: bool,
+        sent: usize,
+    }
+
+    impl Engine {
+        fn notify(&mut self) {
+            if self.masked {
+                self.pending = true;
+            } else {
+                self.sent += 1;
+            }
+        }
+    }
+
+    struct World {
+        gate: Gate<checked::AtomicU8>,
+        kernel: Mutex<Kernel>,
+        engine: Mutex<Engine>,
+    }
+
+    impl World {
+        /// As `Function::notify`; without the second look, if so asked.
+        fn notify(&self, look_again: bool) {
+            let fired = self.gate.fire(|| {
+                let mut kernel = self.kernel.lock().unwrap();
+                if kernel.assigned {
+                    kernel.injected += 1;
+                } else {
+                    kernel.held = true;
+                }
+                true
+            });
+            match fired {
+                Fired::Taken => {}
+                Fired::Collect if !look_again => {}
+                Fired::Collect => {
+                    let mut engine = self.engine.lock().unwrap();
+                    let mut kernel = self.kernel.lock().unwrap();
+                    if !kernel.assigned && std::mem::take(&mut kernel.held) {
+                        engine.notify();
+                    }
+                }
+                Fired::Tell => self.engine.lock().unwrap().notify(),
+            }
+        }
+
+        /// As the effects of a mask: Release.
+        fn mask(&self) {
+            let mut engine = self.engine.lock().unwrap();
+            engine.masked = true;
+            self.gate.close();
+            self.kernel.lock().unwrap().assigned = false;
+        }
+
+        /// As the effects of an unmask: Use, by an irqfd or not, then Send.
+        fn unmask(&self, by_irqfd: bool) {
+            let mut engine = self.engine.lock().unwrap();
+            engine.masked = false;
+            if by_irqfd {
+                let mut kernel = self.kernel.lock().unwrap();
+                kernel.assigned = true;
+                kernel.injected += usize::from(std::mem::take(&mut kernel.held));
+                drop(kernel);
+                self.gate.open();
+            }
+            engine.sent += usize::from(std::mem::take(&mut engine.pending));
+        }
+    }
+
+    /// Whether an event got lost or doubled in any interleaving of a device with a guest that masks
+    /// and unmasks.
+    fn explore(look_again: bool, by_irqfd: bool) {
+        loom::model(move || {
+            let world = Arc::new(World {
+                gate: Gate(checked::AtomicU8::new(0)),
+                kernel: Mutex::default(),
+                engine: Mutex::default(),
+            });
+            world.gate.set_used(true);
+            world.unmask(true);
+            let its = Arc::clone(&world);
+            let device = thread::spawn(move || its.notify(look_again));
+            world.mask();
+            world.unmask(by_irqfd);
+            device.join().unwrap();
+            let (kernel, engine) = (world.kernel.lock().unwrap(), world.engine.lock().unwrap());
+            assert_eq!(kernel.injected + engine.sent, 1, "delivered once");
+            assert!(!kernel.held && !engine.pending, "nothing is left");
+        });
+    }
+
+    #[test]
+    fn no_event_is_lost_or_doubled_between_a_device_and_a_guest_that_masks() {
+        explore(true, true);
+        explore(true, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "delivered once")]
+    fn without_the_second_look_one_is_lost() {
+        explore(false, false);
+    }
+
+    #[test]
+    fn the_gate_is_open_only_for_used_vectors() {
+        let gate = Gate::<AtomicU8>::default();
+        assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
+        gate.open();
+        assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
+        gate.set_used(true);
+        assert_eq!(gate.fire(|| true), Fired::Taken);
+        assert_eq!(gate.fire(|| false), Fired::Tell);
+        let closed_meanwhile = gate.fire(|| {
+            gate.close();
+            true
+        });
+        assert_eq!(closed_meanwhile, Fired::Collect);
+        assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
+    }
+}

@@ -9,6 +9,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VmFd;
 use std::io;
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What the backend asks of a VM. [`VmFd`] is one; another can count, fail or pretend.
@@ -61,6 +62,24 @@ impl Vm for VmFd {
             ..Default::default()
         })?;
         Ok(taken > 0)
+    }
+}
+
+impl<V: Vm + ?Sized> Vm for Arc<V> {
+    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+        (**self).set_routes(routes)
+    }
+
+    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        (**self).assign(eventfd, gsi)
+    }
+
+    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        (**self).deassign(eventfd, gsi)
+    }
+
+    fn signal(&self, msi: Msi) -> io::Result<bool> {
+        (**self).signal(msi)
     }
 }
 
