@@ -8,6 +8,8 @@
 //! an engine alone, for properties that need no second opinion.
 
 pub mod conformance;
+#[cfg(target_arch = "x86_64")]
+pub mod functions;
 pub mod lockstep;
 #[cfg(target_arch = "x86_64")]
 pub mod machine;

@@ -2,16 +2,13 @@
 //! reads the PBA: on real KVM, by every way an event can take.
 #![cfg(target_arch = "x86_64")]
 
-use msix_backends::Route;
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
-use msix_core::{BarIndex, Layout, Policy, Region, Vector};
+use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_core::{BarIndex, Region, Vector};
+use msix_tests::functions::{Userspace, Vmm, fresh, routes};
 use msix_tests::machine::{
     Access, FREE_RAM, Guest, MMIO, Machine, Program, Step, open_or_skip, open_split_or_skip,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 
 const VECTORS: u16 = 4;
@@ -24,18 +21,6 @@ const PHASE: u32 = FREE_RAM;
 const GO: u32 = FREE_RAM + 4;
 /// Where the guest puts what it read of the PBA.
 const SEEN: u32 = FREE_RAM + 8;
-
-#[derive(Debug)]
-struct Vmm;
-
-impl Platform for Vmm {
-    fn write_memory(&mut self, address: u64, data: u32) {
-        panic!("{data:#x} to {address:#x}: the guest sends interrupts only");
-    }
-    fn intx_deassert(&mut self) {}
-    fn intx_reevaluate(&mut self) {}
-    fn snoop(&mut self, _: Route) {}
-}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
@@ -109,31 +94,6 @@ fn access(function: &Function<Vmm>, access: Access<'_>) {
     }
 }
 
-/// The userspace path, as a VMM runs it.
-struct Thread(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
-
-impl Thread {
-    fn run(routes: &Arc<Routes>) -> Self {
-        let (routes, stop) = (Arc::clone(routes), Arc::new(AtomicBool::new(false)));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                routes.run(Some(Duration::from_millis(5))).unwrap();
-            }
-        });
-        Self(stop, Some(thread))
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.1.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, outside: bool) {
     let what =
         format!("{irqchip:?}, {way:?}, {}", if outside { "from outside" } else { "from a device" });
@@ -144,12 +104,8 @@ fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, out
         Way::Userspace => Options { limit: 24, ..options },
         Way::Deferred => options,
     };
-    let routes = Routes::new(Box::new(Arc::clone(machine.vm())), options, Loop::new().unwrap());
-    let layout = Layout::exclusive_bar(VECTORS.into(), BarIndex::new(0).unwrap()).unwrap();
-    let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Vmm).unwrap();
-    for vector in 0..VECTORS {
-        function.use_vector(Vector::new(vector)).unwrap();
-    }
+    let routes = routes(machine, options);
+    let function = fresh(&routes, VECTORS);
     let eventfds: Vec<Arc<EventFd>> = (0..VECTORS)
         .filter(|_| outside)
         .map(|vector| function.eventfd(Vector::new(vector)).unwrap())
@@ -158,7 +114,7 @@ fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, out
         Some(eventfd) => eventfd.write(1).unwrap(),
         None => _ = function.notify(Vector::new(vector)).unwrap(),
     };
-    let _thread = Thread::run(&routes);
+    let _userspace = Userspace::run(&routes);
     for word in 0..16 {
         machine.write_u32(PHASE + 4 * word, 0);
     }

@@ -59,15 +59,14 @@ impl<P: Platform + 'static> Function<P> {
         platform: P,
     ) -> Result<Self, NewError> {
         let mut msix = Msix::<Boxed>::new(layout, policy)?;
-        let lines: Arc<[Line]> = (0..layout.vectors()).map(|_| Line::default()).collect();
         let mut fx = Box::new(Fx::new());
-        let mut host = KvmHost::new(Arc::clone(routes), Arc::clone(&lines), format, platform);
+        let mut host = KvmHost::new(routes, layout.vectors(), format, platform);
+        let lines = Arc::clone(&host.lines);
         always(msix.attach(&mut *fx));
         carry_out(&mut msix, &mut fx, &mut host);
         let shared = Arc::new(Shared { lines, inner: Mutex::new(Inner { msix, fx, host }) });
         let weak = Arc::downgrade(&shared);
-        let id = routes.events().join(Weak::clone(&weak) as Weak<dyn Source>);
-        shared.lock().host.set_id(id);
+        shared.lock().host.join(Weak::clone(&weak) as Weak<dyn Source>);
         routes.join(weak);
         Ok(Self { shared })
     }
@@ -80,12 +79,7 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// Of `eventfd2`; `InvalidInput` past the table.
     pub fn eventfd(&self, vector: Vector) -> io::Result<Arc<EventFd>> {
-        let line = self.shared.lines.get(usize::from(vector.index()));
-        let line = line.ok_or(io::ErrorKind::InvalidInput)?;
-        let mut inner = self.shared.lock();
-        let eventfd = Arc::clone(line.eventfd()?);
-        inner.host.make_external(vector.index());
-        Ok(eventfd)
+        self.shared.lock().host.eventfd(vector)
     }
 
     /// The device has an event (A7). Without a lock while KVM owns the vector; then the answer is
@@ -273,7 +267,7 @@ impl<P: Platform> Shared<P> {
     /// An event was written to the eventfd of a vector that KVM does not own any more.
     fn collect(&self, vector: Vector) {
         let mut inner = self.lock();
-        if inner.host.take(vector.index()) {
+        if inner.host.take(vector) {
             // The vector exists: it had an eventfd.
             let _ = inner.input(|msix, fx| msix.notify(vector, fx));
         }
@@ -298,7 +292,7 @@ impl<P: Platform> Inner<P> {
 
 impl<P: Platform> Source for Shared<P> {
     fn readable(&self, vector: Vector) {
-        let watched = self.lock().host.is_watched(vector.index());
+        let watched = self.lock().host.is_watched(vector);
         if watched {
             self.collect(vector);
         }

@@ -3,10 +3,13 @@
 use super::line::Line;
 use super::message::Format;
 use super::routes::{Place, Routes, Want};
+use crate::eventfd::Source;
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::{fmt, io};
+use vmm_sys_util::eventfd::EventFd;
 
 /// What a function needs of the VMM around it.
 pub trait Platform: Send {
@@ -38,14 +41,16 @@ struct State {
     watched: bool,
 }
 
-/// The host of one function.
-pub(super) struct KvmHost<P: Platform> {
-    pub(super) platform: P,
+/// The host of one function: what [`Function`](super::Function) has under its lock, for a VMM that
+/// has a lock of its own around its devices.
+pub struct KvmHost<P: Platform> {
+    /// The VMM's own part.
+    pub platform: P,
     pub(super) lines: Arc<[Line]>,
     routes: Arc<Routes>,
     format: Format,
     /// The function's number in the loop.
-    id: usize,
+    id: Option<usize>,
     vectors: Vec<State>,
     /// Live vectors whose route KVM does not know yet.
     waiting: BTreeSet<u16>,
@@ -60,20 +65,17 @@ pub(super) struct KvmHost<P: Platform> {
 }
 
 impl<P: Platform> KvmHost<P> {
-    pub(super) fn new(
-        routes: Arc<Routes>,
-        lines: Arc<[Line]>,
-        format: Format,
-        platform: P,
-    ) -> Self {
-        let vectors = vec![State::default(); lines.len()];
+    /// For a function with `vectors` vectors, 1 to 2048. GSIs, routes and eventfds are made at the
+    /// first need.
+    #[must_use]
+    pub fn new(routes: &Arc<Routes>, vectors: u16, format: Format, platform: P) -> Self {
         Self {
             platform,
-            lines,
-            routes,
+            lines: (0..vectors).map(|_| Line::default()).collect(),
+            routes: Arc::clone(routes),
             format,
-            id: 0,
-            vectors,
+            id: None,
+            vectors: vec![State::default(); usize::from(vectors)],
             waiting: BTreeSet::new(),
             unsent: BTreeSet::new(),
             stuck: BTreeSet::new(),
@@ -82,34 +84,43 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// The number by which the loop knows the function.
-    pub(super) const fn set_id(&mut self, id: usize) {
-        self.id = id;
+    /// Has the loop of the [`Routes`] tell `source` when an eventfd should be read. Before the first
+    /// effect; without, the VMM watches the eventfds itself.
+    pub fn join(&mut self, source: Weak<dyn Source>) {
+        self.id = Some(self.routes.events().join(source));
     }
 
-    /// Somebody else writes the eventfd of `vector` from now on.
-    pub(super) fn make_external(&mut self, vector: u16) {
-        let state = &mut self.vectors[usize::from(vector)];
-        state.external = true;
-        if state.live && !state.assigned {
-            self.watch(vector);
-        }
+    /// The eventfd of `vector`. Somebody else may write it from now on: while KVM does not own it,
+    /// the VMM reads it ([`take`](Self::take)), and tells the engine.
+    ///
+    /// # Errors
+    /// Of `eventfd2`; `InvalidInput` past the table.
+    pub fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
+        let index = vector.index();
+        let line = self.lines.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
+        let eventfd = Arc::clone(line.eventfd()?);
+        self.vectors[usize::from(index)].external = true;
+        self.watch(index);
+        Ok(eventfd)
     }
 
-    /// Whether the eventfd of `vector`, which is not KVM's, held an event. It does no more.
-    pub(super) fn take(&mut self, vector: u16) -> bool {
-        !self.vectors[usize::from(vector)].assigned && self.lines[usize::from(vector)].take()
+    /// Whether the eventfd of `vector`, which is not KVM's, held an event. It does no more. An event
+    /// of a live vector is the engine's ([`msix_core::Msix::notify`]); that of a masked one stays where
+    /// it is until a poll asks for it (C8).
+    pub fn take(&mut self, vector: Vector) -> bool {
+        let index = usize::from(vector.index());
+        self.vectors.get(index).is_some_and(|state| !state.assigned) && self.lines[index].take()
     }
 
     /// Whether the loop should read the eventfd: not while the vector is masked, for then it is the
     /// eventfd that holds the event (C8).
-    pub(super) fn is_watched(&self, vector: u16) -> bool {
-        self.vectors[usize::from(vector)].watched
+    pub(super) fn is_watched(&self, vector: Vector) -> bool {
+        self.vectors.get(usize::from(vector.index())).is_some_and(|state| state.watched)
     }
 
     /// Commits and arms what waits, and tries again what failed. Vectors whose route the kernel
-    /// refuses.
-    pub(super) fn flush(&mut self) -> Vec<Vector> {
+    /// refuses, and the engine should know to have failed ([`msix_core::Msix::failed`]).
+    pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         if !self.waiting.is_empty() {
             let vectors = &self.vectors;
@@ -147,7 +158,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Gives the GSIs back of all vectors that have no irqfd. Nothing may be live; where KVM would not
     /// let go, the next owner of the GSI would get this function's events.
-    pub(super) fn give_back(&mut self) {
+    pub fn give_back(&mut self) {
         let disarmed = self.vectors.iter_mut().filter(|state| !state.assigned);
         self.routes.give_back(disarmed.filter_map(|state| state.gsi.take()));
     }
@@ -201,9 +212,10 @@ impl<P: Platform> KvmHost<P> {
         if !state.external || !state.live || state.assigned || state.watched {
             return;
         }
-        let Some(eventfd) = self.lines[usize::from(vector)].made() else { return };
-        state.watched =
-            self.routes.events().watch(self.id, Vector::new(vector), &**eventfd).is_ok();
+        let (Some(eventfd), Some(id)) = (self.lines[usize::from(vector)].made(), self.id) else {
+            return;
+        };
+        state.watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
         if !state.watched {
             self.unwatched.insert(vector);
             self.routes.call_again();
@@ -239,7 +251,7 @@ impl<P: Platform> KvmHost<P> {
         let take = |vector: &Vector| {
             let index = vector.index();
             let unsent = self.unsent.remove(&index);
-            self.take(index) || unsent
+            self.take(*vector) || unsent
         };
         each(sets).filter(take).map(Vectors::one).collect()
     }
@@ -357,6 +369,14 @@ impl<P: Platform> Drop for KvmHost<P> {
             self.disarm(vector);
         }
         self.give_back();
-        self.routes.events().leave(self.id);
+        if let Some(id) = self.id {
+            self.routes.events().leave(id);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for KvmHost<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvmHost").field("vectors", &self.vectors.len()).finish_non_exhaustive()
     }
 }

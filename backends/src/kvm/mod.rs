@@ -2,7 +2,8 @@
 //!
 //! [`Routes`] is the one owner of a VM's route table (C1): made once a VM, shared by all devices.
 //! [`Function`] is one PCI function on it: the engine and its backend behind a lock, with a way past
-//! the lock for events that KVM delivers by itself. The system calls are behind [`Vm`].
+//! the lock for events that KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with
+//! locks of its own. The system calls are behind [`Vm`].
 //!
 //! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
 //! through KVM_SIGNAL_MSI at once; when enough has changed, or a deadline passes, its route is
@@ -21,7 +22,7 @@ mod tests;
 mod vm;
 
 pub use function::Function;
-pub use host::Platform;
+pub use host::{KvmHost, Platform};
 pub use message::{Format, Msi};
 pub use pace::Deferral;
 pub use probe::{Facts, probe};

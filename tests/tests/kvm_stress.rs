@@ -1,0 +1,107 @@
+//! Everything at once on real KVM: devices fire, processors write registers, somebody saves.
+#![cfg(target_arch = "x86_64")]
+
+use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_core::Vector;
+use msix_tests::functions::{Userspace, Vmm, mask, pending, programmed, routes};
+use msix_tests::machine::{Guest, Machine, Program, Step, open_or_skip};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::EventFd;
+
+const VECTORS: u16 = 6;
+const EACH: u32 = 10_000;
+
+fn interrupt(vector: u16) -> u8 {
+    0x40 + vector.to_le_bytes()[0]
+}
+
+/// Fires a vector again and again, each time when the guest has taken the one before; by the device
+/// itself or, for odd vectors, from outside.
+fn device(function: &Function<Vmm>, machine: &Machine, vector: u16, outside: Option<&EventFd>) {
+    let counter = msix_tests::machine::counter(interrupt(vector));
+    for count in 1..=EACH {
+        match outside {
+            Some(eventfd) => eventfd.write(1).expect("room for one"),
+            None => _ = function.notify(Vector::new(vector)).expect("a vector of the table"),
+        }
+        let late = Instant::now() + Duration::from_secs(20);
+        while machine.read_u32(counter) < count {
+            assert!(Instant::now() < late, "event {count} of vector {vector} is lost");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn at_once(machine: &Machine, deferral: Deferral) {
+    let routes = routes(machine, Options { deferral, ..Options::new(Irqchip::Full) });
+    let function = programmed(&routes, VECTORS, 0x40);
+    let outside: Vec<Option<Arc<EventFd>>> = (0..VECTORS)
+        .map(|v| (v % 2 == 1).then(|| function.eventfd(Vector::new(v)).expect("an eventfd")))
+        .collect();
+    let _userspace = Userspace::run(&routes);
+    let program = Program::new(&[Step::Sti, Step::Halt]);
+    let guest = Guest::start(machine, &program, |access| panic!("{access:?}"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let devices: Vec<_> = outside
+            .iter()
+            .zip(0..)
+            .map(|(outside, vector)| {
+                let function = &function;
+                scope.spawn(move || device(function, machine, vector, outside.as_deref()))
+            })
+            .collect();
+        scope.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(7);
+            while !done.load(Ordering::Relaxed) {
+                match random.u8(0..20) {
+                    0 => function.write_config(3, &[0xc0]),
+                    1 => function.write_config(3, &[0]),
+                    2 => function.set_bus_master(false),
+                    3 => function.detach(),
+                    4 => function.flush(),
+                    5 => _ = pending(&function),
+                    _ => mask(&function, random.u16(0..VECTORS), random.bool()),
+                }
+                function.attach();
+                function.set_bus_master(true);
+                function.write_config(3, &[0x80]);
+                mask(&function, random.u16(0..VECTORS), false);
+                std::thread::yield_now();
+            }
+            (0..VECTORS).for_each(|vector| mask(&function, vector, false));
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert!(function.save().len() > 16 * usize::from(VECTORS));
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let results: Vec<_> = devices.into_iter().map(|device| device.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        results.into_iter().for_each(|result| result.expect("no event was lost"));
+    });
+    routes.flush();
+    for vector in 0..VECTORS {
+        assert_eq!(guest.count(interrupt(vector)), EACH, "vector {vector}: each once");
+    }
+    guest.stop();
+    assert_eq!(function.inspect(|msix| msix.check()), Ok(()));
+    assert_eq!(pending(&function), 0);
+    drop(function);
+    let stats = routes.stats();
+    assert_eq!((stats.gsis, stats.assigns), (0, stats.deassigns), "{stats:?}");
+    assert_eq!(stats.failures, 0, "{stats:?}");
+    println!("{deferral:?}: {stats:?}");
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_everything_happens_at_once() {
+    let name = "nothing_is_lost_or_doubled_when_everything_happens_at_once";
+    let Some(machine) = open_or_skip(name, 1) else { return };
+    for deferral in [Deferral::NONE, Deferral::default()] {
+        at_once(&machine, deferral);
+    }
+}
