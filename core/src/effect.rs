@@ -194,4 +194,21 @@ mod tests {
         assert_eq!(fx.take(), None);
         assert!(fx.is_ready());
     }
+
+    #[test]
+    fn the_kinds_stand_in_the_order_in_which_they_are_declared() {
+        let set = Vectors::new(0, 1);
+        let kinds = [
+            Effect::IntxDeassert,
+            Effect::Poll(set),
+            Effect::Release(set),
+            Effect::Drain(set),
+            Effect::Use(set),
+            Effect::Reroute(set),
+            Effect::Snoop(set),
+            Effect::Send(set),
+            Effect::IntxReevaluate,
+        ];
+        assert!(kinds.iter().map(|kind| kind.rank()).eq(0..9));
+    }
 }

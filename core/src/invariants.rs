@@ -117,4 +117,17 @@ mod tests {
             assert_eq!(msix.check(), Err(violation), "case {number}");
         }
     }
+
+    #[test]
+    fn between_load_and_resume_a_live_vector_must_exist_too() {
+        let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+        let mut bytes = [0; 1400];
+        let len = msix.save(&mut bytes).unwrap();
+        msix.load(&bytes[..len]).unwrap();
+        assert_eq!(msix.check(), Ok(()));
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.live.insert(1 << 9);
+        word.pending.insert(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
 }

@@ -210,9 +210,7 @@ impl<S: Storage> Msix<S> {
         value: impl Fn(u64) -> Option<u32>,
     ) -> Access {
         let (dwords, access) = self.classify(region, offset, bytes.len());
-        if access != Access::Done || dwords.count.saturating_mul(4) != len_of(bytes) {
-            self.fill_ignored(region, offset, bytes);
-        }
+        self.fill_ignored(region, offset, bytes);
         let mut rest = bytes.get_mut(dwords.skipped..).unwrap_or_default();
         for dword in dwords.first..dwords.first.saturating_add(dwords.count) {
             let Some((bytes, after)) = rest.split_first_chunk_mut() else { break };
@@ -254,10 +252,6 @@ impl<S: Storage> Msix<S> {
             count => (Dwords { first, count, skipped }, Access::Done),
         }
     }
-}
-
-fn len_of(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Nothing was written.

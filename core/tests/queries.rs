@@ -1,0 +1,37 @@
+//! What can be asked of an engine.
+
+use msix_core::{BarIndex, Effects, Inline, Layout, Msix, Policy, Vector, Vectors};
+
+#[test]
+fn queries_know_the_vectors_of_the_table_and_no_others() {
+    let layout = Layout::exclusive_bar(70, BarIndex::new(0).unwrap()).unwrap();
+    let mut msix = Msix::<Inline<70, 2>>::new(layout, Policy::SPEC).unwrap();
+    let mut fx = Effects::<8>::new();
+    let (v3, v69, outside) = (Vector::new(3), Vector::new(69), Vector::new(70));
+    for vector in [v3, v69] {
+        msix.use_vector(vector, &mut fx).unwrap();
+        msix.notify(vector, &mut fx).unwrap();
+    }
+    assert!(msix.live().next().is_none());
+    assert!(msix.pending().eq([Vectors::one(v3), Vectors::one(v69)]));
+    assert!(!msix.is_attached());
+    msix.attach(&mut fx).unwrap();
+    msix.write_config(3, &[0x80], &mut fx).unwrap();
+    while fx.take().is_some() {}
+    msix.set_mask(v69, false, &mut fx).unwrap();
+    assert!(msix.is_attached());
+    assert!(msix.live().eq([Vectors::one(v69)]));
+    assert!(msix.pending().eq([Vectors::one(v3)]));
+    for (vector, masked, pending, live) in [(v3, true, true, false), (v69, false, false, true)] {
+        assert_eq!(msix.is_masked(vector), Some(masked));
+        assert_eq!(msix.is_pending(vector), Some(pending));
+        assert_eq!(msix.is_live(vector), Some(live));
+        assert_eq!(msix.is_deliverable(vector), Some(live));
+        assert_eq!((msix.is_fallback(vector), msix.use_count(vector)), (Some(false), Some(1)));
+    }
+    assert!(msix.message(v69).is_some());
+    assert_eq!((msix.is_masked(outside), msix.is_pending(outside)), (None, None));
+    assert_eq!((msix.is_live(outside), msix.is_fallback(outside)), (None, None));
+    assert_eq!((msix.is_deliverable(outside), msix.use_count(outside)), (None, None));
+    assert_eq!(msix.message(outside), None);
+}
