@@ -1,13 +1,16 @@
 //! Eventfds that userspace reads: an epoll loop that a VMM runs in a thread, or from its own loop.
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use msix_core::Vector;
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
+
+/// Of the waker; no source has it.
+const AWAKE: Token = Token(usize::MAX);
 
 /// Who hears of events.
 pub trait Source: Send + Sync {
@@ -20,6 +23,7 @@ pub trait Source: Send + Sync {
 pub struct Loop {
     poll: Mutex<(Poll, Events)>,
     registry: Registry,
+    waker: Waker,
     descriptor: RawFd,
     sources: Mutex<Sources>,
 }
@@ -39,6 +43,7 @@ impl Loop {
         let poll = Poll::new()?;
         Ok(Arc::new(Self {
             registry: poll.registry().try_clone()?,
+            waker: Waker::new(poll.registry(), AWAKE)?,
             descriptor: poll.as_raw_fd(),
             poll: Mutex::new((poll, Events::with_capacity(256))),
             sources: Mutex::default(),
@@ -77,6 +82,14 @@ impl Loop {
         self.registry.deregister(&mut SourceFd(&eventfd.as_raw_fd()))
     }
 
+    /// Ends a wait, this one or the next.
+    ///
+    /// # Errors
+    /// Of the eventfd behind it.
+    pub fn wake(&self) -> io::Result<()> {
+        self.waker.wake()
+    }
+
     /// Waits for events, for `timeout` at most (`None`: until there are some), and tells the sources.
     /// A signal ends the wait.
     ///
@@ -90,7 +103,7 @@ impl Loop {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 waited => waited?,
             }
-            events.iter().map(|event| event.token()).collect()
+            events.iter().map(|event| event.token()).filter(|token| *token != AWAKE).collect()
         };
         for Token(token) in tokens {
             let source = {

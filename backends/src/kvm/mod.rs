@@ -8,6 +8,48 @@
 //! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
 //! through KVM_SIGNAL_MSI at once; when enough has changed, or a deadline passes, its route is
 //! committed; then its eventfd is an irqfd and userspace is out of the way. See [`Deferral`].
+//!
+//! ```no_run
+//! use msix_backends::Route;
+//! use msix_backends::eventfd::Loop;
+//! use msix_backends::kvm::{Format, Function, Irqchip, Options, Platform, Routes};
+//! use msix_core::{BarIndex, Layout, Policy, Vector};
+//!
+//! struct Vmm; // what the function needs of the VMM around it
+//!
+//! impl Platform for Vmm {
+//!     fn write_memory(&mut self, address: u64, data: u32) {
+//!         println!("the device writes {data:#x} to {address:#x}");
+//!     }
+//!     fn intx_deassert(&mut self) {}
+//!     fn intx_reevaluate(&mut self) {}
+//!     fn snoop(&mut self, _: Route) {}
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let vm = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! vm.create_irq_chip()?;
+//! // Once a VM:
+//! let routes = Routes::new(Box::new(vm), Options::new(Irqchip::Full), Loop::new()?);
+//! let userspace = routes.clone();
+//! std::thread::spawn(move || while userspace.run(None).is_ok() {});
+//! // Once a device:
+//! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
+//! let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Vmm)?;
+//! function.use_vector(Vector::new(0))?;
+//! // From a processor's thread, at a trapped access:
+//! function.write_config(2, &[0x00, 0x80]);
+//! function.write_table(0x0c, &0_u32.to_le_bytes());
+//! // From the device's thread:
+//! function.notify(Vector::new(0))?;
+//! // Or from a vhost worker, which gets the eventfd:
+//! let eventfd = function.eventfd(Vector::new(0))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `run(None)` sleeps until something happens. A route that begins to wait while it sleeps wakes it
+//! up, so that the deadline is kept.
 
 mod function;
 mod host;

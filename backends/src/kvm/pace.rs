@@ -43,10 +43,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Something waits since now.
-    pub(super) fn note(&mut self, now: Instant) {
-        let since = self.waiting.map_or(now, |(since, _)| since);
-        self.waiting = Some((since, now));
+    /// Something waits since now. Whether it is the first.
+    pub(super) fn note(&mut self, now: Instant) -> bool {
+        let before = self.waiting;
+        self.waiting = Some((before.map_or(now, |(since, _)| since), now));
+        before.is_none()
     }
 
     /// Nothing waits any more.
@@ -91,11 +92,11 @@ mod tests {
         assert_eq!(pace.deadline(deferral), None);
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        pace.note(start);
+        assert!(pace.note(start));
         assert_eq!(pace.deadline(deferral), Some(after(10)));
-        pace.note(after(9));
+        assert!(!pace.note(after(9)));
         assert_eq!(pace.deadline(deferral), Some(after(19)));
-        pace.note(after(99));
+        assert!(!pace.note(after(99)));
         assert_eq!(pace.deadline(deferral), Some(after(100)));
         pace.clear();
         assert_eq!(pace.deadline(deferral), None);

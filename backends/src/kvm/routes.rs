@@ -222,7 +222,7 @@ impl Routes {
         let mut refused = Place::Waiting;
         if waits {
             if !self.deferral.is_worth_it(stale, clean, wants.len()) {
-                state.pace.note(Instant::now());
+                self.note(&mut state);
             } else if self.commit_locked(&mut state).is_err() {
                 refused = Place::Refused;
             }
@@ -255,7 +255,15 @@ impl Routes {
 
     /// Something waits for [`flush`](Self::flush) that is no route.
     pub(super) fn call_again(&self) {
-        self.state().pace.note(Instant::now());
+        self.note(&mut self.state());
+    }
+
+    /// Something waits: a loop that sleeps must learn of the deadline.
+    fn note(&self, state: &mut State) {
+        if state.pace.note(Instant::now()) {
+            // Full is as good as woken, and nothing else can go wrong with an eventfd.
+            let _ = self.events.wake();
+        }
     }
 
     pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>) {

@@ -262,6 +262,27 @@ fn the_loop_can_be_watched_by_another_loop() {
 }
 
 #[test]
+fn a_loop_that_sleeps_learns_of_a_deadline() {
+    let quiet = std::time::Duration::from_millis(20);
+    let world = World::new(2, Deferral { quiet, ..PATIENT });
+    world.mask(0, false);
+    let routes = std::sync::Arc::clone(&world.routes);
+    let sleeper = std::thread::spawn(move || {
+        while routes.stats().commits < 2 {
+            routes.run(None).unwrap();
+        }
+    });
+    std::thread::sleep(quiet); // so that it sleeps by now, most of the time
+    world.mask(1, false);
+    let start = std::time::Instant::now();
+    while !sleeper.is_finished() {
+        assert!(start.elapsed().as_secs() < 10, "nobody woke it up");
+        std::thread::yield_now();
+    }
+    assert_eq!(world.fake.armed(), 2);
+}
+
+#[test]
 fn a_function_can_go_from_thread_to_thread() {
     fn check<T: Send + Sync + Clone>() {}
     check::<Function<Vmm>>();
