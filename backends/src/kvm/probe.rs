@@ -1,5 +1,6 @@
 //! What this machine's KVM can do for MSI-X.
 
+use super::Format;
 use crate::Unavailable;
 use kvm_ioctls::{Cap, Kvm};
 use std::{fmt, io};
@@ -13,6 +14,20 @@ pub struct Facts {
     pub routes: u32,
     /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, C10).
     pub device_ids: bool,
+    /// 32-bit APIC ids can be enabled (`KVM_CAP_X2APIC_API`), which extended destinations need (C11).
+    pub wide_apic_ids: bool,
+}
+
+impl Facts {
+    /// The format of a function's messages: with its requester id where KVM needs one, and with
+    /// extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM can.
+    #[must_use]
+    pub const fn format(self, requester_id: u32, offers_extended_destinations: bool) -> Format {
+        Format {
+            extended_destinations: offers_extended_destinations && self.wide_apic_ids,
+            device: if self.device_ids { Some(requester_id) } else { None },
+        }
+    }
 }
 
 impl fmt::Display for Facts {
@@ -45,5 +60,24 @@ pub fn probe() -> Result<Facts, Unavailable> {
         }
     }
     let routes = u32::try_from(kvm.check_extension_int(Cap::IrqRouting)).unwrap_or(0);
-    Ok(Facts { routes, device_ids: kvm.check_extension(Cap::MsiDevid) })
+    Ok(Facts {
+        routes,
+        device_ids: kvm.check_extension(Cap::MsiDevid),
+        wide_apic_ids: kvm.check_extension(Cap::X2ApicApi),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c10_c11_a_format_has_what_kvm_asks_for_and_no_more() {
+        let facts = Facts { routes: 4096, device_ids: false, wide_apic_ids: true };
+        let plain = Format::default();
+        assert_eq!(facts.format(0x28, false), plain);
+        assert_eq!(facts.format(0x28, true), Format { extended_destinations: true, ..plain });
+        let arm = Facts { device_ids: true, wide_apic_ids: false, ..facts };
+        assert_eq!(arm.format(0x28, true), Format { device: Some(0x28), ..plain });
+    }
 }

@@ -3,6 +3,7 @@
 mod fake;
 mod faults;
 mod flow;
+mod random;
 
 use super::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
 use crate::Route;
