@@ -1,6 +1,7 @@
 //! The host as the engine sees it.
 
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
+use smallvec::{SmallVec, smallvec};
 use std::mem::discriminant;
 
 /// A vector and the message it sends.
@@ -67,7 +68,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     let mut next = fx.take();
     while let Some(effect) = next {
         // The sets of one kind stand together in a list (I5).
-        let mut sets = vec![effect.vectors()];
+        let mut sets: SmallVec<[Vectors; 1]> = smallvec![effect.vectors()];
         next = loop {
             match fx.take() {
                 Some(more) if discriminant(&more) == discriminant(&effect) => {
@@ -96,7 +97,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     }
 }
 
-fn routes<S: Storage>(msix: &Msix<S>, sets: &[Vectors]) -> Vec<Route> {
+fn routes<S: Storage>(msix: &Msix<S>, sets: &[Vectors]) -> SmallVec<[Route; 1]> {
     let vectors = sets.iter().flat_map(|set| set.iter());
     vectors.filter_map(|vector| Some(Route { vector, message: msix.message(vector)? })).collect()
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backend;
 mod diff;
 mod explore;
 mod input;
@@ -7,9 +8,10 @@ mod output;
 mod progress;
 mod script;
 
-use crate::replay::{Peer, replay};
+use crate::replay::{Peer, replay_on};
 use crate::report::Report;
 use crate::{RECORDING, doctor, table, timeline};
+use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffOptions;
 use explore::ExploreOptions;
@@ -42,8 +44,8 @@ enum Command {
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
     Replay {
-        /// The log or script; `-` is the standard input.
-        file: PathBuf,
+        /// The log or script; `-` is the standard input, without one it is the recording.
+        file: Option<PathBuf>,
         #[command(flatten)]
         options: ReplayOptions,
     },
@@ -70,6 +72,9 @@ struct ReplayOptions {
     /// Write a page with a lane a vector to this file.
     #[arg(long, value_name = "FILE.html")]
     timeline: Option<PathBuf>,
+    /// Also deliver through this, and compare what arrives.
+    #[arg(long, value_enum)]
+    backend: Option<Named>,
 }
 
 /// Runs the program with the arguments of the process.
@@ -78,7 +83,9 @@ pub fn run() -> ExitCode {
     let Cli { options, command } = Cli::parse();
     let result = match command {
         None => replayed(Source::Recording, &options),
-        Some(Command::Replay { file, options }) => replayed(Source::of(file), &options),
+        Some(Command::Replay { file, options }) => {
+            replayed(file.map_or(Source::Recording, Source::of), &options)
+        }
         Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Explore(options)) => explore::explore(&options),
         Some(Command::Doctor { json }) => examined(json),
@@ -106,15 +113,22 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
         if options.timeline.is_some() {
             return Err(format!("{name}: a script has no timeline"));
         }
+        if options.backend.is_some() {
+            return Err(format!("{name}: a script has no backend"));
+        }
         return script::run(&name, &text, options.json);
     }
+    let backend = options.backend.map(Named::open).transpose()?;
     let progress = Progress::new(input.len().saturating_mul(2), &name);
     let watch = options.timeline.is_some();
     let done = |bytes| progress.advance(bytes);
     let result = match input {
-        Input::Memory => replay(std::io::Cursor::new(RECORDING), options.policy, watch, done),
+        Input::Memory => {
+            replay_on(backend, std::io::Cursor::new(RECORDING), options.policy, watch, done)
+        }
         Input::File(file, _) => {
-            replay(std::io::BufReader::with_capacity(BUFFER, file), options.policy, watch, done)
+            let file = std::io::BufReader::with_capacity(BUFFER, file);
+            replay_on(backend, file, options.policy, watch, done)
         }
     };
     progress.finish();
@@ -152,6 +166,9 @@ fn show(name: &str, report: &Report, options: &ReplayOptions) -> Result<(), Stri
         "{} lines, policy {}, {} messages of other devices",
         report.lines, report.policy, report.messages_not_ours
     ))?;
+    if let Some(backend) = &report.backend {
+        output.line(&backend.verdict())?;
+    }
     if let Some(path) = &options.timeline {
         output.line(&format!("timeline: {}", path.display()))?;
     }

@@ -52,6 +52,14 @@ pub enum Unusable {
         /// How many are accepted.
         limit: usize,
     },
+    /// Nothing is wrong with it, but what it was replayed on failed.
+    #[error("the backend failed: {source}")]
+    Backend {
+        /// The line that was being replayed.
+        line: u64,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl Unusable {
@@ -63,7 +71,8 @@ impl Unusable {
             | Self::Malformed { line, .. }
             | Self::TooLong { line }
             | Self::NoTable { line, .. }
-            | Self::TooMany { line, .. } => *line,
+            | Self::TooMany { line, .. }
+            | Self::Backend { line, .. } => *line,
             Self::Empty => 1,
         }
     }

@@ -12,9 +12,15 @@
 //!   name, unless the device names all its raises: then it is unexpected. One that equals only
 //!   masked entries is unexpected if a raise of one of them was latched, otherwise undecided
 //!   (another device may own it). One that equals no entry is not ours.
+//!
+//! With a [`Backend`] every input of an engine is also given to a function that really delivers, and
+//! what the engine sent must arrive there: the messages that are compared with the log.
 
+mod backend;
 pub(crate) mod device;
 mod knowledge;
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+mod kvm;
 mod ledger;
 mod messages;
 mod recorder;
@@ -26,12 +32,16 @@ use crate::report::{DeviceReport, MAX_LISTED, Mismatch, Report, Unattributed, Un
 use crate::survey::{Express, Place, Survey, Surveyor};
 use crate::timeline::{Mark, Timeline};
 use crate::trace::{Config, Event, Memory, Region, What};
-use device::{Compared, Device};
+pub use backend::{Backend, Difference, Outcome};
+use device::{Compared, Device, Takers};
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+pub use kvm::{Kvm, OpenError};
 use ledger::Ledger;
 use messages::Entries;
-use msix_core::Policy;
+use msix_backends::Route;
+use msix_core::{Policy, Vector};
 use std::collections::HashMap;
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{self, BufRead, Cursor, Seek};
 
 /// Lines within which a message follows its cause. In the embedded recording it is always the
 /// next line; threads of a real machine may print some between.
@@ -71,6 +81,21 @@ pub(crate) struct Moment {
 /// # Errors
 /// [`Unusable`] when it cannot be replayed.
 pub fn replay(
+    log: impl BufRead + Seek,
+    peer: Peer,
+    watch: bool,
+    progress: impl FnMut(u64),
+) -> Result<(Report, Option<Timeline>), Unusable> {
+    replay_on(None, log, peer, watch, progress)
+}
+
+/// [`replay`], and a backend that delivers too: what arrives there is compared with what the engine
+/// sent.
+///
+/// # Errors
+/// As [`replay`]; [`Unusable::Backend`] when the system fails the backend.
+pub fn replay_on(
+    backend: Option<Box<dyn Backend>>,
     mut log: impl BufRead + Seek,
     peer: Peer,
     watch: bool,
@@ -82,9 +107,13 @@ pub fn replay(
     let end = walk(&mut log, &mut surveyor)?;
     let survey = surveyor.finish(end)?;
     log.rewind().map_err(start)?;
-    let mut replay = Replay::new(&survey, peer, watch, progress);
+    let mut replay = Replay::new(&survey, peer, watch, backend, progress);
     let last = walk(&mut log, &mut replay)?.lines;
-    Ok(replay.finish(last))
+    let failed = |source| Unusable::Backend { line: last, source };
+    let delivered = replay.finish_backend().map_err(failed)?;
+    let (mut report, timeline) = replay.finish(last);
+    report.backend = delivered;
+    Ok((report, timeline))
 }
 
 /// Replays a log that is in memory.
@@ -104,6 +133,9 @@ struct Replay<'a, P> {
     device_of: Vec<Option<usize>>,
     places: HashMap<u64, Place>,
     devices: Vec<Device>,
+    backend: Option<Box<dyn Backend>>,
+    /// How the backend failed.
+    failed: Option<io::Error>,
     entries: Entries,
     ledger: Ledger,
     last_write: Option<LastWrite>,
@@ -118,11 +150,19 @@ struct Replay<'a, P> {
 }
 
 impl<'a, P: FnMut(u64)> Replay<'a, P> {
-    fn new(survey: &'a Survey, peer: Peer, watch: bool, progress: P) -> Self {
+    fn new(
+        survey: &'a Survey,
+        peer: Peer,
+        watch: bool,
+        mut backend: Option<Box<dyn Backend>>,
+        progress: P,
+    ) -> Self {
         let (_, policy) = peer.policy();
         let mut order: Vec<_> = (0..).zip(survey.functions.iter()).collect();
         order.sort_by(|(_, one), (_, other)| (one.bdf, &one.name).cmp(&(other.bdf, &other.name)));
+        let takers = Takers { changes: watch, inputs: backend.is_some() };
         let mut devices = Vec::new();
+        let mut failed = None;
         let mut device_of = vec![None; order.len()];
         for (index, function) in order {
             let index: usize = index;
@@ -131,11 +171,14 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             let report =
                 DeviceReport { name: function.name.clone(), bdf, vectors, ..Default::default() };
             let (Some(device), Some(place)) =
-                (Device::new(report, policy, watch), device_of.get_mut(index))
+                (Device::new(report, policy, takers), device_of.get_mut(index))
             else {
                 continue;
             };
             *place = Some(devices.len());
+            if let (Some(backend), None) = (&mut backend, &failed) {
+                failed = backend.add(vectors, policy).err();
+            }
             devices.push(device);
         }
         let places = survey.tables.iter().filter_map(|table| Some((table.mr, table.place?)));
@@ -150,6 +193,8 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             places: places.collect(),
             timeline: watch.then(|| Timeline::new(unit, titles)),
             devices,
+            backend,
+            failed,
             entries: Entries::default(),
             ledger: Ledger::default(),
             last_write: None,
@@ -174,8 +219,11 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         let now = self.now;
         let device = self.devices.get_mut(index)?;
         let answer = input(device, now);
+        let inputs = device.take_inputs();
+        let mut routes = Vec::new();
         for sent in device.take_sent() {
             device.report.messages.expected += 1;
+            routes.push(Route { vector: Vector::new(sent.vector), message: sent.message });
             self.ledger.expect(index, sent, now, cause);
         }
         if let Some(timeline) = &mut self.timeline {
@@ -183,6 +231,9 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
                 timeline.state(index, vector, shown, now);
             }
             timeline.band(index, device.band(), now);
+        }
+        if !inputs.is_empty() {
+            self.follow(index, &inputs, &routes);
         }
         Some(answer)
     }
@@ -388,6 +439,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             unit,
             lines: last,
             warnings: lists.concat(),
+            backend: None,
         };
         (report, self.timeline.map(|timeline| timeline.end(now)))
     }
@@ -412,7 +464,10 @@ impl<P: FnMut(u64)> Visitor for Replay<'_, P> {
             What::Read(_) => {}
             What::Raise { event, vector } => self.raise(event, *vector),
         }
-        Ok(())
+        match self.failed.take() {
+            Some(source) => Err(Unusable::Backend { line, source }),
+            None => Ok(()),
+        }
     }
 
     fn progress(&mut self, bytes: u64) {

@@ -10,7 +10,7 @@ pub struct Report {
     pub policy: &'static str,
     /// The functions that have an MSI-X table in the log, by BDF.
     pub devices: Vec<DeviceReport>,
-    /// Everything in the log that contradicts the engine.
+    /// Everything that contradicts the engine: in the log, and in what a backend delivered.
     pub mismatches: u64,
     /// The first [`MAX_LISTED`] of them, in the order in which they were noticed.
     pub mismatch_list: Vec<Mismatch>,
@@ -24,6 +24,9 @@ pub struct Report {
     pub lines: u64,
     /// What a reader of the figures should know.
     pub warnings: Vec<String>,
+    /// What the log was replayed on, when it was on something that delivers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendReport>,
 }
 
 /// One function.
@@ -51,6 +54,9 @@ pub struct DeviceReport {
     pub undecided: Undecided,
     /// The longest time a vector that had been unmasked stayed masked.
     pub longest_masked: Option<Masked>,
+    /// Its messages as a backend delivered them, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Deliveries>,
 }
 
 /// Reads of a table.
@@ -124,6 +130,67 @@ pub struct Unattributed {
     pub messages: u64,
 }
 
+/// Messages that a backend delivered for real.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Deliveries {
+    /// The engine sent it, and it leaves a trace where the backend looks.
+    pub expected: u64,
+    /// It was seen to arrive.
+    pub delivered: u64,
+    /// It did not, or something arrived that the engine did not send.
+    pub mismatched: u64,
+    /// The engine sent it, but nobody can see whether it arrived: an NMI, or a message that an
+    /// interrupt remapper would change.
+    pub not_compared: u64,
+}
+
+/// What a replay did on a backend.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BackendReport {
+    /// Which.
+    pub name: &'static str,
+    /// Virtual processors whose local APICs were looked at.
+    pub vcpus: u64,
+    /// The devices' [`DeviceReport::deliveries`], summed.
+    pub messages: Deliveries,
+    /// Eventfds written: events of devices.
+    pub raises: u64,
+    /// Of these, how many were for vectors that sent nothing at once: nothing may have arrived.
+    pub held: u64,
+    /// Messages that arrived once more than they were sent, which is allowed when several events
+    /// waited for an unmask: pending is a bit in two places then, and repeats are legal (A12, H20).
+    pub repeated: u64,
+    /// Messages that KVM delivered by itself, through an irqfd.
+    pub by_irqfd: u64,
+    /// Messages that userspace delivered, through KVM_SIGNAL_MSI.
+    pub by_signal: u64,
+    /// Messages that are writes to guest memory.
+    pub to_memory: u64,
+    /// System calls.
+    pub ioctls: Ioctls,
+    /// GSIs in use at the end.
+    pub gsis: u64,
+}
+
+/// System calls of a backend, failures included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ioctls {
+    /// KVM_SET_GSI_ROUTING.
+    pub set_gsi_routing: u64,
+    /// KVM_IRQFD.
+    pub irqfd_assign: u64,
+    /// KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN.
+    pub irqfd_deassign: u64,
+    /// KVM_SIGNAL_MSI.
+    pub signal_msi: u64,
+    /// Those of the four above that failed.
+    pub failed: u64,
+    /// KVM_GET_LAPIC, to look.
+    pub get_lapic: u64,
+    /// KVM_SET_LAPIC, to clear what was seen.
+    pub set_lapic: u64,
+}
+
 /// How long a vector stayed masked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Masked {
@@ -154,7 +221,7 @@ pub struct Mismatch {
     pub vector: Option<u16>,
     /// By the engine.
     pub expected: String,
-    /// From the log.
+    /// From the log, or a backend.
     pub got: String,
 }
 
@@ -191,6 +258,7 @@ impl Report {
                 + device.messages.lost
                 + device.messages.unexpected
                 + device.control_mismatched
+                + device.deliveries.map_or(0, |deliveries| deliveries.mismatched)
                 > 0
         };
         let (all, wrong) = (self.devices.len(), self.devices.iter().filter(disagree).count());
@@ -212,6 +280,34 @@ impl Report {
             sum(|d| d.raises.named),
             sum(|d| d.raises.inferred),
             self.undecided(),
+        )
+    }
+}
+
+impl BackendReport {
+    /// What was delivered, and at what cost, in two lines.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let Self { name, vcpus, messages, raises, held, ioctls, .. } = self;
+        let Deliveries { expected, delivered, mismatched, not_compared } = messages;
+        format!(
+            "{name}: {expected} messages expected in the local APICs of {vcpus} vCPU{}, {delivered} \
+             delivered ({} by irqfd, {} by KVM_SIGNAL_MSI, {} to memory), {not_compared} not compared, \
+             {mismatched} mismatch{}\n\
+             {name}: {raises} eventfd writes ({held} held back, {} messages repeated), KVM_SET_GSI_ROUTING {}, KVM_IRQFD {} \
+             to assign and {} to deassign, KVM_SIGNAL_MSI {}, {} failed, {} GSIs",
+            if *vcpus == 1 { "" } else { "s" },
+            self.by_irqfd,
+            self.by_signal,
+            self.to_memory,
+            if *mismatched == 1 { "" } else { "es" },
+            self.repeated,
+            ioctls.set_gsi_routing,
+            ioctls.irqfd_assign,
+            ioctls.irqfd_deassign,
+            ioctls.signal_msi,
+            ioctls.failed,
+            self.gsis,
         )
     }
 }

@@ -69,8 +69,13 @@ fn a_missing_file_and_a_directory_give_status_2() {
         assert_eq!(status, 2);
         assert!(stderr.contains(reason), "{stderr}");
     }
-    assert_eq!(msix(&["replay"]).status.code(), Some(2));
     assert_eq!(msix(&["replay", "x", "--policy", "xen"]).status.code(), Some(2));
+    assert_eq!(msix(&["replay", "--backend", "hvf"]).status.code(), Some(2));
+}
+
+#[test]
+fn replay_without_a_file_replays_the_recording() {
+    assert_eq!(msix(&["replay", "--json"]).stdout, msix(&["--json"]).stdout);
 }
 
 #[test]

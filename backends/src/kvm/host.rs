@@ -3,10 +3,11 @@
 use super::line::Line;
 use super::message::Format;
 use super::routes::{Place, Routes, Want};
+use super::set::Set;
 use crate::eventfd::Source;
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
-use std::collections::BTreeSet;
+use smallvec::SmallVec;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
@@ -53,13 +54,13 @@ pub struct KvmHost<P: Platform> {
     id: Option<usize>,
     vectors: Vec<State>,
     /// Live vectors whose route KVM does not know yet.
-    waiting: BTreeSet<u16>,
+    waiting: Set,
     /// Vectors with a message that could not be sent, and is sent later.
-    unsent: BTreeSet<u16>,
+    unsent: Set,
     /// Vectors whose eventfd KVM would not let go of.
-    stuck: BTreeSet<u16>,
+    stuck: Set,
     /// Live vectors whose eventfd could not be watched.
-    unwatched: BTreeSet<u16>,
+    unwatched: Set,
     /// Commits that KVM had taken when `waiting` was looked through.
     seen: u64,
 }
@@ -76,10 +77,10 @@ impl<P: Platform> KvmHost<P> {
             format,
             id: None,
             vectors: vec![State::default(); usize::from(vectors)],
-            waiting: BTreeSet::new(),
-            unsent: BTreeSet::new(),
-            stuck: BTreeSet::new(),
-            unwatched: BTreeSet::new(),
+            waiting: Set::none(vectors),
+            unsent: Set::none(vectors),
+            stuck: Set::none(vectors),
+            unwatched: Set::none(vectors),
             seen: 0,
         }
     }
@@ -123,23 +124,24 @@ impl<P: Platform> KvmHost<P> {
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         if !self.waiting.is_empty() {
-            let vectors = &self.vectors;
-            let gsis = self.waiting.iter().filter_map(|&v| vectors[usize::from(v)].gsi);
+            let waiting = self.waiting.members();
+            let gsis = waiting.iter().filter_map(|&v| self.vectors[usize::from(v)].gsi);
             match self.routes.commit(gsis) {
-                Ok(_) => self.arm_current(&mut failed),
-                Err(_) => {
-                    failed.extend(std::mem::take(&mut self.waiting).into_iter().map(Vector::new))
+                Ok(generation) => {
+                    self.seen = generation;
+                    self.arm_current(&mut failed);
                 }
+                Err(_) => failed.extend(self.waiting.take().into_iter().map(Vector::new)),
             }
         }
-        for vector in std::mem::take(&mut self.stuck) {
+        for vector in self.stuck.take() {
             self.disarm(vector);
             self.watch(vector);
         }
-        for vector in std::mem::take(&mut self.unwatched) {
+        for vector in self.unwatched.take() {
             self.watch(vector);
         }
-        for vector in self.unsent.clone() {
+        for vector in self.unsent.members() {
             self.send_again(vector);
         }
         failed
@@ -150,7 +152,7 @@ impl<P: Platform> KvmHost<P> {
     fn send_again(&mut self, vector: u16) {
         let state = self.vectors[usize::from(vector)];
         if let (true, Some(message)) = (state.live, state.message)
-            && self.unsent.remove(&vector)
+            && self.unsent.remove(vector)
         {
             self.deliver(vector, message);
         }
@@ -165,10 +167,10 @@ impl<P: Platform> KvmHost<P> {
 
     /// Arms those that wait and whose routes KVM knows by now.
     fn arm_current(&mut self, failed: &mut Vec<Vector>) {
-        let vectors = &self.vectors;
-        let gsi = |&vector: &u16| Some((vector, vectors[usize::from(vector)].gsi?));
-        for (vector, gsi) in self.routes.current(self.waiting.iter().filter_map(gsi).collect()) {
-            self.waiting.remove(&vector);
+        let gsi = |vector| Some((vector, self.vectors[usize::from(vector)].gsi?));
+        let waiting = self.waiting.members().into_iter().filter_map(gsi).collect();
+        for (vector, gsi) in self.routes.current(waiting) {
+            self.waiting.remove(vector);
             if !self.arm(vector, gsi) {
                 failed.push(Vector::new(vector));
                 self.watch(vector);
@@ -181,7 +183,7 @@ impl<P: Platform> KvmHost<P> {
         self.unwatch(vector);
         let line = &self.lines[usize::from(vector)];
         let state = &mut self.vectors[usize::from(vector)];
-        if !self.stuck.remove(&vector) {
+        if !self.stuck.remove(vector) {
             let eventfd = line.eventfd();
             state.assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi)).is_ok();
         }
@@ -223,7 +225,7 @@ impl<P: Platform> KvmHost<P> {
     }
 
     fn unwatch(&mut self, vector: u16) {
-        self.unwatched.remove(&vector);
+        self.unwatched.remove(vector);
         let state = &mut self.vectors[usize::from(vector)];
         if std::mem::take(&mut state.watched)
             && let Some(eventfd) = self.lines[usize::from(vector)].made()
@@ -250,7 +252,7 @@ impl<P: Platform> KvmHost<P> {
     fn take_held(&mut self, sets: &[Vectors]) -> Vec<Vectors> {
         let take = |vector: &Vector| {
             let index = vector.index();
-            let unsent = self.unsent.remove(&index);
+            let unsent = self.unsent.remove(index);
             self.take(*vector) || unsent
         };
         each(sets).filter(take).map(Vectors::one).collect()
@@ -263,7 +265,9 @@ fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {
 
 impl<P: Platform> Host for KvmHost<P> {
     fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
-        let (mut failed, mut wants, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut failed = Vec::new();
+        let mut wants: SmallVec<[Want; 1]> = SmallVec::new();
+        let mut vectors: SmallVec<[Vector; 1]> = SmallVec::new();
         for route in routes {
             let state = &mut self.vectors[usize::from(route.vector.index())];
             state.live = true;
@@ -282,7 +286,7 @@ impl<P: Platform> Host for KvmHost<P> {
             self.vectors[usize::from(index)].gsi = want.gsi;
             match (want.place, want.gsi) {
                 (Place::Current, Some(gsi)) if self.arm(index, gsi) => {}
-                (Place::Waiting, Some(_)) => _ = self.waiting.insert(index),
+                (Place::Waiting, Some(_)) => self.waiting.insert(index),
                 _ => failed.push(*vector),
             }
         }
@@ -300,7 +304,7 @@ impl<P: Platform> Host for KvmHost<P> {
     fn release(&mut self, vectors: &[Vectors]) {
         for vector in each(vectors).map(Vector::index) {
             self.vectors[usize::from(vector)].live = false;
-            self.waiting.remove(&vector);
+            self.waiting.remove(vector);
             self.unwatch(vector);
             self.disarm(vector);
         }
@@ -328,7 +332,7 @@ impl<P: Platform> Host for KvmHost<P> {
             failed.extend(armed.into_iter().map(|(vector, _)| vector));
         }
         for vector in failed.iter().map(|vector| vector.index()) {
-            self.waiting.remove(&vector);
+            self.waiting.remove(vector);
             self.disarm(vector);
             self.watch(vector);
         }

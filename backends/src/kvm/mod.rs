@@ -58,6 +58,7 @@ mod message;
 mod pace;
 mod probe;
 mod routes;
+mod set;
 mod table;
 #[cfg(test)]
 mod tests;

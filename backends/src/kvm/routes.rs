@@ -248,9 +248,10 @@ impl Routes {
     }
 
     /// Those of `gsis` whose route KVM knows.
-    pub(super) fn current<T>(&self, gsis: Vec<(T, u32)>) -> Vec<(T, u32)> {
+    pub(super) fn current<T>(&self, mut gsis: Vec<(T, u32)>) -> Vec<(T, u32)> {
         let state = self.state();
-        gsis.into_iter().filter(|&(_, gsi)| state.table.is_current(gsi)).collect()
+        gsis.retain(|&(_, gsi)| state.table.is_current(gsi));
+        gsis
     }
 
     /// Something waits for [`flush`](Self::flush) that is no route.

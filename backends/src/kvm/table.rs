@@ -165,10 +165,12 @@ impl Table {
 
     /// Everything that should be in the table.
     pub(super) fn plan(&self) -> Vec<Entry> {
-        let taken = (FIRST_GSI..).zip(&self.slots);
-        let msis =
-            taken.filter_map(|(gsi, slot)| Some(Entry::Msi { gsi, msi: slot.as_ref()?.wanted }));
-        self.kept.iter().copied().chain(msis).collect()
+        let mut plan = Vec::with_capacity(self.kept.len() + self.taken);
+        plan.extend_from_slice(&self.kept);
+        for (gsi, slot) in (FIRST_GSI..).zip(&self.slots) {
+            plan.extend(slot.map(|slot| Entry::Msi { gsi, msi: slot.wanted }));
+        }
+        plan
     }
 
     /// KVM has taken the plan.

@@ -7,8 +7,8 @@ use crate::functions::LastWrite;
 use crate::report::{DeviceReport, Masked};
 use msix_backends::carry_out;
 use msix_core::{
-    Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy,
-    UsesOnReset, Vector,
+    Access, Answer, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix,
+    Operation, Policy, UsesOnReset, Vector,
 };
 
 /// A function that is replayed.
@@ -22,6 +22,17 @@ pub(crate) struct Device {
     watched: Vec<Watched>,
     /// State changes since they were last taken, if someone takes them.
     changes: Option<Vec<(u16, Shown)>>,
+    /// The engine's inputs since they were last taken, if someone takes them.
+    inputs: Option<Vec<Operation>>,
+}
+
+/// Who takes what a device notes down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Takers {
+    /// [`Device::take_changes`] is called.
+    pub(crate) changes: bool,
+    /// [`Device::take_inputs`] is called.
+    pub(crate) inputs: bool,
 }
 
 /// What is remembered of a vector between two inputs.
@@ -85,7 +96,7 @@ pub(crate) enum Compared {
 impl Device {
     /// A function about which nothing is known yet. All its vectors are in use, and a host
     /// listens. `None` for a number of vectors that no function has.
-    pub(crate) fn new(report: DeviceReport, policy: Policy, watch: bool) -> Option<Self> {
+    pub(crate) fn new(report: DeviceReport, policy: Policy, takers: Takers) -> Option<Self> {
         let vectors = report.vectors;
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).ok()?).ok()?;
         let shown = Watched { shown: Shown::Unknown, masked_since: None };
@@ -96,11 +107,12 @@ impl Device {
             host: Recorder::default(),
             known: Knowledge::none(vectors),
             watched: vec![shown; usize::from(vectors)],
-            changes: watch.then(Vec::new),
+            changes: takers.changes.then(Vec::new),
+            inputs: None,
         };
+        device.apply(Operation::Attach);
+        device.inputs = takers.inputs.then(Vec::new); // which begin with a host attached
         device.use_all();
-        let attached = device.msix.attach(&mut device.fx);
-        device.carry(attached);
         Some(device)
     }
 
@@ -114,18 +126,20 @@ impl Device {
         if bdf.is_empty() { name.clone() } else { format!("{name} {bdf}") }
     }
 
-    /// Carries out what an input emitted. An input refuses only a list that was not carried out,
-    /// and this one always is.
-    fn carry<E>(&mut self, input: Result<(), E>) {
-        debug_assert!(input.is_ok(), "the list was carried out before");
+    /// Gives the engine an input and carries out what that emits.
+    fn apply(&mut self, operation: Operation) -> Answer {
+        let answer = operation.apply(&mut self.msix, &mut [], &mut self.fx);
         carry_out(&mut self.msix, &mut self.fx, &mut self.host);
         self.report.effects = self.host.counts;
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push(operation);
+        }
+        answer
     }
 
     fn use_all(&mut self) {
         for index in 0..self.vectors() {
-            let used = self.msix.use_vector(Vector::new(index), &mut self.fx);
-            self.carry(used);
+            self.apply(Operation::Use(Vector::new(index)));
         }
     }
 
@@ -147,21 +161,18 @@ impl Device {
     }
 
     fn restart(&mut self, bus_master: bool, now: Moment) {
-        let reset = self.msix.reset(&mut self.fx);
-        self.carry(reset);
+        self.apply(Operation::Reset);
         if self.msix.policy().uses_on_reset == UsesOnReset::Clear {
             self.use_all();
         }
-        let set = self.msix.set_bus_master(bus_master, &mut self.fx);
-        self.carry(set);
+        self.apply(Operation::SetBusMaster(bus_master));
         self.observe_all(now);
     }
 
     /// A write of the COMMAND register.
     pub(crate) fn set_bus_master(&mut self, on: bool, now: Moment) {
         self.known.bus_master = Some(on);
-        let set = self.msix.set_bus_master(on, &mut self.fx);
-        self.carry(set);
+        self.apply(Operation::SetBusMaster(on));
         self.observe_all(now);
     }
 
@@ -186,9 +197,11 @@ impl Device {
         if cause.is_none() || made == logged { Ok(()) } else { Err(made) }
     }
 
+    /// `offset` is one of the control bits' dword.
     fn write_config(&mut self, offset: usize, bytes: &[u8]) {
-        let written = self.msix.write_config(offset, bytes, &mut self.fx);
-        self.carry(written);
+        let (len, value) = little_endian(bytes);
+        let offset = u8::try_from(offset).unwrap_or(u8::MAX);
+        self.apply(Operation::WriteConfig { offset, len, value });
     }
 
     fn control_bits(&self) -> (bool, bool) {
@@ -203,11 +216,11 @@ impl Device {
         let touched = [offset / 16, last / 16].map(|index| self.in_table(index));
         let before = touched.map(|vector| vector.map(|vector| self.entry(vector)));
         let live = touched.map(|vector| vector.is_some_and(|v| self.standing(v) == Standing::Live));
-        let done = match self.msix.write_table(offset, bytes, &mut self.fx) {
-            Ok(access) => access == Access::Done,
-            Err(_) => false,
-        };
-        self.carry(Ok::<(), ()>(()));
+        let (len, value) = little_endian(bytes);
+        let done = u16::try_from(offset).is_ok_and(|offset| {
+            let written = self.apply(Operation::WriteTable { offset, len, value });
+            written == Answer::Written(Access::Done)
+        });
         for dword in offset / 4..=last / 4 {
             let whole = dword * 4 >= offset && dword * 4 + 3 <= last;
             // What the policy ignores is not what QEMU may have done.
@@ -271,10 +284,9 @@ impl Device {
         if let Some(known) = self.known.of_mut(vector) {
             known.doubtful = false;
         }
-        let delivery = self.msix.notify(Vector::new(vector), &mut self.fx).ok();
-        self.carry(Ok::<(), ()>(()));
+        let answer = self.apply(Operation::Notify(Vector::new(vector)));
         self.observe(vector, now);
-        delivery
+        if let Answer::Event(delivery) = answer { Some(delivery) } else { None }
     }
 
     /// An event of `vector` may have come that was not fed.
@@ -357,6 +369,11 @@ impl Device {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// The engine's inputs since this was last asked.
+    pub(crate) fn take_inputs(&mut self) -> Vec<Operation> {
+        self.inputs.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn observe_all(&mut self, now: Moment) {
         for vector in 0..self.vectors() {
             self.observe(vector, now);
@@ -426,6 +443,12 @@ impl Device {
             }
         }
     }
+}
+
+/// Length and value of the bytes of an access, at most 8.
+fn little_endian(bytes: &[u8]) -> (u8, u64) {
+    let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+    (u8::try_from(bytes.len()).unwrap_or(u8::MAX), value)
 }
 
 /// Whether a message arrives at 'apic-msi' as it is in the entry. Outside the interrupt range it
