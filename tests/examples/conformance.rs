@@ -1,5 +1,6 @@
-//! Judges everything in this project by the conformance suite. `--qemu`: the installed QEMU
-//! instead. `--json`: for programs. Case ids: those cases only.
+//! Judges everything in this project by the conformance suite, the engine on KVM where there is one.
+//! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--json`: for programs. Case ids: those
+//! cases only.
 
 use msix_tests::conformance::{
     CASES, CaseReport, QemuSubject, Report, Subject, Verdict, deviations, judge, subjects,
@@ -12,8 +13,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let subjects: Vec<Box<dyn Subject>> = if said("--qemu") {
         vec![Box::new(QemuSubject::find(Path::new("qemu-system-x86_64"))?)]
+    } else if said("--kvm") {
+        vec![on_kvm()?]
     } else {
-        subjects()
+        let kvm = on_kvm().inspect_err(|why| eprintln!("not on KVM: {why}"));
+        subjects().into_iter().chain(kvm.ok()).collect()
     };
     let ids: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
@@ -48,4 +52,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!();
     }
     Ok(())
+}
+
+/// The engine on this machine's KVM.
+#[cfg(target_arch = "x86_64")]
+fn on_kvm() -> Result<Box<dyn Subject>, String> {
+    Ok(Box::new(msix_tests::conformance::KvmSubject::open()?))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn on_kvm() -> Result<Box<dyn Subject>, String> {
+    Err("the test machine is for x86-64".into())
 }

@@ -29,6 +29,8 @@ mod engine;
 mod gates;
 pub mod guide;
 mod host;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
 mod lab;
 mod layout;
 mod model_host;
@@ -39,6 +41,7 @@ mod report;
 mod state;
 pub mod stream;
 mod subjects;
+mod suite_host;
 
 pub use adapter::{
     Attachment, BackendCall, BackendLog, BusMaster, Device, ExclusiveBar, FunctionReset, HostCall,
@@ -51,11 +54,13 @@ pub use choices::{
     VectorControlBits, WhileDisabled,
 };
 pub use engine::EngineSubject;
+#[cfg(target_arch = "x86_64")]
+pub use kvm::KvmSubject;
 pub use model_host::Delivery;
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;
 pub use report::{CaseReport, Report, Verdict};
-pub use subjects::{Deviation, deviations, subjects};
+pub use subjects::{Deviation, KVM_DEVIATIONS, deviations, subjects};
 
 use bench::Stop;
 use lab::Lab;

@@ -127,15 +127,18 @@ pub(super) fn c40(lab: &Lab<'_>) -> Outcome {
     bench.unmask(sample[0]);
     bench.expect_moves(&[])?; // nobody listens
     if let Some(log) = bench.device.backend_log() {
-        let mut kept = BTreeSet::new();
+        let (mut routed, mut armed) = (BTreeSet::new(), BTreeSet::new());
         for call in log.calls() {
             match call {
-                BackendCall::Route { vector } => _ = kept.insert(vector),
-                BackendCall::Unroute { vector } => _ = kept.remove(&vector),
-                _ => {}
+                BackendCall::Route { vector } => _ = routed.insert(vector),
+                BackendCall::Unroute { vector } => _ = routed.remove(&vector),
+                BackendCall::Arm { vector } => _ = armed.insert(vector),
+                BackendCall::Disarm { vector } => _ = armed.remove(&vector),
+                BackendCall::Commit | BackendCall::SetIrqs => {}
             }
         }
-        bench.expect("routes not given back", &kept, &BTreeSet::new())?;
+        bench.expect("irqfds not given back", &armed, &BTreeSet::new())?;
+        bench.expect("routes not given back", &routed, &BTreeSet::new())?;
     } else {
         lab.note("GSIs and descriptors are not logged");
     }

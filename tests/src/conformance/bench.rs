@@ -25,9 +25,11 @@ pub(super) enum Stop {
 /// How a case ends.
 pub(super) type Outcome = Result<(), Stop>;
 
-/// The message a case gives to `v` unless it says otherwise: no two alike.
+/// The message a case gives to `v` unless it says otherwise: no two alike. It goes to one of four
+/// processors, and that of every sampled vector is an interrupt there, so that a real interrupt
+/// controller can be asked for it.
 pub(super) fn message_of(v: u16) -> Message {
-    Message { address: 0xfee0_0000 | u64::from(v & 0xff) << 12, data: 0x4000 + u32::from(v) }
+    Message { address: 0xfee0_0000 | u64::from(v & 3) << 12, data: 0x4020 + u32::from(v) }
 }
 
 /// All that a guest can read, and the use counts.

@@ -1,4 +1,4 @@
-//! The engine as a subject, with the model host under it.
+//! The engine as a subject, with the model host under it, or another that the suite can ask.
 
 use super::adapter::{
     Attachment, BackendLog, BusMaster, Device, ExclusiveBar, FunctionReset, HostCall, HostLog,
@@ -7,6 +7,7 @@ use super::adapter::{
 };
 use super::choices::Choices;
 use super::model_host::{Delivery, ModelHost};
+use super::suite_host::SuiteHost;
 use msix_backends::carry_out;
 use msix_core::{
     BarIndex, Boxed, Effects, Layout, LayoutError, Location, MAX_EFFECTS, Msix, NotCarriedOut,
@@ -44,19 +45,7 @@ impl Subject for EngineSubject {
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
-        let refused = |error: LayoutError| NoDevice::Refused(error.to_string());
-        let bar = BarIndex::new(0).map_err(refused)?;
-        let layout = Layout::exclusive_bar(vectors, bar).map_err(refused)?;
-        let msix = Msix::new(layout, self.policy);
-        let msix = msix.map_err(|error| NoDevice::Refused(error.to_string()))?;
-        let mut device = EngineDevice {
-            msix,
-            fx: Effects::new(),
-            host: ModelHost::default(),
-            delivery: self.delivery,
-        };
-        device.attach();
-        Ok(Box::new(device))
+        device_on(vectors, self.policy, self.delivery, |_| Ok(ModelHost::default()))
     }
 
     fn layouts(&self) -> Option<&dyn Layouts> {
@@ -101,17 +90,33 @@ pub(super) fn vector_of(vector: u32) -> Result<Vector, Refused> {
     }
 }
 
+/// The engine, attached, with what `host` makes for its number of vectors under it.
+pub(super) fn device_on<H: SuiteHost + 'static>(
+    vectors: u32,
+    policy: Policy,
+    delivery: Delivery,
+    host: impl FnOnce(u16) -> Result<H, NoDevice>,
+) -> Result<Box<dyn Device>, NoDevice> {
+    let refused = |error: LayoutError| NoDevice::Refused(error.to_string());
+    let bar = BarIndex::new(0).map_err(refused)?;
+    let layout = Layout::exclusive_bar(vectors, bar).map_err(refused)?;
+    let msix = Msix::new(layout, policy).map_err(|error| NoDevice::Refused(error.to_string()))?;
+    let host = host(layout.vectors())?;
+    let mut device = EngineDevice { msix, fx: Effects::new(), host, delivery };
+    device.attach();
+    Ok(Box::new(device))
+}
+
 type Fx = Effects<MAX_EFFECTS>;
 
-#[derive(Debug)]
-struct EngineDevice {
+struct EngineDevice<H> {
     msix: Msix<Boxed>,
     fx: Fx,
-    host: ModelHost,
+    host: H,
     delivery: Delivery,
 }
 
-impl EngineDevice {
+impl<H: SuiteHost> EngineDevice<H> {
     /// One input, carried out to the end.
     fn input<T>(&mut self, input: impl FnOnce(&mut Msix<Boxed>, &mut Fx) -> T) -> T {
         let answer = input(&mut self.msix, &mut self.fx);
@@ -119,7 +124,7 @@ impl EngineDevice {
         // What the host cannot deliver, userspace reads from the eventfd (H11).
         let msix = &self.msix;
         let fallback = |v| msix.is_fallback(Vector::new(v)) == Some(true);
-        for vector in self.host.take_held(fallback) {
+        for vector in self.host.take_held(&fallback) {
             let event = self.msix.notify(Vector::new(vector), &mut self.fx);
             event.expect("the host holds events of vectors of the table only");
             carry_out(&mut self.msix, &mut self.fx, &mut self.host);
@@ -146,7 +151,7 @@ impl EngineDevice {
     }
 }
 
-impl Device for EngineDevice {
+impl<H: SuiteHost> Device for EngineDevice<H> {
     fn read_config(&mut self, offset: usize, bytes: &mut [u8]) {
         self.msix.read_config(offset, bytes);
     }
@@ -186,7 +191,7 @@ impl Device for EngineDevice {
     }
 
     fn messages(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.host.messages)
+        self.host.messages()
     }
 
     fn uses(&mut self) -> Option<&mut dyn Uses> {
@@ -214,7 +219,7 @@ impl Device for EngineDevice {
         Some(self)
     }
     fn backend_log(&mut self) -> Option<&mut dyn BackendLog> {
-        None // the model host has no kernel under it
+        self.host.backend_log()
     }
     fn attachment(&mut self) -> Option<&mut dyn Attachment> {
         Some(self)
@@ -227,7 +232,7 @@ impl Device for EngineDevice {
     }
 }
 
-impl Uses for EngineDevice {
+impl<H: SuiteHost> Uses for EngineDevice<H> {
     fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
         self.about(vector, Msix::use_vector)
     }
@@ -242,13 +247,13 @@ impl Uses for EngineDevice {
     }
 }
 
-impl Withdrawal for EngineDevice {
+impl<H: SuiteHost> Withdrawal for EngineDevice<H> {
     fn withdraw(&mut self, vector: u32) -> Result<(), Refused> {
         self.about(vector, Msix::withdraw)
     }
 }
 
-impl SideChannel for EngineDevice {
+impl<H: SuiteHost> SideChannel for EngineDevice<H> {
     fn set_mask(&mut self, vector: u32, masked: bool) -> Result<(), Refused> {
         self.about(vector, |msix, vector, fx| msix.set_mask(vector, masked, fx))
     }
@@ -258,31 +263,31 @@ impl SideChannel for EngineDevice {
     }
 }
 
-impl FunctionReset for EngineDevice {
+impl<H: SuiteHost> FunctionReset for EngineDevice<H> {
     fn reset(&mut self) {
         self.always(Msix::reset);
     }
 }
 
-impl BusMaster for EngineDevice {
+impl<H: SuiteHost> BusMaster for EngineDevice<H> {
     fn set_bus_master(&mut self, on: bool) {
         self.always(|msix, fx| msix.set_bus_master(on, fx));
     }
 }
 
-impl Intx for EngineDevice {
+impl<H: SuiteHost> Intx for EngineDevice<H> {
     fn calls(&mut self) -> Vec<IntxCall> {
-        std::mem::take(&mut self.host.intx)
+        self.host.intx()
     }
 }
 
-impl HostLog for EngineDevice {
+impl<H: SuiteHost> HostLog for EngineDevice<H> {
     fn calls(&mut self) -> Vec<HostCall> {
-        std::mem::take(&mut self.host.calls)
+        self.host.calls()
     }
 }
 
-impl HostScript for EngineDevice {
+impl<H: SuiteHost> HostScript for EngineDevice<H> {
     fn fail_uses(&mut self, vector: u16, fail: bool) {
         self.host.fail_uses(vector, fail);
     }
@@ -293,17 +298,18 @@ impl HostScript for EngineDevice {
     }
 }
 
-impl Attachment for EngineDevice {
+impl<H: SuiteHost> Attachment for EngineDevice<H> {
     fn attach(&mut self) {
         self.always(Msix::attach);
     }
 
     fn detach(&mut self) {
         self.always(Msix::detach);
+        self.host.detached();
     }
 }
 
-impl Snapshots for EngineDevice {
+impl<H: SuiteHost> Snapshots for EngineDevice<H> {
     fn save(&mut self) -> Vec<u8> {
         self.always(Msix::prepare_save);
         let mut bytes = vec![0; self.msix.saved_len()];
@@ -320,7 +326,7 @@ impl Snapshots for EngineDevice {
     }
 }
 
-impl QemuField for EngineDevice {
+impl<H: SuiteHost> QemuField for EngineDevice<H> {
     fn save_field(&mut self) -> Vec<u8> {
         self.always(Msix::prepare_save);
         let mut field = vec![0; self.msix.qemu_len()];

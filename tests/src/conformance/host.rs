@@ -105,8 +105,12 @@ impl Bench<'_> {
 pub(super) fn c32(lab: &Lab<'_>) -> Outcome {
     for v in lab.sample() {
         let old = message_of(v);
-        let new = Message { address: 0x2_fee0_9990, data: 0x77 };
-        for whole_address in [false, true] {
+        // To memory, where a half of the address alone would be seen; and to a processor.
+        let elsewhere = Message { address: 0x2_fee0_9990, data: 0x77 };
+        let moved = Message { address: 0xfee0_3000, data: 0x77 };
+        for (new, whole_address) in
+            [(elsewhere, false), (elsewhere, true), (moved, false), (moved, true)]
+        {
             let mut bench = lab.ready()?;
             bench.unmask(v);
             bench.forget();
@@ -165,19 +169,19 @@ fn rerouted_at_most_once(
 pub(super) fn c33(lab: &Lab<'_>) -> Outcome {
     for v in lab.sample() {
         let mut bench = lab.ready()?;
-        let new = Message { data: 0xbeef, ..message_of(v) };
+        let new = Message { data: 0x40ef, ..message_of(v) };
         bench.fire(v)?;
         bench.expect_pending(v, true)?;
         bench.set_data_and_control(v, new.data, 0);
         bench.expect_messages(&[new])?;
         bench.expect_moves_if_logged(&[HostCall::Use { vector: v, message: new }])?;
-        bench.set_data_and_control(v, 0xdead, 1);
+        bench.set_data_and_control(v, 0x40ad, 1);
         bench.expect_moves_if_logged(&[released(v)])?;
         bench.fire(v)?;
         bench.expect_silence()?;
         bench.expect_pending(v, true)?;
         bench.unmask(v);
-        bench.expect_messages(&[Message { data: 0xdead, ..new }])?;
+        bench.expect_messages(&[Message { data: 0x40ad, ..new }])?;
     }
     Ok(())
 }
@@ -188,7 +192,7 @@ pub(super) fn c34(lab: &Lab<'_>) -> Outcome {
         let mut told = message_of(v);
         bench.unmask(v);
         bench.forget();
-        let moved = Message { address: 0xfee0_7000, data: 0x42 };
+        let moved = Message { address: 0xfee0_3000, data: 0x42 };
         // To another CPU, and then a mask cycle that changes nothing (T3).
         for (to, most_commits) in [(moved, 1), (moved, 0)] {
             bench.mask(v);
@@ -254,6 +258,7 @@ pub(super) fn c36(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;
     let live = lab.n / 2;
     bench.use_if_counted(live)?;
+    bench.program(live, message_of(live)); // address 0 is no interrupt (C11)
     bench.unmask(live);
     bench.forget();
     let n = u32::from(lab.n);

@@ -1,7 +1,8 @@
 //! A host made for the suite: remembers what it was told, fails on demand, and holds events as an
 //! eventfd does.
 
-use super::adapter::{HostCall, IntxCall, Message};
+use super::adapter::{BackendLog, HostCall, IntxCall, Message};
+use super::suite_host::SuiteHost;
 use msix_backends::{Host, Route};
 use msix_core::{Vector, Vectors};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,28 +35,6 @@ pub(super) struct ModelHost {
 }
 
 impl ModelHost {
-    /// An eventfd is written.
-    pub(super) fn signal(&mut self, vector: u16) {
-        match self.armed.get(&vector) {
-            Some(message) => self.messages.push(*message),
-            None => _ = self.held.insert(vector),
-        }
-    }
-
-    pub(super) fn fail_uses(&mut self, vector: u16, fail: bool) {
-        if fail {
-            self.failing.insert(vector);
-        } else {
-            self.failing.remove(&vector);
-        }
-    }
-
-    /// Takes the counters that userspace reads by itself: those of vectors that the host was told
-    /// to use and could not (`wanted`).
-    pub(super) fn take_held(&mut self, wanted: impl Fn(u16) -> bool) -> Vec<u16> {
-        self.held.extract_if(.., |vector| wanted(*vector)).collect()
-    }
-
     /// Delivers a vector from now on, what it holds included (C7).
     pub(super) fn use_one(&mut self, vector: u16, message: Message) -> bool {
         self.calls.push(HostCall::Use { vector, message });
@@ -137,6 +116,45 @@ impl Host for ModelHost {
     fn intx_reevaluate(&mut self) {
         self.intx.push(IntxCall::Reevaluate);
     }
+}
+
+impl SuiteHost for ModelHost {
+    fn calls(&mut self) -> Vec<HostCall> {
+        std::mem::take(&mut self.calls)
+    }
+
+    fn intx(&mut self) -> Vec<IntxCall> {
+        std::mem::take(&mut self.intx)
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
+    }
+
+    fn fail_uses(&mut self, vector: u16, fail: bool) {
+        if fail {
+            self.failing.insert(vector);
+        } else {
+            self.failing.remove(&vector);
+        }
+    }
+
+    fn signal(&mut self, vector: u16) {
+        match self.armed.get(&vector) {
+            Some(message) => self.messages.push(*message),
+            None => _ = self.held.insert(vector),
+        }
+    }
+
+    fn take_held(&mut self, wanted: &dyn Fn(u16) -> bool) -> Vec<u16> {
+        self.held.extract_if(.., |vector| wanted(*vector)).collect()
+    }
+
+    fn backend_log(&mut self) -> Option<&mut dyn BackendLog> {
+        None // there is no kernel under it
+    }
+
+    fn detached(&mut self) {}
 }
 
 fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {

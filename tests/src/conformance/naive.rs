@@ -8,6 +8,7 @@ use super::adapter::{
 use super::choices::Choices;
 use super::engine::{name_of, vector_of};
 use super::model_host::{Delivery, ModelHost};
+use super::suite_host::SuiteHost as _;
 use crate::reference::Reference;
 use crate::told::Told;
 use msix_core::{Answer, Operation, Policy, Vector, Vectors};
@@ -82,7 +83,7 @@ impl NaiveDevice {
     /// What the host cannot deliver, userspace reads from the eventfd (H11).
     fn serve_fallback(&mut self) {
         let model = &self.model;
-        for v in self.host.take_held(|v| model.is_fallback(usize::from(v))) {
+        for v in self.host.take_held(&|v| model.is_fallback(usize::from(v))) {
             let (_, told) = self.model.apply(&Operation::Notify(Vector::new(v)));
             self.carry_out(told);
         }

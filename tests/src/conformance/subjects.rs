@@ -71,10 +71,15 @@ const QEMU: &[Deviation] = &[
     },
 ];
 
+/// The cases that the engine on KVM fails, because KVM leaves it no choice: none.
+pub const KVM_DEVIATIONS: &[Deviation] = &[];
+
 /// The deviations to expect of a subject with that name.
 pub fn deviations(subject: &str) -> impl Iterator<Item = &'static Deviation> {
+    let on_kvm = subject.ends_with(", KVM");
     let (qemu, irqfd) = (subject.contains(", QEMU, "), subject.contains("irqfd"));
     let imitated = QEMU.iter().filter(move |deviation| qemu && (irqfd || !deviation.irqfd_only));
     let real = subject.starts_with("QEMU ");
-    imitated.chain(super::qemu::DEVIATIONS.iter().filter(move |_| real))
+    let kvm = KVM_DEVIATIONS.iter().filter(move |_| on_kvm);
+    imitated.chain(kvm).chain(super::qemu::DEVIATIONS.iter().filter(move |_| real))
 }

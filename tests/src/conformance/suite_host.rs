@@ -1,0 +1,26 @@
+//! What the suite asks of a host under the engine, beside what the engine asks of it.
+
+use super::adapter::{BackendLog, HostCall, IntxCall, Message};
+use msix_backends::Host;
+
+/// A host that remembers what it was told, fails on demand, and whose eventfds can be written. No
+/// method has a default, as in [`Host`].
+pub(super) trait SuiteHost: Host {
+    /// What it was told since the last call, in order.
+    fn calls(&mut self) -> Vec<HostCall>;
+    /// What the INTx line was told since the last call, in order.
+    fn intx(&mut self) -> Vec<IntxCall>;
+    /// The messages sent since the last call, in order.
+    fn messages(&mut self) -> Vec<Message>;
+    /// From now on every Use of `vector` fails, or works again.
+    fn fail_uses(&mut self, vector: u16, fail: bool);
+    /// The eventfd of `vector` is written.
+    fn signal(&mut self, vector: u16);
+    /// Takes the events that userspace reads from eventfds by itself: those of vectors that the
+    /// host was told to use and could not (`wanted`).
+    fn take_held(&mut self, wanted: &dyn Fn(u16) -> bool) -> Vec<u16>;
+    /// What the kernel was asked for, if there is one.
+    fn backend_log(&mut self) -> Option<&mut dyn BackendLog>;
+    /// The engine goes: everything is released, and can be given back.
+    fn detached(&mut self);
+}

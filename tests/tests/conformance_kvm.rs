@@ -1,0 +1,224 @@
+//! The engine on this machine's KVM, judged by every case at all sizes, beside the published column;
+//! and a backend or a kernel with a fault, which must show.
+#![cfg(target_arch = "x86_64")]
+
+use msix_backends::kvm::{Entry, Msi, Vm};
+use msix_tests::conformance::{
+    CASES, Case, KVM_DEVIATIONS, KvmSubject, NoDevice, Subject as _, Verdict, case, judge,
+};
+use msix_tests::peers::skipped;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vmm_sys_util::eventfd::EventFd;
+
+/// What cannot be observed.
+const UNSEEN: &[&str] = &[];
+
+/// The engine on KVM; notes the skip of test `test` if there is none.
+fn subject(test: &str) -> Option<KvmSubject> {
+    if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+        skipped(test, &format!("/dev/kvm: {error}"), "needs KVM and leave to open /dev/kvm");
+        return None;
+    }
+    Some(KvmSubject::open().expect("a KVM that makes a machine"))
+}
+
+/// What is wrong with a verdict, if it is not the published one.
+fn surprise(subject: &KvmSubject, case: &Case) -> Option<String> {
+    let deviation = KVM_DEVIATIONS.iter().find(|deviation| deviation.case == case.id);
+    let unseen = UNSEEN.iter().find(|id| **id == case.id);
+    let verdict = judge(subject, case);
+    match (&verdict, deviation, unseen) {
+        (Verdict::Passed { sizes, .. }, None, None) => (sizes != case.sizes)
+            .then(|| format!("{case:?}: run at {sizes:?} instead of {:?}", case.sizes)),
+        (Verdict::Failed { .. }, Some(_), None) => None,
+        (Verdict::NotObservable { .. }, None, Some(_)) => None,
+        (_, Some(deviation), _) => Some(format!("{deviation:?} is stale: {verdict:#?}")),
+        (_, None, Some(_)) => Some(format!("{case:?} can be observed: {verdict:#?}")),
+        (_, None, None) => Some(format!("{case:?}: {verdict:#?}")),
+    }
+}
+
+#[test]
+fn the_engine_on_kvm_does_what_its_column_says() {
+    let name = "the_engine_on_kvm_does_what_its_column_says";
+    let Some(subject) = subject(name) else { return };
+    if let Err(NoDevice::NotOffered(why)) = subject.device(2048) {
+        return skipped(name, &why, "raise the hard limit with `ulimit -Hn`");
+    }
+    let (next, surprises) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(case) = CASES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let surprise = surprise(&subject, case);
+                    surprises.lock().expect("no case panics").extend(surprise);
+                }
+            });
+        }
+    });
+    let surprises = surprises.into_inner().expect("no case panics");
+    assert!(surprises.is_empty(), "{surprises:#?}");
+}
+
+/// Cases at a time, each on a machine of its own.
+const WORKERS: usize = 2;
+
+/// What a [`Faulty`] does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// An irqfd is not assigned, and said to be.
+    NeverAssigns,
+    /// It is never deassigned, and said to be.
+    NeverDeassigns,
+    /// Routes are committed at the next deassign or message, when an irqfd is assigned (C6).
+    CommitsLate,
+    /// Each commit is done twice.
+    CommitsTwice,
+    /// The message goes to another processor.
+    Misroutes,
+    /// A message of KVM_SIGNAL_MSI is not sent.
+    Swallows,
+}
+
+/// A kernel or a backend with a fault.
+struct Faulty {
+    fault: Fault,
+    inner: Box<dyn Vm>,
+    late: Mutex<Option<Vec<Entry>>>,
+}
+
+impl Faulty {
+    fn catch_up(&self) -> io::Result<()> {
+        let late = self.late.lock().expect("nothing panics with it").take();
+        late.map_or(Ok(()), |routes| self.inner.set_routes(&routes))
+    }
+}
+
+impl Vm for Faulty {
+    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+        let elsewhere = |entry: &Entry| match *entry {
+            Entry::Msi { gsi, msi } => {
+                Entry::Msi { gsi, msi: Msi { address_lo: msi.address_lo ^ 0x1000, ..msi } }
+            }
+            pin => pin,
+        };
+        match self.fault {
+            Fault::CommitsLate => {
+                *self.late.lock().expect("nothing panics with it") = Some(routes.to_vec());
+                Ok(())
+            }
+            Fault::CommitsTwice => {
+                self.inner.set_routes(routes)?;
+                self.inner.set_routes(routes)
+            }
+            Fault::Misroutes => {
+                self.inner.set_routes(&routes.iter().map(elsewhere).collect::<Vec<_>>())
+            }
+            _ => self.inner.set_routes(routes),
+        }
+    }
+
+    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        match self.fault {
+            Fault::NeverAssigns => Ok(()),
+            _ => self.inner.assign(eventfd, gsi),
+        }
+    }
+
+    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.catch_up()?;
+        match self.fault {
+            Fault::NeverAssigns | Fault::NeverDeassigns => Ok(()),
+            _ => self.inner.deassign(eventfd, gsi),
+        }
+    }
+
+    fn signal(&self, msi: Msi) -> io::Result<bool> {
+        self.catch_up()?;
+        match self.fault {
+            Fault::Swallows => Ok(true),
+            _ => self.inner.signal(msi),
+        }
+    }
+}
+
+/// A fault as a function, which is what a subject takes.
+macro_rules! faulty {
+    ($fault:ident) => {
+        |inner| Box::new(Faulty { fault: Fault::$fault, inner, late: Mutex::default() })
+    };
+}
+
+type Between = fn(Box<dyn Vm>) -> Box<dyn Vm>;
+
+/// The failure of a case.
+fn failure(subject: &KvmSubject, id: &str) -> Option<String> {
+    match judge(subject, case(id).expect("a case of the list")) {
+        Verdict::Failed { did, expected, got } => Some(format!("{did}: {expected}: {got}")),
+        Verdict::Passed { .. } | Verdict::NotObservable { .. } => None,
+    }
+}
+
+#[test]
+fn a_backend_with_a_fault_fails() {
+    let Some(subject) = subject("a_backend_with_a_fault_fails") else { return };
+    let faults: [(Between, &str, &[&str]); 6] = [
+        (faulty!(NeverAssigns), "never assigns", &["C12", "C13", "C28", "C32", "C35", "C39"]),
+        (faulty!(NeverDeassigns), "never deassigns", &["C12", "C32", "C33", "C34", "C40"]),
+        (faulty!(CommitsLate), "commits late", &["C12", "C28", "C37", "C38", "C39"]),
+        (faulty!(CommitsTwice), "commits twice", &["C34", "C38"]),
+        (faulty!(Misroutes), "misroutes", &["C12", "C28", "C32", "C34", "C39"]),
+        (faulty!(Swallows), "swallows", &["C13", "C33", "C35", "C39", "C42"]),
+    ];
+    for (backend, what, cases) in faults {
+        let broken = subject.clone().with_backend(backend);
+        for id in cases {
+            assert!(failure(&broken, id).is_some(), "a backend that {what} passes {id}");
+        }
+    }
+}
+
+/// The record says that all is well: what is wrong shows at the eventfds and the local APICs alone.
+#[test]
+fn a_kernel_with_a_fault_fails() {
+    let Some(subject) = subject("a_kernel_with_a_fault_fails") else { return };
+    let (apics, messages) = ("the local APICs were asked for", "messages: 0xfee00000");
+    let faults: [(Between, &str, &str, &[&str]); 6] = [
+        (faulty!(NeverAssigns), "never assigns", messages, &["C12", "C35"]),
+        (faulty!(NeverAssigns), "never assigns", apics, &["C13"]),
+        (faulty!(NeverDeassigns), "never deassigns", apics, &["C12", "C32", "C33", "C37"]),
+        (faulty!(CommitsLate), "commits late", apics, &["C12", "C28", "C35", "C39"]),
+        (faulty!(Misroutes), "misroutes", apics, &["C12", "C32", "C34", "C39"]),
+        (faulty!(Swallows), "swallows", apics, &["C13", "C33", "C37", "C42"]),
+    ];
+    for (kernel, what, shows, cases) in faults {
+        let broken = subject.clone().with_kernel(kernel);
+        for id in cases {
+            let failure = failure(&broken, id);
+            let seen = failure.as_ref().is_some_and(|failure| failure.contains(shows));
+            assert!(seen, "a kernel that {what}, {id}: {failure:?}");
+        }
+    }
+}
+
+#[test]
+fn the_column_names_rules_and_every_case() {
+    let rules = include_str!("../../core/RULES.md");
+    for deviation in KVM_DEVIATIONS {
+        assert!(rules.contains(&format!("\n{} ", deviation.rule)), "{}", deviation.rule);
+    }
+    let column = include_str!("../KVM.md");
+    for case in &CASES {
+        let fails = KVM_DEVIATIONS.iter().any(|deviation| deviation.case == case.id);
+        let unseen = UNSEEN.contains(&case.id);
+        let verdict = match (fails, unseen) {
+            (true, _) => "FAILED",
+            (_, true) => "not observable",
+            _ => "passed",
+        };
+        let line = format!("| {} | {verdict} |", case.id);
+        assert!(column.contains(&line), "{line}");
+    }
+}
