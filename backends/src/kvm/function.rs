@@ -3,6 +3,7 @@
 use super::host::{KvmHost, Platform};
 use super::line::{Fired, Line};
 use super::message::Format;
+use super::physical::Physical;
 use super::routes::{Routes, Waiter};
 use crate::carry_out;
 use crate::eventfd::Source;
@@ -58,9 +59,34 @@ impl<P: Platform + 'static> Function<P> {
         format: Format,
         platform: P,
     ) -> Result<Self, NewError> {
+        Self::on(KvmHost::new(routes, layout.vectors(), format, platform), routes, layout, policy)
+    }
+
+    /// As [`new`](Self::new), with a real device behind it, whose interrupts the guest gets through
+    /// this table. [`notify`](Self::notify) is not for these: the device writes the eventfds.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn passed_through(
+        routes: &Arc<Routes>,
+        layout: Layout,
+        policy: Policy,
+        format: Format,
+        platform: P,
+        device: Box<dyn Physical>,
+    ) -> Result<Self, NewError> {
+        let host = KvmHost::new(routes, layout.vectors(), format, platform);
+        Self::on(host.with_physical(device), routes, layout, policy)
+    }
+
+    fn on(
+        mut host: KvmHost<P>,
+        routes: &Arc<Routes>,
+        layout: Layout,
+        policy: Policy,
+    ) -> Result<Self, NewError> {
         let mut msix = Msix::<Boxed>::new(layout, policy)?;
         let mut fx = Box::new(Fx::new());
-        let mut host = KvmHost::new(routes, layout.vectors(), format, platform);
         let lines = Arc::clone(&host.lines);
         always(msix.attach(&mut *fx));
         carry_out(&mut msix, &mut fx, &mut host);
@@ -286,6 +312,7 @@ impl<P: Platform> Inner<P> {
         carry_out(&mut self.msix, &mut self.fx, &mut self.host); // what a panic left
         let answer = input(&mut self.msix, &mut self.fx);
         carry_out(&mut self.msix, &mut self.fx, &mut self.host);
+        self.host.set_enabled(self.msix.control().enabled());
         answer
     }
 }

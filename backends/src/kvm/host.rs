@@ -2,6 +2,7 @@
 
 use super::line::Line;
 use super::message::Format;
+use super::physical::Physical;
 use super::routes::{Place, Routes, Want};
 use super::set::Set;
 use crate::eventfd::Source;
@@ -50,6 +51,8 @@ pub struct KvmHost<P: Platform> {
     pub(super) lines: Arc<[Line]>,
     routes: Arc<Routes>,
     format: Format,
+    /// The device behind a passed-through function, and whether it was told to be enabled.
+    physical: Option<(Box<dyn Physical>, bool)>,
     /// The function's number in the loop.
     id: Option<usize>,
     vectors: Vec<State>,
@@ -75,6 +78,7 @@ impl<P: Platform> KvmHost<P> {
             lines: (0..vectors).map(|_| Line::default()).collect(),
             routes: Arc::clone(routes),
             format,
+            physical: None,
             id: None,
             vectors: vec![State::default(); usize::from(vectors)],
             waiting: Set::none(vectors),
@@ -82,6 +86,25 @@ impl<P: Platform> KvmHost<P> {
             stuck: Set::none(vectors),
             unwatched: Set::none(vectors),
             seen: 0,
+        }
+    }
+
+    /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Before the
+    /// first effect.
+    #[must_use]
+    pub fn with_physical(mut self, physical: Box<dyn Physical>) -> Self {
+        self.physical = Some((physical, false));
+        self
+    }
+
+    /// The guest's MSI-X Enable, after every input that may have changed it: the device's follows
+    /// (D7).
+    pub fn set_enabled(&mut self, enabled: bool) {
+        if let Some((physical, told)) = &mut self.physical
+            && *told != enabled
+        {
+            *told = enabled;
+            physical.set_enabled(enabled);
         }
     }
 
@@ -163,6 +186,15 @@ impl<P: Platform> KvmHost<P> {
     pub fn give_back(&mut self) {
         let disarmed = self.vectors.iter_mut().filter(|state| !state.assigned);
         self.routes.give_back(disarmed.filter_map(|state| state.gsi.take()));
+    }
+
+    /// Has the device send to these vectors' eventfds. Those that it does not.
+    fn bind(&mut self, routes: &[Route]) -> Vec<Vector> {
+        let Some((mut physical, _)) = self.physical.take() else { return Vec::new() };
+        let vectors: SmallVec<[Vector; 1]> = routes.iter().map(|route| route.vector).collect();
+        let failed = physical.bind(&vectors, &mut |vector| self.eventfd(vector));
+        self.physical = Some((physical, true));
+        failed
     }
 
     /// Arms those that wait and whose routes KVM knows by now.
@@ -298,6 +330,7 @@ impl<P: Platform> Host for KvmHost<P> {
             self.watch(route.vector.index());
             self.send_again(route.vector.index());
         }
+        failed.extend(self.bind(routes));
         failed
     }
 
@@ -307,6 +340,9 @@ impl<P: Platform> Host for KvmHost<P> {
             self.waiting.remove(vector);
             self.unwatch(vector);
             self.disarm(vector);
+        }
+        if let Some((physical, _)) = &mut self.physical {
+            physical.unused(&each(vectors).collect::<Vec<_>>());
         }
     }
 
@@ -368,6 +404,7 @@ impl<P: Platform> Host for KvmHost<P> {
 
 impl<P: Platform> Drop for KvmHost<P> {
     fn drop(&mut self) {
+        self.set_enabled(false);
         for vector in (0..).take(self.vectors.len()) {
             self.unwatch(vector);
             self.disarm(vector);

@@ -56,18 +56,20 @@ mod host;
 mod line;
 mod message;
 mod pace;
+mod physical;
 mod probe;
 mod routes;
 mod set;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vm;
 
 pub use function::Function;
 pub use host::{KvmHost, Platform};
 pub use message::{Format, Msi};
 pub use pace::Deferral;
+pub use physical::Physical;
 pub use probe::{Facts, probe};
 pub use routes::{Options, Routes, RoutesError, Stats};
 pub use table::{Entry, Irqchip, KeepError, OutOfRoutes};

@@ -11,7 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// One system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Commit,
     Assign(u32),
     Deassign(u32),
@@ -19,19 +19,19 @@ pub(super) enum Call {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     routes: BTreeMap<u32, Msi>,
     irqfds: BTreeMap<i32, (EventFdCopy, u32)>,
     /// Data of every message that was delivered, in order.
-    pub(super) delivered: Vec<u32>,
+    pub(crate) delivered: Vec<u32>,
     /// Every call, failed ones included.
-    pub(super) calls: Vec<Call>,
+    pub(crate) calls: Vec<Call>,
     /// Which calls fail, by number.
-    pub(super) failing: BTreeSet<usize>,
+    pub(crate) failing: BTreeSet<usize>,
     /// Fail all calls for which this says so.
-    pub(super) broken: Option<fn(Call) -> bool>,
+    pub(crate) broken: Option<fn(Call) -> bool>,
     /// What the kernel would never forgive: events on a GSI without a route (C5).
-    pub(super) lost: usize,
+    pub(crate) lost: usize,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct EventFdCopy(EventFd);
 
 impl State {
     /// KVM takes an event at the write; here it does when somebody looks.
-    pub(super) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         for (eventfd, gsi) in self.irqfds.values() {
             if eventfd.0.read().is_ok() {
                 match self.routes.get(gsi) {
@@ -62,42 +62,42 @@ impl State {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fake(Arc<Mutex<State>>);
+pub(crate) struct Fake(Arc<Mutex<State>>);
 
 impl Fake {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// irqfds there are.
-    pub(super) fn armed(&self) -> usize {
+    pub(crate) fn armed(&self) -> usize {
         self.state().irqfds.len()
     }
 
-    pub(super) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
-    pub(super) fn count(&self, like: fn(&Call) -> bool) -> usize {
+    pub(crate) fn count(&self, like: fn(&Call) -> bool) -> usize {
         self.state().calls.iter().filter(|call| like(call)).count()
     }
 
-    pub(super) fn commits(&self) -> usize {
+    pub(crate) fn commits(&self) -> usize {
         self.count(|call| *call == Call::Commit)
     }
 
-    pub(super) fn lost(&self) -> usize {
+    pub(crate) fn lost(&self) -> usize {
         self.state().lost
     }
 
     /// The data of what was delivered since the last call.
-    pub(super) fn delivered(&self) -> Vec<u32> {
+    pub(crate) fn delivered(&self) -> Vec<u32> {
         let mut state = self.state();
         state.pump();
         std::mem::take(&mut state.delivered)
     }
 
-    pub(super) fn vm(&self) -> MockVm {
+    pub(crate) fn vm(&self) -> MockVm {
         let mut vm = MockVm::new();
         let fake = self.clone();
         vm.expect_set_routes().returning(move |entries| {

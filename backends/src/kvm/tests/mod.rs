@@ -1,6 +1,6 @@
 //! The backend on a VM that counts, fails and pretends.
 
-mod fake;
+pub(crate) mod fake;
 mod faults;
 mod flow;
 mod random;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A VMM that writes down what it was asked.
 #[derive(Debug, Default)]
-struct Vmm {
+pub(crate) struct Vmm {
     writes: Vec<(u64, u32)>,
     intx: Vec<bool>,
 }
@@ -42,7 +42,7 @@ struct World {
     function: Function<Vmm>,
 }
 
-const PATIENT: Deferral =
+pub(crate) const PATIENT: Deferral =
     Deferral { growth: 8, quiet: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
 
 impl World {
@@ -94,12 +94,12 @@ impl World {
 }
 
 /// Writes an entry as a guest does, but for its mask.
-fn program(function: &Function<Vmm>, vector: u16, data: u32) {
+pub(crate) fn program(function: &Function<Vmm>, vector: u16, data: u32) {
     let entry = u64::from(vector) * 16;
     function.write_table(entry, &0xfee0_0000_u32.to_le_bytes());
     function.write_table(entry + 8, &data.to_le_bytes());
 }
 
-fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
+pub(crate) fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
     function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
 }

@@ -1,0 +1,112 @@
+//! VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_GET_IRQ_INFO on the MSI-X index, and nothing else.
+
+use super::plan::Index;
+use std::io;
+use std::mem::size_of;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use vfio_bindings::bindings::vfio::{
+    VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
+    VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE, vfio_irq_info, vfio_irq_set,
+};
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ptr};
+use vmm_sys_util::ioctl_io_nr;
+
+ioctl_io_nr!(VFIO_DEVICE_GET_IRQ_INFO, VFIO_TYPE.into(), VFIO_BASE + 9);
+ioctl_io_nr!(VFIO_DEVICE_SET_IRQS, VFIO_TYPE.into(), VFIO_BASE + 10);
+
+/// What the backend asks of a device about its MSI-X index. A device's descriptor is one
+/// ([`MsixIrqs`]); another can count, fail, pretend, or speak to a vfio-user server.
+#[cfg_attr(test, mockall::automock)]
+pub trait Irqs: Send {
+    /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on; `None` is -1. How many vectors
+    /// there are to be had, when they were too few (D3); otherwise 0.
+    ///
+    /// # Errors
+    /// The kernel's: then any of these vectors may be unbound (D4).
+    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32>;
+    /// Unbinds a range without -1 (D14).
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn unset(&self, vectors: Range<u32>) -> io::Result<()>;
+    /// DATA_NONE and ACTION_TRIGGER with count 0 (D5).
+    ///
+    /// # Errors
+    /// The kernel's; EINVAL when the index is not enabled.
+    fn disable(&self) -> io::Result<()>;
+}
+
+/// The MSI-X index of an open VFIO device, by group or by cdev (D13).
+#[derive(Debug)]
+pub struct MsixIrqs<D>(D);
+
+impl<D: AsRawFd + Send> MsixIrqs<D> {
+    /// Takes a device's descriptor, or something that has it.
+    pub const fn new(device: D) -> Self {
+        Self(device)
+    }
+
+    /// How many vectors the device has, and whether the kernel can add some while others are in use
+    /// (D6).
+    ///
+    /// # Errors
+    /// The kernel's.
+    #[expect(unsafe_code, reason = "an ioctl")]
+    pub fn index(&self) -> io::Result<Index> {
+        let mut info = vfio_irq_info {
+            argsz: u32::try_from(size_of::<vfio_irq_info>()).unwrap_or(0),
+            index: VFIO_PCI_MSIX_IRQ_INDEX,
+            ..Default::default()
+        };
+        // SAFETY: the kernel writes no more than `argsz` bytes, the structure's.
+        if unsafe { ioctl_with_mut_ref(&self.0, VFIO_DEVICE_GET_IRQ_INFO(), &mut info) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let noresize = info.flags & VFIO_IRQ_INFO_NORESIZE != 0;
+        Ok(Index { count: info.count, noresize, holes: true })
+    }
+
+    #[expect(unsafe_code, reason = "an ioctl")]
+    fn set_irqs(&self, data: u32, start: u32, count: usize, fds: &[i32]) -> io::Result<u32> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let size = size_of::<vfio_irq_set>() + size_of_val(fds);
+        let head = [
+            u32::try_from(size).map_err(invalid)?,
+            data | VFIO_IRQ_SET_ACTION_TRIGGER,
+            VFIO_PCI_MSIX_IRQ_INDEX,
+            start,
+            u32::try_from(count).map_err(invalid)?,
+        ];
+        let request: Vec<u32> =
+            head.into_iter().chain(fds.iter().map(|fd| fd.cast_unsigned())).collect();
+        // SAFETY: the kernel reads `argsz` bytes, which is as long as the request is.
+        let answer = unsafe { ioctl_with_ptr(&self.0, VFIO_DEVICE_SET_IRQS(), request.as_ptr()) };
+        u32::try_from(answer).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl<D: AsRawFd + Send> Irqs for MsixIrqs<D> {
+    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
+        let fd = |eventfd: &Option<Arc<EventFd>>| eventfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+        let fds: Vec<i32> = eventfds.iter().map(fd).collect();
+        self.set_irqs(VFIO_IRQ_SET_DATA_EVENTFD, start, fds.len(), &fds)
+    }
+
+    fn unset(&self, vectors: Range<u32>) -> io::Result<()> {
+        self.set_irqs(
+            VFIO_IRQ_SET_DATA_EVENTFD,
+            vectors.start,
+            vectors.len(),
+            &vec![-1; vectors.len()],
+        )?;
+        Ok(())
+    }
+
+    fn disable(&self) -> io::Result<()> {
+        self.set_irqs(VFIO_IRQ_SET_DATA_NONE, 0, 0, &[])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The physical side of a passed-through function: the plan, carried out.
+
+use super::irqs::Irqs;
+use super::plan::{Call, Index, Plan};
+use crate::kvm::Physical;
+use msix_core::Vector;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
+
+/// EINVAL, as the kernel says it of an index that is not enabled (D5).
+const EINVAL: i32 = 22;
+/// By how much what is bound grows when a vector behind it comes into use.
+const GROWTH: u32 = 8;
+
+/// What the device does with the events of a vector that the guest has masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhileMasked {
+    /// It goes on to write the vector's eventfd, which nobody reads before the guest asks for pending
+    /// bits or unmasks: the event is a pending bit that the guest can see (C8). Masking costs no
+    /// SET_IRQS, and vectors that the guest has not unmasked yet can be bound ahead: a logarithm of
+    /// calls for vectors that come up one by one.
+    #[default]
+    Eventfd,
+    /// Its own pending bit holds them, and it sends them when the vector is bound again (D8). They are
+    /// not in the emulated PBA: the VMM adds what it reads of the device's. One SET_IRQS a mask and
+    /// one an unmask.
+    Physical,
+}
+
+/// The MSI-X index of a passed-through device.
+#[derive(Debug)]
+pub struct DeviceMsix<I> {
+    irqs: I,
+    plan: Plan,
+    while_masked: WhileMasked,
+    /// Vectors in use; what else is bound, is bound ahead.
+    live: BTreeSet<u32>,
+    /// Eventfds of all that was ever bound.
+    eventfds: BTreeMap<u32, Arc<EventFd>>,
+    /// No more than this is bound ahead: the host has no more vectors.
+    most: u32,
+}
+
+impl<I: Irqs> DeviceMsix<I> {
+    /// For an index that is idle. INTx must be disabled before the guest enables MSI-X, in
+    /// [`Platform::intx_deassert`](crate::kvm::Platform::intx_deassert) (D2).
+    pub const fn new(irqs: I, index: Index, while_masked: WhileMasked) -> Self {
+        Self {
+            irqs,
+            plan: Plan::new(index),
+            while_masked,
+            live: BTreeSet::new(),
+            eventfds: BTreeMap::new(),
+            most: index.count,
+        }
+    }
+
+    /// Makes the kernel have what should be.
+    fn apply(&mut self) -> io::Result<()> {
+        for call in self.plan.calls() {
+            if let Err(error) = self.carry_out(&call) {
+                self.plan.failed();
+                return Err(error);
+            }
+            self.plan.done(&call);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, call: &Call) -> io::Result<()> {
+        match call {
+            Call::Disable => match self.irqs.disable() {
+                Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()), // it was disabled
+                disabled => disabled,
+            },
+            Call::Unset { vectors } => self.irqs.unset(vectors.clone()),
+            Call::Set { start, bound } => {
+                let eventfd = |(vector, bound): (u32, &bool)| {
+                    self.eventfds.get(&vector).filter(|_| *bound).cloned()
+                };
+                let eventfds: Vec<Option<Arc<EventFd>>> =
+                    (*start..).zip(bound).map(eventfd).collect();
+                match self.irqs.set(*start, &eventfds)? {
+                    0 => Ok(()),
+                    available => {
+                        self.most = available; // D3: nothing was bound
+                        Err(io::ErrorKind::StorageFull.into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Wants exactly the live vectors, none ahead.
+    fn want_live(&mut self) {
+        let wanted: Vec<u32> = self.plan.wanted().collect();
+        for vector in wanted {
+            self.plan.set_bound(vector, self.live.contains(&vector));
+        }
+    }
+
+    /// Vectors to bind ahead, when `vector` comes into use.
+    fn ahead(&self, vector: u32) -> std::ops::Range<u32> {
+        let end = self.plan.wanted().last().map_or(0, |last| last + 1);
+        match self.while_masked {
+            WhileMasked::Eventfd if vector >= end => {
+                let grown = end.saturating_mul(GROWTH).max(vector + 1);
+                end..grown.min(self.most).max(vector + 1)
+            }
+            _ => vector..vector + 1,
+        }
+    }
+}
+
+impl<I: Irqs> Physical for DeviceMsix<I> {
+    fn set_enabled(&mut self, enabled: bool) {
+        self.plan.set_enabled(enabled);
+        if !enabled {
+            self.live.clear();
+            self.want_live();
+        }
+        // What fails now is applied anew with the next change; nothing is in use before.
+        let _ = self.apply().or_else(|_| self.apply());
+    }
+
+    fn bind(
+        &mut self,
+        vectors: &[Vector],
+        eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
+    ) -> Vec<Vector> {
+        let mut failed = Vec::new();
+        self.plan.set_enabled(true);
+        for &vector in vectors {
+            let number = u32::from(vector.index());
+            for ahead in self.ahead(number) {
+                let Ok(index) = u16::try_from(ahead) else { continue };
+                let made = eventfd(Vector::new(index));
+                if let (Ok(made), true) = (made, ahead < self.plan.index().count) {
+                    self.eventfds.insert(ahead, made);
+                    self.plan.set_bound(ahead, true);
+                }
+            }
+            if self.plan.wanted().any(|wanted| wanted == number) {
+                self.live.insert(number);
+            } else {
+                failed.push(vector);
+            }
+        }
+        if self.apply().is_ok() {
+            return failed;
+        }
+        // Without those ahead; without these; without any.
+        self.want_live();
+        if self.apply().is_ok() {
+            return failed;
+        }
+        failed = vectors.to_vec();
+        vectors.iter().for_each(|vector| _ = self.live.remove(&vector.index().into()));
+        self.want_live();
+        if self.apply().is_err() {
+            let lost = std::mem::take(&mut self.live);
+            failed
+                .extend(lost.into_iter().filter_map(|v| Some(Vector::new(u16::try_from(v).ok()?))));
+            self.want_live();
+            let _ = self.apply();
+        }
+        failed
+    }
+
+    fn unused(&mut self, vectors: &[Vector]) {
+        for vector in vectors {
+            let number = u32::from(vector.index());
+            self.live.remove(&number);
+            if self.while_masked == WhileMasked::Physical {
+                self.plan.set_bound(number, false);
+            }
+        }
+        let _ = self.apply().or_else(|_| self.apply());
+    }
+}

@@ -1,0 +1,336 @@
+//! From what should be bound to the fewest VFIO_DEVICE_SET_IRQS calls. Pure.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// One VFIO_DEVICE_SET_IRQS call on the MSI-X index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on: `true` binds a vector to its
+    /// eventfd, `false` is -1, and unbinds it (D3, D4). On an idle index, it enables.
+    Set {
+        /// The first vector.
+        start: u32,
+        /// Its and the following ones' state.
+        bound: Vec<bool>,
+    },
+    /// The same for vectors that are all to be unbound, where -1 cannot be passed (D14).
+    Unset {
+        /// The vectors.
+        vectors: Range<u32>,
+    },
+    /// DATA_NONE and ACTION_TRIGGER with count 0: disables the index (D5).
+    Disable,
+}
+
+/// What the kernel said of the MSI-X index, and what it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Index {
+    /// Vectors of the device (`vfio_irq_info.count`).
+    pub count: u32,
+    /// VFIO_IRQ_INFO_NORESIZE: more vectors than were enabled take a disable and a full enable (D6).
+    pub noresize: bool,
+    /// A call may leave vectors out with -1: every kernel. A vfio-user server takes none (D14).
+    pub holes: bool,
+}
+
+/// What the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    /// After an error: anything (D4).
+    Unknown,
+    Idle,
+    Active {
+        /// The vectors below are allocated.
+        allocated: u32,
+        bound: BTreeSet<u32>,
+    },
+}
+
+/// The plan of one device's MSI-X index: what should be, and what the kernel has.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    index: Index,
+    /// MSI-X Enable of the guest: the physical one follows at once (D7).
+    enabled: bool,
+    wanted: BTreeSet<u32>,
+    told: Told,
+}
+
+impl Plan {
+    /// For an index that is idle.
+    #[must_use]
+    pub const fn new(index: Index) -> Self {
+        Self { index, enabled: false, wanted: BTreeSet::new(), told: Told::Idle }
+    }
+
+    /// What the kernel said of the index.
+    #[must_use]
+    pub const fn index(&self) -> Index {
+        self.index
+    }
+
+    /// Whether the index should be enabled; if not, nothing is bound.
+    pub const fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    /// Whether a vector should be bound to its eventfd. Past the device's vectors there is nothing
+    /// to bind (D1): `false`.
+    pub fn set_bound(&mut self, vector: u32, bound: bool) -> bool {
+        if vector >= self.index.count {
+            return false;
+        }
+        if bound {
+            self.wanted.insert(vector);
+        } else {
+            self.wanted.remove(&vector);
+        }
+        true
+    }
+
+    /// The vectors that should be bound.
+    pub fn wanted(&self) -> impl Iterator<Item = u32> {
+        self.wanted.iter().copied()
+    }
+
+    /// Whether the kernel has `vector` bound.
+    #[must_use]
+    pub fn is_bound(&self, vector: u32) -> bool {
+        matches!(&self.told, Told::Active { bound, .. } if bound.contains(&vector))
+    }
+
+    /// The calls that make the kernel have what should be. Tell of each that it was
+    /// [`done`](Self::done), or that one [`failed`](Self::failed), and plan anew.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        match (&self.told, self.enabled) {
+            (Told::Idle, false) => Vec::new(),
+            (_, false) => vec![Call::Disable],
+            (Told::Idle, true) => self.enable(),
+            (Told::Unknown, true) => self.enable_anew(),
+            (Told::Active { allocated, bound }, true) => {
+                let end = self.wanted.last().map_or(0, |last| last + 1);
+                if self.index.noresize && end > *allocated {
+                    return self.enable_anew();
+                }
+                self.changes(bound)
+            }
+        }
+    }
+
+    /// A call was carried out.
+    pub fn done(&mut self, call: &Call) {
+        match call {
+            Call::Disable => self.told = Told::Idle,
+            Call::Set { start, bound: states } => {
+                let end = start + u32::try_from(states.len()).unwrap_or(u32::MAX);
+                if self.told == Told::Idle {
+                    self.told = Told::Active { allocated: end, bound: BTreeSet::new() };
+                }
+                if let Told::Active { allocated, bound } = &mut self.told {
+                    *allocated = (*allocated).max(end);
+                    for (vector, state) in (*start..).zip(states) {
+                        if *state {
+                            bound.insert(vector);
+                        } else {
+                            bound.remove(&vector);
+                        }
+                    }
+                }
+            }
+            Call::Unset { vectors } => {
+                if let Told::Active { bound, .. } = &mut self.told {
+                    bound.retain(|vector| !vectors.contains(vector));
+                }
+            }
+        }
+    }
+
+    /// A call failed: some of it may have been carried out, and what was bound before may not be any
+    /// more (D4). The next plan applies everything anew.
+    pub fn failed(&mut self) {
+        self.told = Told::Unknown;
+    }
+
+    fn enable_anew(&self) -> Vec<Call> {
+        let mut calls = vec![Call::Disable];
+        calls.extend(self.enable());
+        calls
+    }
+
+    /// Enables an idle index, in one call where holes may be passed.
+    fn enable(&self) -> Vec<Call> {
+        let end = self.wanted.last().map_or(0, |last| last + 1);
+        if self.index.holes {
+            let bound = (0..end.max(1)).map(|vector| self.wanted.contains(&vector)).collect();
+            return vec![Call::Set { start: 0, bound }]; // D7 when nothing is wanted
+        }
+        runs(self.wanted.iter().copied())
+            .map(|run| Call::Set { start: run.start, bound: vec![true; run.len()] })
+            .collect()
+    }
+
+    /// The calls for what changed. A vector that stays bound must not be named: binding it again
+    /// would disturb it. One that stays unbound may be, as a hole.
+    fn changes(&self, bound: &BTreeSet<u32>) -> Vec<Call> {
+        let fresh = self.wanted.difference(bound).copied();
+        let gone = bound.difference(&self.wanted).copied();
+        if !self.index.holes {
+            let gone = runs(gone).map(|vectors| Call::Unset { vectors });
+            let set =
+                |run: Range<u32>| Call::Set { start: run.start, bound: vec![true; run.len()] };
+            return gone.chain(runs(fresh).map(set)).collect();
+        }
+        let changed: BTreeSet<u32> = fresh.chain(gone).collect();
+        let mut calls: Vec<Call> = Vec::new();
+        let mut last = None;
+        for &vector in &changed {
+            let wanted = self.wanted.contains(&vector);
+            let bridged = last.is_some_and(|last| bound.range(last + 1..vector).next().is_none());
+            match calls.last_mut() {
+                Some(Call::Set { start, bound: states }) if bridged => {
+                    states.resize((vector - *start) as usize, false);
+                    states.push(wanted);
+                }
+                _ => calls.push(Call::Set { start: vector, bound: vec![wanted] }),
+            }
+            last = Some(vector);
+        }
+        calls
+    }
+}
+
+/// Ascending numbers as ranges without gaps.
+fn runs(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = Range<u32>> {
+    let mut numbers = numbers.peekable();
+    std::iter::from_fn(move || {
+        let start = numbers.next()?;
+        let mut end = start + 1;
+        while numbers.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        Some(start..end)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DYNAMIC: Index = Index { count: 64, noresize: false, holes: true };
+    const NORESIZE: Index = Index { noresize: true, ..DYNAMIC };
+    const USER: Index = Index { holes: false, ..DYNAMIC };
+
+    fn set(start: u32, states: &str) -> Call {
+        Call::Set { start, bound: states.chars().map(|state| state == 'x').collect() }
+    }
+
+    /// Wants exactly these, and carries the calls out.
+    fn go(plan: &mut Plan, wanted: &[u32]) -> Vec<Call> {
+        (0..plan.index.count)
+            .for_each(|vector| _ = plan.set_bound(vector, wanted.contains(&vector)));
+        let calls = plan.calls();
+        calls.iter().for_each(|call| plan.done(call));
+        assert_eq!(plan.calls(), [], "nothing is left to do");
+        assert!((0..plan.index.count).all(|v| plan.is_bound(v) == wanted.contains(&v)));
+        calls
+    }
+
+    fn enabled(index: Index) -> Plan {
+        let mut plan = Plan::new(index);
+        assert_eq!(plan.calls(), []);
+        plan.set_enabled(true);
+        plan
+    }
+
+    #[test]
+    fn d7_the_index_is_enabled_with_no_vector_as_soon_as_the_guest_enables() {
+        for index in [DYNAMIC, NORESIZE] {
+            let mut plan = enabled(index);
+            assert_eq!(go(&mut plan, &[]), [set(0, ".")]);
+            plan.set_enabled(false);
+            assert_eq!(plan.calls(), [Call::Disable]);
+            plan.done(&Call::Disable);
+            assert_eq!(plan.calls(), []);
+        }
+    }
+
+    #[test]
+    fn d6_growth_is_sparse_where_the_kernel_allows_and_anew_where_not() {
+        let mut plan = enabled(DYNAMIC);
+        assert_eq!(go(&mut plan, &[1]), [set(0, ".x")]);
+        assert_eq!(go(&mut plan, &[1, 5, 7]), [set(5, "x.x")]);
+        assert_eq!(go(&mut plan, &[0, 1, 7]), [set(0, "x"), set(5, ".")], "1 stays undisturbed");
+        assert_eq!(go(&mut plan, &[]), [set(0, "........")], "nothing between them is bound");
+
+        let mut plan = enabled(NORESIZE);
+        assert_eq!(go(&mut plan, &[1]), [set(0, ".x")]);
+        assert_eq!(go(&mut plan, &[0, 1]), [set(0, "x")], "what was allocated can be used");
+        assert_eq!(go(&mut plan, &[0, 1, 3]), [Call::Disable, set(0, "xx.x")]);
+        assert_eq!(go(&mut plan, &[3]), [set(0, "..")]);
+        assert_eq!(go(&mut plan, &[2, 3]), [set(2, "x")]);
+    }
+
+    #[test]
+    fn d4_after_an_error_everything_is_applied_anew() {
+        for index in [DYNAMIC, NORESIZE, USER] {
+            let mut plan = enabled(index);
+            go(&mut plan, &[0, 1, 2]);
+            assert!(plan.set_bound(4, true));
+            plan.failed();
+            assert!(!plan.is_bound(0));
+            let calls = plan.calls();
+            let anew =
+                if index.holes { vec![set(0, "xxx.x")] } else { vec![set(0, "xxx"), set(4, "x")] };
+            assert_eq!(calls[0], Call::Disable);
+            assert_eq!(calls[1..], anew);
+            plan.set_enabled(false);
+            assert_eq!(plan.calls(), [Call::Disable]);
+        }
+    }
+
+    #[test]
+    fn d1_nothing_past_the_devices_vectors_is_asked_for() {
+        let mut plan = enabled(DYNAMIC);
+        assert!(!plan.set_bound(64, true));
+        assert!(plan.set_bound(63, true));
+        assert_eq!(plan.wanted().collect::<Vec<_>>(), [63]);
+    }
+
+    #[test]
+    fn d14_without_holes_sets_are_split_and_unbound_ranges_are_named() {
+        let mut plan = enabled(USER);
+        assert_eq!(go(&mut plan, &[]), []);
+        assert_eq!(go(&mut plan, &[1, 2, 5]), [set(1, "xx"), set(5, "x")]);
+        let calls = go(&mut plan, &[2, 6]);
+        assert_eq!(
+            calls,
+            [Call::Unset { vectors: 1..2 }, Call::Unset { vectors: 5..6 }, set(6, "x")]
+        );
+    }
+
+    #[test]
+    fn any_history_ends_with_what_is_wanted_and_disturbs_nothing_that_stays() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for index in [DYNAMIC, NORESIZE, USER] {
+            let mut plan = enabled(index);
+            let mut before: BTreeSet<u32> = BTreeSet::new();
+            for _ in 0..500 {
+                let wanted: Vec<u32> = (0..12).filter(|_| random.bool()).collect();
+                let stays: Vec<u32> =
+                    wanted.iter().copied().filter(|v| before.contains(v)).collect();
+                let calls = go(&mut plan, &wanted);
+                let anew = calls.contains(&Call::Disable);
+                assert!(!anew || index.noresize);
+                for call in &calls {
+                    if let (Call::Set { start, bound }, false) = (call, anew) {
+                        let named = *start..*start + bound.len() as u32;
+                        assert!(!stays.iter().any(|v| named.contains(v)), "{calls:?} {stays:?}");
+                    }
+                }
+                before = wanted.into_iter().collect();
+            }
+        }
+    }
+}
