@@ -208,7 +208,8 @@ impl<S: Storage> Msix<S> {
         reject: bool,
     ) -> Result<(), LoadError> {
         let full = usize::from(self.vectors() / 64);
-        let tail = u64::MAX.wrapping_shl(u32::from(self.vectors() % 64));
+        // The shift count is taken modulo 64.
+        let tail = u64::MAX.wrapping_shl(u32::from(self.vectors()));
         match pba.nth(full) {
             Some(bits) if reject && bits & tail != 0 => Err(LoadError::PbaTail(bits & tail)),
             _ => Ok(()),
