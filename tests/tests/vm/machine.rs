@@ -1,0 +1,123 @@
+//! The emulated machine: QEMU without KVM, an IOMMU that remaps interrupts, an ivshmem device that
+//! raises its own MSI-X, and nvme.
+
+use crate::ivshmem::Server;
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The program.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+/// Longest life of a machine; a boot and its tests take a tenth of it.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Vectors of the ivshmem device.
+const VECTORS: u16 = 4;
+
+/// A running machine, which ends when this goes.
+pub(crate) struct Machine {
+    child: Child,
+    begun: Instant,
+    folder: TempDir,
+    listener: UnixListener,
+}
+
+/// What a machine left behind.
+pub(crate) struct Console {
+    /// How it ended, when it did not end by itself and well.
+    pub(crate) ended: Result<(), String>,
+    /// What the guest wrote.
+    pub(crate) text: String,
+    /// What QEMU wrote.
+    stderr: String,
+}
+
+impl Machine {
+    /// Starts it with a kernel and an initramfs.
+    pub(crate) fn start(series: &str, kernel: &Path, initramfs: &[u8]) -> Self {
+        let folder = tempfile::Builder::new().prefix("msix-vm-").tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("initramfs"), initramfs).expect("the folder can be written");
+        let listener = UnixListener::bind(path("ivshmem")).expect("a socket");
+        listener.set_nonblocking(true).expect("a socket");
+        let output = |name: &str| File::create(path(name)).expect("the folder can be written");
+        let line = format!(
+            "-accel tcg -machine q35,kernel-irqchip=split -cpu max -m 512 -display none -nodefaults \
+             -no-reboot -serial stdio \
+             -device intel-iommu,intremap=on,caching-mode=on,aw-bits=48 \
+             -chardev socket,path=ivshmem,id=iv \
+             -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
+             -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4 \
+             -initrd initramfs"
+        );
+        let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();
+        // An emulated timer is late on a busy machine, and the kernel would give up on it. What the
+        // kernel does not know it hands to the init, as its environment.
+        let words = format!(
+            "console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1 MSIX_VM_KERNEL={series} \
+             \"MSIX_VM_FILTER={filter}\""
+        );
+        // Nobody would wait for it if this process was killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", QEMU])
+            .args(line.split_whitespace())
+            .arg("-kernel")
+            .arg(kernel)
+            .args(["-append", &words])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output("console"))
+            .stderr(output("stderr"))
+            .spawn()
+            .expect("QEMU starts");
+        Self { child, begun: Instant::now(), folder, listener }
+    }
+
+    /// Serves it until it ends, or its time is up.
+    pub(crate) fn run(mut self) -> Console {
+        let ended = self.ended();
+        let read = |name: &str| {
+            let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\r', "")
+        };
+        Console { ended, text: read("console"), stderr: read("stderr") }
+    }
+
+    fn ended(&mut self) -> Result<(), String> {
+        let mut server = None;
+        loop {
+            if let Ok((stream, _)) = self.listener.accept() {
+                stream.set_nonblocking(false).expect("a socket");
+                // A machine that goes now tells why when it is asked for its status.
+                server = server.or(Server::serve(stream, VECTORS).ok());
+            }
+            let status: Option<ExitStatus> = self.child.try_wait().expect("QEMU is a child");
+            match status {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("QEMU ended with {status}")),
+                None if self.begun.elapsed() > LIMIT => {
+                    return Err(format!("no end in {} s", LIMIT.as_secs()));
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It has mostly ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl fmt::Display for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "--- the guest's console:\n{}", self.text.trim_end())?;
+        writeln!(f, "--- QEMU:\n{}", self.stderr.trim_end())
+    }
+}

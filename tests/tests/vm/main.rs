@@ -1,0 +1,98 @@
+//! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
+//! tests/vm/guest as the only program. `tests/run vm` runs these alone and shows what the guest says.
+
+#![cfg(target_arch = "x86_64")]
+
+mod initramfs;
+mod ivshmem;
+mod machine;
+
+use machine::{Console, Machine};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+#[test]
+fn everything_holds_on_linux_6_1_where_msix_is_not_resized() {
+    boot("6.1");
+}
+
+#[test]
+fn everything_holds_on_linux_6_12_where_msix_is_resized() {
+    boot("6.12");
+}
+
+/// Runs the guest's tests on the newest stock kernel of a series.
+fn boot(series: &str) {
+    let test = format!("VFIO on Linux {series}");
+    if std::env::var_os("MSIX_VM").is_none() {
+        msix_tests::peers::skipped(&test, "word that it may boot kernels", "./tests/run vm");
+        return;
+    }
+    if Command::new(machine::QEMU).arg("--version").output().is_err() {
+        msix_tests::peers::skipped(&test, machine::QEMU, "apt-get install qemu-system-x86");
+        return;
+    }
+    let kernel = match kernel(series) {
+        Ok(folder) => folder,
+        Err(why) => {
+            msix_tests::peers::skipped(&test, &format!("kernel {series}"), &why);
+            return;
+        }
+    };
+    static GUEST: LazyLock<PathBuf> = LazyLock::new(guest);
+    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"));
+    let begun = Instant::now();
+    let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
+    let seconds = begun.elapsed().as_secs_f32();
+    match verdict(&console) {
+        Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
+        Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
+    }
+}
+
+/// The folder of a kernel, or why there is none.
+fn kernel(series: &str) -> Result<PathBuf, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/kernel");
+    let output = Command::new(script).arg(series).output().expect("bash runs");
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match output.status.code() {
+        Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim_end().into()),
+        Some(77) => Err(said),
+        _ => panic!("tests/vm/kernel {series}: {}: {said}", output.status),
+    }
+}
+
+/// Builds the guest's init.
+fn guest() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm-guest");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--target-dir"])
+        .arg(&target)
+        // Its .cargo/config.toml links it statically, unless these say otherwise.
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest"))
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("x86_64-unknown-linux-gnu/release/msix-vm-guest")
+}
+
+/// What the guest's last line says, when it says that all is well.
+fn verdict(console: &Console) -> Result<&str, String> {
+    console.ended.as_ref().map_err(Clone::clone)?;
+    let last = console.text.lines().find_map(|line| line.trim_end().split_once("VM-DONE: "));
+    let (_, done) = last.ok_or("the guest ended before its tests did")?;
+    let all = done.strip_suffix(" ok, 0 failed").and_then(|count| count.parse::<u32>().ok());
+    if all.is_some_and(|count| count > 0) { Ok(done) } else { Err(done.to_owned()) }
+}
+
+/// What the guest says about its tests, a line each.
+fn results(console: &str) -> String {
+    let lines = console.lines().filter(|line| line.starts_with("VM-RESULT: "));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+}

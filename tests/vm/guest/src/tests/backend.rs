@@ -1,0 +1,287 @@
+//! The backend on a real vfio-pci and a real KVM: the guest's registers decide, the device raises, and
+//! a local APIC of a nested virtual machine takes the interrupt.
+
+use super::{Test, same, text};
+use crate::device::taken;
+use crate::world::World;
+use kvm_ioctls::{VcpuFd, VmFd};
+use msix_backends::Route;
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
+use msix_backends::vfio::{DeviceMsix, Index, Irqs as _, MsixIrqs, WhileMasked};
+use msix_core::{BarIndex, Layout, Policy, Vector};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vfio_bindings::bindings::vfio::VFIO_PCI_MSI_IRQ_INDEX;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+pub(super) const TESTS: &[(&str, Test)] = &[
+    ("the index is as our planner takes it", index),
+    ("the guest's table decides which interrupt a device's event is", chain),
+    ("an event while masked is pending, and taken once", masked),
+    ("by policy, the device keeps an event while masked", masked_in_the_device),
+    ("the device follows Enable and reset at once", follows),
+    ("nvme comes up in a logarithm of calls", many),
+    ("the kernel's errors are those that the planner expects", errors),
+];
+
+struct Vmm;
+
+impl Platform for Vmm {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        println!("{data:#x} was written to {address:#x}");
+    }
+    fn intx_deassert(&mut self) {}
+    fn intx_reevaluate(&mut self) {}
+    fn snoop(&mut self, _: Route) {}
+}
+
+/// A function of the guest with a real device behind it.
+struct Chain {
+    function: Function<Vmm>,
+    routes: Arc<Routes>,
+    vcpu: VcpuFd,
+    // Dropped after the irqfds.
+    _vm: Arc<VmFd>,
+}
+
+fn irqs(fd: impl std::os::fd::AsFd) -> Result<MsixIrqs<OwnedFd>, String> {
+    Ok(MsixIrqs::new(fd.as_fd().try_clone_to_owned().map_err(text)?))
+}
+
+impl Chain {
+    fn new(
+        world: &World,
+        device: &crate::device::Device,
+        vectors: u16,
+        while_masked: WhileMasked,
+    ) -> Result<Self, String> {
+        let kvm = world.kvm.as_ref().map_err(Clone::clone)?;
+        let vm = Arc::new(kvm.create_vm().map_err(text)?);
+        vm.create_irq_chip().map_err(text)?;
+        let vcpu = vm.create_vcpu(0).map_err(text)?;
+        let mut lapic = vcpu.get_lapic().map_err(text)?;
+        lapic.regs[0xf1] = 1; // SPIV: enabled (C13)
+        lapic.regs[0xf0] = -1;
+        vcpu.set_lapic(&lapic).map_err(text)?;
+        let irqs = irqs(device)?;
+        let index = irqs.index().map_err(text)?;
+        let physical = DeviceMsix::new(irqs, index, while_masked);
+        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let events = Loop::new().map_err(text)?;
+        let routes = Routes::new(Box::new(Arc::clone(&vm)), options, events);
+        let bar = BarIndex::new(0).map_err(text)?;
+        let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
+        let (policy, format) = (Policy::SPEC, Format::default());
+        let function =
+            Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
+                .map_err(text)?;
+        for vector in 0..vectors {
+            function.use_vector(Vector::new(vector)).map_err(text)?;
+            let entry = u64::from(vector) * 16;
+            function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
+            function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
+        }
+        Ok(Self { function, routes, vcpu, _vm: vm })
+    }
+
+    fn mask(&self, vector: u16, masked: bool) {
+        self.function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
+    }
+
+    fn enable(&self, high: u8) {
+        self.function.write_config(3, &[high]);
+    }
+
+    fn pba(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.function.read_pba(0, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The interrupts that wait in the local APIC, which forgets them.
+    fn take(&self) -> Result<Vec<u8>, String> {
+        let mut lapic = self.vcpu.get_lapic().map_err(text)?;
+        let mut taken = Vec::new();
+        for interrupt in 0..=255_u8 {
+            let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
+            let bit = 1_u8 << (interrupt % 8);
+            if lapic.regs[byte].cast_unsigned() & bit != 0 {
+                taken.push(interrupt);
+                lapic.regs[byte] &= (!bit).cast_signed();
+            }
+        }
+        if !taken.is_empty() {
+            // What came since it was read is lost: one at a time is waited for.
+            self.vcpu.set_lapic(&lapic).map_err(text)?;
+        }
+        Ok(taken)
+    }
+
+    /// The next interrupts to arrive; none, when none does for a while.
+    fn arrives(&self, patience: Duration) -> Result<Vec<u8>, String> {
+        let begun = Instant::now();
+        loop {
+            self.routes.run(Some(Duration::ZERO)).map_err(text)?;
+            let taken = self.take()?;
+            if !taken.is_empty() || begun.elapsed() > patience {
+                return Ok(taken);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn expect(&self, what: &str, interrupts: &[u8]) -> Result<(), String> {
+        let patience = if interrupts.is_empty() { QUIET } else { PATIENCE };
+        same(what, self.arrives(patience)?, interrupts.to_vec())
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_millis(200);
+
+fn interrupt(vector: u16) -> u8 {
+    0x40 + (vector % 128).to_le_bytes()[0]
+}
+
+fn index(world: &mut World) -> Result<(), String> {
+    let noresize = world.is_noresize()?;
+    let found = irqs(&*world.ivshmem)?.index().map_err(text)?;
+    same("the index", found, Index { count: 4, noresize, holes: true })
+}
+
+fn chain(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let chain = Chain::new(world, device, 4, WhileMasked::Eventfd)?;
+    chain.enable(0x80);
+    same("Message Control", device.message_control()?, 0x8003)?; // D7: before any vector
+    // Sparse, then growth, before and behind.
+    for vector in [2, 3, 0, 1] {
+        chain.mask(vector, false);
+        for again in [vector, 2] {
+            device.ring(again)?;
+            chain.expect(&format!("interrupts of vector {again}"), &[interrupt(again)])?;
+        }
+    }
+    chain.expect("more interrupts", &[])?;
+    // The guest moves one.
+    chain.mask(1, true);
+    chain.function.write_table(16 + 8, &0x99_u32.to_le_bytes());
+    chain.mask(1, false);
+    device.ring(1)?;
+    chain.expect("the moved interrupt", &[0x99])?;
+    let stats = chain.routes.stats();
+    same("failures", stats.failures, 0)?;
+    same("interrupts from userspace", stats.signals, 0)
+}
+
+fn masked(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let chain = Chain::new(world, device, 4, WhileMasked::Eventfd)?;
+    chain.enable(0x80);
+    (0..4).for_each(|vector| chain.mask(vector, false));
+    for (mask, unmask) in [(0xc0, 0x80), (0x80, 0x80)] {
+        chain.mask(1, true);
+        chain.enable(mask);
+        device.ring(1)?;
+        device.ring(1)?;
+        chain.expect("interrupts while masked", &[])?;
+        same("pending bits", chain.pba(), 2)?;
+        chain.enable(unmask);
+        chain.expect("interrupts while one mask is left", &[])?;
+        chain.mask(1, false);
+        chain.expect("the pending interrupt", &[interrupt(1)])?;
+        chain.expect("more interrupts", &[])?;
+        same("pending bits", chain.pba(), 0)?;
+        device.ring(1)?;
+        chain.expect("the next interrupt", &[interrupt(1)])?;
+    }
+    Ok(())
+}
+
+fn masked_in_the_device(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let chain = Chain::new(world, device, 4, WhileMasked::Physical)?;
+    chain.enable(0x80);
+    for vector in [0, 1] {
+        chain.mask(vector, false);
+    }
+    chain.mask(1, true);
+    device.ring(1)?;
+    chain.expect("interrupts while masked", &[])?;
+    same("the device's pending bits", device.pba()?, 2)?;
+    chain.mask(1, false);
+    chain.expect("the pending interrupt", &[interrupt(1)])?;
+    same("the device's pending bits", device.pba()?, 0)?;
+    for vector in [0, 1] {
+        device.ring(vector)?;
+        chain.expect("the next interrupt", &[interrupt(vector)])?;
+    }
+    chain.expect("more interrupts", &[])
+}
+
+fn follows(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let chain = Chain::new(world, device, 4, WhileMasked::Eventfd)?;
+    let control = |what: &str, expected| same(what, device.message_control()?, expected);
+    control("Message Control at first", 3)?;
+    chain.mask(3, false);
+    for _ in 0..2 {
+        chain.enable(0x80);
+        control("Message Control when enabled", 0x8003)?;
+        device.ring(3)?;
+        chain.expect("the interrupt", &[interrupt(3)])?;
+        chain.enable(0);
+        control("Message Control when disabled", 3)?;
+    }
+    chain.enable(0x80);
+    chain.function.reset();
+    control("Message Control after reset", 3)?;
+    chain.enable(0x80);
+    control("Message Control when enabled", 0x8003)?;
+    drop(chain);
+    control("Message Control in the end", 3)
+}
+
+fn many(world: &mut World) -> Result<(), String> {
+    let nvme = world.nvme.as_ref().ok_or("no nvme")?;
+    let chain = Chain::new(world, nvme, 65, WhileMasked::Eventfd)?;
+    chain.enable(0x80);
+    for vector in 0..65 {
+        chain.mask(vector, false);
+        let fallback = chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)));
+        same(&format!("fallback of vector {vector}"), fallback, Some(false))?;
+    }
+    same("Message Control", nvme.message_control()?, 0x8040)?;
+    same("irqfds", chain.routes.stats().assigns, 65)
+}
+
+fn errors(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let irqs = irqs(&**device)?;
+    let errno = |result: std::io::Result<u32>| result.map_err(|error| error.raw_os_error());
+    let event = || EventFd::new(EFD_NONBLOCK).map(Arc::new).map(Some).map_err(text);
+    let (good, other) = (event()?, event()?);
+    same("disabling an idle index", errno(irqs.disable().map(|()| 0)), Err(Some(22)))?; // D5
+    same("start past the end", errno(irqs.set(4, std::slice::from_ref(&good))), Err(Some(22)))?; // D1
+    same("an end past the end", errno(irqs.set(3, &[good.clone(), None])), Err(Some(22)))?;
+    same("all four", errno(irqs.set(0, &vec![good.clone(); 4])), Ok(0))?;
+    // D2: another index while this one is active.
+    let msi =
+        device.vfio().enable_irq(VFIO_PCI_MSI_IRQ_INDEX, vec![other.as_ref().ok_or("an eventfd")?]);
+    same("MSI beside MSI-X", msi.is_err(), true)?;
+    // D4: a descriptor that is no eventfd, in the middle: what was bound before is not any more.
+    let flags = vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_EVENTFD
+        | vfio_bindings::bindings::vfio::VFIO_IRQ_SET_ACTION_TRIGGER;
+    let bad: Vec<u8> = [-1_i32, 9999, -1].iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+    let answer = device.set_irqs(flags, 1, 3, &bad);
+    same("a bad descriptor", answer, Err(rustix::io::Errno::BADF))?;
+    device.ring(1)?;
+    device.ring(0)?;
+    let event = good.as_ref().ok_or("an eventfd")?;
+    same("events of the vector that is still bound", taken(event, 1), 1)?;
+    same("events of the one that is not", taken(event, 0), 0)?;
+    same("the device's pending bits", device.pba()?, 2)?;
+    same("disabling", irqs.disable().is_ok(), true)
+}

@@ -1,0 +1,62 @@
+//! What the tests have.
+
+use crate::boot;
+use crate::device::{Device, Ivshmem};
+use kvm_ioctls::Kvm;
+use std::sync::Arc;
+use vfio_ioctls::VfioContainer;
+
+/// The machine, its devices opened through VFIO.
+pub(crate) struct World {
+    /// The kernel's release, such as `6.12.117+deb12-cloud-amd64`.
+    pub(crate) release: String,
+    /// The series it was booted as, such as `6.12`.
+    pub(crate) series: String,
+    /// ivshmem-doorbell with 4 vectors: raises any of them when told to.
+    pub(crate) ivshmem: Ivshmem,
+    /// nvme with 65 vectors, which never raises one here.
+    pub(crate) nvme: Option<Device>,
+    /// KVM, by the emulated SVM; or why there is none.
+    pub(crate) kvm: Result<Kvm, String>,
+}
+
+impl World {
+    /// Boots.
+    pub(crate) fn new() -> Result<Self, String> {
+        boot::mount_all()?;
+        boot::load_modules()?;
+        // Type 1 version 2; the devices keep it.
+        let container = VfioContainer::new(None).map_err(|error| format!("container: {error}"))?;
+        let container = Arc::new(container);
+        let open = |vendor, device| match boot::functions(vendor, device)?.as_slice() {
+            [] => Ok(None),
+            [function, ..] => Device::open(function, &container).map(Some),
+        };
+        let ivshmem = open(0x1af4, 0x1110)?.ok_or("no ivshmem device")?;
+        let nvme = open(0x1b36, 0x0010)?;
+        Ok(Self {
+            release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            series: std::env::var("MSIX_VM_KERNEL").map_err(|error| error.to_string())?,
+            ivshmem: Ivshmem::new(ivshmem),
+            nvme,
+            kvm: Kvm::new().map_err(|error| format!("/dev/kvm: {error}")),
+        })
+    }
+
+    /// Whether this kernel's MSI-X index cannot grow while enabled: before 6.5 (D6).
+    pub(crate) fn is_noresize(&self) -> Result<bool, String> {
+        let mut numbers = self.release.split('.').map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) < (6_u32, 5_u32)),
+            _ => Err(format!("the kernel's release is {}", self.release)),
+        }
+    }
+
+    /// Disables MSI-X of all devices.
+    pub(crate) fn quiesce(&self) {
+        for device in [Some(&*self.ivshmem), self.nvme.as_ref()].into_iter().flatten() {
+            // EINVAL is the answer of an index that is idle (D5).
+            let _ = device.disable_msix();
+        }
+    }
+}
