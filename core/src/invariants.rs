@@ -119,6 +119,24 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_past_the_table_is_never_unmasked() {
+        let (mut msix, mut fx) = engine::<70, 2>(Policy::SPEC);
+        msix.write_config(3, &[0], &mut fx).unwrap(); // nothing is wanted
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.masked.remove(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+
+    #[test]
+    fn what_is_impossible_twice_is_named_once() {
+        let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.pending.insert(1 << 9);
+        word.fallback.insert(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+
+    #[test]
     fn between_load_and_resume_a_live_vector_must_exist_too() {
         let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
         let mut bytes = [0; 1400];

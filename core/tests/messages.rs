@@ -49,6 +49,8 @@ fn vectors_are_shown_by_number() {
     assert_eq!(Vector::new(70).to_string(), "70");
     assert_eq!(format!("{:?}", Vector::new(70)), "v70");
     assert_eq!(format!("{:?}", Vectors::new(1, 0b1010)), "{v65, v67}");
+    let reset = format!("{:?}", Word::RESET);
+    assert!(reset.contains("masked: 0xffffffffffffffff, pending: 0x0"), "{reset}");
     assert_eq!(BarIndex::new(5).map(BarIndex::index), Ok(5));
 }
 

@@ -1,6 +1,6 @@
 //! What can be asked of an engine.
 
-use msix_core::{BarIndex, Effects, Inline, Layout, Msix, Policy, Vector, Vectors};
+use msix_core::{BarIndex, Delivery, Effects, Inline, Layout, Msix, Policy, Vector, Vectors};
 
 #[test]
 fn queries_know_the_vectors_of_the_table_and_no_others() {
@@ -10,7 +10,8 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
     let (v3, v69, outside) = (Vector::new(3), Vector::new(69), Vector::new(70));
     for vector in [v3, v69] {
         msix.use_vector(vector, &mut fx).unwrap();
-        msix.notify(vector, &mut fx).unwrap();
+        assert_eq!(msix.notify(vector, &mut fx), Ok(Delivery::Pending));
+        assert_eq!(msix.notify(vector, &mut fx), Ok(Delivery::Coalesced));
     }
     assert!(msix.live().next().is_none());
     assert!(msix.pending().eq([Vectors::one(v3), Vectors::one(v69)]));
