@@ -29,7 +29,7 @@ mod engine;
 mod gates;
 pub mod guide;
 mod host;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 mod kvm;
 mod lab;
 mod layout;
@@ -54,7 +54,7 @@ pub use choices::{
     VectorControlBits, WhileDisabled,
 };
 pub use engine::EngineSubject;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use kvm::KvmSubject;
 pub use model_host::Delivery;
 pub use naive::NaiveSubject;

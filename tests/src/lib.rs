@@ -8,10 +8,10 @@
 //! an engine alone, for properties that need no second opinion.
 
 pub mod conformance;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod functions;
 pub mod lockstep;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod machine;
 pub mod peers;
 pub mod policies;

@@ -1,6 +1,6 @@
 //! The engine on this machine's KVM, judged by every case at all sizes, beside the published column;
 //! and a backend or a kernel with a fault, which must show.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{Entry, Msi, Vm};
 use msix_tests::conformance::{

@@ -1,5 +1,5 @@
 //! The backend on real KVM when the kernel says no.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
 use msix_core::Vector;

@@ -1,6 +1,6 @@
 //! A guest that programs the table by trapped accesses, takes its interrupts in its own handlers, and
 //! reads the PBA: on real KVM, by every way an event can take.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
 use msix_core::{BarIndex, Region, Vector};

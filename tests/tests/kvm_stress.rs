@@ -1,5 +1,5 @@
 //! Everything at once on real KVM: devices fire, processors write registers, somebody saves.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
 use msix_core::Vector;

@@ -1,5 +1,5 @@
 //! The test machine itself, without an MSI-X engine: what other tests conclude from it is true.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc;

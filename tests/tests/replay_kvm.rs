@@ -1,5 +1,5 @@
 //! The recorded guest on a real VM: what the engine sends must arrive in its local APICs.
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::Route;
 use msix_core::{Operation, Policy};

@@ -1,7 +1,7 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
 //! tests/vm/guest as the only program. `tests/run vm` runs these alone and shows what the guest says.
 
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 mod initramfs;
 mod ivshmem;
