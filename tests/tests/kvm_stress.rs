@@ -105,3 +105,64 @@ fn nothing_is_lost_or_doubled_when_everything_happens_at_once() {
         at_once(&machine, deferral);
     }
 }
+
+/// One function's life beside others': vectors move to other messages and back, all the time.
+fn moves(function: &Function<Vmm>, machine: &Machine, first: u8) {
+    let mut random = fastrand::Rng::with_seed(first.into());
+    let mut counts = [0; 256];
+    for _ in 0..400 {
+        let vector = random.u16(0..16);
+        mask(function, vector, true);
+        let interrupt = first + random.u8(0..32);
+        function.write_table(u64::from(vector) * 16 + 8, &u32::from(interrupt).to_le_bytes());
+        mask(function, vector, false);
+        function.notify(Vector::new(vector)).expect("a vector of the table");
+        counts[usize::from(interrupt)] += 1;
+        let counter = msix_tests::machine::counter(interrupt);
+        let late = Instant::now() + Duration::from_secs(20);
+        while machine.read_u32(counter) < counts[usize::from(interrupt)] {
+            assert!(Instant::now() < late, "an event of interrupt {interrupt:#x} is lost");
+            std::thread::yield_now();
+        }
+    }
+    for (interrupt, count) in (first..first + 32).map(|i| (i, counts[usize::from(i)])) {
+        let taken = machine.read_u32(msix_tests::machine::counter(interrupt));
+        assert_eq!(taken, count, "interrupt {interrupt:#x}: each once");
+    }
+}
+
+#[test]
+fn functions_share_the_route_table_from_several_threads() {
+    let name = "functions_share_the_route_table_from_several_threads";
+    let Some(machine) = open_or_skip(name, 1) else { return };
+    for deferral in [Deferral::NONE, Deferral::default()] {
+        let routes = routes(&machine, Options { deferral, ..Options::new(Irqchip::Full) });
+        let _userspace = Userspace::run(&routes);
+        let program = Program::new(&[Step::Sti, Step::Halt]);
+        let guest = Guest::start(&machine, &program, |access| panic!("{access:?}"));
+        std::thread::scope(|scope| {
+            for first in [0x40, 0x60, 0x80, 0xa0] {
+                let (routes, machine) = (&routes, &machine);
+                scope.spawn(move || {
+                    for _ in 0..2 {
+                        // It comes and goes: its GSIs are another's next.
+                        let function = programmed(routes, 16, first);
+                        if first == 0x40 {
+                            moves(&function, machine, first);
+                            return;
+                        }
+                        mask(&function, 3, false);
+                    }
+                    moves(&programmed(routes, 16, first), machine, first);
+                });
+            }
+        });
+        guest.stop();
+        let stats = routes.stats();
+        assert_eq!(
+            (stats.gsis, stats.assigns, stats.failures),
+            (0, stats.deassigns, 0),
+            "{stats:?}"
+        );
+    }
+}
