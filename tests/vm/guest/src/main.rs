@@ -6,6 +6,7 @@
 
 mod boot;
 mod device;
+mod nested;
 mod tests;
 mod world;
 

@@ -3,6 +3,7 @@
 
 use super::{Test, same, text};
 use crate::device::taken;
+use crate::nested::{self, Nested};
 use crate::world::World;
 use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
@@ -19,6 +20,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 pub(super) const TESTS: &[(&str, Test)] = &[
     ("the index is as our planner takes it", index),
     ("the guest's table decides which interrupt a device's event is", chain),
+    ("a nested guest takes every event in its own handler, once", handled),
     ("an event while masked is pending, and taken once", masked),
     ("by policy, the device keeps an event while masked", masked_in_the_device),
     ("the device follows Enable and reset at once", follows),
@@ -50,6 +52,44 @@ fn irqs(fd: impl std::os::fd::AsFd) -> Result<MsixIrqs<OwnedFd>, String> {
     Ok(MsixIrqs::new(fd.as_fd().try_clone_to_owned().map_err(text)?))
 }
 
+/// A function on `vm`, its table programmed and masked, with `device` behind it.
+fn function_on(
+    vm: &Arc<VmFd>,
+    device: &crate::device::Device,
+    vectors: u16,
+    while_masked: WhileMasked,
+) -> Result<(Function<Vmm>, Arc<Routes>), String> {
+    let irqs = irqs(device)?;
+    let index = irqs.index().map_err(text)?;
+    let physical = DeviceMsix::new(irqs, index, while_masked);
+    let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+    let events = Loop::new().map_err(text)?;
+    let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
+    let bar = BarIndex::new(0).map_err(text)?;
+    let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
+    let (policy, format) = (Policy::SPEC, Format::default());
+    let function =
+        Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
+            .map_err(text)?;
+    for vector in 0..vectors {
+        function.use_vector(Vector::new(vector)).map_err(text)?;
+        let entry = u64::from(vector) * 16;
+        function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
+        function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
+    }
+    Ok((function, routes))
+}
+
+fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
+    function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
+}
+
+fn pending(function: &Function<Vmm>) -> u64 {
+    let mut bytes = [0; 8];
+    function.read_pba(0, &mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
 impl Chain {
     fn new(
         world: &World,
@@ -61,33 +101,13 @@ impl Chain {
         let vm = Arc::new(kvm.create_vm().map_err(text)?);
         vm.create_irq_chip().map_err(text)?;
         let vcpu = vm.create_vcpu(0).map_err(text)?;
-        let mut lapic = vcpu.get_lapic().map_err(text)?;
-        lapic.regs[0xf1] = 1; // SPIV: enabled (C13)
-        lapic.regs[0xf0] = -1;
-        vcpu.set_lapic(&lapic).map_err(text)?;
-        let irqs = irqs(device)?;
-        let index = irqs.index().map_err(text)?;
-        let physical = DeviceMsix::new(irqs, index, while_masked);
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
-        let events = Loop::new().map_err(text)?;
-        let routes = Routes::new(Box::new(Arc::clone(&vm)), options, events);
-        let bar = BarIndex::new(0).map_err(text)?;
-        let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
-        let (policy, format) = (Policy::SPEC, Format::default());
-        let function =
-            Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
-                .map_err(text)?;
-        for vector in 0..vectors {
-            function.use_vector(Vector::new(vector)).map_err(text)?;
-            let entry = u64::from(vector) * 16;
-            function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
-            function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
-        }
+        nested::enable_apic(&vcpu)?;
+        let (function, routes) = function_on(&vm, device, vectors, while_masked)?;
         Ok(Self { function, routes, vcpu, _vm: vm })
     }
 
     fn mask(&self, vector: u16, masked: bool) {
-        self.function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
+        mask(&self.function, vector, masked);
     }
 
     fn enable(&self, high: u8) {
@@ -95,9 +115,7 @@ impl Chain {
     }
 
     fn pba(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.function.read_pba(0, &mut bytes);
-        u64::from_le_bytes(bytes)
+        pending(&self.function)
     }
 
     /// The interrupts that wait in the local APIC, which forgets them.
@@ -174,6 +192,36 @@ fn chain(world: &mut World) -> Result<(), String> {
     let stats = chain.routes.stats();
     same("failures", stats.failures, 0)?;
     same("interrupts from userspace", stats.signals, 0)
+}
+
+fn handled(world: &mut World) -> Result<(), String> {
+    let device = &world.ivshmem;
+    let nested = Nested::start(world.kvm.as_ref().map_err(Clone::clone)?)?;
+    let (function, routes) = function_on(&nested.vm, device, 4, WhileMasked::Eventfd)?;
+    function.write_config(3, &[0x80]);
+    (0..4).for_each(|vector| mask(&function, vector, false));
+    for count in 1..=50 {
+        for vector in 0..4 {
+            device.ring(vector)?;
+            nested.wait(interrupt(vector), count)?;
+        }
+    }
+    mask(&function, 2, true);
+    device.ring(2)?;
+    let begun = Instant::now();
+    while pending(&function) == 0 && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    same("pending bits", pending(&function), 4)?;
+    same("interrupts while masked", nested.count(interrupt(2))?, 50)?;
+    mask(&function, 2, false);
+    nested.wait(interrupt(2), 51)?;
+    same("pending bits", pending(&function), 0)?;
+    std::thread::sleep(QUIET);
+    for (vector, count) in (0..4).zip([50, 50, 51, 50]) {
+        same(&format!("interrupts of vector {vector}"), nested.count(interrupt(vector))?, count)?;
+    }
+    same("failures", routes.stats().failures, 0)
 }
 
 fn masked(world: &mut World) -> Result<(), String> {

@@ -1,0 +1,159 @@
+//! A small guest in the guest: it takes interrupts in a handler of its own, and counts them.
+
+use crate::tests::text;
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
+
+/// A virtual machine whose one processor halts with interrupts enabled. Interrupts from 0x40 to 0x4f
+/// are counted; 0x50 ends it.
+pub(crate) struct Nested {
+    pub(crate) vm: Arc<VmFd>,
+    memory: GuestMemoryMmap,
+    processor: Option<JoinHandle<Result<(), String>>>,
+}
+
+const SIZE: usize = 0x4000;
+const CODE: u64 = 0x1000;
+const HANDLERS: u64 = 0x2000;
+const COUNTERS: u64 = 0x500;
+const FIRST: u8 = 0x40;
+const LAST: u8 = 0x50;
+
+/// `sti; hlt; jmp` back.
+const MAIN: [u8; 4] = [0xfb, 0xf4, 0xeb, 0xfc];
+
+/// Counts a word up, ends the interrupt at the local APIC through FS, whose limit is 4 GiB, and
+/// returns.
+fn handler(counter: u16) -> Vec<u8> {
+    let [low, high] = counter.to_le_bytes();
+    let mut code = vec![0x66, 0xff, 0x06, low, high]; // inc dword [counter]
+    code.extend([0x66, 0xbf, 0xb0, 0x00, 0xe0, 0xfe]); // mov edi, 0xfee000b0
+    code.extend([0x67, 0x64, 0x66, 0xc7, 0x07, 0, 0, 0, 0]); // mov dword fs:[edi], 0
+    code.push(0xcf); // iret
+    code
+}
+
+impl Nested {
+    /// Starts it.
+    pub(crate) fn start(kvm: &Kvm) -> Result<Self, String> {
+        let memory: GuestMemoryMmap =
+            GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).map_err(text)?;
+        memory.write_slice(&MAIN, GuestAddress(CODE)).map_err(text)?;
+        for interrupt in FIRST..=LAST {
+            let place = HANDLERS + u64::from(interrupt - FIRST) * 32;
+            let code = if interrupt == LAST {
+                vec![0xe6, 0xf4] // out 0xf4, al
+            } else {
+                handler(u16::try_from(counter(interrupt)).map_err(text)?)
+            };
+            memory.write_slice(&code, GuestAddress(place)).map_err(text)?;
+            let vector = u32::try_from(place).map_err(text)?; // segment 0
+            let entry = GuestAddress(u64::from(interrupt) * 4);
+            memory.write_obj(vector, entry).map_err(text)?;
+        }
+        let vm = Arc::new(kvm.create_vm().map_err(text)?);
+        vm.create_irq_chip().map_err(text)?;
+        let host = memory.get_host_address(GuestAddress(0)).map_err(text)?;
+        let region = kvm_userspace_memory_region {
+            memory_size: SIZE as u64,
+            userspace_addr: host.addr() as u64,
+            ..Default::default()
+        };
+        // SAFETY: The processor's thread, the last to use the machine, ends before the memory is
+        // unmapped, or never; then it is leaked.
+        #[expect(unsafe_code, reason = "KVM takes an address")]
+        unsafe { vm.set_user_memory_region(region) }.map_err(text)?;
+        let cpu = prepared(&vm)?;
+        let processor = std::thread::spawn(move || run(cpu));
+        Ok(Self { vm, memory, processor: Some(processor) })
+    }
+
+    /// How often an interrupt was taken.
+    pub(crate) fn count(&self, interrupt: u8) -> Result<u32, String> {
+        self.memory.read_obj(GuestAddress(counter(interrupt))).map_err(text)
+    }
+
+    /// Waits until an interrupt was taken so many times.
+    pub(crate) fn wait(&self, interrupt: u8, count: u32) -> Result<(), String> {
+        let begun = Instant::now();
+        while self.count(interrupt)? < count {
+            if begun.elapsed() > Duration::from_secs(10) {
+                let got = self.count(interrupt)?;
+                return Err(format!("interrupt {interrupt:#x}: taken {got} times, not {count}"));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        let end = kvm_bindings::kvm_msi {
+            address_lo: 0xfee0_0000,
+            data: u32::from(LAST),
+            ..Default::default()
+        };
+        let told = self.vm.signal_msi(end);
+        let begun = Instant::now();
+        while let (Ok(_), Some(processor)) = (told, self.processor.as_ref()) {
+            if processor.is_finished() || begun.elapsed() > Duration::from_secs(10) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match self.processor.take() {
+            Some(processor) if processor.is_finished() => {
+                if let Ok(Err(error)) = processor.join() {
+                    println!("the nested guest: {error}");
+                }
+            }
+            // It would run on without its memory.
+            _ => std::mem::forget(self.memory.clone()),
+        }
+    }
+}
+
+fn counter(interrupt: u8) -> u64 {
+    COUNTERS + u64::from(interrupt - FIRST) * 4
+}
+
+fn prepared(vm: &VmFd) -> Result<VcpuFd, String> {
+    let cpu = vm.create_vcpu(0).map_err(text)?;
+    let mut segments = cpu.get_sregs().map_err(text)?;
+    segments.cs.base = 0;
+    segments.cs.selector = 0;
+    segments.fs.limit = u32::MAX;
+    segments.fs.g = 1;
+    cpu.set_sregs(&segments).map_err(text)?;
+    let mut registers = cpu.get_regs().map_err(text)?;
+    registers.rip = CODE;
+    registers.rsp = 0x4000;
+    registers.rflags = 2;
+    cpu.set_regs(&registers).map_err(text)?;
+    enable_apic(&cpu)?;
+    Ok(cpu)
+}
+
+/// Enables the local APIC in software (C13).
+pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
+    let mut lapic = cpu.get_lapic().map_err(text)?;
+    lapic.regs[0xf0] = -1;
+    lapic.regs[0xf1] = 1;
+    cpu.set_lapic(&lapic).map_err(text)
+}
+
+fn run(mut cpu: VcpuFd) -> Result<(), String> {
+    loop {
+        match cpu.run() {
+            Ok(VcpuExit::IoOut(0xf4, _)) => return Ok(()),
+            Ok(other) => return Err(format!("{other:?}")),
+            Err(error) if error.errno() == rustix::io::Errno::INTR.raw_os_error() => {}
+            Err(error) => return Err(text(error)),
+        }
+    }
+}
