@@ -41,6 +41,10 @@ pub struct DeviceMsix<I> {
     eventfds: BTreeMap<u32, Arc<EventFd>>,
     /// No more than this is bound ahead: the host has no more vectors.
     most: u32,
+    /// The host had not even one vector more. Those that come into use now are refused at once, the
+    /// first time: trying disturbs all that are bound (D4).
+    full: bool,
+    refused: BTreeSet<u32>,
 }
 
 impl<I: Irqs> DeviceMsix<I> {
@@ -54,6 +58,8 @@ impl<I: Irqs> DeviceMsix<I> {
             live: BTreeSet::new(),
             eventfds: BTreeMap::new(),
             most: index.count,
+            full: false,
+            refused: BTreeSet::new(),
         }
     }
 
@@ -93,6 +99,13 @@ impl<I: Irqs> DeviceMsix<I> {
         }
     }
 
+    /// The host may have more vectors by now.
+    fn forget_limits(&mut self) {
+        self.most = self.plan.index().count;
+        self.full = false;
+        self.refused.clear();
+    }
+
     /// Wants exactly the live vectors, none ahead.
     fn want_live(&mut self) {
         let wanted: Vec<u32> = self.plan.wanted().collect();
@@ -101,9 +114,14 @@ impl<I: Irqs> DeviceMsix<I> {
         }
     }
 
+    /// First vector behind those that should be bound.
+    fn end(&self) -> u32 {
+        self.plan.wanted().last().map_or(0, |last| last + 1)
+    }
+
     /// Vectors to bind ahead, when `vector` comes into use.
     fn ahead(&self, vector: u32) -> std::ops::Range<u32> {
-        let end = self.plan.wanted().last().map_or(0, |last| last + 1);
+        let end = self.end();
         match self.while_masked {
             WhileMasked::Eventfd if vector >= end => {
                 let grown = end.saturating_mul(GROWTH).max(vector + 1);
@@ -117,6 +135,7 @@ impl<I: Irqs> DeviceMsix<I> {
 impl<I: Irqs> Physical for DeviceMsix<I> {
     fn set_enabled(&mut self, enabled: bool) {
         self.plan.set_enabled(enabled);
+        self.forget_limits();
         if !enabled {
             self.live.clear();
             self.want_live();
@@ -134,6 +153,10 @@ impl<I: Irqs> Physical for DeviceMsix<I> {
         self.plan.set_enabled(true);
         for &vector in vectors {
             let number = u32::from(vector.index());
+            if self.full && !self.plan.is_bound(number) && self.refused.insert(number) {
+                failed.push(vector);
+                continue;
+            }
             for ahead in self.ahead(number) {
                 let Ok(index) = u16::try_from(ahead) else { continue };
                 let made = eventfd(Vector::new(index));
@@ -149,13 +172,18 @@ impl<I: Irqs> Physical for DeviceMsix<I> {
             }
         }
         if self.apply().is_ok() {
+            if self.full {
+                self.forget_limits();
+            }
             return failed;
         }
         // Without those ahead; without these; without any.
         self.want_live();
+        self.most = self.most.min(self.end());
         if self.apply().is_ok() {
             return failed;
         }
+        self.full = true;
         failed = vectors.to_vec();
         vectors.iter().for_each(|vector| _ = self.live.remove(&vector.index().into()));
         self.want_live();

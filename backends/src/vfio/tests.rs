@@ -303,12 +303,20 @@ fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_in_use() {
                 assert_eq!(world.delivered(), [0x40 + u32::from(vector)]);
             }
         }
+        // Those that come now are refused without disturbing the others.
+        world.device.calls();
+        world.mask(20, false);
+        assert_eq!(world.function.inspect(|m| m.is_fallback(Vector::new(20))), Some(true));
+        assert!(world.device.calls().is_empty());
         // The host has more again: tried at the next unmask.
         world.device.state().available = 64;
         world.mask(7, true);
         world.mask(7, false);
         world.device.raise(7);
         assert_eq!(world.delivered(), [0x47]);
+        world.mask(21, false);
+        world.device.raise(21);
+        assert_eq!(world.delivered(), [0x40 + 21]);
     }
 }
 

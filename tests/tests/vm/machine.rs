@@ -16,6 +16,8 @@ pub(crate) const QEMU: &str = "qemu-system-x86_64";
 const LIMIT: Duration = Duration::from_secs(180);
 /// Vectors of the ivshmem device.
 const VECTORS: u16 = 4;
+/// Vectors of the nvme device: more than the kernel has for it.
+const NVME_VECTORS: u16 = 512;
 
 /// A running machine, which ends when this goes.
 pub(crate) struct Machine {
@@ -50,7 +52,7 @@ impl Machine {
              -device intel-iommu,intremap=on,caching-mode=on,aw-bits=48 \
              -chardev socket,path=ivshmem,id=iv \
              -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
-             -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4 \
+             -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
              -initrd initramfs"
         );
         let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();

@@ -91,8 +91,9 @@ fn verdict(console: &Console) -> Result<&str, String> {
     if all.is_some_and(|count| count > 0) { Ok(done) } else { Err(done.to_owned()) }
 }
 
-/// What the guest says about its tests, a line each.
+/// What the guest says about its tests, a line each, and the figures they saw.
 fn results(console: &str) -> String {
-    let lines = console.lines().filter(|line| line.starts_with("VM-RESULT: "));
+    let told = ["VM-RESULT: ", "VM-FIGURE: "];
+    let lines = console.lines().filter(|line| told.iter().any(|told| line.starts_with(told)));
     lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }

@@ -6,6 +6,9 @@ use kvm_ioctls::Kvm;
 use std::sync::Arc;
 use vfio_ioctls::VfioContainer;
 
+/// Vectors of the nvme device: more than a kernel has for one device on one processor.
+pub(crate) const NVME_VECTORS: u32 = 512;
+
 /// The machine, its devices opened through VFIO.
 pub(crate) struct World {
     /// The kernel's release, such as `6.12.117+deb12-cloud-amd64`.
@@ -14,7 +17,7 @@ pub(crate) struct World {
     pub(crate) series: String,
     /// ivshmem-doorbell with 4 vectors: raises any of them when told to.
     pub(crate) ivshmem: Ivshmem,
-    /// nvme with 65 vectors, which never raises one here.
+    /// nvme with [`NVME_VECTORS`], which never raises one here.
     pub(crate) nvme: Option<Device>,
     /// KVM, by the emulated SVM; or why there is none.
     pub(crate) kvm: Result<Kvm, String>,

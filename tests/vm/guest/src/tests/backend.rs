@@ -2,17 +2,19 @@
 //! a local APIC of a nested virtual machine takes the interrupt.
 
 use super::{Test, same, text};
-use crate::device::taken;
+use crate::device::{MSIX, taken};
 use crate::nested::{self, Nested};
-use crate::world::World;
+use crate::world::{NVME_VECTORS, World};
 use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
-use msix_backends::vfio::{DeviceMsix, Index, Irqs as _, MsixIrqs, WhileMasked};
+use msix_backends::vfio::{DeviceMsix, Index, Irqs, MsixIrqs, WhileMasked};
 use msix_core::{BarIndex, Layout, Policy, Vector};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use vfio_bindings::bindings::vfio::VFIO_PCI_MSI_IRQ_INDEX;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -43,6 +45,7 @@ impl Platform for Vmm {
 struct Chain {
     function: Function<Vmm>,
     routes: Arc<Routes>,
+    calls: Arc<AtomicUsize>,
     vcpu: VcpuFd,
     // Dropped after the irqfds.
     _vm: Arc<VmFd>,
@@ -52,17 +55,50 @@ fn irqs(fd: impl std::os::fd::AsFd) -> Result<MsixIrqs<OwnedFd>, String> {
     Ok(MsixIrqs::new(fd.as_fd().try_clone_to_owned().map_err(text)?))
 }
 
+/// The MSI-X index of a device, and how often it was asked for something.
+struct Counted(MsixIrqs<OwnedFd>, Arc<AtomicUsize>);
+
+impl Counted {
+    fn count(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Irqs for Counted {
+    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> std::io::Result<u32> {
+        self.count();
+        self.0.set(start, eventfds)
+    }
+    fn unset(&self, vectors: Range<u32>) -> std::io::Result<()> {
+        self.count();
+        self.0.unset(vectors)
+    }
+    fn disable(&self) -> std::io::Result<()> {
+        self.count();
+        self.0.disable()
+    }
+}
+
 /// A function on `vm`, its table programmed and masked, with `device` behind it.
-fn function_on(
+struct Assigned {
+    function: Function<Vmm>,
+    routes: Arc<Routes>,
+    /// SET_IRQS calls so far.
+    calls: Arc<AtomicUsize>,
+}
+
+fn assign(
     vm: &Arc<VmFd>,
     device: &crate::device::Device,
     vectors: u16,
     while_masked: WhileMasked,
-) -> Result<(Function<Vmm>, Arc<Routes>), String> {
+    deferral: Deferral,
+) -> Result<Assigned, String> {
     let irqs = irqs(device)?;
     let index = irqs.index().map_err(text)?;
-    let physical = DeviceMsix::new(irqs, index, while_masked);
-    let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let physical = DeviceMsix::new(Counted(irqs, Arc::clone(&calls)), index, while_masked);
+    let options = Options { deferral, ..Options::new(Irqchip::Full) };
     let events = Loop::new().map_err(text)?;
     let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
     let bar = BarIndex::new(0).map_err(text)?;
@@ -77,7 +113,7 @@ fn function_on(
         function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
         function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
     }
-    Ok((function, routes))
+    Ok(Assigned { function, routes, calls })
 }
 
 fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
@@ -97,13 +133,24 @@ impl Chain {
         vectors: u16,
         while_masked: WhileMasked,
     ) -> Result<Self, String> {
+        Self::deferred(world, device, vectors, while_masked, Deferral::NONE)
+    }
+
+    fn deferred(
+        world: &World,
+        device: &crate::device::Device,
+        vectors: u16,
+        while_masked: WhileMasked,
+        deferral: Deferral,
+    ) -> Result<Self, String> {
         let kvm = world.kvm.as_ref().map_err(Clone::clone)?;
         let vm = Arc::new(kvm.create_vm().map_err(text)?);
         vm.create_irq_chip().map_err(text)?;
         let vcpu = vm.create_vcpu(0).map_err(text)?;
         nested::enable_apic(&vcpu)?;
-        let (function, routes) = function_on(&vm, device, vectors, while_masked)?;
-        Ok(Self { function, routes, vcpu, _vm: vm })
+        let assigned = assign(&vm, device, vectors, while_masked, deferral)?;
+        let Assigned { function, routes, calls } = assigned;
+        Ok(Self { function, routes, calls, vcpu, _vm: vm })
     }
 
     fn mask(&self, vector: u16, masked: bool) {
@@ -197,7 +244,8 @@ fn chain(world: &mut World) -> Result<(), String> {
 fn handled(world: &mut World) -> Result<(), String> {
     let device = &world.ivshmem;
     let nested = Nested::start(world.kvm.as_ref().map_err(Clone::clone)?)?;
-    let (function, routes) = function_on(&nested.vm, device, 4, WhileMasked::Eventfd)?;
+    let (masked, deferral) = (WhileMasked::Eventfd, Deferral::NONE);
+    let Assigned { function, routes, .. } = assign(&nested.vm, device, 4, masked, deferral)?;
     function.write_config(3, &[0x80]);
     (0..4).for_each(|vector| mask(&function, vector, false));
     for count in 1..=50 {
@@ -294,15 +342,40 @@ fn follows(world: &mut World) -> Result<(), String> {
 
 fn many(world: &mut World) -> Result<(), String> {
     let nvme = world.nvme.as_ref().ok_or("no nvme")?;
-    let chain = Chain::new(world, nvme, 65, WhileMasked::Eventfd)?;
+    let vectors = u16::try_from(NVME_VECTORS).map_err(text)?;
+    let (masked, deferral) = (WhileMasked::Eventfd, Deferral::default());
+    let chain = Chain::deferred(world, nvme, vectors, masked, deferral)?;
     chain.enable(0x80);
-    for vector in 0..65 {
+    let fallback =
+        |vector| chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)) == Some(true));
+    let mut calls_when_full = 0;
+    for vector in 0..vectors {
         chain.mask(vector, false);
-        let fallback = chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)));
-        same(&format!("fallback of vector {vector}"), fallback, Some(false))?;
+        if !fallback(vector) {
+            calls_when_full = chain.calls.load(Ordering::Relaxed);
+        }
     }
-    same("Message Control", nvme.message_control()?, 0x8040)?;
-    same("irqfds", chain.routes.stats().assigns, 65)
+    chain.routes.flush();
+    let bound = (0..vectors).take_while(|&vector| !fallback(vector)).count();
+    let stats = chain.routes.stats();
+    let all = chain.calls.load(Ordering::Relaxed);
+    println!(
+        "VM-FIGURE: {bound} vectors in {calls_when_full} SET_IRQS, {all} with those too many, and {} \
+         route commits",
+        stats.commits
+    );
+    same("vectors behind the last one bound", (0..vectors).skip(bound).all(fallback), true)?;
+    same("enough vectors to tell", bound >= 100, true)?;
+    same("few commits", stats.commits <= 6, true)?;
+    same("irqfds", stats.assigns, u64::from(vectors))?;
+    // DATA_NONE raises what is bound (D5).
+    for vector in 0..bound {
+        let raised = nvme.vfio().trigger_irq(MSIX, u32::try_from(vector).map_err(text)?);
+        raised.map_err(text)?;
+        let vector = u16::try_from(vector).map_err(text)?;
+        chain.expect(&format!("interrupts of vector {vector}"), &[interrupt(vector)])?;
+    }
+    Ok(())
 }
 
 fn errors(world: &mut World) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::{Test, same, text};
 use crate::device::MSIX;
-use crate::world::World;
+use crate::world::{NVME_VECTORS, World};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{VcpuExit, VmFd};
 use vfio_bindings::bindings::vfio::{VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_NORESIZE};
@@ -33,7 +33,7 @@ fn groups(world: &mut World) -> Result<(), String> {
 fn msix(world: &mut World) -> Result<(), String> {
     let nvme = world.nvme.as_ref().ok_or("no nvme")?;
     let resize = if world.is_noresize()? { VFIO_IRQ_INFO_NORESIZE } else { 0 };
-    for (device, vectors) in [(&*world.ivshmem, 4), (nvme, 65)] {
+    for (device, vectors) in [(&*world.ivshmem, 4), (nvme, NVME_VECTORS)] {
         let told = device.irq_info(MSIX)?;
         same(&format!("vectors of {}", device.name), told.count, vectors)?;
         same(&format!("flags of {}", device.name), told.flags, VFIO_IRQ_INFO_EVENTFD | resize)?;
