@@ -67,7 +67,7 @@ impl<I: Irqs> DeviceMsix<I> {
     fn apply(&mut self) -> io::Result<()> {
         for call in self.plan.calls() {
             if let Err(error) = self.carry_out(&call) {
-                self.plan.failed();
+                self.plan.failed(&call);
                 return Err(error);
             }
             self.plan.done(&call);
@@ -91,7 +91,7 @@ impl<I: Irqs> DeviceMsix<I> {
                 match self.irqs.set(*start, &eventfds)? {
                     0 => Ok(()),
                     available => {
-                        self.most = available; // D3: nothing was bound
+                        self.most = self.most.min(available); // D3: nothing was bound
                         Err(io::ErrorKind::StorageFull.into())
                     }
                 }
@@ -106,12 +106,23 @@ impl<I: Irqs> DeviceMsix<I> {
         self.refused.clear();
     }
 
-    /// Wants exactly the live vectors, none ahead.
+    /// Wants no more than the live vectors, none ahead.
     fn want_live(&mut self) {
+        self.want(|_, live| live);
+    }
+
+    /// Wants no more than those, of what it wants, that `keep` says yes to; it hears whether they are
+    /// live.
+    fn want(&mut self, keep: impl Fn(u32, bool) -> bool) {
         let wanted: Vec<u32> = self.plan.wanted().collect();
         for vector in wanted {
-            self.plan.set_bound(vector, self.live.contains(&vector));
+            self.plan.set_bound(vector, keep(vector, self.live.contains(&vector)));
         }
+    }
+
+    /// First vector behind those in use.
+    fn live_end(&self) -> u32 {
+        self.live.last().map_or(0, |last| last + 1)
     }
 
     /// First vector behind those that should be bound.
@@ -125,7 +136,10 @@ impl<I: Irqs> DeviceMsix<I> {
         match self.while_masked {
             WhileMasked::Eventfd if vector >= end => {
                 let grown = end.saturating_mul(GROWTH).max(vector + 1);
-                end..grown.min(self.most).max(vector + 1)
+                // Where some end is known to be too far, halfway to it.
+                let known = self.most < self.plan.index().count;
+                let most = if known { end.midpoint(self.most + 1) } else { self.most };
+                end..grown.min(most).max(vector + 1)
             }
             _ => vector..vector + 1,
         }
@@ -172,14 +186,24 @@ impl<I: Irqs> Physical for DeviceMsix<I> {
             }
         }
         if self.apply().is_ok() {
-            if self.full {
-                self.forget_limits();
+            let number = |vector: &Vector| u32::from(vector.index());
+            let again = |vector: &u32| self.refused.contains(vector) && self.plan.is_bound(*vector);
+            if vectors.iter().map(number).any(|vector| again(&vector)) {
+                self.forget_limits(); // the host has more by now
             }
             return failed;
         }
-        // Without those ahead; without these; without any.
-        self.want_live();
-        self.most = self.most.min(self.end());
+        // With fewer ahead, and fewer; without these; without any.
+        while self.end() > self.live_end() {
+            self.most = self.most.min(self.end() - 1);
+            let (least, target) = (self.live_end(), self.end().midpoint(self.live_end()));
+            let keep = target.min(self.most).max(least);
+            self.want(|vector, live| live || vector < keep);
+            if self.apply().is_ok() {
+                return failed;
+            }
+        }
+        // An error may be over by now.
         if self.apply().is_ok() {
             return failed;
         }

@@ -37,7 +37,7 @@ pub struct Index {
 /// What the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
-    /// After an error: anything (D4).
+    /// After an error: anything.
     Unknown,
     Idle,
     Active {
@@ -124,7 +124,7 @@ impl Plan {
         match call {
             Call::Disable => self.told = Told::Idle,
             Call::Set { start, bound: states } => {
-                let end = start + u32::try_from(states.len()).unwrap_or(u32::MAX);
+                let end = start.saturating_add(len(states));
                 if self.told == Told::Idle {
                     self.told = Told::Active { allocated: end, bound: BTreeSet::new() };
                 }
@@ -147,10 +147,22 @@ impl Plan {
         }
     }
 
-    /// A call failed: some of it may have been carried out, and what was bound before may not be any
-    /// more (D4). The next plan applies everything anew.
-    pub fn failed(&mut self) {
-        self.told = Told::Unknown;
+    /// A call failed. One on an enabled index has unbound the vectors that it named, those that were
+    /// bound before too, and no others (D4): the next plan binds again what is wanted of them, and
+    /// leaves the others alone, for a disable would drop what they have in flight (D8). After any
+    /// other the index may be in any state, and the next plan applies everything anew.
+    pub fn failed(&mut self, call: &Call) {
+        let named = match call {
+            Call::Set { start, bound } => *start..start.saturating_add(len(bound)),
+            Call::Unset { vectors } => vectors.clone(),
+            Call::Disable => 0..u32::MAX,
+        };
+        match &mut self.told {
+            Told::Active { bound, .. } if *call != Call::Disable => {
+                bound.retain(|vector| !named.contains(vector));
+            }
+            told => *told = Told::Unknown,
+        }
     }
 
     fn enable_anew(&self) -> Vec<Call> {
@@ -199,6 +211,10 @@ impl Plan {
         }
         calls
     }
+}
+
+fn len(states: &[bool]) -> u32 {
+    u32::try_from(states.len()).unwrap_or(u32::MAX)
 }
 
 /// Ascending numbers as ranges without gaps.
@@ -273,20 +289,42 @@ mod tests {
     }
 
     #[test]
-    fn d4_after_an_error_everything_is_applied_anew() {
+    fn d4_after_an_error_what_was_named_is_bound_again_and_nothing_else_disturbed() {
         for index in [DYNAMIC, NORESIZE, USER] {
             let mut plan = enabled(index);
-            go(&mut plan, &[0, 1, 2]);
-            assert!(plan.set_bound(4, true));
-            plan.failed();
+            go(&mut plan, &[0, 1, 2, 5]);
+            go(&mut plan, &[0, 5]);
+            let calls = {
+                plan.set_bound(1, true);
+                plan.calls()
+            };
+            assert_eq!(calls, [set(1, "x")]);
+            plan.failed(&calls[0]);
+            assert_eq!((plan.is_bound(0), plan.is_bound(1)), (true, false));
+            assert_eq!(plan.calls(), calls);
+            // One that named a bound one has unbound it.
+            plan.failed(&set(0, "xx"));
             assert!(!plan.is_bound(0));
+            assert_eq!(plan.calls(), [set(0, "xx")]);
+        }
+    }
+
+    #[test]
+    fn d3_after_an_error_of_an_enable_or_a_disable_everything_is_applied_anew() {
+        for index in [DYNAMIC, NORESIZE, USER] {
+            let mut plan = enabled(index);
+            assert!(plan.set_bound(0, true));
             let calls = plan.calls();
-            let anew =
-                if index.holes { vec![set(0, "xxx.x")] } else { vec![set(0, "xxx"), set(4, "x")] };
-            assert_eq!(calls[0], Call::Disable);
-            assert_eq!(calls[1..], anew);
+            plan.failed(&calls[0]);
+            assert_eq!(plan.calls(), [Call::Disable, set(0, "x")]);
+            let mut plan = enabled(index);
+            go(&mut plan, &[0, 1]);
             plan.set_enabled(false);
+            plan.failed(&Call::Disable);
+            assert!(!plan.is_bound(0));
             assert_eq!(plan.calls(), [Call::Disable]);
+            plan.set_enabled(true);
+            assert_eq!(plan.calls(), [Call::Disable, set(0, "xx")]);
         }
     }
 

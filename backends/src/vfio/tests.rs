@@ -321,6 +321,24 @@ fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_in_use() {
 }
 
 #[test]
+fn what_the_host_has_is_found_in_few_calls_without_disturbing_what_is_bound() {
+    for (noresize, most) in [(false, 40), (true, 60)] {
+        let device = Device::new(512, noresize);
+        device.state().available = 194;
+        let world = World::with(512, device, WhileMasked::Eventfd);
+        world.function.write_config(3, &[0x80]);
+        for vector in 0..512 {
+            world.mask(vector, false);
+        }
+        let calls = world.device.calls().len();
+        assert!(calls <= most, "{calls} SET_IRQS, noresize {noresize}");
+        let state = world.device.state();
+        assert!(state.bound.keys().copied().eq(0..194), "noresize {noresize}");
+        assert!(state.disturbed.is_empty());
+    }
+}
+
+#[test]
 fn a_table_that_is_larger_than_the_devices_is_used_as_far_as_there_is_a_device() {
     let world = World::with(8, Device::new(4, false), WhileMasked::Eventfd);
     world.function.write_config(3, &[0x80]);

@@ -366,6 +366,7 @@ fn many(world: &mut World) -> Result<(), String> {
     );
     same("vectors behind the last one bound", (0..vectors).skip(bound).all(fallback), true)?;
     same("enough vectors to tell", bound >= 100, true)?;
+    same("few calls, though too many vectors are wanted", all <= 40, true)?;
     same("few commits", stats.commits <= 6, true)?;
     same("irqfds", stats.assigns, u64::from(vectors))?;
     // DATA_NONE raises what is bound (D5).
