@@ -8,7 +8,7 @@ use std::process::Command;
 const MODULES: &[&str] = &["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
 
 /// A cpio archive (format newc, as the kernel unpacks it).
-pub(crate) fn build(init: &Path, modules: &Path) -> Vec<u8> {
+pub(crate) fn build(init: &Path, modules: &Path, recorded: &str) -> Vec<u8> {
     let files = walk(modules);
     let mut loaded = Vec::new();
     for wanted in MODULES {
@@ -16,6 +16,7 @@ pub(crate) fn build(init: &Path, modules: &Path) -> Vec<u8> {
     }
     let mut archive = Archive::default();
     archive.add("init", EXECUTABLE, &fs::read(init).expect("the init was built"));
+    archive.add("recorded", FILE, recorded.as_bytes());
     archive.add("modules", FOLDER, &[]);
     for (index, (name, module)) in loaded.iter().enumerate() {
         archive.add(&format!("modules/{index:02}-{name}.ko"), FILE, module);

@@ -6,6 +6,7 @@
 mod initramfs;
 mod ivshmem;
 mod machine;
+mod recorded;
 
 use machine::{Console, Machine};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ fn boot(series: &str) {
         }
     };
     static GUEST: LazyLock<PathBuf> = LazyLock::new(guest);
-    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"));
+    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"), &recorded::text());
     let begun = Instant::now();
     let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();

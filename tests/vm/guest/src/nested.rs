@@ -139,11 +139,13 @@ fn prepared(vm: &VmFd) -> Result<VcpuFd, String> {
     Ok(cpu)
 }
 
-/// Enables the local APIC in software (C13).
+/// Enables the local APIC in software (C13), with a logical id of its own as Linux gives it.
 pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
     let mut lapic = cpu.get_lapic().map_err(text)?;
     lapic.regs[0xf0] = -1;
     lapic.regs[0xf1] = 1;
+    lapic.regs[0xd3] = 1 << lapic.regs[0x23]; // LDR, from the id
+    lapic.regs[0xe0..0xe4].fill(-1); // DFR: flat
     cpu.set_lapic(&lapic).map_err(text)
 }
 

@@ -27,6 +27,7 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("by policy, the device keeps an event while masked", masked_in_the_device),
     ("the device follows Enable and reset at once", follows),
     ("nvme comes up in a logarithm of calls", many),
+    ("what a recorded Linux did drives a real device", recorded),
     ("the kernel's errors are those that the planner expects", errors),
 ];
 
@@ -46,7 +47,8 @@ struct Chain {
     function: Function<Vmm>,
     routes: Arc<Routes>,
     calls: Arc<AtomicUsize>,
-    vcpu: VcpuFd,
+    /// Two, which the recorded guest had.
+    vcpus: Vec<VcpuFd>,
     // Dropped after the irqfds.
     _vm: Arc<VmFd>,
 }
@@ -146,11 +148,12 @@ impl Chain {
         let kvm = world.kvm.as_ref().map_err(Clone::clone)?;
         let vm = Arc::new(kvm.create_vm().map_err(text)?);
         vm.create_irq_chip().map_err(text)?;
-        let vcpu = vm.create_vcpu(0).map_err(text)?;
-        nested::enable_apic(&vcpu)?;
+        let vcpus: Result<Vec<VcpuFd>, _> = (0..2).map(|id| vm.create_vcpu(id)).collect();
+        let vcpus = vcpus.map_err(text)?;
+        vcpus.iter().try_for_each(nested::enable_apic)?;
         let assigned = assign(&vm, device, vectors, while_masked, deferral)?;
         let Assigned { function, routes, calls } = assigned;
-        Ok(Self { function, routes, calls, vcpu, _vm: vm })
+        Ok(Self { function, routes, calls, vcpus, _vm: vm })
     }
 
     fn mask(&self, vector: u16, masked: bool) {
@@ -165,21 +168,11 @@ impl Chain {
         pending(&self.function)
     }
 
-    /// The interrupts that wait in the local APIC, which forgets them.
+    /// The interrupts that wait in the local APICs, which forget them.
     fn take(&self) -> Result<Vec<u8>, String> {
-        let mut lapic = self.vcpu.get_lapic().map_err(text)?;
         let mut taken = Vec::new();
-        for interrupt in 0..=255_u8 {
-            let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
-            let bit = 1_u8 << (interrupt % 8);
-            if lapic.regs[byte].cast_unsigned() & bit != 0 {
-                taken.push(interrupt);
-                lapic.regs[byte] &= (!bit).cast_signed();
-            }
-        }
-        if !taken.is_empty() {
-            // What came since it was read is lost: one at a time is waited for.
-            self.vcpu.set_lapic(&lapic).map_err(text)?;
+        for vcpu in &self.vcpus {
+            taken.extend(take(vcpu)?);
         }
         Ok(taken)
     }
@@ -197,10 +190,45 @@ impl Chain {
         }
     }
 
+    /// Waits until all that are wanted have arrived, and nothing else.
+    fn arrive(&self, wanted: &mut Vec<u8>) -> Result<(), String> {
+        while let Some(first) = wanted.first().copied() {
+            let arrived = self.arrives(PATIENCE)?;
+            if arrived.is_empty() {
+                return Err(format!("interrupt {first:#x} did not arrive"));
+            }
+            for interrupt in arrived {
+                let place = wanted.iter().position(|wanted| *wanted == interrupt);
+                let place = place.ok_or(format!("interrupt {interrupt:#x} arrived"))?;
+                wanted.remove(place);
+            }
+        }
+        Ok(())
+    }
+
     fn expect(&self, what: &str, interrupts: &[u8]) -> Result<(), String> {
         let patience = if interrupts.is_empty() { QUIET } else { PATIENCE };
         same(what, self.arrives(patience)?, interrupts.to_vec())
     }
+}
+
+/// The interrupts that wait in a local APIC, which forgets them.
+fn take(vcpu: &VcpuFd) -> Result<Vec<u8>, String> {
+    let mut lapic = vcpu.get_lapic().map_err(text)?;
+    let mut taken = Vec::new();
+    for interrupt in 0..=255_u8 {
+        let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
+        let bit = 1_u8 << (interrupt % 8);
+        if lapic.regs[byte].cast_unsigned() & bit != 0 {
+            taken.push(interrupt);
+            lapic.regs[byte] &= (!bit).cast_signed();
+        }
+    }
+    if !taken.is_empty() {
+        // What came since it was read is lost: one at a time is waited for.
+        vcpu.set_lapic(&lapic).map_err(text)?;
+    }
+    Ok(taken)
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -377,6 +405,56 @@ fn many(world: &mut World) -> Result<(), String> {
         chain.expect(&format!("interrupts of vector {vector}"), &[interrupt(vector)])?;
     }
     Ok(())
+}
+
+/// Every device of the recording in its turn; its events are raised by the kernel (D5).
+fn recorded(world: &mut World) -> Result<(), String> {
+    let nvme = world.nvme.as_ref().ok_or("no nvme")?;
+    let all = std::fs::read_to_string("/recorded").map_err(text)?;
+    let devices = all.lines().filter_map(|line| line.strip_prefix("device ")?.parse::<u16>().ok());
+    let (mut raised, mut arrived) = (0, 0);
+    for (number, vectors) in devices.enumerate() {
+        let chain = Chain::new(world, nvme, vectors, WhileMasked::Eventfd)?;
+        let its = all.lines().filter_map(|line| line.strip_prefix(&format!("{number} ")));
+        let mut wanted: Vec<u8> = Vec::new();
+        for line in its {
+            let words: Vec<&str> = line.split(' ').collect();
+            let at = |place: usize| words.get(place).and_then(|word| word.parse::<u64>().ok());
+            let bytes = at(3).unwrap_or(0).to_le_bytes();
+            let length = usize::try_from(at(2).unwrap_or(0)).map_err(text)?.min(8);
+            let place = at(1).unwrap_or(0);
+            if words.first() != Some(&"sent") {
+                chain.arrive(&mut wanted).map_err(|why| format!("device {number}: {why}"))?;
+            }
+            match words.first() {
+                Some(&"config") => {
+                    let place = usize::try_from(place).map_err(text)?;
+                    chain.function.write_config(place, &bytes[..length]);
+                    let enabled = chain.function.inspect(|msix| msix.control().enabled());
+                    let told = nvme.message_control()? & 0x8000 != 0;
+                    same("the device's Enable", told, enabled)?;
+                }
+                Some(&"table") => _ = chain.function.write_table(place, &bytes[..length]),
+                Some(&"master") => chain.function.set_bus_master(place != 0),
+                Some(&"reset") => chain.function.reset(),
+                Some(&"raise") => {
+                    let vector = u32::try_from(place).map_err(text)?;
+                    // Where MSI-X is disabled there is nothing to raise.
+                    raised += u32::from(nvme.vfio().trigger_irq(MSIX, vector).is_ok());
+                }
+                Some(&"sent") => {
+                    let data = at(2).unwrap_or(0).to_le_bytes();
+                    wanted.push(data[0]);
+                    arrived += 1;
+                }
+                _ => return Err(format!("the recording says {line}")),
+            }
+        }
+        chain.arrive(&mut wanted)?;
+        chain.expect("more interrupts", &[])?;
+    }
+    println!("VM-FIGURE: {raised} events of the recording raised, {arrived} interrupts arrived");
+    same("interrupts enough to tell", arrived > 500, true)
 }
 
 fn errors(world: &mut World) -> Result<(), String> {
