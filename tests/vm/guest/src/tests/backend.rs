@@ -27,6 +27,7 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("by policy, the device keeps an event while masked", masked_in_the_device),
     ("the device follows Enable and reset at once", follows),
     ("nvme comes up in a logarithm of calls", many),
+    ("bring-up takes fewer calls than a call and a commit a vector", brings_up),
     ("what a recorded Linux did drives a real device", recorded),
     ("the kernel's errors are those that the planner expects", errors),
 ];
@@ -405,6 +406,42 @@ fn many(world: &mut World) -> Result<(), String> {
         chain.expect(&format!("interrupts of vector {vector}"), &[interrupt(vector)])?;
     }
     Ok(())
+}
+
+/// Bring-up as Linux does it, ours and with a call and a commit for every vector, turn about. Times are
+/// shown and not asserted.
+fn brings_up(world: &mut World) -> Result<(), String> {
+    const VECTORS: u16 = 128;
+    let nvme = world.nvme.as_ref().ok_or("no nvme")?;
+    let ways =
+        [(WhileMasked::Eventfd, Deferral::default()), (WhileMasked::Physical, Deferral::NONE)];
+    let (mut times, mut calls, mut commits) = ([Vec::new(), Vec::new()], [0, 0], [0, 0]);
+    for _ in 0..5 {
+        for (way, (masked, deferral)) in ways.into_iter().enumerate() {
+            let chain = Chain::deferred(world, nvme, VECTORS, masked, deferral)?;
+            let begun = Instant::now();
+            chain.enable(0x80);
+            (0..VECTORS).for_each(|vector| chain.mask(vector, false));
+            chain.routes.flush();
+            times[way].push(begun.elapsed());
+            calls[way] = chain.calls.load(Ordering::Relaxed);
+            commits[way] = chain.routes.stats().commits;
+            let fallback = |vector| {
+                chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)) == Some(true))
+            };
+            same("a vector that fell back", (0..VECTORS).find(|&vector| fallback(vector)), None)?;
+        }
+    }
+    times.iter_mut().for_each(|times| times.sort());
+    let [ours, each] = times.map(|times| (times[0], times[times.len() / 2]));
+    let ratio = each.1.as_secs_f64() / ours.1.as_secs_f64();
+    println!(
+        "VM-FIGURE: {VECTORS} vectors up in {ours:?} (min, median), {} SET_IRQS, {} commits; one a \
+         vector: {each:?}, {}, {}; {ratio:.1} times",
+        calls[0], commits[0], calls[1], commits[1]
+    );
+    same("few calls", calls[0] <= 9 && commits[0] <= 4, true)?;
+    same("a call a vector at least", calls[1] >= usize::from(VECTORS), true)
 }
 
 /// Every device of the recording in its turn; its events are raised by the kernel (D5).
