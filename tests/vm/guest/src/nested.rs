@@ -1,4 +1,5 @@
-//! A small guest in the guest: it takes interrupts in a handler of its own, and counts them.
+//! A small guest in the guest: it writes registers by trapped accesses, takes interrupts in a handler of
+//! its own, and counts them.
 
 use crate::tests::text;
 use kvm_bindings::kvm_userspace_memory_region;
@@ -8,12 +9,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 
-/// A virtual machine whose one processor halts with interrupts enabled. Interrupts from 0x40 to 0x4f
-/// are counted; 0x50 ends it.
+/// A virtual machine whose one processor does some accesses, and then halts with interrupts enabled.
+/// Interrupts from 0x40 to 0x4f are counted; 0x50 ends it.
 pub(crate) struct Nested {
     pub(crate) vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
+    cpu: Option<VcpuFd>,
     processor: Option<JoinHandle<Result<(), String>>>,
+}
+
+/// What the guest does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access {
+    /// Writes four bytes at an address where there is no memory.
+    Write(u32, u32),
+    /// Writes four bytes to a port other than 0xf4.
+    Out(u8, u32),
 }
 
 const SIZE: usize = 0x4000;
@@ -25,6 +36,28 @@ const LAST: u8 = 0x50;
 
 /// `sti; hlt; jmp` back.
 const MAIN: [u8; 4] = [0xfb, 0xf4, 0xeb, 0xfc];
+
+/// The accesses, and then `sti; hlt` for good.
+fn program(accesses: &[Access]) -> Vec<u8> {
+    let mut code = Vec::new();
+    for access in accesses {
+        match *access {
+            Access::Write(address, value) => {
+                code.extend([0x66, 0xbf]); // mov edi, address
+                code.extend(address.to_le_bytes());
+                code.extend([0x67, 0x64, 0x66, 0xc7, 0x07]); // mov dword fs:[edi], value
+                code.extend(value.to_le_bytes());
+            }
+            Access::Out(port, value) => {
+                code.extend([0x66, 0xb8]); // mov eax, value
+                code.extend(value.to_le_bytes());
+                code.extend([0x66, 0xe7, port]); // out port, eax
+            }
+        }
+    }
+    code.extend(MAIN);
+    code
+}
 
 /// Counts a word up, ends the interrupt at the local APIC through FS, whose limit is 4 GiB, and
 /// returns.
@@ -38,11 +71,11 @@ fn handler(counter: u16) -> Vec<u8> {
 }
 
 impl Nested {
-    /// Starts it.
-    pub(crate) fn start(kvm: &Kvm) -> Result<Self, String> {
+    /// Makes it.
+    pub(crate) fn new(kvm: &Kvm, accesses: &[Access]) -> Result<Self, String> {
         let memory: GuestMemoryMmap =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).map_err(text)?;
-        memory.write_slice(&MAIN, GuestAddress(CODE)).map_err(text)?;
+        memory.write_slice(&program(accesses), GuestAddress(CODE)).map_err(text)?;
         for interrupt in FIRST..=LAST {
             let place = HANDLERS + u64::from(interrupt - FIRST) * 32;
             let code = if interrupt == LAST {
@@ -67,9 +100,15 @@ impl Nested {
         // unmapped, or never; then it is leaked.
         #[expect(unsafe_code, reason = "KVM takes an address")]
         unsafe { vm.set_user_memory_region(region) }.map_err(text)?;
-        let cpu = prepared(&vm)?;
-        let processor = std::thread::spawn(move || run(cpu));
-        Ok(Self { vm, memory, processor: Some(processor) })
+        let cpu = Some(prepared(&vm)?);
+        Ok(Self { vm, memory, cpu, processor: None })
+    }
+
+    /// Starts its processor, whose accesses go to `access`.
+    pub(crate) fn start(&mut self, access: impl FnMut(Access) + Send + 'static) {
+        if let Some(cpu) = self.cpu.take() {
+            self.processor = Some(std::thread::spawn(move || run(cpu, access)));
+        }
     }
 
     /// How often an interrupt was taken.
@@ -149,10 +188,19 @@ pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
     cpu.set_lapic(&lapic).map_err(text)
 }
 
-fn run(mut cpu: VcpuFd) -> Result<(), String> {
+fn run(mut cpu: VcpuFd, mut access: impl FnMut(Access)) -> Result<(), String> {
+    let value = |data: &[u8]| data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
     loop {
         match cpu.run() {
             Ok(VcpuExit::IoOut(0xf4, _)) => return Ok(()),
+            Ok(VcpuExit::IoOut(port, data)) => {
+                let port = u8::try_from(port).map_err(text)?;
+                access(Access::Out(port, value(data).ok_or("a short port write")?));
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                let address = u32::try_from(address).map_err(text)?;
+                access(Access::Write(address, value(data).ok_or("a short write")?));
+            }
             Ok(other) => return Err(format!("{other:?}")),
             Err(error) if error.errno() == rustix::io::Errno::INTR.raw_os_error() => {}
             Err(error) => return Err(text(error)),

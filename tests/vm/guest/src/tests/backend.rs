@@ -3,7 +3,7 @@
 
 use super::{Test, same, text};
 use crate::device::{MSIX, taken};
-use crate::nested::{self, Nested};
+use crate::nested::{self, Access, Nested};
 use crate::world::{NVME_VECTORS, World};
 use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
@@ -271,12 +271,34 @@ fn chain(world: &mut World) -> Result<(), String> {
 }
 
 fn handled(world: &mut World) -> Result<(), String> {
+    const TABLE: u32 = 0xd_0000;
+    const CONTROL: u8 = 0xf5;
     let device = &world.ivshmem;
-    let nested = Nested::start(world.kvm.as_ref().map_err(Clone::clone)?)?;
+    // The guest decides: others than those that the table had before.
+    let interrupt = |vector: u16| interrupt(vector) + 8;
+    let mut accesses = vec![Access::Out(CONTROL, 0x8000)];
+    for vector in 0..4_u16 {
+        let entry = TABLE + u32::from(vector) * 16;
+        accesses.push(Access::Write(entry, 0xfee0_0000));
+        accesses.push(Access::Write(entry + 4, 0));
+        accesses.push(Access::Write(entry + 8, interrupt(vector).into()));
+        accesses.push(Access::Write(entry + 12, 0));
+    }
+    let mut nested = Nested::new(world.kvm.as_ref().map_err(Clone::clone)?, &accesses)?;
     let (masked, deferral) = (WhileMasked::Eventfd, Deferral::NONE);
     let Assigned { function, routes, .. } = assign(&nested.vm, device, 4, masked, deferral)?;
-    function.write_config(3, &[0x80]);
-    (0..4).for_each(|vector| mask(&function, vector, false));
+    let its = function.clone();
+    nested.start(move |access| match access {
+        Access::Out(_, value) => its.write_config(2, &value.to_le_bytes()[..2]),
+        Access::Write(address, value) => {
+            _ = its.write_table(u64::from(address - TABLE), &value.to_le_bytes());
+        }
+    });
+    let begun = Instant::now();
+    while function.inspect(|msix| msix.is_live(Vector::new(3))) != Some(true) {
+        same("a guest that is late", begun.elapsed() > PATIENCE, false)?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
     for count in 1..=50 {
         for vector in 0..4 {
             device.ring(vector)?;
