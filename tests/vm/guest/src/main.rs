@@ -5,6 +5,7 @@
 //! console.
 
 mod boot;
+mod chain;
 mod device;
 mod nested;
 mod tests;

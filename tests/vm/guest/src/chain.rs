@@ -1,0 +1,226 @@
+//! A function whose interrupts come from a real device and go to the local APICs of a nested virtual
+//! machine.
+
+use crate::device::Device;
+use crate::nested;
+use crate::tests::{same, text};
+use crate::world::World;
+use kvm_ioctls::{VcpuFd, VmFd};
+use msix_backends::Route;
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
+use msix_backends::vfio::{DeviceMsix, Irqs, MsixIrqs, WhileMasked};
+use msix_core::{BarIndex, Layout, Policy, Vector};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::EventFd;
+
+pub(crate) struct Vmm;
+
+impl Platform for Vmm {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        println!("{data:#x} was written to {address:#x}");
+    }
+    fn intx_deassert(&mut self) {}
+    fn intx_reevaluate(&mut self) {}
+    fn snoop(&mut self, _: Route) {}
+}
+
+/// A function of the guest with a real device behind it.
+pub(crate) struct Chain {
+    pub(crate) function: Function<Vmm>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) calls: Arc<AtomicUsize>,
+    /// Two, which the recorded guest had.
+    vcpus: Vec<VcpuFd>,
+    // Dropped after the irqfds.
+    _vm: Arc<VmFd>,
+}
+
+pub(crate) fn irqs(fd: impl std::os::fd::AsFd) -> Result<MsixIrqs<OwnedFd>, String> {
+    Ok(MsixIrqs::new(fd.as_fd().try_clone_to_owned().map_err(text)?))
+}
+
+/// The MSI-X index of a device, and how often it was asked for something.
+struct Counted(MsixIrqs<OwnedFd>, Arc<AtomicUsize>);
+
+impl Counted {
+    fn count(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Irqs for Counted {
+    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> std::io::Result<u32> {
+        self.count();
+        self.0.set(start, eventfds)
+    }
+    fn unset(&self, vectors: Range<u32>) -> std::io::Result<()> {
+        self.count();
+        self.0.unset(vectors)
+    }
+    fn disable(&self) -> std::io::Result<()> {
+        self.count();
+        self.0.disable()
+    }
+}
+
+/// A function on `vm`, its table programmed and masked, with `device` behind it.
+pub(crate) struct Assigned {
+    pub(crate) function: Function<Vmm>,
+    pub(crate) routes: Arc<Routes>,
+    /// SET_IRQS calls so far.
+    pub(crate) calls: Arc<AtomicUsize>,
+}
+
+pub(crate) fn assign(
+    vm: &Arc<VmFd>,
+    device: &Device,
+    vectors: u16,
+    while_masked: WhileMasked,
+    deferral: Deferral,
+) -> Result<Assigned, String> {
+    let irqs = irqs(device)?;
+    let index = irqs.index().map_err(text)?;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let physical = DeviceMsix::new(Counted(irqs, Arc::clone(&calls)), index, while_masked);
+    let options = Options { deferral, ..Options::new(Irqchip::Full) };
+    let events = Loop::new().map_err(text)?;
+    let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
+    let bar = BarIndex::new(0).map_err(text)?;
+    let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
+    let (policy, format) = (Policy::SPEC, Format::default());
+    let function =
+        Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
+            .map_err(text)?;
+    for vector in 0..vectors {
+        function.use_vector(Vector::new(vector)).map_err(text)?;
+        let entry = u64::from(vector) * 16;
+        function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
+        function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
+    }
+    Ok(Assigned { function, routes, calls })
+}
+
+pub(crate) fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
+    function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
+}
+
+pub(crate) fn pending(function: &Function<Vmm>) -> u64 {
+    let mut bytes = [0; 8];
+    function.read_pba(0, &mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+impl Chain {
+    pub(crate) fn new(
+        world: &World,
+        device: &Device,
+        vectors: u16,
+        while_masked: WhileMasked,
+    ) -> Result<Self, String> {
+        Self::deferred(world, device, vectors, while_masked, Deferral::NONE)
+    }
+
+    pub(crate) fn deferred(
+        world: &World,
+        device: &Device,
+        vectors: u16,
+        while_masked: WhileMasked,
+        deferral: Deferral,
+    ) -> Result<Self, String> {
+        let kvm = world.kvm.as_ref().map_err(Clone::clone)?;
+        let vm = Arc::new(kvm.create_vm().map_err(text)?);
+        vm.create_irq_chip().map_err(text)?;
+        let vcpus: Result<Vec<VcpuFd>, _> = (0..2).map(|id| vm.create_vcpu(id)).collect();
+        let vcpus = vcpus.map_err(text)?;
+        vcpus.iter().try_for_each(nested::enable_apic)?;
+        let assigned = assign(&vm, device, vectors, while_masked, deferral)?;
+        let Assigned { function, routes, calls } = assigned;
+        Ok(Self { function, routes, calls, vcpus, _vm: vm })
+    }
+
+    pub(crate) fn mask(&self, vector: u16, masked: bool) {
+        mask(&self.function, vector, masked);
+    }
+
+    pub(crate) fn enable(&self, high: u8) {
+        self.function.write_config(3, &[high]);
+    }
+
+    pub(crate) fn pba(&self) -> u64 {
+        pending(&self.function)
+    }
+
+    /// The interrupts that wait in the local APICs, which forget them.
+    fn take(&self) -> Result<Vec<u8>, String> {
+        let mut taken = Vec::new();
+        for vcpu in &self.vcpus {
+            taken.extend(take(vcpu)?);
+        }
+        Ok(taken)
+    }
+
+    /// The next interrupts to arrive; none, when none does for a while.
+    pub(crate) fn arrives(&self, patience: Duration) -> Result<Vec<u8>, String> {
+        let begun = Instant::now();
+        loop {
+            self.routes.run(Some(Duration::ZERO)).map_err(text)?;
+            let taken = self.take()?;
+            if !taken.is_empty() || begun.elapsed() > patience {
+                return Ok(taken);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until all that are wanted have arrived, and nothing else.
+    pub(crate) fn arrive(&self, wanted: &mut Vec<u8>) -> Result<(), String> {
+        while let Some(first) = wanted.first().copied() {
+            let arrived = self.arrives(PATIENCE)?;
+            if arrived.is_empty() {
+                return Err(format!("interrupt {first:#x} did not arrive"));
+            }
+            for interrupt in arrived {
+                let place = wanted.iter().position(|wanted| *wanted == interrupt);
+                let place = place.ok_or(format!("interrupt {interrupt:#x} arrived"))?;
+                wanted.remove(place);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expect(&self, what: &str, interrupts: &[u8]) -> Result<(), String> {
+        let patience = if interrupts.is_empty() { QUIET } else { PATIENCE };
+        same(what, self.arrives(patience)?, interrupts.to_vec())
+    }
+}
+
+/// The interrupts that wait in a local APIC, which forgets them.
+fn take(vcpu: &VcpuFd) -> Result<Vec<u8>, String> {
+    let mut lapic = vcpu.get_lapic().map_err(text)?;
+    let mut taken = Vec::new();
+    for interrupt in 0..=255_u8 {
+        let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
+        let bit = 1_u8 << (interrupt % 8);
+        if lapic.regs[byte].cast_unsigned() & bit != 0 {
+            taken.push(interrupt);
+            lapic.regs[byte] &= (!bit).cast_signed();
+        }
+    }
+    if !taken.is_empty() {
+        // What came since it was read is lost: one at a time is waited for.
+        vcpu.set_lapic(&lapic).map_err(text)?;
+    }
+    Ok(taken)
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
+
+pub(crate) fn interrupt(vector: u16) -> u8 {
+    0x40 + (vector % 128).to_le_bytes()[0]
+}
