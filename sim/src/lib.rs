@@ -26,6 +26,8 @@ pub mod diff;
 pub mod doctor;
 pub mod explore;
 mod functions;
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+pub mod lapic;
 pub mod lines;
 pub mod qemu;
 pub mod replay;

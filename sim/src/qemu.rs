@@ -12,6 +12,7 @@ mod process;
 
 pub use client::Client;
 pub use function::Function;
+pub use ivshmem::Server as IvshmemServer;
 pub use process::{Extras, Qemu, Setup};
 
 use std::io;

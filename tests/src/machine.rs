@@ -19,7 +19,6 @@
 //! is a panic that says what was waited for.
 
 mod guest;
-mod lapic;
 mod program;
 
 use std::fmt;
@@ -39,6 +38,7 @@ pub use guest::{Access, Guest};
 pub use program::{FAULT_PORT, Program, STOP_PORT, Step, counter};
 
 use crate::peers::skipped;
+use msix_sim::lapic;
 
 /// The longest that anything here waits before it panics.
 pub const PATIENCE: Duration = Duration::from_secs(10);

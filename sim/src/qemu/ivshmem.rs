@@ -21,7 +21,7 @@ const MEMORY_LEN: u64 = 1 << 20;
 
 /// The connection and the eventfds of the device's own vectors.
 #[derive(Debug)]
-pub(super) struct Server {
+pub struct Server {
     /// Closing it would tell the device that its server is gone.
     stream: UnixStream,
     events: Vec<OwnedFd>,
@@ -30,7 +30,10 @@ pub(super) struct Server {
 impl Server {
     /// Sends a device what it waits for while it is made. Its vectors come later, because QEMU
     /// reads them only once all devices are there.
-    pub(super) fn serve(stream: UnixStream, folder: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Of the socket, or of a file in `folder`, which becomes the shared memory.
+    pub fn serve(stream: UnixStream, folder: &Path) -> io::Result<Self> {
         stream.set_write_timeout(Some(PATIENCE))?;
         let memory = std::fs::File::options()
             .read(true)
@@ -45,8 +48,11 @@ impl Server {
         Ok(Self { stream, events: Vec::new() })
     }
 
-    /// Connects the device's own vectors.
-    pub(super) fn connect(&mut self, vectors: u16) -> io::Result<()> {
+    /// Connects the device's own vectors, through which its doorbell rings itself.
+    ///
+    /// # Errors
+    /// Of the socket, or of `eventfd2`.
+    pub fn connect(&mut self, vectors: u16) -> io::Result<()> {
         for _ in 0..vectors {
             let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             send(&self.stream, OWN_ID, Some(event.as_fd()))?;

@@ -1,7 +1,7 @@
 //! The emulated machine: QEMU without KVM, an IOMMU that remaps interrupts, an ivshmem device that
 //! raises its own MSI-X, and nvme.
 
-use crate::ivshmem::Server;
+use msix_sim::qemu::IvshmemServer;
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
@@ -94,7 +94,11 @@ impl Machine {
             if let Ok((stream, _)) = self.listener.accept() {
                 stream.set_nonblocking(false).expect("a socket");
                 // A machine that goes now tells why when it is asked for its status.
-                server = server.or(Server::serve(stream, VECTORS).ok());
+                server = server.or_else(|| {
+                    let mut server = IvshmemServer::serve(stream, self.folder.path()).ok()?;
+                    server.connect(VECTORS).ok()?;
+                    Some(server)
+                });
             }
             let status: Option<ExitStatus> = self.child.try_wait().expect("QEMU is a child");
             match status {

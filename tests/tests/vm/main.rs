@@ -4,7 +4,6 @@
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 mod initramfs;
-mod ivshmem;
 mod machine;
 mod recorded;
 

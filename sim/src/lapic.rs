@@ -1,10 +1,14 @@
-//! The registers of an in-kernel local APIC, as KVM saves and restores them.
+//! The registers of an in-kernel local APIC, as KVM saves and restores them (C13).
 
 use kvm_bindings::kvm_lapic_state as State;
 use kvm_ioctls::{Error, VcpuFd};
 
-/// Enables the local APIC of the vCPU with index `index`, and gives it a flat logical destination.
-pub(super) fn enable(vcpu: &VcpuFd, index: u8) -> Result<(), Error> {
+/// Enables the local APIC of the vCPU with index `index`, and gives it a logical destination as Linux
+/// does: the flat model, in which 8 processors have one.
+///
+/// # Errors
+/// KVM_GET_LAPIC's and KVM_SET_LAPIC's.
+pub fn enable(vcpu: &VcpuFd, index: u8) -> Result<(), Error> {
     let mut state = vcpu.get_lapic()?;
     set(&mut state, DFR, u32::MAX);
     set(&mut state, LDR, 1_u32.checked_shl(24 + u32::from(index)).unwrap_or(0));
@@ -13,12 +17,18 @@ pub(super) fn enable(vcpu: &VcpuFd, index: u8) -> Result<(), Error> {
 }
 
 /// The requested interrupt vectors. KVM adds those posted to the processor's own APIC first.
-pub(super) fn irr(vcpu: &VcpuFd) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// KVM_GET_LAPIC's.
+pub fn irr(vcpu: &VcpuFd) -> Result<Vec<u8>, Error> {
     Ok(requested(&vcpu.get_lapic()?))
 }
 
-/// [`irr`], which it clears.
-pub(super) fn take_irr(vcpu: &VcpuFd) -> Result<Vec<u8>, Error> {
+/// [`irr`], which it clears. What arrives meanwhile is lost: nobody may be sending.
+///
+/// # Errors
+/// KVM_GET_LAPIC's and KVM_SET_LAPIC's.
+pub fn take_irr(vcpu: &VcpuFd) -> Result<Vec<u8>, Error> {
     let mut state = vcpu.get_lapic()?;
     let vectors = requested(&state);
     if !vectors.is_empty() {
