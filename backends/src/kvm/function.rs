@@ -118,7 +118,7 @@ impl<P: Platform> Function<P> {
         match line.map_or(Fired::Tell, Line::fire) {
             Fired::Taken => Ok(Delivery::Sent),
             Fired::Collect => {
-                self.shared.collect(vector);
+                self.shared.lock().collect(vector);
                 Ok(Delivery::Sent)
             }
             Fired::Tell => self.shared.input(|msix, fx| msix.notify(vector, fx)),
@@ -138,8 +138,9 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::TooManyUses`].
     pub fn use_vector(&self, vector: Vector) -> Result<(), VectorError> {
-        let used = self.shared.input(|msix, fx| msix.use_vector(vector, fx));
-        self.shared.lock().tell_use(vector);
+        let mut inner = self.shared.lock();
+        let used = inner.input(|msix, fx| msix.use_vector(vector, fx));
+        inner.tell_use(vector);
         used
     }
 
@@ -148,15 +149,17 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`].
     pub fn unuse_vector(&self, vector: Vector) -> Result<(), VectorError> {
-        let unused = self.shared.input(|msix, fx| msix.unuse_vector(vector, fx));
-        self.shared.lock().tell_use(vector);
+        let mut inner = self.shared.lock();
+        let unused = inner.input(|msix, fx| msix.unuse_vector(vector, fx));
+        inner.tell_use(vector);
         unused
     }
 
     /// See [`Msix::unuse_all`].
     pub fn unuse_all(&self) {
-        always(self.shared.input(|msix, fx| msix.unuse_all(fx)));
-        self.shared.tell_uses();
+        let mut inner = self.shared.lock();
+        always(inner.input(|msix, fx| msix.unuse_all(fx)));
+        inner.tell_uses();
     }
 
     /// See [`Msix::read_config`].
@@ -183,9 +186,9 @@ impl<P: Platform> Function<P> {
     /// See [`Msix::poll_pba`] and [`Msix::read_pba`]: what the eventfds of masked vectors hold is in
     /// the answer (C35).
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        let len = bytes.len();
-        always(self.shared.input(|msix, fx| msix.poll_pba(offset, len, fx)));
-        self.shared.lock().msix.read_pba(offset, bytes)
+        let mut inner = self.shared.lock();
+        always(inner.input(|msix, fx| msix.poll_pba(offset, bytes.len(), fx)));
+        inner.msix.read_pba(offset, bytes)
     }
 
     /// See [`Msix::write_pba`].
@@ -216,14 +219,16 @@ impl<P: Platform> Function<P> {
 
     /// See [`Msix::reset`].
     pub fn reset(&self) {
-        always(self.shared.input(|msix, fx| msix.reset(fx)));
-        self.shared.tell_uses();
+        let mut inner = self.shared.lock();
+        always(inner.input(|msix, fx| msix.reset(fx)));
+        inner.tell_uses();
     }
 
     /// See [`Msix::detach`]. Then gives all GSIs back; the eventfds stay, for others may write them.
     pub fn detach(&self) {
-        always(self.shared.input(|msix, fx| msix.detach(fx)));
-        self.shared.lock().host.give_back();
+        let mut inner = self.shared.lock();
+        always(inner.input(|msix, fx| msix.detach(fx)));
+        inner.host.give_back();
     }
 
     /// See [`Msix::attach`].
@@ -247,8 +252,9 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`LoadError`]; the function is then as it was.
     pub fn load(&self, bytes: &[u8]) -> Result<(), LoadError> {
-        let loaded = self.shared.lock().msix.load(bytes);
-        self.shared.tell_uses();
+        let mut inner = self.shared.lock();
+        let loaded = inner.msix.load(bytes);
+        inner.tell_uses();
         loaded
     }
 
@@ -283,24 +289,22 @@ impl<P: Platform> Shared<P> {
     fn input<T>(&self, input: impl FnOnce(&mut Msix<Boxed>, &mut Fx) -> T) -> T {
         self.lock().input(input)
     }
-
-    /// Use counts may have changed.
-    fn tell_uses(&self) {
-        let inner = self.lock();
-        (0..inner.msix.vectors()).for_each(|vector| inner.tell_use(Vector::new(vector)));
-    }
-
-    /// An event was written to the eventfd of a vector that KVM does not own any more.
-    fn collect(&self, vector: Vector) {
-        let mut inner = self.lock();
-        if inner.host.take(vector) {
-            // The vector exists: it had an eventfd.
-            let _ = inner.input(|msix, fx| msix.notify(vector, fx));
-        }
-    }
 }
 
 impl<P: Platform> Inner<P> {
+    /// Use counts may have changed.
+    fn tell_uses(&self) {
+        (0..self.msix.vectors()).for_each(|vector| self.tell_use(Vector::new(vector)));
+    }
+
+    /// An event was written to the eventfd of a vector that KVM does not own any more.
+    fn collect(&mut self, vector: Vector) {
+        if self.host.take(vector) {
+            // The vector exists: it had an eventfd.
+            let _ = self.input(|msix, fx| msix.notify(vector, fx));
+        }
+    }
+
     /// The use count of `vector` may have changed.
     fn tell_use(&self, vector: Vector) {
         if let Some(line) = self.host.lines.get(usize::from(vector.index())) {
@@ -319,9 +323,9 @@ impl<P: Platform> Inner<P> {
 
 impl<P: Platform> Source for Shared<P> {
     fn readable(&self, vector: Vector) {
-        let watched = self.lock().host.is_watched(vector);
-        if watched {
-            self.collect(vector);
+        let mut inner = self.lock();
+        if inner.host.is_watched(vector) {
+            inner.collect(vector);
         }
     }
 }

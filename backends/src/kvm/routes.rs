@@ -247,8 +247,8 @@ impl Routes {
         Ok(state.generation)
     }
 
-    /// Those of `gsis` whose route KVM knows.
-    pub(super) fn current<T>(&self, mut gsis: Vec<(T, u32)>) -> Vec<(T, u32)> {
+    /// Those of these vectors and their GSIs whose route KVM knows.
+    pub(super) fn current(&self, mut gsis: Vec<(u16, u32)>) -> Vec<(u16, u32)> {
         let state = self.state();
         gsis.retain(|&(_, gsi)| state.table.is_current(gsi));
         gsis

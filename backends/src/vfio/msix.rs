@@ -42,7 +42,7 @@ pub struct DeviceMsix<I> {
     /// No more than this is bound ahead: the host has no more vectors.
     most: u32,
     /// The host had not even one vector more. Those that come into use now are refused at once, the
-    /// first time: trying disturbs all that are bound (D4).
+    /// first time: where growth takes a disable, trying disturbs all that are bound (D6).
     full: bool,
     refused: BTreeSet<u32>,
 }
@@ -125,14 +125,9 @@ impl<I: Irqs> DeviceMsix<I> {
         self.live.last().map_or(0, |last| last + 1)
     }
 
-    /// First vector behind those that should be bound.
-    fn end(&self) -> u32 {
-        self.plan.wanted().last().map_or(0, |last| last + 1)
-    }
-
     /// Vectors to bind ahead, when `vector` comes into use.
     fn ahead(&self, vector: u32) -> std::ops::Range<u32> {
-        let end = self.end();
+        let end = self.plan.end();
         match self.while_masked {
             WhileMasked::Eventfd if vector >= end => {
                 let grown = end.saturating_mul(GROWTH).max(vector + 1);
@@ -179,7 +174,7 @@ impl<I: Irqs> Physical for DeviceMsix<I> {
                     self.plan.set_bound(ahead, true);
                 }
             }
-            if self.plan.wanted().any(|wanted| wanted == number) {
+            if self.plan.wants(number) {
                 self.live.insert(number);
             } else {
                 failed.push(vector);
@@ -194,9 +189,9 @@ impl<I: Irqs> Physical for DeviceMsix<I> {
             return failed;
         }
         // With fewer ahead, and fewer; without these; without any.
-        while self.end() > self.live_end() {
-            self.most = self.most.min(self.end() - 1);
-            let (least, target) = (self.live_end(), self.end().midpoint(self.live_end()));
+        while self.plan.end() > self.live_end() {
+            self.most = self.most.min(self.plan.end() - 1);
+            let (least, target) = (self.live_end(), self.plan.end().midpoint(self.live_end()));
             let keep = target.min(self.most).max(least);
             self.want(|vector, live| live || vector < keep);
             if self.apply().is_ok() {

@@ -94,6 +94,18 @@ impl Plan {
         self.wanted.iter().copied()
     }
 
+    /// First vector behind those that should be bound.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.wanted.last().map_or(0, |last| last + 1)
+    }
+
+    /// Whether `vector` should be bound.
+    #[must_use]
+    pub fn wants(&self, vector: u32) -> bool {
+        self.wanted.contains(&vector)
+    }
+
     /// Whether the kernel has `vector` bound.
     #[must_use]
     pub fn is_bound(&self, vector: u32) -> bool {
@@ -110,7 +122,7 @@ impl Plan {
             (Told::Idle, true) => self.enable(),
             (Told::Unknown, true) => self.enable_anew(),
             (Told::Active { allocated, bound }, true) => {
-                let end = self.wanted.last().map_or(0, |last| last + 1);
+                let end = self.end();
                 if self.index.noresize && end > *allocated {
                     return self.enable_anew();
                 }
@@ -173,9 +185,9 @@ impl Plan {
 
     /// Enables an idle index, in one call where holes may be passed.
     fn enable(&self) -> Vec<Call> {
-        let end = self.wanted.last().map_or(0, |last| last + 1);
+        let end = self.end();
         if self.index.holes {
-            let bound = (0..end.max(1)).map(|vector| self.wanted.contains(&vector)).collect();
+            let bound = (0..end.max(1)).map(|vector| self.wants(vector)).collect();
             return vec![Call::Set { start: 0, bound }]; // D7 when nothing is wanted
         }
         runs(self.wanted.iter().copied())
@@ -198,7 +210,7 @@ impl Plan {
         let mut calls: Vec<Call> = Vec::new();
         let mut last = None;
         for &vector in &changed {
-            let wanted = self.wanted.contains(&vector);
+            let wanted = self.wants(vector);
             let bridged = last.is_some_and(|last| bound.range(last + 1..vector).next().is_none());
             match calls.last_mut() {
                 Some(Call::Set { start, bound: states }) if bridged => {
