@@ -3,11 +3,32 @@
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use msix_core::Vector;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
+use vmm_sys_util::eventfd::EventFd;
+
+/// Takes over an eventfd that another process sent. Whoever sent it may lie: what is no eventfd could
+/// block, raise a signal, or fill up when it is written. It is made non-blocking, for all processes
+/// that have it.
+///
+/// # Errors
+/// `InvalidInput` for another kind of descriptor; of `fcntl`, or of the look into `/proc`. The
+/// descriptor is then closed.
+#[expect(unsafe_code, reason = "`EventFd` is made of a raw descriptor only")]
+pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
+    let kind = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))?;
+    if kind.as_os_str() != "anon_inode:[eventfd]" {
+        let what = format!("{} is no eventfd", kind.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    fcntl_setfl(&descriptor, fcntl_getfl(&descriptor)? | OFlags::NONBLOCK)?;
+    // SAFETY: the descriptor is open and owned here, and given up.
+    Ok(unsafe { EventFd::from_raw_fd(descriptor.into_raw_fd()) })
+}
 
 /// Of the waker; no source has it.
 const AWAKE: Token = Token(usize::MAX);

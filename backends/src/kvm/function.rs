@@ -79,6 +79,23 @@ impl<P: Platform + 'static> Function<P> {
         Self::on(host.with_physical(device), routes, layout, policy)
     }
 
+    /// As [`new`](Self::new), for a device whose eventfds somebody else makes: each is given to
+    /// [`connect`](Self::connect) when it is there, which may be before or after the guest unmasks the
+    /// vector, or never.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn connected(
+        routes: &Arc<Routes>,
+        layout: Layout,
+        policy: Policy,
+        format: Format,
+        platform: P,
+    ) -> Result<Self, NewError> {
+        let host = KvmHost::new(routes, layout.vectors(), format, platform);
+        Self::on(host.with_connected_eventfds(), routes, layout, policy)
+    }
+
     fn on(
         mut host: KvmHost<P>,
         routes: &Arc<Routes>,
@@ -106,6 +123,21 @@ impl<P: Platform> Function<P> {
     /// Of `eventfd2`; `InvalidInput` past the table.
     pub fn eventfd(&self, vector: Vector) -> io::Result<Arc<EventFd>> {
         self.shared.lock().host.eventfd(vector)
+    }
+
+    /// Connects `vector` to an eventfd that somebody else made and writes, at any time and for good
+    /// (E5, E8). What it holds already is an event. See [`eventfd::import`](crate::eventfd::import) for
+    /// one that another process sent.
+    ///
+    /// # Errors
+    /// `InvalidInput` past the table; `AlreadyExists` when the vector has an eventfd. `eventfd` is then
+    /// closed.
+    pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
+        let mut inner = self.shared.lock();
+        for failed in inner.host.connect(vector, eventfd)? {
+            inner.msix.failed(Vectors::one(failed));
+        }
+        Ok(())
     }
 
     /// The device has an event (A7). Without a lock while KVM owns the vector; then the answer is

@@ -55,6 +55,8 @@ pub struct KvmHost<P: Platform> {
     physical: Option<(Box<dyn Physical>, bool)>,
     /// The function's number in the loop.
     id: Option<usize>,
+    /// Eventfds are connected by somebody else, not made here.
+    connected: bool,
     vectors: Vec<State>,
     /// Live vectors whose route KVM does not know yet.
     waiting: Set,
@@ -80,6 +82,7 @@ impl<P: Platform> KvmHost<P> {
             format,
             physical: None,
             id: None,
+            connected: false,
             vectors: vec![State::default(); usize::from(vectors)],
             waiting: Set::none(vectors),
             unsent: Set::none(vectors),
@@ -95,6 +98,39 @@ impl<P: Platform> KvmHost<P> {
     pub fn with_physical(mut self, physical: Box<dyn Physical>) -> Self {
         self.physical = Some((physical, false));
         self
+    }
+
+    /// Has no eventfds made: somebody else makes them, and [`connect`](Self::connect) is called for
+    /// those there are. Before the first effect.
+    #[must_use]
+    pub const fn with_connected_eventfds(mut self) -> Self {
+        self.connected = true;
+        self
+    }
+
+    /// Connects `vector` to an eventfd that somebody else made and writes, at any time: a guest that
+    /// has unmasked it already gets the events from now on, and those that the eventfd holds. Vectors
+    /// that the engine should know to have failed ([`msix_core::Msix::failed`]).
+    ///
+    /// # Errors
+    /// `InvalidInput` past the table; `AlreadyExists` when it has an eventfd. `eventfd` is then closed.
+    pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
+        let index = vector.index();
+        let line = self.lines.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
+        line.connect(eventfd)?;
+        let state = &mut self.vectors[usize::from(index)];
+        state.external = true;
+        let routed = state.message.and_then(|message| self.format.encode(message)).is_some();
+        if state.live && state.gsi.is_some() && routed {
+            self.waiting.insert(index);
+        }
+        let mut failed = Vec::new();
+        self.arm_current(&mut failed);
+        if !self.waiting.is_empty() {
+            self.routes.call_again();
+        }
+        self.watch(index);
+        Ok(failed)
     }
 
     /// The guest's MSI-X Enable, after every input that may have changed it: the device's follows
@@ -214,6 +250,9 @@ impl<P: Platform> KvmHost<P> {
     fn arm(&mut self, vector: u16, gsi: u32) -> bool {
         self.unwatch(vector);
         let line = &self.lines[usize::from(vector)];
+        if self.connected && line.made().is_none() {
+            return true; // nothing is armed before somebody connects it (E8)
+        }
         let state = &mut self.vectors[usize::from(vector)];
         if !self.stuck.remove(vector) {
             let eventfd = line.eventfd();

@@ -104,7 +104,12 @@ impl Line {
         Ok(self.eventfd.get_or_init(|| made))
     }
 
-    /// The eventfd, if there was a need.
+    /// Takes over an eventfd that somebody else made.
+    pub(super) fn connect(&self, eventfd: EventFd) -> io::Result<()> {
+        self.eventfd.set(Arc::new(eventfd)).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The eventfd, if there was a need, or if it was connected.
     pub(super) fn made(&self) -> Option<&Arc<EventFd>> {
         self.eventfd.get()
     }

@@ -16,7 +16,8 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct Options {
     /// Interrupt controllers in the kernel.
     pub irqchip: Irqchip,
-    /// Routes and GSIs the VM may have: [`Facts::routes`](super::Facts), at most 4096.
+    /// Routes and GSIs the VM may have: [`Facts::routes`](super::Facts), at most 4096. With 0 nothing
+    /// is routed, and every message is sent from userspace.
     pub limit: u32,
     /// How long changes may wait for each other.
     pub deferral: Deferral,

@@ -1,5 +1,6 @@
 //! The backend on a VM that counts, fails and pretends.
 
+mod connect;
 pub(crate) mod fake;
 mod faults;
 mod flow;

@@ -1,0 +1,149 @@
+//! Eventfds that somebody else makes, early, late or never (E5, E8).
+
+use super::fake::Call;
+use super::{PATIENT, Vmm, World, mask, program};
+use crate::eventfd::import;
+use crate::kvm::{Deferral, Format, Function};
+use msix_core::{Policy, Vector};
+use rustix::event::{EventfdFlags, eventfd};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+const V0: Vector = Vector::new(0);
+
+/// Whose two vectors are not connected to anything.
+fn unconnected(deferral: Deferral, limit: u32) -> World {
+    let mut world = World::with_limit(2, deferral, limit);
+    let layout = world.function.inspect(|msix| *msix.layout());
+    let (policy, format) = (Policy::SPEC, Format::default());
+    let function = Function::connected(&world.routes, layout, policy, format, Vmm::default());
+    world.function = function.unwrap();
+    for vector in 0..2 {
+        world.function.use_vector(Vector::new(vector)).unwrap();
+        program(&world.function, vector, 0x40 + u32::from(vector));
+    }
+    world.function.write_config(3, &[0x80]);
+    world
+}
+
+/// An eventfd, and the end that KVM or the loop gets.
+fn pair() -> (EventFd, EventFd) {
+    let ours = EventFd::new(EFD_NONBLOCK).unwrap();
+    let theirs = ours.try_clone().unwrap();
+    (ours, theirs)
+}
+
+#[test]
+fn e8_unmasking_a_vector_that_nobody_connected_is_no_failure() {
+    for limit in [4096, 0] {
+        let world = unconnected(Deferral::NONE, limit);
+        for masked in [false, true, true, false] {
+            mask(&world.function, 1, masked);
+        }
+        assert_eq!(world.fake.armed(), 0);
+        assert_eq!(world.routes.stats().failures, 0);
+        world.fire(1);
+        assert_eq!(world.delivered(), [0x41], "an event of the device itself takes the long way");
+    }
+}
+
+#[test]
+fn e8_a_vector_that_is_connected_after_the_guest_unmasked_it_is_armed_then() {
+    let world = unconnected(Deferral::NONE, 4096);
+    world.mask(0, false);
+    let (ours, theirs) = pair();
+    ours.write(1).unwrap();
+    world.function.connect(V0, theirs).unwrap();
+    assert_eq!(world.delivered(), [0x40], "what it held is not lost");
+    ours.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    world.mask(0, true);
+    ours.write(1).unwrap();
+    assert!(world.delivered().is_empty());
+    assert_eq!(world.pba(), 1);
+    world.mask(0, false);
+    assert_eq!(world.delivered(), [0x40]);
+    let gsi = world.fake.calls()[1..].to_vec();
+    let Call::Assign(gsi) = gsi[0] else { panic!("{gsi:?}") };
+    let calls = [Call::Commit, Call::Assign(gsi), Call::Deassign(gsi), Call::Assign(gsi)];
+    assert_eq!(world.fake.calls()[..4], calls, "balanced");
+}
+
+#[test]
+fn a_vector_that_is_connected_while_its_route_waits_is_read_by_userspace_until_it_is_armed() {
+    let world = unconnected(PATIENT, 4096);
+    world.mask(1, false);
+    world.mask(0, false); // waits
+    let (ours, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    ours.write(1).unwrap();
+    assert_eq!((world.delivered(), world.fake.armed()), (vec![0x40], 0));
+    world.routes.flush();
+    ours.write(1).unwrap();
+    assert_eq!((world.delivered(), world.fake.armed()), (vec![0x40], 1));
+}
+
+#[test]
+fn without_routes_a_connected_vector_is_read_by_userspace() {
+    let world = unconnected(Deferral::NONE, 0);
+    world.mask(0, false);
+    let (ours, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    ours.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    world.mask(0, true);
+    ours.write(1).unwrap();
+    assert!(world.delivered().is_empty());
+    world.mask(0, false);
+    assert_eq!(world.delivered(), [0x40]);
+    assert_eq!((world.fake.commits(), world.fake.armed()), (0, 0));
+}
+
+#[test]
+fn a_message_that_is_no_interrupt_is_not_armed_when_its_vector_is_connected() {
+    let world = unconnected(Deferral::NONE, 4096);
+    world.mask(0, false);
+    world.mask(0, true);
+    world.function.write_table(0, &0x1000_u64.to_le_bytes());
+    world.mask(0, false);
+    let (ours, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    ours.write(1).unwrap();
+    assert!(world.delivered().is_empty());
+    assert_eq!(world.function.platform(|vmm| vmm.writes.clone()), [(0x1000, 0x40)]);
+    assert_eq!(world.fake.armed(), 0);
+}
+
+#[test]
+fn a_connection_that_kvm_refuses_leaves_the_vector_to_userspace() {
+    let world = unconnected(Deferral::NONE, 4096);
+    world.mask(0, false);
+    world.fake.state().broken = Some(|call| matches!(call, Call::Assign(_)));
+    let (ours, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    ours.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    assert_eq!(world.function.inspect(|msix| msix.is_fallback(V0)), Some(true));
+}
+
+#[test]
+fn a_vector_is_connected_once_and_must_exist() {
+    let world = unconnected(Deferral::NONE, 4096);
+    let connect = |vector| world.function.connect(Vector::new(vector), pair().1);
+    connect(0).unwrap();
+    assert_eq!(connect(0).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(connect(2).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn only_eventfds_are_imported_and_they_do_not_block() {
+    let imported = import(eventfd(0, EventfdFlags::empty()).unwrap()).unwrap();
+    assert_eq!(imported.read().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for descriptor in [OwnedFd::from(socket), file.into()] {
+        let error = import(descriptor).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+}
