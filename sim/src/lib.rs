@@ -26,6 +26,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explore;
 mod functions;
+pub mod ivshmem;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod lapic;
 pub mod lines;

@@ -3,7 +3,8 @@
 //! [`Routes`] is the one owner of a VM's route table (C1): made once a VM, shared by all devices.
 //! [`Function`] is one PCI function on it: the engine and its backend behind a lock, with a way past
 //! the lock for events that KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with
-//! locks of its own. The system calls are behind [`Vm`].
+//! locks of its own. The system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of
+//! a guest that reach an eventfd.
 //!
 //! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
 //! through KVM_SIGNAL_MSI at once; when enough has changed, or a deadline passes, its route is
@@ -51,6 +52,7 @@
 //! `run(None)` sleeps until something happens. A route that begins to wait while it sleeps wakes it
 //! up, so that the deadline is kept.
 
+mod doorbell;
 mod function;
 mod host;
 mod line;
@@ -65,6 +67,7 @@ mod table;
 pub(crate) mod tests;
 mod vm;
 
+pub use doorbell::{Doorbell, Ioeventfds};
 pub use function::Function;
 pub use host::{KvmHost, Platform};
 pub use message::{Format, Msi};

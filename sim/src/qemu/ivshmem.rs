@@ -1,11 +1,10 @@
 //! The server side of one ivshmem connection, as far as a lone device needs it (rule E4).
 
 use super::{PATIENCE, QemuError};
+use crate::ivshmem::send_whole;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -42,9 +41,9 @@ impl Server {
             .truncate(true)
             .open(folder.join("shared-memory"))?;
         memory.set_len(MEMORY_LEN)?;
-        send(&stream, VERSION, None)?;
-        send(&stream, OWN_ID, None)?;
-        send(&stream, SHARED_MEMORY, Some(memory.as_fd()))?;
+        send_whole(&stream, VERSION, None)?;
+        send_whole(&stream, OWN_ID, None)?;
+        send_whole(&stream, SHARED_MEMORY, Some(memory.as_fd()))?;
         Ok(Self { stream, events: Vec::new() })
     }
 
@@ -55,7 +54,7 @@ impl Server {
     pub fn connect(&mut self, vectors: u16) -> io::Result<()> {
         for _ in 0..vectors {
             let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            send(&self.stream, OWN_ID, Some(event.as_fd()))?;
+            send_whole(&self.stream, OWN_ID, Some(event.as_fd()))?;
             self.events.push(event);
         }
         Ok(())
@@ -85,16 +84,4 @@ fn is_readable(event: &OwnedFd) -> Result<bool, QemuError> {
     let ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
         .map_err(|error| QemuError::System { what: "poll", source: error.into() })?;
     Ok(ready > 0)
-}
-
-fn send(stream: &UnixStream, value: i64, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let bytes = value.to_le_bytes();
-    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    }
-    let sent = sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
-    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

@@ -1,0 +1,66 @@
+//! The VMM around the device.
+
+use msix_backends::Route;
+use msix_backends::kvm::{Entry, Msi, Platform, Vm};
+use std::fmt;
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+/// What the device needs of the VMM around it. A handle: every part of the device has one.
+pub trait Board: Clone + Send + Sync + 'static {
+    /// The device writes a message to guest memory.
+    fn write_memory(&self, address: u64, data: u32);
+    /// The device's INTx line is asserted, or not.
+    fn set_intx(&self, asserted: bool);
+}
+
+/// A board as the KVM backend wants it. A device with MSI-X has no pin.
+#[derive(Debug)]
+pub(super) struct Bus<B>(pub(super) B);
+
+impl<B: Board> Platform for Bus<B> {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        self.0.write_memory(address, data);
+    }
+    fn intx_deassert(&mut self) {}
+    fn intx_reevaluate(&mut self) {}
+    fn snoop(&mut self, _: Route) {}
+}
+
+/// The [`Vm`] of a machine without KVM: interrupts are messages to its board like all others.
+/// For [`Routes`](msix_backends::kvm::Routes) with a limit of 0.
+pub struct NoVm<B>(B);
+
+impl<B: Board> NoVm<B> {
+    /// Messages go to `board`.
+    #[must_use]
+    pub const fn new(board: B) -> Self {
+        Self(board)
+    }
+}
+
+impl<B: Board> Vm for NoVm<B> {
+    fn set_routes(&self, _: &[Entry]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn assign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn signal(&self, msi: Msi) -> io::Result<bool> {
+        let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
+        self.0.write_memory(address, msi.data);
+        Ok(true)
+    }
+}
+
+impl<B> fmt::Debug for NoVm<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NoVm").finish_non_exhaustive()
+    }
+}
