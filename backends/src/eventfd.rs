@@ -5,7 +5,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use msix_core::Vector;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
@@ -112,20 +112,21 @@ impl Loop {
     }
 
     /// Waits for events, for `timeout` at most (`None`: until there are some), and tells the sources.
-    /// A signal ends the wait.
+    /// How many there were: with 256 there may be more. A signal ends the wait.
     ///
     /// # Errors
     /// Of `epoll_wait`.
-    pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn run(&self, timeout: Option<Duration>) -> io::Result<usize> {
         let tokens: Vec<Token> = {
             let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
             let (poll, events) = &mut *poll;
             match poll.poll(events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
                 waited => waited?,
             }
             events.iter().map(|event| event.token()).filter(|token| *token != AWAKE).collect()
         };
+        let count = tokens.len();
         for Token(token) in tokens {
             let source = {
                 let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,13 +136,21 @@ impl Loop {
                 source.readable(Vector::new((token & 0xffff) as u16));
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 
 impl AsRawFd for Loop {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor
+    }
+}
+
+impl AsFd for Loop {
+    #[expect(unsafe_code, reason = "`Poll` shows a raw descriptor only")]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is that of `poll`, which lives as long as this.
+        unsafe { BorrowedFd::borrow_raw(self.descriptor) }
     }
 }
 

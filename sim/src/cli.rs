@@ -4,9 +4,13 @@ mod backend;
 mod diff;
 mod explore;
 mod input;
+mod ivshmem;
 mod output;
 mod progress;
+#[cfg(feature = "kvm")]
+mod qtest;
 mod script;
+mod signals;
 
 use crate::replay::{Peer, replay_on};
 use crate::report::Report;
@@ -53,6 +57,9 @@ enum Command {
     Diff(DiffOptions),
     /// Visit every reachable state of the engine and the world around it.
     Explore(ExploreOptions),
+    IvshmemServer(ivshmem::ServerArguments),
+    #[cfg(feature = "kvm")]
+    Qtest(qtest::QtestOptions),
     /// Say which backends and test peers this machine has, and how to get the others.
     Doctor {
         /// Print JSON instead of text.
@@ -88,6 +95,9 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Explore(options)) => explore::explore(&options),
+        Some(Command::IvshmemServer(arguments)) => ivshmem::server(&arguments),
+        #[cfg(feature = "kvm")]
+        Some(Command::Qtest(options)) => qtest::qtest(options),
         Some(Command::Doctor { json }) => examined(json),
     };
     result.unwrap_or_else(|message| {

@@ -9,12 +9,11 @@ mod stream;
 pub use pair::{Compared, Difference};
 pub use stream::{Saved, find};
 
-use crate::qemu::{Qemu, QemuError, Setup};
+use crate::qemu::{Program, Qemu, QemuError, Setup};
 use crate::script::Script;
 use generate::Generator;
 use msix_core::{Operation, Policy};
 use pair::Pair;
-use std::path::PathBuf;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -27,8 +26,8 @@ pub struct Options {
     pub vectors: u16,
     /// Devices in one QEMU, 1 to 24.
     pub devices: usize,
-    /// The QEMU to run.
-    pub program: PathBuf,
+    /// The QEMU to run, or the qtest front instead.
+    pub program: Program,
     /// The engine's policy; [`Policy::QEMU`] unless a difference is wanted.
     pub policy: Policy,
 }
@@ -55,8 +54,8 @@ pub const KNOWN_DEFECTS: [KnownDefect; 1] = [KnownDefect {
 /// What came of it.
 #[derive(Debug, serde::Serialize)]
 pub struct Outcome {
-    /// Version of QEMU.
-    pub qemu: String,
+    /// Whom the engine was compared with, and its version.
+    pub peer: String,
     /// Of the random numbers.
     pub seed: u64,
     /// Vectors of each device.
@@ -102,6 +101,9 @@ pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outc
         for (index, generator) in generators.iter_mut().enumerate() {
             for _ in 0..64 {
                 let operation = generator.next();
+                if operation == Operation::SaveAndLoadQemu && !options.program.migrates() {
+                    continue;
+                }
                 if let Some(difference) = bench.step(index, &operation)? {
                     mismatch = Some(shrink::shrink(&mut bench, index, difference)?);
                     break 'run;
@@ -113,7 +115,7 @@ pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outc
         }
     }
     Ok(Outcome {
-        qemu: bench.qemu.version().to_owned(),
+        peer: format!("{} {}", options.program.name(), bench.qemu.version()),
         seed: options.seed,
         vectors: options.vectors,
         devices: options.devices,

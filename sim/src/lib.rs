@@ -31,6 +31,8 @@ pub mod ivshmem;
 pub mod lapic;
 pub mod lines;
 pub mod qemu;
+#[cfg(feature = "kvm")]
+pub mod qtest;
 pub mod replay;
 pub mod report;
 pub mod script;

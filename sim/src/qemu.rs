@@ -1,4 +1,5 @@
-//! A real QEMU, started stopped and driven through its qtest protocol.
+//! A real QEMU, started stopped and driven through its qtest protocol; or the qtest front, which is
+//! driven the same way.
 //!
 //! [`Qemu::start`] runs one with a number of ivshmem-doorbell devices whose server this program
 //! plays: an eventfd written here is an event of the device. [`Qemu`] reads and writes ports and
@@ -9,11 +10,13 @@ mod client;
 mod function;
 mod ivshmem;
 mod process;
+mod running;
 
 pub use client::Client;
 pub use function::Function;
 pub use ivshmem::Server as IvshmemServer;
 pub use process::{Extras, Qemu, Setup};
+pub use running::Program;
 
 use std::io;
 use std::time::Duration;

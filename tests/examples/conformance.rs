@@ -1,18 +1,24 @@
 //! Judges everything in this project by the conformance suite, the engine on KVM where there is one.
-//! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--json`: for programs. Case ids: those
+//! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--front`: `msix qtest` instead. `--json`: for programs. Case ids: those
 //! cases only.
 
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+use msix_sim::{
+    qemu::{Program, QemuError},
+    replay::Peer,
+};
 use msix_tests::conformance::{
     CASES, CaseReport, QemuSubject, Report, Subject, Verdict, deviations, judge, subjects,
 };
 use std::error::Error;
-use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let subjects: Vec<Box<dyn Subject>> = if said("--qemu") {
-        vec![Box::new(QemuSubject::find(Path::new("qemu-system-x86_64"))?)]
+        vec![Box::new(QemuSubject::find("qemu-system-x86_64")?)]
+    } else if said("--front") {
+        front()?
     } else if said("--kvm") {
         vec![on_kvm()?]
     } else {
@@ -52,6 +58,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!();
     }
     Ok(())
+}
+
+/// The qtest front, under both policies.
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+fn front() -> Result<Vec<Box<dyn Subject>>, QemuError> {
+    let subject = |policy| Ok(Box::new(QemuSubject::find(Program::Front(policy))?) as Box<_>);
+    [Peer::Qemu, Peer::Spec].map(subject).into_iter().collect()
+}
+
+#[cfg(not(all(feature = "kvm", target_arch = "x86_64")))]
+fn front() -> Result<Vec<Box<dyn Subject>>, String> {
+    Err("the qtest front takes feature `kvm`".into())
 }
 
 /// The engine on this machine's KVM.

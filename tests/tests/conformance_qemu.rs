@@ -2,7 +2,6 @@
 
 use msix_tests::conformance::qemu::{DEVIATIONS, UNSEEN};
 use msix_tests::conformance::{CASES, Case, NoDevice, QemuSubject, Subject, Verdict, judge};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +13,7 @@ fn qemu() -> Option<QemuSubject> {
         msix_tests::peers::skipped("conformance of QEMU", program, remedy);
         return None;
     }
-    Some(QemuSubject::find(Path::new(program)).expect("a QEMU that starts"))
+    Some(QemuSubject::find(program).expect("a QEMU that starts"))
 }
 
 /// What is wrong with a verdict, if it is not the published one.

@@ -4,7 +4,6 @@ use msix_core::Policy;
 use msix_sim::diff::{Difference, Options, run, run_script};
 use msix_sim::qemu::QemuError;
 use msix_sim::script::Script;
-use std::path::PathBuf;
 
 fn options(operations: u64, vectors: u16, devices: usize) -> Options {
     Options {
@@ -12,7 +11,7 @@ fn options(operations: u64, vectors: u16, devices: usize) -> Options {
         seed: u64::from(vectors) << 32 | 20_261_121,
         vectors,
         devices,
-        program: PathBuf::from("qemu-system-x86_64"),
+        program: "qemu-system-x86_64".into(),
         policy: Policy::QEMU,
     }
 }

@@ -172,8 +172,8 @@ impl<P: Platform> KvmHost<P> {
         self.vectors.get(index).is_some_and(|state| !state.assigned) && self.lines[index].take()
     }
 
-    /// Whether the loop should read the eventfd: not while the vector is masked, for then it is the
-    /// eventfd that holds the event (C8).
+    /// Whether the loop should read the eventfd: with routes not while the vector is masked, for then
+    /// it is the eventfd that holds the event (C8).
     pub(super) fn is_watched(&self, vector: Vector) -> bool {
         self.vectors.get(usize::from(vector.index())).is_some_and(|state| state.watched)
     }
@@ -279,10 +279,11 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Reads the eventfd of a live vector, if somebody else writes it.
+    /// Reads the eventfd of a live vector, if somebody else writes it; without routes, of any vector.
     fn watch(&mut self, vector: u16) {
         let state = &mut self.vectors[usize::from(vector)];
-        if !state.external || !state.live || state.assigned || state.watched {
+        let wanted = state.live || self.routes.userspace;
+        if !state.external || !wanted || state.assigned || state.watched {
             return;
         }
         let (Some(eventfd), Some(id)) = (self.lines[usize::from(vector)].made(), self.id) else {
@@ -377,7 +378,9 @@ impl<P: Platform> Host for KvmHost<P> {
         for vector in each(vectors).map(Vector::index) {
             self.vectors[usize::from(vector)].live = false;
             self.waiting.remove(vector);
-            self.unwatch(vector);
+            if !self.routes.userspace {
+                self.unwatch(vector);
+            }
             self.disarm(vector);
         }
         if let Some((physical, _)) = &mut self.physical {

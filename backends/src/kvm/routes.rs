@@ -17,7 +17,8 @@ pub struct Options {
     /// Interrupt controllers in the kernel.
     pub irqchip: Irqchip,
     /// Routes and GSIs the VM may have: [`Facts::routes`](super::Facts), at most 4096. With 0 nothing
-    /// is routed, and every message is sent from userspace.
+    /// is routed: userspace reads every eventfd when it is written, masked or not, and sends every
+    /// message.
     pub limit: u32,
     /// How long changes may wait for each other.
     pub deferral: Deferral,
@@ -87,6 +88,8 @@ pub(super) enum Place {
 pub struct Routes {
     vm: Box<dyn Vm>,
     deferral: Deferral,
+    /// Nothing is ever routed.
+    pub(super) userspace: bool,
     state: Mutex<State>,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
     events: Arc<Loop>,
@@ -118,6 +121,7 @@ impl Routes {
         Arc::new(Self {
             vm,
             deferral: options.deferral,
+            userspace: options.limit == 0,
             state: Mutex::new(State { table, pace: Pace::default(), generation: 0 }),
             waiters: Mutex::new(Vec::new()),
             events,

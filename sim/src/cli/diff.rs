@@ -3,15 +3,15 @@
 use super::MISMATCH;
 use super::output::{self, Output};
 use super::progress::Progress;
+use super::signals;
 use crate::diff::{self, KNOWN_DEFECTS, Options, Outcome};
+use crate::qemu::Program;
 use crate::script::Script;
 use clap::Args;
 use msix_core::Policy;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
 /// by side; every read and every message is compared.
@@ -34,6 +34,10 @@ pub(super) struct DiffOptions {
     /// The QEMU to run.
     #[arg(long, default_value = "qemu-system-x86_64", value_name = "PATH")]
     qemu: PathBuf,
+    /// Compare with `msix qtest` instead of a QEMU: one device, no migration.
+    #[cfg(feature = "kvm")]
+    #[arg(long, conflicts_with = "qemu")]
+    front: bool,
     /// Run this script on both sides instead of random inputs.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ops", "seed", "vectors", "devices"])]
     script: Option<PathBuf>,
@@ -42,25 +46,37 @@ pub(super) struct DiffOptions {
     json: bool,
 }
 
+impl DiffOptions {
+    #[cfg(feature = "kvm")]
+    fn program(&self) -> Program {
+        let front = Program::Front(crate::replay::Peer::Qemu);
+        if self.front { front } else { self.qemu.clone().into() }
+    }
+
+    #[cfg(not(feature = "kvm"))]
+    fn program(&self) -> Program {
+        self.qemu.clone().into()
+    }
+
+    fn is_front(&self) -> bool {
+        !self.program().migrates()
+    }
+}
+
 /// Runs it.
 pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
     let options = Options {
         operations: arguments.ops,
         seed: arguments.seed,
         vectors: arguments.vectors,
-        devices: usize::from(arguments.devices),
-        program: arguments.qemu.clone(),
+        devices: usize::from(if arguments.is_front() { 1 } else { arguments.devices }),
+        program: arguments.program(),
         policy: Policy::QEMU,
     };
     if let Some(path) = &arguments.script {
         return scripted(path, &options, arguments.json);
     }
-    // A signal ends the run, not the program: QEMU and its files must go first.
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| format!("cannot wait for signals: {error}"))?;
-    }
+    let stop = signals::stop()?;
     let progress = Progress::new(options.operations, "inputs");
     let mut shown = 0;
     let outcome = diff::run(&options, |done| {
@@ -94,9 +110,9 @@ fn scripted(path: &Path, options: &Options, json: bool) -> Result<ExitCode, Stri
 fn text(outcome: &Outcome) -> String {
     let compared = &outcome.compared;
     let mut text = format!(
-        "QEMU {}, {} devices of {} vectors, seed {}\n\
+        "{}, {} devices of {} vectors, seed {}\n\
          {} inputs: {} reads compared, {} events, {} messages, {} resets, {} migrations\n",
-        outcome.qemu,
+        outcome.peer,
         outcome.devices,
         outcome.vectors,
         outcome.seed,

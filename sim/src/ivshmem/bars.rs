@@ -21,8 +21,8 @@ impl<B: Board> Device<B> {
         self.config.bar(index)
     }
 
-    /// A guest reads BAR `bar` at `offset`. What is not there reads 0, a part of BAR2 that is not there
-    /// all ones.
+    /// A guest reads BAR `bar` at `offset`. What is not there reads all ones in BAR2 and, strictly, in
+    /// BAR1; elsewhere it reads 0.
     pub fn read_bar(&self, bar: u8, offset: u64, bytes: &mut [u8]) {
         bytes.fill(0);
         match (bar, self.options.width) {
@@ -33,13 +33,13 @@ impl<B: Board> Device<B> {
                 }
             }
             (0, Width::Strict) => self.read_register(offset, bytes),
-            (1, width) => {
-                let most = if width == Width::Qemu { 8 } else { u64::MAX };
-                for part in access::parts(offset, bytes.len(), most) {
+            (1, Width::Qemu) => {
+                for part in access::parts(offset, bytes.len(), 8) {
                     let at = offset + part.start as u64;
                     self.read_table_bar(at, &mut bytes[part]);
                 }
             }
+            (1, Width::Strict) => self.read_table_bar(offset, bytes),
             (2, _) => match &self.memory {
                 Some(memory) => memory.read(offset, bytes),
                 None => bytes.fill(0xff),
@@ -57,12 +57,12 @@ impl<B: Board> Device<B> {
                 }
             }
             (0, Width::Strict) => self.write_register(offset, bytes),
-            (1, width) => {
-                let most = if width == Width::Qemu { 8 } else { u64::MAX };
-                for part in access::parts(offset, bytes.len(), most) {
+            (1, Width::Qemu) => {
+                for part in access::parts(offset, bytes.len(), 8) {
                     self.write_table_bar(offset + part.start as u64, &bytes[part]);
                 }
             }
+            (1, Width::Strict) => self.write_table_bar(offset, bytes),
             (2, _) => {
                 if let Some(memory) = &self.memory {
                     memory.write(offset, bytes);
@@ -104,6 +104,7 @@ impl<B: Board> Device<B> {
         let _ = match self.layout.locate(TABLE_BAR, offset) {
             Some((Region::Table, at)) => function.read_table(at, bytes),
             Some((Region::Pba, at)) => function.read_pba(at, bytes),
+            None if self.options.width == Width::Strict => return bytes.fill(0xff), // C07
             None => return,
         };
     }

@@ -46,8 +46,15 @@ pub(super) struct Shape {
     /// Bytes of BAR2; a power of two.
     pub(super) memory: u64,
     pub(super) has_pin: bool,
-    /// The bytes behind the capability can be written, as QEMU's can.
+    /// The bytes behind the capability can be written and outlive a reset, as QEMU's.
     pub(super) scratch: bool,
+}
+
+impl Shape {
+    /// Where nothing is from.
+    fn free(&self) -> usize {
+        usize::from(CAPABILITY) + if self.table_bar > 0 { CAPABILITY_LEN } else { 0 }
+    }
 }
 
 /// 256 bytes, and which of their bits a guest can change.
@@ -75,14 +82,12 @@ impl Config {
         if shape.has_pin {
             config.put(PIN, &[1]);
         }
-        let mut free = usize::from(CAPABILITY);
         if shape.table_bar > 0 {
             config.put(STATUS, &[HAS_CAPABILITIES]);
             config.put(0x34, &[CAPABILITY]);
-            free += CAPABILITY_LEN;
         }
         if shape.scratch {
-            config.allow(free, &[0xff; LEN][free..]);
+            config.allow(shape.free(), &[0xff; LEN][shape.free()..]);
         }
         config
     }
@@ -95,9 +100,13 @@ impl Config {
         self.writable[at..at + bits.len()].copy_from_slice(bits);
     }
 
-    /// As after power-on.
+    /// As after power-on, but for what QEMU's device keeps.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.shape);
+        let before = std::mem::replace(self, Self::new(self.shape));
+        if self.shape.scratch {
+            let free = self.shape.free();
+            self.bytes[free..].copy_from_slice(&before.bytes[free..]);
+        }
     }
 
     /// A guest reads; `interrupt` is the INTx status. The capability's own bytes are not here.

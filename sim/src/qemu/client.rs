@@ -26,6 +26,12 @@ impl Client {
         Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
     }
 
+    /// Ends the connection.
+    pub(super) fn close(&self) {
+        // Closed already is as good.
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
+    }
+
     /// Sends a qtest command; the words after `OK`.
     ///
     /// # Errors

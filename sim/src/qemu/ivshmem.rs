@@ -62,11 +62,14 @@ impl Server {
 
     /// Raises an event of `vector` and waits until QEMU has taken it.
     pub(super) fn raise(&self, vector: u16, patience: Duration) -> Result<(), QemuError> {
-        let Some(event) = self.events.get(usize::from(vector)) else {
-            return Err(QemuError::Device(format!("vector {vector} has no eventfd")));
-        };
-        rustix::io::write(event, &1_u64.to_ne_bytes())
+        rustix::io::write(self.event(vector)?, &1_u64.to_ne_bytes())
             .map_err(|error| QemuError::System { what: "eventfd", source: error.into() })?;
+        self.await_taken(vector, patience)
+    }
+
+    /// Waits until QEMU has taken what the eventfd of `vector` held.
+    pub(super) fn await_taken(&self, vector: u16, patience: Duration) -> Result<(), QemuError> {
+        let event = self.event(vector)?;
         let deadline = Instant::now() + patience;
         while is_readable(event)? {
             if Instant::now() > deadline {
@@ -75,6 +78,11 @@ impl Server {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    fn event(&self, vector: u16) -> Result<&OwnedFd, QemuError> {
+        let missing = || QemuError::Device(format!("vector {vector} has no eventfd"));
+        self.events.get(usize::from(vector)).ok_or_else(missing)
     }
 }
 

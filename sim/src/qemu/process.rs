@@ -2,21 +2,19 @@
 
 use super::client::Client;
 use super::ivshmem::Server;
+use super::running::{Program, Running};
 use super::{PATIENCE, QemuError};
 use serde_json::json;
-use std::fmt::Write as _;
-use std::io::Read as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What QEMU to run.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The program.
-    pub program: PathBuf,
+    /// Who plays the machine.
+    pub program: Program,
     /// Vectors of each ivshmem-doorbell device; slots 4 and up, at most 24 devices.
     pub vectors: Vec<u16>,
     /// A migration stream to begin from.
@@ -26,8 +24,10 @@ pub struct Setup {
 /// What else its command line says.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
-    /// More arguments, after all others.
+    /// More arguments, after all others. The qtest front takes none.
     pub arguments: Vec<String>,
+    /// A file for its log of memory accesses, which has every message.
+    pub trace: Option<PathBuf>,
     /// What every device is told its vectors are, instead of the number in [`Setup::vectors`]: to
     /// see what QEMU says to a number that no function can have.
     pub told_vectors: Option<u32>,
@@ -36,14 +36,14 @@ pub struct Extras {
 /// First PCI slot of the devices.
 const FIRST_SLOT: u8 = 4;
 /// Memory of the machine, MiB.
-const MEMORY_MIB: u32 = 64;
+pub(super) const MEMORY_MIB: u32 = 64;
 /// Longest wait for the end of a process that closed its connection.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// A running QEMU, its CPUs stopped.
 #[derive(Debug)]
 pub struct Qemu {
-    child: Child,
+    running: Running,
     qtest: Client,
     qmp: Client,
     servers: Vec<Server>,
@@ -78,44 +78,28 @@ impl Qemu {
         let devices: Vec<UnixListener> = (0..setup.vectors.len())
             .map(|i| listen(&format!("iv{i}")))
             .collect::<Result<_, _>>()?;
-        let stderr = std::fs::File::create(folder.path().join("stderr"))
-            .map_err(QemuError::system("temporary file"))?;
-        let mut child = Guard(Some(
-            Command::new(&setup.program)
-                .args(arguments(setup, extras, folder.path()))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(stderr)
-                .spawn()
-                .map_err(|source| QemuError::Start {
-                    program: setup.program.display().to_string(),
-                    source,
-                })?,
-        ));
+        let mut running = Running::start(setup, extras, folder.path())?;
         // In the order in which QEMU opens them: character devices, then what qtest and QMP need.
         let mut servers = Vec::new();
-        let mut accept = |listener: &UnixListener| accept(listener, child.get(), folder.path());
-        let streams: Vec<UnixStream> = devices.iter().map(&mut accept).collect::<Result<_, _>>()?;
+        let accepted = devices.iter().map(|listener| accept(listener, &mut running));
+        let streams: Vec<UnixStream> = accepted.collect::<Result<_, _>>()?;
         for (index, stream) in streams.into_iter().enumerate() {
             let place = folder.path().join(format!("memory{index}"));
             let server = std::fs::create_dir(&place).and_then(|()| Server::serve(stream, &place));
-            servers.push(server.map_err(QemuError::system("ivshmem connection"))?);
+            servers.push(server.map_err(|error| unserved(&mut running, error))?);
         }
         for (server, vectors) in servers.iter_mut().zip(&setup.vectors) {
-            server.connect(*vectors).map_err(QemuError::system("ivshmem connection"))?;
+            server.connect(*vectors).map_err(|error| unserved(&mut running, error))?;
         }
-        let qtest = Client::new(accept(&qtest)?)?;
-        let mut qmp = Client::new(accept(&qmp)?)?;
+        let qtest = Client::new(accept(&qtest, &mut running)?)?;
+        let mut qmp = Client::new(accept(&qmp, &mut running)?)?;
         let greeting = qmp.qmp_message("(greeting)").and_then(|greeting| {
             qmp.qmp(&json!({"execute": "qmp_capabilities"}), |_| {}).map(|_| greeting)
         });
-        let greeting = match (greeting, child.get()) {
-            (Err(error), Some(child)) => return Err(explain(child, folder.path(), error)),
-            (greeting, _) => greeting?,
-        };
+        let greeting = greeting.map_err(|error| explain(&mut running, error))?;
         let version = &greeting["QMP"]["version"]["qemu"];
         let version = format!("{}.{}.{}", version["major"], version["minor"], version["micro"]);
-        Ok(Self { child: child.take()?, qtest, qmp, servers, version, folder })
+        Ok(Self { running, qtest, qmp, servers, version, folder })
     }
 
     /// Its version, `major.minor.micro`.
@@ -146,11 +130,23 @@ impl Qemu {
         }
     }
 
+    /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, by a
+    /// doorbell for one.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn await_taken(&self, index: usize, vector: u16) -> Result<(), QemuError> {
+        match self.servers.get(index) {
+            Some(server) => server.await_taken(vector, PATIENCE),
+            None => Err(QemuError::Device(format!("there is no device {index}"))),
+        }
+    }
+
     /// What stands behind an error: a closed connection is mostly that of a process that ended,
     /// which is then told with its exit status and its error output.
     #[must_use]
     pub fn explain(&mut self, error: QemuError) -> QemuError {
-        explain(&mut self.child, self.folder.path(), error)
+        explain(&mut self.running, error)
     }
 
     /// Resets the machine.
@@ -209,68 +205,12 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        end(&mut self.child);
+        self.qtest.close();
+        self.running.end();
     }
 }
 
-/// Ends a process that may have ended already; there is nothing to do about a failure here.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Ends the process unless it is taken out.
-struct Guard(Option<Child>);
-
-impl Guard {
-    fn get(&mut self) -> Option<&mut Child> {
-        self.0.as_mut()
-    }
-
-    fn take(&mut self) -> Result<Child, QemuError> {
-        self.0.take().ok_or_else(|| QemuError::Device("the process is gone".to_owned()))
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            end(child);
-        }
-    }
-}
-
-fn arguments(setup: &Setup, extras: &Extras, folder: &Path) -> Vec<String> {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let mut line = String::from("-accel tcg -S -machine q35 -nodefaults -display none");
-    // Writing to a String does not fail.
-    let _ = write!(line, " -m {MEMORY_MIB} -qtest-log none");
-    let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    for (index, vectors) in setup.vectors.iter().enumerate() {
-        let socket = path(&format!("iv{index}"));
-        arguments.extend(["-chardev".to_owned(), format!("socket,path={socket},id=iv{index}")]);
-        let slot = Qemu::slot(index);
-        let vectors = extras.told_vectors.unwrap_or_else(|| u32::from(*vectors));
-        let device = format!(
-            "ivshmem-doorbell,chardev=iv{index},vectors={vectors},master=on,addr={slot:#x}"
-        );
-        arguments.extend(["-device".to_owned(), device]);
-    }
-    arguments.extend(["-qtest".to_owned(), format!("unix:{}", path("qtest"))]);
-    arguments.extend(["-qmp".to_owned(), format!("unix:{}", path("qmp"))]);
-    if let Some(stream) = &setup.incoming {
-        arguments.extend(["-incoming".to_owned(), format!("exec:cat {}", stream.display())]);
-    }
-    arguments.extend(extras.arguments.iter().cloned());
-    arguments
-}
-
-fn accept(
-    listener: &UnixListener,
-    child: Option<&mut Child>,
-    folder: &Path,
-) -> Result<UnixStream, QemuError> {
-    let Some(child) = child else { return Err(QemuError::Device("no process".to_owned())) };
+fn accept(listener: &UnixListener, running: &mut Running) -> Result<UnixStream, QemuError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match listener.accept() {
@@ -281,8 +221,8 @@ fn accept(
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(QemuError::system("socket")(error)),
         }
-        if let Some(status) = child.try_wait().map_err(QemuError::system("QEMU's status"))? {
-            return Err(QemuError::Ended { status: status.to_string(), stderr: stderr(folder) });
+        if let Some(ended) = running.ended() {
+            return Err(ended);
         }
         if Instant::now() > deadline {
             return Err(QemuError::Silent { sent: "(start)".to_owned() });
@@ -291,29 +231,27 @@ fn accept(
     }
 }
 
-fn explain(child: &mut Child, folder: &Path, error: QemuError) -> QemuError {
+fn unserved(running: &mut Running, error: std::io::Error) -> QemuError {
+    match error.kind() {
+        // It ended before it had read its setup.
+        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => {
+            explain(running, QemuError::Closed { sent: "(ivshmem setup)".to_owned() })
+        }
+        _ => QemuError::system("ivshmem connection")(error),
+    }
+}
+
+fn explain(running: &mut Running, error: QemuError) -> QemuError {
     if !matches!(error, QemuError::Closed { .. }) {
         return error;
     }
     // The connection goes a moment before the process.
     let deadline = Instant::now() + LAST_MOMENTS;
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => {
-                return QemuError::Ended { status: status.to_string(), stderr: stderr(folder) };
-            }
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
-            _ => return error,
+        match running.ended() {
+            Some(ended) => return ended,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+            None => return error,
         }
     }
-}
-
-/// The end of what QEMU wrote about its troubles.
-fn stderr(folder: &Path) -> String {
-    let mut text = String::new();
-    if let Ok(file) = std::fs::File::open(folder.join("stderr")) {
-        // Text that cannot be read is left out of the message.
-        let _ = file.take(4096).read_to_string(&mut text);
-    }
-    text.trim().to_owned()
 }

@@ -20,26 +20,28 @@ use super::adapter::{Device, Layouts, NoDevice, Subject};
 use super::choices::Choices;
 use device::QemuDevice;
 use msix_core::{Policy, WhileDisabled};
-use msix_sim::qemu::{Extras, Qemu, QemuError, Setup};
-use std::path::{Path, PathBuf};
+use msix_sim::qemu::{Extras, Program, Qemu, QemuError, Setup};
+#[cfg(feature = "kvm")]
+use msix_sim::replay::Peer;
 
 /// The ivshmem-doorbell device of an installed QEMU.
 #[derive(Debug, Clone)]
 pub struct QemuSubject {
-    program: PathBuf,
+    program: Program,
     version: String,
     most: u32,
 }
 
 impl QemuSubject {
-    /// Of the QEMU that `program` is, found as a shell finds it.
+    /// Of the QEMU that `program` is, found as a shell finds it, or of the qtest front.
     ///
     /// # Errors
     /// [`QemuError`] when it cannot be started or talked to.
-    pub fn find(program: &Path) -> Result<Self, QemuError> {
-        let setup = Setup { program: program.to_owned(), vectors: Vec::new(), incoming: None };
+    pub fn find(program: impl Into<Program>) -> Result<Self, QemuError> {
+        let program = program.into();
+        let setup = Setup { program: program.clone(), vectors: vec![1], incoming: None };
         let version = Qemu::start(&setup)?.version().to_owned();
-        Ok(Self { program: program.to_owned(), version, most: MOST })
+        Ok(Self { program, version, most: MOST })
     }
 
     /// The same, which offers no device with more than `most` vectors, unless there can be none
@@ -52,10 +54,18 @@ impl QemuSubject {
 
 impl Subject for QemuSubject {
     fn name(&self) -> String {
-        format!("QEMU {}, ivshmem-doorbell", self.version)
+        match &self.program {
+            #[cfg(feature = "kvm")]
+            Program::Front(policy) => format!("qtest front, {policy:?}"),
+            program => format!("{} {}, ivshmem-doorbell", program.name(), self.version),
+        }
     }
 
     fn choices(&self) -> Choices {
+        #[cfg(feature = "kvm")]
+        if let Program::Front(Peer::Spec) = self.program {
+            return Choices::of(&Policy::SPEC);
+        }
         Choices {
             // H3: the ivshmem device itself drops an event while MSI-X is disabled.
             while_disabled: Some(WhileDisabled::Drop),

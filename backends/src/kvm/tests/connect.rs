@@ -147,3 +147,18 @@ fn only_eventfds_are_imported_and_they_do_not_block() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
 }
+
+#[test]
+fn without_routes_an_eventfd_is_read_when_it_is_written_masked_or_not() {
+    let world = unconnected(Deferral::NONE, 0);
+    let (ours, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    for masked in [true, false, true] {
+        mask(&world.function, 0, masked);
+        ours.write(1).unwrap();
+        let delivered = if masked { vec![] } else { vec![0x40, 0x40] };
+        assert_eq!(world.delivered(), delivered);
+        assert_eq!(ours.read().unwrap_err().kind(), ErrorKind::WouldBlock, "it is empty");
+        assert_eq!(world.function.inspect(|msix| msix.is_pending(V0)), Some(masked));
+    }
+}

@@ -8,8 +8,8 @@ use super::refuses;
 use super::saved::exchange;
 use super::traced::Traced;
 use msix_sim::diff;
-use msix_sim::qemu::{Function, Qemu, QemuError};
-use std::path::{Path, PathBuf};
+use msix_sim::qemu::{Function, Program, Qemu, QemuError};
+use std::path::PathBuf;
 
 /// Command: memory, with or without bus master.
 const COMMAND: [u16; 2] = [0b010, 0b110];
@@ -20,7 +20,7 @@ const OF_THE_MACHINE: Message = Message { address: 0xfee0_0000, data: 0 };
 
 #[derive(Debug)]
 pub(super) struct QemuDevice {
-    program: PathBuf,
+    program: Program,
     vectors: u16,
     traced: Traced,
     function: Function,
@@ -47,13 +47,13 @@ fn ended<T>(traced: &mut Traced, error: QemuError) -> T {
 }
 
 impl QemuDevice {
-    pub(super) fn start(program: &Path, vectors: u16) -> Self {
+    pub(super) fn start(program: &Program, vectors: u16) -> Self {
         let mut traced = match Traced::start(program, vectors, None) {
             Ok(traced) => traced,
             Err(error) => panic!("{error}"),
         };
         let function = traced.set_up().unwrap_or_else(|error| ended(&mut traced, error));
-        let program = program.to_owned();
+        let program = program.clone();
         let (messages, bus_master, saved) = (Vec::new(), true, None);
         let mut device = Self { program, vectors, traced, function, bus_master, messages, saved };
         device.collect_after_reset();
@@ -235,7 +235,7 @@ impl Device for QemuDevice {
         None // its own encoding is the migration stream, whose msix field is offered
     }
     fn qemu_field(&mut self) -> Option<&mut dyn QemuField> {
-        Some(self)
+        if self.program.migrates() { Some(self) } else { None }
     }
 }
 

@@ -1,12 +1,12 @@
 //! A QEMU whose messages are read from its trace log.
 
 use super::super::adapter::Message;
-use msix_sim::qemu::{Extras, Function, Qemu, QemuError, Setup};
+use msix_sim::qemu::{Extras, Function, Program, Qemu, QemuError, Setup};
 use msix_sim::trace::{Region, What, parse_line};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// Addresses above 4 GiB at which a message is seen: those of the BAR of a USB controller that
@@ -30,7 +30,7 @@ pub(super) struct Traced {
 impl Traced {
     /// Starts one, perhaps from a migration stream.
     pub(super) fn start(
-        program: &Path,
+        program: &Program,
         vectors: u16,
         incoming: Option<PathBuf>,
     ) -> Result<Self, QemuError> {
@@ -40,17 +40,12 @@ impl Traced {
         File::create(&path).map_err(system("trace log"))?;
         let log = File::open(&path).map_err(system("trace log"))?;
         let slot = Qemu::slot(BYSTANDER.index);
-        let arguments = [
-            "-device",
-            &format!("qemu-xhci,addr={slot:#x}"),
-            "-trace",
-            "memory_region_ops_write",
-            "-D",
-            &path.display().to_string(),
-        ];
-        let arguments = arguments.map(str::to_owned).to_vec();
-        let setup = Setup { program: program.to_owned(), vectors: vec![vectors], incoming };
-        let qemu = Qemu::start_with(&setup, &Extras { arguments, told_vectors: None })?;
+        let bystander = ["-device".to_owned(), format!("qemu-xhci,addr={slot:#x}")].to_vec();
+        let setup = Setup { program: program.clone(), vectors: vec![vectors], incoming };
+        let qemu = Qemu::start_with(
+            &setup,
+            &Extras { arguments: bystander, trace: Some(path), told_vectors: None },
+        )?;
         Ok(Self { qemu, log, partial: Vec::new(), _folder: folder })
     }
 
