@@ -42,6 +42,44 @@ fn every_layout_in_the_corpus_is_judged_rightly() {
 }
 
 #[test]
+fn every_server_and_every_life_of_a_device_in_the_corpus_is_survived() {
+    run_all("ivshmem_server", crate::ivshmem_server);
+    run_all("ivshmem_device", crate::ivshmem_device);
+}
+
+#[test]
+fn the_servers_in_the_corpus_are_these() {
+    // A message in one chunk, with so many descriptors.
+    let whole = |value: i64, with: u8| [&[with << 4 | 8][..], &value.to_le_bytes()].concat();
+    let setup = [vec![2], whole(0, 0), whole(3, 0), whole(-1, 1)].concat();
+    let peers: Vec<u8> = [7, 7, 3, 7, 3, 3].into_iter().flat_map(|id| whole(id, 1)).collect();
+    committed("ivshmem_server", "setup", &setup);
+    committed(
+        "ivshmem_server",
+        "peers",
+        &[&setup[..], &peers, &whole(7, 0), &whole(7, 1)].concat(),
+    );
+    committed("ivshmem_server", "crowded", &[&setup[..], &whole(9, 2)].concat());
+    committed("ivshmem_server", "version", &[vec![1], whole(1, 0), whole(0, 0)].concat());
+    let mut pieces = vec![1];
+    for (at, byte) in 0_i64.to_le_bytes().into_iter().chain(5_i64.to_le_bytes()).enumerate() {
+        pieces.extend([if at == 12 { 0x11 } else { 1 }, byte]);
+    }
+    committed("ivshmem_server", "pieces", &pieces);
+}
+
+/// Random lives: what an `arbitrary` enum takes is no text to write by hand.
+#[test]
+fn the_lives_of_devices_in_the_corpus_are_these() {
+    for choice in [0_u8, 1, 4, 15] {
+        let mut rng = fastrand::Rng::with_seed(choice.into());
+        let mut bytes = vec![choice];
+        bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(1500));
+        committed("ivshmem_device", &format!("life-{choice}"), &bytes);
+    }
+}
+
+#[test]
 fn the_layouts_and_capabilities_in_the_corpus_are_these() {
     // vectors, table and PBA as BAR and offset, six BAR sizes, bytes used: as `arbitrary` reads it.
     let layout = |vectors: u32, table: (u8, u64), pba: (u8, u64), size: u64, used: u64| {

@@ -2,6 +2,8 @@
 //!
 //! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
 //! - [`config_bytes`]: a device's capability from outside, and guest accesses to it
+//! - [`ivshmem_device`]: guests, peers and resets of the ivshmem device
+//! - [`ivshmem_server`]: bytes and descriptors that nobody has checked, as an ivshmem server's
 //! - [`layout`](fn@layout): layouts that a caller asks for
 //! - [`snapshot_load`]: bytes that nobody has checked, as a snapshot of a function in mid-life
 //! - [`trace_import`]: bytes that nobody has checked, as a trace log to replay
@@ -14,13 +16,17 @@
 
 #[cfg(test)]
 mod corpus;
+mod device;
 mod guest;
 mod layout;
+mod server;
 mod snapshot;
 mod trace;
 
+pub use device::ivshmem_device;
 pub use guest::guest_ops;
 pub use layout::{config_bytes, layout};
+pub use server::ivshmem_server;
 pub use snapshot::snapshot_load;
 pub use trace::trace_import;
 

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod backend;
+#[cfg(feature = "kvm")]
+mod demo;
 mod diff;
 mod explore;
 mod input;
@@ -57,6 +59,10 @@ enum Command {
     Diff(DiffOptions),
     /// Visit every reachable state of the engine and the world around it.
     Explore(ExploreOptions),
+    /// Show something.
+    #[cfg(feature = "kvm")]
+    #[command(subcommand)]
+    Demo(demo::Demo),
     IvshmemServer(ivshmem::ServerArguments),
     #[cfg(feature = "kvm")]
     Qtest(qtest::QtestOptions),
@@ -95,6 +101,8 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Explore(options)) => explore::explore(&options),
+        #[cfg(feature = "kvm")]
+        Some(Command::Demo(demo)) => demo::demo(&demo),
         Some(Command::IvshmemServer(arguments)) => ivshmem::server(&arguments),
         #[cfg(feature = "kvm")]
         Some(Command::Qtest(options)) => qtest::qtest(options),

@@ -22,6 +22,8 @@
 
 mod bars;
 pub mod cli;
+#[cfg(feature = "kvm")]
+pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod explore;

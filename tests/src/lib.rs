@@ -5,7 +5,8 @@
 //! bytes, one `bool` a vector and fact, a loop over all vectors after every input.
 //! [`lockstep::Lockstep`] runs engine and model side by side and reports the first difference;
 //! [`strategy`] makes operation sequences and policies that look for one. [`subject::Subject`] is
-//! an engine alone, for properties that need no second opinion.
+//! an engine alone, for properties that need no second opinion. [`server_model`] holds the client of the
+//! ivshmem server protocol to its rules.
 
 pub mod conformance;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -16,6 +17,7 @@ pub mod machine;
 pub mod peers;
 pub mod policies;
 pub mod reference;
+pub mod server_model;
 pub mod strategy;
 pub mod subject;
 pub mod told;

@@ -1,0 +1,328 @@
+//! The guests as real ones.
+
+use super::guest::{
+    ACCOUNTED, FIRST, FLOOD, MEMORY, OTHER, OWN, PROGRAM, REGISTERS, RING, SENT, SHARED, STACK,
+    START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
+};
+use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, percentiles};
+use crate::ivshmem::{Board, Device, Options};
+use crate::lapic;
+use kvm_bindings::{kvm_segment, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use vm_memory::{
+    Bytes as _, FileOffset, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap,
+    GuestMemoryRegion as _,
+};
+use vmm_sys_util::signal::{Killable as _, SIGRTMIN};
+
+/// A message to memory: none of these guests asks for one.
+#[derive(Debug, Clone)]
+struct Quiet;
+
+impl Board for Quiet {
+    fn write_memory(&self, _: u64, _: u32) {}
+    fn set_intx(&self, _: bool) {}
+}
+
+/// One guest. Its fields go in this order: what uses the VM before the VM, the VM before its memory.
+struct Guest {
+    device: Mutex<Device<Quiet>>,
+    routes: Arc<Routes>,
+    vcpu: Mutex<VcpuFd>,
+    exits: AtomicU64,
+    done: AtomicBool,
+    /// Kilohertz of the time-stamp counter.
+    tsc_khz: u64,
+    _vm: Arc<VmFd>,
+    memory: GuestMemoryMmap,
+}
+
+pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+    let guests = [Arc::new(Guest::new(socket)?), Arc::new(Guest::new(socket)?)];
+    meet(&guests)?;
+    let [first, second] = &guests;
+    first.load(plan, true, second)?;
+    second.load(plan, false, first)?;
+    // A signal ends KVM_RUN, and does nothing else.
+    signal_hook::flag::register(SIGRTMIN(), Arc::default())
+        .map_err(DemoError::system("signal handler"))?;
+    let end = Arc::new(AtomicBool::new(false));
+    let userspace = guests.each_ref().map(|guest| guest.start(&end, Guest::deliver));
+    let processors = guests.each_ref().map(|guest| guest.start(&end, Guest::run));
+    let watched = watch(&guests, stop);
+    end.store(true, Ordering::Relaxed);
+    for (guest, thread) in processors.into_iter().chain(userspace).enumerate() {
+        while !thread.is_finished() {
+            // Again and again: one that comes just before KVM_RUN does not interrupt it.
+            let _ = thread.kill(SIGRTMIN());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let ended = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ended.map_err(|what| DemoError::Guest { guest: guest % 2, what })?;
+    }
+    watched?;
+    let trips = first.round_trips(plan)?;
+    Ok(Outcome {
+        backend: "kvm",
+        without_kvm: None,
+        guests: [first.side()?, second.side()?],
+        round_trip_ns: percentiles(trips),
+    })
+}
+
+/// Waits until both devices know each other and themselves.
+fn meet(guests: &[Arc<Guest>; 2]) -> Result<(), DemoError> {
+    let deadline = Instant::now() + PATIENCE;
+    for guest in guests {
+        let mut device = guest.device();
+        while device.peers().count() < 2 {
+            device.serve().map_err(|error| DemoError::Device(error.into()))?;
+            if Instant::now() > deadline {
+                return Err(DemoError::Stuck { guests: [Side::default(); 2] });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+/// Until both are done. Guests that count no further are stuck.
+fn watch(guests: &[Arc<Guest>; 2], stop: &AtomicBool) -> Result<(), DemoError> {
+    let mut last = ([Side::default(); 2], Instant::now());
+    while !guests.iter().all(|guest| guest.done.load(Ordering::Acquire)) {
+        thread::sleep(Duration::from_millis(10));
+        let now = [guests[0].side()?, guests[1].side()?];
+        if now != last.0 {
+            last = (now, Instant::now());
+        } else if last.1.elapsed() > PATIENCE {
+            return Err(DemoError::Stuck { guests: now });
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(DemoError::Interrupted);
+        }
+    }
+    Ok(())
+}
+
+impl Guest {
+    fn new(socket: &Path) -> Result<Self, DemoError> {
+        let failed =
+            |what| move |error: kvm_ioctls::Error| DemoError::System { what, source: error.into() };
+        let vm = Kvm::new().and_then(|kvm| kvm.create_vm()).map_err(failed("KVM_CREATE_VM"))?;
+        let vm = Arc::new(vm);
+        // Only Intel's real mode needs it.
+        vm.set_tss_address(0xfffb_d000).map_err(failed("KVM_SET_TSS_ADDR"))?;
+        vm.create_irq_chip().map_err(failed("KVM_CREATE_IRQCHIP"))?;
+
+        let events = Loop::new().map_err(DemoError::system("epoll"))?;
+        let options = RouteOptions::new(Irqchip::Full);
+        let routes = Routes::new(Box::new(Arc::clone(&vm)), options, events);
+        let stream = UnixStream::connect(socket).map_err(DemoError::system("server"))?;
+        let rings: Box<dyn Ioeventfds> = Box::new(Arc::clone(&vm));
+        let mut device = Device::doorbell(stream, Options::new(1), &routes, Quiet, Some(rings))?;
+        // What firmware does.
+        for (register, address) in [(0x10, REGISTERS), (0x14, TABLE), (0x18, SHARED)] {
+            device.write_config(register, &address.to_le_bytes());
+        }
+        device.write_config(4, &[6, 0]);
+
+        let shared = device.memory().map(|memory| memory.file().try_clone());
+        let shared = shared.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).flatten();
+        let shared = shared.map_err(DemoError::system("shared memory"))?;
+        let ranges = [
+            (GuestAddress(0), MEMORY, None),
+            (GuestAddress(SHARED.into()), super::MEMORY as usize, Some(FileOffset::new(shared, 0))),
+        ];
+        let mapped = GuestMemoryMmap::from_ranges_with_files(&ranges);
+        let memory = mapped.map_err(|error| DemoError::System {
+            what: "guest memory",
+            source: io::Error::other(error),
+        })?;
+        for (slot, region) in (0..).zip(memory.iter()) {
+            let start = region.start_addr();
+            let host = memory.get_host_address(start).map_err(|error| DemoError::System {
+                what: "guest memory",
+                source: io::Error::other(error),
+            })?;
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: start.0,
+                memory_size: region.len(),
+                userspace_addr: host.addr() as u64,
+            };
+            map(&vm, region).map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+        let vcpu = vm.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
+        lapic::enable(&vcpu, 0).map_err(failed("KVM_SET_LAPIC"))?;
+        real_mode(&vcpu).map_err(failed("KVM_SET_SREGS"))?;
+        let tsc_khz = vcpu.get_tsc_khz().map_err(failed("KVM_GET_TSC_KHZ"))?;
+        Ok(Self {
+            device: Mutex::new(device),
+            routes,
+            vcpu: Mutex::new(vcpu),
+            exits: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+            tsc_khz: u64::from(tsc_khz),
+            _vm: vm,
+            memory,
+        })
+    }
+
+    fn device(&self) -> std::sync::MutexGuard<'_, Device<Quiet>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the program into its memory, and what it has to know.
+    fn load(&self, plan: Plan, first: bool, other: &Self) -> Result<(), DemoError> {
+        let (program, handler) = program();
+        let write = |at: u64, bytes: &[u8]| self.memory.write_slice(bytes, GuestAddress(at));
+        let (own, theirs) = (usize::from(!first), usize::from(first));
+        let peer = other.device().id().unwrap_or_default();
+        let words = [
+            (FIRST, u32::from(first)),
+            (TURNS, plan.turns),
+            (FLOOD, plan.flood),
+            (TOTAL, plan.rings()),
+            (RING, u32::from(peer) << 16),
+            (OWN, SHARED + count_of(own) as u32),
+            (OTHER, SHARED + count_of(theirs) as u32),
+        ];
+        let written = write(PROGRAM, program)
+            .and_then(|()| write(4 * u64::from(VECTOR), &u32::from(handler).to_le_bytes()))
+            .and_then(|()| {
+                words.iter().try_for_each(|(at, word)| write((*at).into(), &word.to_le_bytes()))
+            });
+        written.map_err(|error| DemoError::System {
+            what: "guest memory",
+            source: io::Error::other(error),
+        })
+    }
+
+    fn word(&self, at: u32) -> Result<u32, DemoError> {
+        let word = self.memory.load(GuestAddress(at.into()), Ordering::Acquire);
+        word.map_err(|error| DemoError::System {
+            what: "guest memory",
+            source: io::Error::other(error),
+        })
+    }
+
+    fn side(&self) -> Result<Side, DemoError> {
+        Ok(Side {
+            sent: self.word(SENT)?,
+            taken: self.word(TAKEN)?,
+            accounted: self.word(ACCOUNTED)?,
+            exits: self.exits.load(Ordering::Relaxed),
+            from_userspace: self.routes.stats().signals,
+        })
+    }
+
+    /// In nanoseconds.
+    fn round_trips(&self, plan: Plan) -> Result<Vec<u64>, DemoError> {
+        let ticks = |turn: u32| self.word(TRIPS + 4 * turn).map(u64::from);
+        let nanoseconds = |ticks: u64| ticks * 1_000_000 / self.tsc_khz.max(1);
+        (0..plan.turns).map(|turn| ticks(turn).map(nanoseconds)).collect()
+    }
+
+    /// Starts a thread of this guest.
+    fn start(
+        self: &Arc<Self>,
+        end: &Arc<AtomicBool>,
+        run: fn(&Self, &AtomicBool) -> Result<(), String>,
+    ) -> JoinHandle<Result<(), String>> {
+        let (guest, end) = (Arc::clone(self), Arc::clone(end));
+        thread::spawn(move || run(&guest, &end))
+    }
+
+    /// The thread of what KVM does not deliver by itself.
+    fn deliver(&self, end: &AtomicBool) -> Result<(), String> {
+        while !end.load(Ordering::Relaxed) {
+            let delivered = self.routes.run(Some(Duration::from_millis(5)));
+            delivered.map_err(|error| format!("epoll: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// The processor's thread.
+    fn run(&self, end: &AtomicBool) -> Result<(), String> {
+        let mut vcpu = self.vcpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config_address = 0;
+        let mut started = false;
+        while !end.load(Ordering::Relaxed) && !self.done.load(Ordering::Relaxed) {
+            let exit = vcpu.run();
+            match exit {
+                Ok(VcpuExit::IoOut(START_PORT, _)) => started = true,
+                Ok(VcpuExit::IoOut(STOP_PORT, _)) => self.done.store(true, Ordering::Release),
+                Ok(exit) => {
+                    self.exits.fetch_add(started.into(), Ordering::Relaxed);
+                    self.access(exit, &mut config_address)?;
+                }
+                Err(error) if io::Error::from(error).kind() == io::ErrorKind::Interrupted => {
+                    self.exits.fetch_add(started.into(), Ordering::Relaxed);
+                }
+                Err(error) => return Err(format!("KVM_RUN: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn access(&self, exit: VcpuExit<'_>, config_address: &mut u32) -> Result<(), String> {
+        match exit {
+            VcpuExit::IoOut(0xcf8, &[a, b, c, d]) => {
+                *config_address = u32::from_le_bytes([a, b, c, d]);
+            }
+            // The device is in slot 4.
+            VcpuExit::IoOut(port @ 0xcfc..=0xcff, bytes) if *config_address >> 11 & 0x1f == 4 => {
+                let register = *config_address as usize & 0xfc;
+                self.device().write_config(register + usize::from(port - 0xcfc), bytes);
+            }
+            VcpuExit::MmioWrite(address, bytes) => {
+                let mut device = self.device();
+                if let Some((bar, offset)) = device.decode(address) {
+                    device.write_bar(bar, offset, bytes);
+                }
+            }
+            VcpuExit::MmioRead(address, bytes) => {
+                let device = self.device();
+                bytes.fill(0xff);
+                if let Some((bar, offset)) = device.decode(address) {
+                    device.read_bar(bar, offset, bytes);
+                }
+            }
+            VcpuExit::Intr => {}
+            other => return Err(format!("exit {other:?}")),
+        }
+        Ok(())
+    }
+}
+
+/// Real mode at the program's entry, with every address in reach of FS.
+fn real_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+    let mut special = vcpu.get_sregs()?;
+    let low = |segment: kvm_segment| kvm_segment { base: 0, selector: 0, ..segment };
+    special.cs = low(special.cs);
+    special.ds = low(special.ds);
+    special.es = low(special.es);
+    special.ss = low(special.ss);
+    special.fs = kvm_segment { limit: u32::MAX, g: 1, ..low(special.fs) };
+    vcpu.set_sregs(&special)?;
+    let mut registers = vcpu.get_regs()?;
+    (registers.rip, registers.rsp, registers.rflags) = (PROGRAM, STACK, 2);
+    vcpu.set_regs(&registers)
+}
+
+#[expect(unsafe_code, reason = "only the caller knows how long the memory stays mapped")]
+fn map(vm: &VmFd, region: kvm_userspace_memory_region) -> Result<(), kvm_ioctls::Error> {
+    // SAFETY: `region` is mapped by the `GuestMemoryMmap` of a `Guest`, which outlives its VM, and
+    // into which nobody takes references.
+    unsafe { vm.set_user_memory_region(region) }
+}
