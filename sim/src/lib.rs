@@ -35,6 +35,8 @@ pub mod lines;
 pub mod qemu;
 #[cfg(feature = "kvm")]
 pub mod qtest;
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+pub mod real_mode;
 pub mod replay;
 pub mod report;
 pub mod script;

@@ -5,11 +5,11 @@
 use std::arch::global_asm;
 
 /// Where the program is loaded.
-pub(super) const PROGRAM: u64 = 0x1000;
+pub(super) const PROGRAM: u16 = 0x1000;
 /// The interrupt vector of its handler.
 pub(super) const VECTOR: u8 = 0x40;
 /// Its stack ends here.
-pub(super) const STACK: u64 = 0x7000;
+pub(super) const STACK: u16 = 0x7000;
 
 /// Words of its memory: what it is told.
 pub(super) const FIRST: u32 = 0x500;
@@ -177,5 +177,5 @@ pub(super) fn program() -> (&'static [u8], u16) {
         [&raw const msix_demo_guest, &raw const msix_demo_handler, &raw const msix_demo_end];
     // SAFETY: the bytes between the two symbols are in one read-only section.
     let program = unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) };
-    (program, PROGRAM as u16 + (handler.addr() - start.addr()) as u16)
+    (program, PROGRAM + (handler.addr() - start.addr()) as u16)
 }

@@ -6,8 +6,8 @@ use super::guest::{
 };
 use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, percentiles};
 use crate::ivshmem::{Board, Device, Options};
-use crate::lapic;
-use kvm_bindings::{kvm_segment, kvm_userspace_memory_region};
+use crate::{lapic, real_mode};
+use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
@@ -164,7 +164,7 @@ impl Guest {
         }
         let vcpu = vm.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
         lapic::enable(&vcpu, 0).map_err(failed("KVM_SET_LAPIC"))?;
-        real_mode(&vcpu).map_err(failed("KVM_SET_SREGS"))?;
+        real_mode::enter(&vcpu, PROGRAM, STACK).map_err(failed("KVM_SET_SREGS"))?;
         let tsc_khz = vcpu.get_tsc_khz().map_err(failed("KVM_GET_TSC_KHZ"))?;
         Ok(Self {
             device: Mutex::new(device),
@@ -197,7 +197,7 @@ impl Guest {
             (OWN, SHARED + count_of(own) as u32),
             (OTHER, SHARED + count_of(theirs) as u32),
         ];
-        let written = write(PROGRAM, program)
+        let written = write(PROGRAM.into(), program)
             .and_then(|()| write(4 * u64::from(VECTOR), &u32::from(handler).to_le_bytes()))
             .and_then(|()| {
                 words.iter().try_for_each(|(at, word)| write((*at).into(), &word.to_le_bytes()))
@@ -303,21 +303,6 @@ impl Guest {
         }
         Ok(())
     }
-}
-
-/// Real mode at the program's entry, with every address in reach of FS.
-fn real_mode(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
-    let mut special = vcpu.get_sregs()?;
-    let low = |segment: kvm_segment| kvm_segment { base: 0, selector: 0, ..segment };
-    special.cs = low(special.cs);
-    special.ds = low(special.ds);
-    special.es = low(special.es);
-    special.ss = low(special.ss);
-    special.fs = kvm_segment { limit: u32::MAX, g: 1, ..low(special.fs) };
-    vcpu.set_sregs(&special)?;
-    let mut registers = vcpu.get_regs()?;
-    (registers.rip, registers.rsp, registers.rflags) = (PROGRAM, STACK, 2);
-    vcpu.set_regs(&registers)
 }
 
 #[expect(unsafe_code, reason = "only the caller knows how long the memory stays mapped")]

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kvm_bindings::{
-    KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_regs as Registers, kvm_segment as Segment,
-};
+use kvm_bindings::{KVM_MP_STATE_RUNNABLE, kvm_mp_state};
 use kvm_ioctls::{Error, VcpuExit, VcpuFd};
+use msix_sim::real_mode;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::signal::{Killable as _, SIGRTMIN};
 
@@ -193,24 +192,11 @@ impl fmt::Debug for Guest {
     }
 }
 
-/// Real mode at the program's entry, with every address in reach of FS.
+/// Real mode at the program's entry.
 fn reset(vcpu: &mut VcpuFd) -> Result<(), Error> {
     // An earlier guest may have left it halted.
     vcpu.set_mp_state(kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE })?;
-    let mut special = vcpu.get_sregs()?;
-    let low = |segment: Segment| Segment { base: 0, selector: 0, ..segment };
-    special.cs = low(special.cs);
-    special.ds = low(special.ds);
-    special.es = low(special.es);
-    special.ss = low(special.ss);
-    special.fs = Segment { limit: u32::MAX, g: 1, ..low(special.fs) };
-    vcpu.set_sregs(&special)?;
-    vcpu.set_regs(&Registers {
-        rip: ENTRY.into(),
-        rsp: STACK.into(),
-        rflags: 2, // A bit that is always set; no interrupts.
-        ..Default::default()
-    })
+    real_mode::enter(vcpu, ENTRY, STACK)
 }
 
 fn run(
