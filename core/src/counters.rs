@@ -3,8 +3,8 @@
 /// Totals since the engine was made; they wrap at 2^64. Nothing resets them, a function reset and
 /// a snapshot load included.
 ///
-/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::polled`] ends in exactly one
-/// place: `sent`, `coalesced`, `withdrawn`, `to_intx`, one of the `dropped_*`, or it is pending
+/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::polled`], or those of
+/// [`crate::Msi`], ends in exactly one place: `sent`, `coalesced`, `withdrawn`, `to_intx`, one of the `dropped_*`, or it is pending
 /// now. (A snapshot load replaces the pending bits: those it drops are in `dropped_load`, those it
 /// brings were counted by the engine that saved them.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +41,22 @@ pub struct Counters {
 }
 
 impl Counters {
+    pub(crate) const ZERO: Self = Self {
+        sent: 0,
+        coalesced: 0,
+        withdrawn: 0,
+        to_intx: 0,
+        dropped_unused: 0,
+        dropped_disabled: 0,
+        dropped_bus_master: 0,
+        dropped_reset: 0,
+        dropped_load: 0,
+        uses: 0,
+        releases: 0,
+        reroutes: 0,
+        failures: 0,
+    };
+
     /// All events and pending bits that were dropped, for whatever reason.
     #[must_use]
     pub const fn dropped(&self) -> u64 {

@@ -88,20 +88,21 @@ impl core::fmt::Display for NotCarriedOut {
 
 impl core::error::Error for NotCarriedOut {}
 
-/// Where an input puts its effects: a list, or anything that takes them one by one.
-pub trait EffectSink {
-    /// How many effects it can take between two inputs. Compared at compile time with
-    /// [`crate::Storage::MAX_EFFECTS`]; `usize::MAX` for a sink that cannot fill up.
+/// Where an input puts its effects of kind `E`: a list, or anything that takes them one by one.
+pub trait EffectSink<E = Effect> {
+    /// How many effects it can take between two inputs. Compared at compile time with the bound of
+    /// what it is given to ([`crate::Storage::MAX_EFFECTS`] and the like); `usize::MAX` for a sink
+    /// that cannot fill up.
     const CAPACITY: usize;
 
     /// Whether everything taken so far is carried out, so that an input may begin.
     fn is_ready(&self) -> bool;
 
-    /// Takes one effect. Called at most [`crate::Storage::MAX_EFFECTS`] times an input.
-    fn push(&mut self, effect: Effect);
+    /// Takes one effect. Called at most as often in an input as the bound says.
+    fn push(&mut self, effect: E);
 }
 
-/// A list of at most `CAP` effects, without allocation. `CAP` must be at least the bound of the
+/// A list of at most `CAP` effects of kind `E`, without allocation. `CAP` must be at least the bound of the
 /// storage it is used with (2 + 3 * ceil(N / 64), [`MAX_EFFECTS`] fits all); less does not compile.
 ///
 /// ```compile_fail
@@ -111,14 +112,20 @@ pub trait EffectSink {
 /// let mut fx = Effects::<7>::new(); // 65 vectors need 8
 /// let _ = msix.attach(&mut fx);
 /// ```
-#[derive(Debug, Clone, Default)]
-pub struct Effects<const CAP: usize> {
-    list: heapless::Vec<Effect, CAP>,
+#[derive(Debug, Clone)]
+pub struct Effects<const CAP: usize, E = Effect> {
+    list: heapless::Vec<E, CAP>,
     /// How many of the list are taken.
     taken: usize,
 }
 
-impl<const CAP: usize> Effects<CAP> {
+impl<const CAP: usize, E> Default for Effects<CAP, E> {
+    fn default() -> Self {
+        Self { list: heapless::Vec::new(), taken: 0 }
+    }
+}
+
+impl<const CAP: usize, E: Copy> Effects<CAP, E> {
     /// An empty list.
     #[must_use]
     pub const fn new() -> Self {
@@ -127,7 +134,7 @@ impl<const CAP: usize> Effects<CAP> {
 
     /// Takes the next effect to carry out, in order.
     #[must_use = "an effect that is taken must be carried out"]
-    pub fn take(&mut self) -> Option<Effect> {
+    pub fn take(&mut self) -> Option<E> {
         let next = self.list.get(self.taken).copied();
         self.taken = self.taken.saturating_add(1);
         if self.taken >= self.list.len() {
@@ -138,7 +145,7 @@ impl<const CAP: usize> Effects<CAP> {
     }
 
     /// The effects still to be carried out, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Effect> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = E> + '_ {
         self.list.iter().skip(self.taken).copied()
     }
 
@@ -155,14 +162,14 @@ impl<const CAP: usize> Effects<CAP> {
     }
 }
 
-impl<const CAP: usize> EffectSink for Effects<CAP> {
+impl<const CAP: usize, E: Copy> EffectSink<E> for Effects<CAP, E> {
     const CAPACITY: usize = CAP;
 
     fn is_ready(&self) -> bool {
         self.is_empty()
     }
 
-    fn push(&mut self, effect: Effect) {
+    fn push(&mut self, effect: E) {
         let full = self.list.push(effect).is_err();
         debug_assert!(!full, "I6: the bound of the storage is the capacity of the list");
     }

@@ -15,6 +15,8 @@ pub(crate) const BUS_MASTER: u8 = 4;
 pub(crate) const ATTACHED: u8 = 8;
 /// Between a load and its resume: nothing new is told to the host (H15).
 pub(crate) const LOADING: u8 = 16;
+/// Another capability of the function is in its place: MSI-X, which is preferred to MSI (H18).
+pub(crate) const OVERRIDDEN: u8 = 32;
 
 /// The facts of a function as a whole, as a set of flags, so that one comparison says whether it
 /// may send.
@@ -34,7 +36,7 @@ impl Facts {
         let bus_master = if gated { BUS_MASTER } else { 0 };
         Self {
             flags: BUS_MASTER,
-            decisive: ENABLED | LOADING | bus_master,
+            decisive: ENABLED | LOADING | OVERRIDDEN | bus_master,
             open: ENABLED | bus_master,
         }
     }

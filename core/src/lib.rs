@@ -86,6 +86,7 @@ mod host;
 mod invariants;
 mod layout;
 mod mmio;
+mod msi;
 mod msix;
 mod operation;
 #[cfg(feature = "alloc")]
@@ -109,13 +110,14 @@ pub use events::{Delivery, DropReason};
 pub use invariants::Violation;
 pub use layout::{BarIndex, Layout, LayoutError, Location, Region};
 pub use mmio::Access;
+pub use msi::{Msi, MsiCapability, MsiCapabilityError};
 pub use msix::{Msix, NewError, VectorError};
 pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
 pub use plain::Snapshot;
 pub use policy::{
-    BusMasterOff, IntxRule, LiveRewrite, MessageAddress, PendingOnDisable, Policy, TableAccess,
-    UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
+    BusMasterOff, IntxRule, LiveRewrite, MessageAddress, MessageEnable, PendingOnDisable, Policy,
+    TableAccess, UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
 };
 pub use snapshot::{LoadError, SaveError};
 #[cfg(feature = "alloc")]

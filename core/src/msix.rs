@@ -69,7 +69,7 @@ impl<S: Storage> Msix<S> {
             storage,
             layout,
             policy,
-            counters: ZERO,
+            counters: Counters::ZERO,
             facts: Facts::new(&policy),
             next_capability: 0,
             stale_entries: 0,
@@ -224,22 +224,6 @@ impl<S: Storage> Msix<S> {
         VectorError::OutOfRange { vector, vectors: self.vectors() }
     }
 }
-
-const ZERO: Counters = Counters {
-    sent: 0,
-    coalesced: 0,
-    withdrawn: 0,
-    to_intx: 0,
-    dropped_unused: 0,
-    dropped_disabled: 0,
-    dropped_bus_master: 0,
-    dropped_reset: 0,
-    dropped_load: 0,
-    uses: 0,
-    releases: 0,
-    reroutes: 0,
-    failures: 0,
-};
 
 /// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
 pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedOut> {

@@ -32,6 +32,8 @@ pub struct Policy {
     pub bus_master_off: BusMasterOff,
     /// When INTx effects are emitted (H17).
     pub intx: IntxRule,
+    /// A Multiple Message Enable above what an MSI function is capable of (A15, H26).
+    pub message_enable: MessageEnable,
     /// Drop what the host holds wherever the engine drops or withdraws what it holds: reset,
     /// withdraw, last unuse, disable or enable under a dropping policy (H8, H13).
     pub drain: bool,
@@ -62,6 +64,7 @@ impl Policy {
         unused_pending: UnusedPending::Keep,
         bus_master_off: BusMasterOff::Latch,
         intx: IntxRule::OnChange,
+        message_enable: MessageEnable::AsWritten,
         drain: true,
         poll_before_disable: true,
         reject_pba_tail: true,
@@ -81,6 +84,7 @@ impl Policy {
         unused_pending: UnusedPending::Lose,
         bus_master_off: BusMasterOff::DropMessage,
         intx: IntxRule::OnEveryWrite,
+        message_enable: MessageEnable::Capped,
         drain: false,
         poll_before_disable: false,
         reject_pba_tail: false,
@@ -196,13 +200,25 @@ pub enum BusMasterOff {
     DropMessage,
 }
 
-/// When INTx effects are emitted (A10, H17).
+/// When INTx effects are emitted, and whether a device's level outlives MSI and MSI-X (A10, H17).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntxRule {
-    /// IntxDeassert when MSI-X Enable goes from 0 to 1, IntxReevaluate when it goes from 1 to 0.
-    /// SPEC.
+    /// IntxDeassert when MSI-X Enable goes from 0 to 1, IntxReevaluate when it goes from 1 to 0. A
+    /// [`crate::Function`] asserts a level that is still high when it returns to INTx. SPEC.
     OnChange,
-    /// IntxDeassert at every write of the control byte that leaves MSI-X enabled, nothing else.
-    /// QEMU.
+    /// IntxDeassert at every write of the control byte that leaves MSI-X enabled, nothing else. A
+    /// [`crate::Function`] forgets the level at such a write, and the device must raise it anew
+    /// (H27). QEMU.
     OnEveryWrite,
+}
+
+/// A Multiple Message Enable above what an MSI function is capable of, or reserved (A15, H26).
+/// Either way the function uses no more vectors than it is capable of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageEnable {
+    /// The field reads back as written. SPEC.
+    AsWritten,
+    /// A write of the control byte that leaves MSI enabled lowers the field to what the function is
+    /// capable of. QEMU.
+    Capped,
 }

@@ -47,19 +47,19 @@ impl Change {
 }
 
 /// A sink that, in debug builds, holds every list to its order (I5) and its bound (I6).
-struct Out<'a, K> {
+pub(crate) struct Out<'a, K> {
     sink: &'a mut K,
     bound: usize,
     rank: u8,
 }
 
 impl<'a, K: EffectSink> Out<'a, K> {
-    fn new(sink: &'a mut K, bound: usize) -> Self {
+    pub(crate) fn new(sink: &'a mut K, bound: usize) -> Self {
         Self { sink, bound, rank: 0 }
     }
 
     #[inline]
-    fn push(&mut self, effect: Effect) {
+    pub(crate) fn push(&mut self, effect: Effect) {
         debug_assert!(effect.rank() >= self.rank, "I5: {effect:?} is out of order");
         debug_assert!(self.bound > 0, "I6: {effect:?} is one too many");
         if cfg!(debug_assertions) {

@@ -26,9 +26,9 @@ use crate::storage::Storage;
 use crate::vectors::{WORDS, per_word, per_word_mut};
 
 const MAGIC: [u8; 4] = *b"MSIX";
-const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;
 const HEADER_LEN: usize = 12;
-const CHECKSUM_LEN: usize = 4;
+pub(crate) const CHECKSUM_LEN: usize = 4;
 
 impl<S: Storage> Msix<S> {
     /// First step of a save: emits Poll for every vector whose events the host holds, so that they
@@ -76,11 +76,7 @@ impl<S: Storage> Msix<S> {
         let memory = self.storage.memory();
         memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
         memory.uses.iter().for_each(|count| out.put(count.to_le_bytes()));
-        let covered = needed.saturating_sub(CHECKSUM_LEN);
-        let checksum = checksum(bytes.get(..covered).unwrap_or_default());
-        if let Some((_, slot)) = bytes.get_mut(..needed).and_then(|b| b.split_last_chunk_mut()) {
-            *slot = checksum.to_le_bytes();
-        }
+        seal(bytes, needed);
         Ok(needed)
     }
 
@@ -105,7 +101,7 @@ impl<S: Storage> Msix<S> {
     /// [`LoadError`].
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
-        let (covered, claimed) = bytes.split_last_chunk().ok_or(wrong_length)?;
+        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
         let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
         let &[m0, m1, m2, m3, v0, v1, c0, c1, n0, n1, n2, n3] = header;
         if [m0, m1, m2, m3] != MAGIC {
@@ -122,7 +118,7 @@ impl<S: Storage> Msix<S> {
         if bytes.len() != self.saved_len() {
             return Err(wrong_length);
         }
-        if checksum(covered) != u32::from_le_bytes(*claimed) {
+        if checksum(covered) != claimed {
             return Err(LoadError::Checksum);
         }
         let control = self.checked_control(u16::from_le_bytes([c0, c1]))?;
@@ -162,15 +158,20 @@ impl<S: Storage> Msix<S> {
     pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if self.facts.has(LOADING) {
-            // What the host knows is of before the load: as if it had gone and come back.
-            let attached = self.facts.has(ATTACHED);
-            self.facts.set(ATTACHED, false);
-            self.settle(Request::DIFFERENCE, fx);
-            self.facts.set(ATTACHED, attached);
+            self.release_loaded(fx);
             self.facts.set(LOADING, false);
             self.settle(Request::DIFFERENCE, fx);
         }
         Ok(())
+    }
+
+    /// First half of a resume: what the host knows is of before the load, so it is as if it had
+    /// gone and come back.
+    pub(crate) fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
+        let attached = self.facts.has(ATTACHED);
+        self.facts.set(ATTACHED, false);
+        self.settle(Request::DIFFERENCE, fx);
+        self.facts.set(ATTACHED, attached);
     }
 
     fn put_table(&self, out: &mut Writer<'_>) {
@@ -256,8 +257,23 @@ impl<S: Storage> Msix<S> {
 
 const NO_USES: Option<core::iter::Empty<u16>> = None;
 
+/// Writes the checksum of the first `len` bytes into the last four of them.
+pub(crate) fn seal(bytes: &mut [u8], len: usize) {
+    let covered = len.saturating_sub(CHECKSUM_LEN);
+    let checksum = checksum(bytes.get(..covered).unwrap_or_default());
+    if let Some((_, slot)) = bytes.get_mut(..len).and_then(|b| b.split_last_chunk_mut()) {
+        *slot = checksum.to_le_bytes();
+    }
+}
+
+/// The bytes that a checksum covers, and the checksum they claim to have.
+pub(crate) fn unsealed(bytes: &[u8]) -> Option<(&[u8], u32)> {
+    let (covered, claimed) = bytes.split_last_chunk()?;
+    Some((covered, u32::from_le_bytes(*claimed)))
+}
+
 /// CRC-32 as Ethernet and zlib use it.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     // One table of 1 KiB: firmware carries this.
     const CRC: crc::Crc<u32, crc::Table<1>> =
         crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
@@ -274,15 +290,15 @@ fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
 }
 
 /// Fills a slice front to back.
-struct Writer<'a>(&'a mut [u8]);
+pub(crate) struct Writer<'a>(&'a mut [u8]);
 
 impl<'a> Writer<'a> {
-    fn new(bytes: &'a mut [u8], needed: usize) -> Result<Self, SaveError> {
+    pub(crate) fn new(bytes: &'a mut [u8], needed: usize) -> Result<Self, SaveError> {
         let got = bytes.len();
         bytes.get_mut(..needed).map(Self).ok_or(SaveError { needed, got })
     }
 
-    fn put<const L: usize>(&mut self, value: [u8; L]) {
+    pub(crate) fn put<const L: usize>(&mut self, value: [u8; L]) {
         let rest = core::mem::take(&mut self.0);
         if let Some((slot, rest)) = rest.split_first_chunk_mut() {
             *slot = value;

@@ -1,4 +1,6 @@
-//! Register layout of MSI-X, after PCI Express Base 6.x, 7.7.2 and 6.1.4 (rules A1 to A5).
+//! Register layout of MSI-X, after PCI Express Base 6.x, 7.7.2 and 6.1.4 (rules A1 to A5), and the
+//! bits of Command and Status that concern interrupts. The layout of MSI is in
+//! [`crate::MsiCapability`].
 //!
 //! Capability structure, 12 bytes (A1):
 //!
@@ -51,6 +53,27 @@ pub const STEERING_TAG: u32 = 0xffff_0000;
 /// Size and alignment, bytes, of the block that no other register may share with table or PBA
 /// (A2).
 pub const ISOLATION: u64 = 4096;
+
+/// Capability id of MSI (A14).
+pub const MSI_CAPABILITY_ID: u8 = 0x05;
+/// Length of the longest MSI capability, bytes: 64-bit address and per-vector masks (A14).
+pub const MSI_LONGEST: usize = 24;
+/// Largest vector count of MSI (A14).
+pub const MSI_MAX_VECTORS: u16 = 32;
+/// Message Control bit 0 of MSI, MSI Enable (A14).
+pub const MSI_ENABLE: u16 = 0x0001;
+/// Message Control bits 6:4 of MSI, Multiple Message Enable (A15).
+pub const MSI_MULTIPLE: u16 = 0x0070;
+/// Command bit 0, I/O Space Enable.
+pub const COMMAND_IO: u16 = 0x0001;
+/// Command bit 1, Memory Space Enable.
+pub const COMMAND_MEMORY: u16 = 0x0002;
+/// Command bit 2, Bus Master Enable (A11).
+pub const COMMAND_BUS_MASTER: u16 = 0x0004;
+/// Command bit 10, Interrupt Disable (A17).
+pub const COMMAND_INTX_DISABLE: u16 = 0x0400;
+/// Status bit 3, Interrupt Status (A17).
+pub const STATUS_INTERRUPT: u16 = 0x0008;
 
 /// Length in bytes of the table of `vectors` vectors (A2).
 #[must_use]

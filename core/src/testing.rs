@@ -1,7 +1,8 @@
 //! What the unit tests share.
 
 use crate::{
-    BarIndex, Control, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msix, Policy, Vector,
+    BarIndex, Control, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msi, MsiCapability, Msix,
+    Policy, Vector,
 };
 use std::vec::Vec;
 
@@ -27,4 +28,17 @@ pub(crate) fn engine<const N: usize, const W: usize>(policy: Policy) -> (Msix<In
 /// Empties the list.
 pub(crate) fn take(fx: &mut Fx) -> Vec<Effect> {
     core::iter::from_fn(|| fx.take()).collect()
+}
+
+/// An enabled MSI function of 4 vectors, all allocated, with a 64-bit address, masks and a backend,
+/// and its empty list.
+pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
+    let capability = MsiCapability::new(4).unwrap().with_64_bit_address().with_masks();
+    let mut msi = Msi::new(capability, policy);
+    let mut fx = Fx::new();
+    msi.attach(&mut fx).unwrap();
+    msi.write_config(4, &[0, 0x10, 0xe0, 0xfe, 0, 0, 0, 0, 0x40, 0], &mut fx).unwrap();
+    msi.write_config(2, &[0x21], &mut fx).unwrap();
+    take(&mut fx);
+    (msi, fx)
 }

@@ -1,12 +1,12 @@
 //! Mixed policies.
 
 use msix_core::{
-    BusMasterOff, IntxRule, LiveRewrite, Message, MessageAddress, PendingOnDisable, Policy,
-    TableAccess, UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
+    BusMasterOff, IntxRule, LiveRewrite, Message, MessageAddress, MessageEnable, PendingOnDisable,
+    Policy, TableAccess, UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
 };
 
 /// The policy whose fields are chosen by the bits of `choice`, lowest first. Every combination of
-/// all fields has a number below 2^17.
+/// all fields has a number below 2^18.
 #[must_use]
 pub fn mixed(choice: u32) -> Policy {
     let mut rest = choice;
@@ -35,6 +35,7 @@ pub fn mixed(choice: u32) -> Policy {
         unused_pending: [UnusedPending::Keep, UnusedPending::Lose][pick(2) as usize],
         bus_master_off: [BusMasterOff::Latch, BusMasterOff::DropMessage][pick(2) as usize],
         intx: [IntxRule::OnChange, IntxRule::OnEveryWrite][pick(2) as usize],
+        message_enable: [MessageEnable::AsWritten, MessageEnable::Capped][pick(2) as usize],
         drain: pick(2) != 0,
         poll_before_disable: pick(2) != 0,
         reject_pba_tail: pick(2) != 0,

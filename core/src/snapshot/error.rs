@@ -30,7 +30,7 @@ pub enum LoadError {
         /// Bytes given.
         got: usize,
     },
-    /// It does not begin with `"MSIX"`.
+    /// It does not begin with `"MSIX"`, or what a snapshot of its kind begins with.
     Magic([u8; 4]),
     /// A version this engine does not know.
     Version(u16),
@@ -47,6 +47,13 @@ pub enum LoadError {
     ReservedControl(u16),
     /// The PBA has a bit set past the last vector; the value is the last word's offending bits.
     PbaTail(u64),
+    /// A read-only byte of an MSI capability is not as this function's.
+    Capability {
+        /// Byte in the capability.
+        at: u8,
+    },
+    /// The snapshot is of a function with other parts, or has a Command bit set that none has.
+    Function,
     /// The parts of a [`crate::Snapshot`] do not have the lengths its vector count asks for.
     #[cfg(feature = "alloc")]
     Parts,
@@ -72,6 +79,10 @@ impl fmt::Display for LoadError {
             Self::PbaTail(bits) => {
                 write!(f, "the PBA has bits past the last vector set: {bits:#x}")
             }
+            Self::Capability { at } => {
+                write!(f, "byte {at} of the MSI capability is not as this function's")
+            }
+            Self::Function => f.write_str("the snapshot is of a function with other parts"),
             #[cfg(feature = "alloc")]
             Self::Parts => f.write_str("table, pending bits and uses differ in vector count"),
         }

@@ -1,0 +1,373 @@
+//! The MSI engine: its facts, how it is made, and what it can be asked.
+//!
+//! Up to 32 vectors share one message; vector k differs in the low bits of its data. The idea is
+//! that of [`crate::Msix`]: inputs change registers and facts, and one function compares what should
+//! hold with what the host was told.
+
+mod capability;
+mod config;
+mod events;
+mod host;
+mod settle;
+mod snapshot;
+
+pub use capability::{MsiCapability, MsiCapabilityError};
+pub(crate) use config::written_enable;
+
+use crate::counters::Counters;
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::entry::Message;
+use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, Facts, LOADING, OVERRIDDEN};
+use crate::msix::VectorError;
+use crate::policy::Policy;
+use crate::vectors::{Vector, Vectors};
+use capability::low_bits;
+
+/// The MSI side of one PCI function (A14 to A16).
+///
+/// Its vectors are numbered from 0 to one below what it is capable of, and every effect's set is of
+/// word 0. The guest *allocates* the lowest of them (Multiple Message Enable); a function must not
+/// send from another. So an event of vector k goes out as vector
+/// [`vector_for(k)`](Self::vector_for): k modulo the vectors allocated, which is what putting the
+/// number into the low bits of the data comes to. Nothing is lost when a guest allocates fewer than
+/// the device has, and as each event keeps its own number until it is sent, withdrawing one does not
+/// take another's with it. A device that shares its vectors in another way says the vector it
+/// chose, of [`allocated`](Self::allocated).
+///
+/// Only allocated vectors are ever live: a backend that delivers by itself must have the device
+/// signal vector [`vector_for(k)`](Self::vector_for).
+///
+/// Without mask registers (A16) an event that cannot be sent, because MSI is disabled or bus master
+/// off, waits all the same, where the policy says so; the guest just cannot see it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Msi {
+    state: State,
+    context: Context,
+}
+
+/// What the engine would do from now on hangs on nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    facts: Facts,
+    /// Multiple Message Enable, 0 to 7.
+    multiple: u8,
+    next_capability: u8,
+    data: u16,
+    address: u64,
+    masked: u32,
+    /// Vectors with an event that was not sent, by their own numbers.
+    events: u32,
+    /// Vectors the host has been told to use.
+    live: u32,
+    /// Those of `live` whose backend use failed (H11).
+    fallback: u32,
+    /// Those of `live` whose message the host was not told (H4).
+    stale: u32,
+}
+
+/// What never changes, or counts for nothing.
+#[derive(Debug, Clone)]
+struct Context {
+    capability: MsiCapability,
+    policy: Policy,
+    counters: Counters,
+}
+
+/// Two engines are equal when their registers and facts are; capability, policy and counters do not
+/// count.
+impl PartialEq for Context {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Context {}
+
+impl core::hash::Hash for Context {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
+impl Msi {
+    /// Most effects one input emits (I6).
+    pub const MAX_EFFECTS: usize = 5;
+
+    /// A function in its reset state: disabled, one vector allocated, none masked, nothing pending,
+    /// no backend attached, bus master on (tell otherwise with
+    /// [`set_bus_master`](Self::set_bus_master)).
+    #[must_use]
+    pub const fn new(capability: MsiCapability, policy: Policy) -> Self {
+        let state = State {
+            facts: Facts::new(&policy),
+            multiple: 0,
+            next_capability: 0,
+            data: 0,
+            address: 0,
+            masked: 0,
+            events: 0,
+            live: 0,
+            fallback: 0,
+            stale: 0,
+        };
+        Self { state, context: Context { capability, policy, counters: Counters::ZERO } }
+    }
+
+    /// What is fixed about the capability.
+    #[must_use]
+    pub const fn description(&self) -> MsiCapability {
+        self.context.capability
+    }
+
+    /// The choices this function was made with.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.context.policy
+    }
+
+    /// Totals of events, messages, uses and failures. An event whose vector's message went out for
+    /// another's is in `coalesced`.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.context.counters
+    }
+
+    /// How many vectors the function is capable of, 1 to 32.
+    #[must_use]
+    pub const fn vectors(&self) -> u16 {
+        self.context.capability.vectors()
+    }
+
+    /// How many vectors the guest allocated: 1 to [`vectors`](Self::vectors), a power of two (A15).
+    #[must_use]
+    pub fn allocated(&self) -> u16 {
+        let log = self.state.multiple.min(self.context.capability.log());
+        1_u16.wrapping_shl(u32::from(log)) // at most 1 << 5
+    }
+
+    /// The vector as which an event of `vector` goes out: `vector` modulo those allocated.
+    #[must_use]
+    pub fn vector_for(&self, vector: Vector) -> Vector {
+        Vector::new(vector.index() & self.low())
+    }
+
+    /// MSI Enable as the guest reads it.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        self.state.facts.has(ENABLED)
+    }
+
+    /// Whether MSI-X is enabled too and takes its place (H18).
+    #[must_use]
+    pub const fn is_overridden(&self) -> bool {
+        self.state.facts.has(OVERRIDDEN)
+    }
+
+    /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
+    #[must_use]
+    pub const fn bus_master(&self) -> bool {
+        self.state.facts.has(BUS_MASTER)
+    }
+
+    /// Whether a backend listens.
+    #[must_use]
+    pub const fn is_attached(&self) -> bool {
+        self.state.facts.has(ATTACHED)
+    }
+
+    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
+    #[must_use]
+    pub const fn is_loading(&self) -> bool {
+        self.state.facts.has(LOADING)
+    }
+
+    /// The message as which an event of `vector` goes out: the data with its low log2(allocated)
+    /// bits replaced by the vector's, and its upper 16 bits 0 (A15). `None` for a vector the function
+    /// is not capable of.
+    #[must_use]
+    pub fn message(&self, vector: Vector) -> Option<Message> {
+        self.bit(vector)?;
+        let data = self.state.data & !self.low() | vector.index() & self.low();
+        Some(Message { address: self.state.address, data: u32::from(data) })
+    }
+
+    /// The vectors the host has been told to use.
+    #[must_use]
+    pub fn live(&self) -> Vectors {
+        set(self.state.live)
+    }
+
+    /// Those live vectors whose backend use failed, so that their events must reach them through
+    /// [`notify`](Self::notify) (H11).
+    #[must_use]
+    pub fn fallback(&self) -> Vectors {
+        set(self.state.fallback)
+    }
+
+    /// The vectors with an event that is not sent, as the pending register has them (A16): by the
+    /// numbers as which they go out. Without mask registers the guest does not see it.
+    #[must_use]
+    pub fn pending(&self) -> Vectors {
+        set(self.folded())
+    }
+
+    /// The masked vectors.
+    #[must_use]
+    pub fn masked(&self) -> Vectors {
+        set(self.state.masked)
+    }
+
+    /// The vectors whose message would be sent at once: allocated, enabled, not masked, and bus
+    /// master on where the policy asks for it.
+    #[must_use]
+    pub fn deliverable(&self) -> Vectors {
+        set(self.deliverable_bits())
+    }
+
+    /// Facts that a load of the whole function brings (H15).
+    pub(crate) const fn set_loaded_facts(&mut self, overridden: bool, bus_master: bool) {
+        self.state.facts.set(OVERRIDDEN, overridden);
+        self.state.facts.set(BUS_MASTER, bus_master);
+    }
+
+    /// Whether it can be made a part of a function: disabled, and the host was told nothing.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        let facts = self.state.facts;
+        !(facts.has(ENABLED) || facts.has(ATTACHED) || facts.has(LOADING) || facts.has(OVERRIDDEN))
+    }
+
+    /// Whether MSI is enabled and nothing takes its place.
+    pub(crate) const fn in_force(&self) -> bool {
+        self.state.facts.has(ENABLED) && !self.state.facts.has(OVERRIDDEN)
+    }
+
+    /// The bits of the data that the vector number replaces.
+    fn low(&self) -> u16 {
+        self.allocated().wrapping_sub(1)
+    }
+
+    /// `vector` as a set, if the function is capable of it.
+    fn bit(&self, vector: Vector) -> Option<u32> {
+        let bit = 1_u32.checked_shl(u32::from(vector.index()))?;
+        Some(bit).filter(|bit| bit & self.context.capability.bits() != 0)
+    }
+
+    fn checked(&self, vector: Vector) -> Result<u32, VectorError> {
+        let vectors = self.vectors();
+        self.bit(vector).ok_or(VectorError::OutOfRange { vector, vectors })
+    }
+
+    /// Members of `vectors` that the function is capable of.
+    fn inside(&self, vectors: Vectors) -> u32 {
+        if vectors.word() != 0 {
+            return 0;
+        }
+        let [b0, b1, b2, b3, ..] = vectors.bits().to_le_bytes();
+        u32::from_le_bytes([b0, b1, b2, b3]) & self.context.capability.bits()
+    }
+
+    fn deliverable_bits(&self) -> u32 {
+        if self.state.facts.open() { low_bits(self.allocated()) & !self.state.masked } else { 0 }
+    }
+
+    /// The vectors with an event, by the numbers as which they go out.
+    fn folded(&self) -> u32 {
+        let (allocated, mut folded) = (self.allocated(), self.state.events);
+        for half in [16_u16, 8, 4, 2, 1].into_iter().filter(|half| *half >= allocated) {
+            folded = (folded | folded.wrapping_shr(half.into())) & low_bits(half);
+        }
+        folded
+    }
+
+    /// All vectors whose events go out as one of `vectors`, which are allocated.
+    fn unfolded(&self, vectors: u32) -> u32 {
+        let (allocated, mut all) = (self.allocated(), vectors);
+        for width in [1_u16, 2, 4, 8, 16].into_iter().filter(|width| *width >= allocated) {
+            all |= all.wrapping_shl(width.into());
+        }
+        all & self.context.capability.bits()
+    }
+}
+
+fn set(bits: u32) -> Vectors {
+    Vectors::new(0, u64::from(bits))
+}
+
+/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
+fn ready<K: EffectSink>(fx: &K) -> Result<(), NotCarriedOut> {
+    const { assert!(K::CAPACITY >= Msi::MAX_EFFECTS, "the list is smaller than 5") }
+    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{msi, take};
+    use crate::{Delivery, Effect};
+
+    #[test]
+    fn an_event_goes_out_as_the_vector_in_the_low_bits_of_the_data() {
+        for (multiple, low, allocated) in [(0, 0, 1), (1, 1, 2), (2, 3, 4), (5, 3, 4), (7, 3, 4)] {
+            let (mut msi, mut fx) = msi(Policy::SPEC);
+            msi.write_config(12, &[0x4f, 0x41], &mut fx).unwrap();
+            take(&mut fx);
+            msi.write_config(2, &[multiple << 4 | 1], &mut fx).unwrap();
+            take(&mut fx);
+            assert_eq!(msi.allocated(), allocated);
+            for k in 0..4 {
+                let message = msi.message(Vector::new(k)).unwrap();
+                assert_eq!(message.address, 0xfee0_1000);
+                assert_eq!(message.data, u32::from(0x414f & !low | k & low));
+                let folded = Vector::new(k % allocated);
+                assert_eq!(msi.vector_for(Vector::new(k)), folded);
+                assert_eq!(msi.notify(Vector::new(k), &mut fx), Ok(Delivery::Sent));
+                assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(folded))]);
+            }
+        }
+        let (msi, _) = msi(Policy::SPEC);
+        assert_eq!((msi.message(Vector::new(4)), msi.message(Vector::new(32))), (None, None));
+    }
+
+    #[test]
+    fn events_keep_their_numbers_until_they_are_sent() {
+        let (mut msi, mut fx) = msi(Policy::SPEC);
+        msi.write_config(2, &[0x11], &mut fx).unwrap(); // two vectors
+        msi.write_config(16, &[0x0f], &mut fx).unwrap_err(); // the list is full
+        take(&mut fx);
+        msi.write_config(16, &[0x0f], &mut fx).unwrap();
+        take(&mut fx);
+        for (vector, delivery) in
+            [(1, Delivery::Pending), (3, Delivery::Pending), (3, Delivery::Coalesced)]
+        {
+            assert_eq!(msi.notify(Vector::new(vector), &mut fx), Ok(delivery));
+        }
+        assert_eq!(msi.pending(), Vectors::new(0, 0b10));
+        assert_eq!(msi.withdraw(Vector::new(1), &mut fx), Ok(true));
+        take(&mut fx);
+        assert_eq!(msi.pending(), Vectors::new(0, 0b10), "another vector's event goes out as it");
+        assert_eq!(msi.notify(Vector::new(1), &mut fx), Ok(Delivery::Pending));
+        msi.write_config(16, &[0], &mut fx).unwrap();
+        let (used, sent) = (Vectors::new(0, 0b11), Vectors::new(0, 0b10)); // one message for both
+        assert_eq!(take(&mut fx), [Effect::Use(used), Effect::Send(sent)]);
+        assert_eq!((msi.counters().sent, msi.counters().coalesced), (1, 2));
+        assert!(msi.pending().is_empty());
+    }
+
+    #[test]
+    fn folding_and_unfolding_agree_for_every_count() {
+        for log in 0..=5 {
+            for multiple in 0..=7 {
+                let capability = MsiCapability::new(1 << log).unwrap();
+                let mut msi = Msi::new(capability, Policy::SPEC);
+                msi.state.multiple = multiple;
+                for v in 0..msi.vectors() {
+                    msi.state.events = msi.bit(Vector::new(v)).unwrap();
+                    assert_eq!(msi.folded(), 1 << (v % msi.allocated()));
+                    assert_ne!(msi.unfolded(msi.folded()) & msi.state.events, 0);
+                    assert_eq!(msi.unfolded(0), 0);
+                }
+                msi.state.events = capability.bits();
+                assert_eq!(msi.folded(), low_bits(msi.allocated()));
+                assert_eq!(msi.unfolded(msi.folded()), capability.bits());
+            }
+        }
+    }
+}

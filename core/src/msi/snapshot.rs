@@ -1,0 +1,266 @@
+//! Saving the registers of MSI, and loading them from bytes that nobody has checked.
+//!
+//! *Native*: `"MSI "`, version (2 bytes, 1); the capability as the guest reads it, without the
+//! pending register, padded with zeros to 24 bytes; the vectors with an event (4 bytes); CRC-32 of
+//! all before it (4).
+//!
+//! *QEMU*: nothing but the capability, in the saved config space.
+//!
+//! Not in either: policy, bus master, whether MSI-X is enabled too, whether a backend is attached,
+//! counters.
+
+use super::capability::Registers;
+use super::settle::Request;
+use super::{Msi, ready};
+use crate::counters;
+use crate::effect::{Effect, EffectSink, NotCarriedOut};
+use crate::gate::{ATTACHED, LOADING};
+use crate::snapshot::{
+    CHECKSUM_LEN, LoadError, SaveError, VERSION, Writer, checksum, seal, unsealed,
+};
+use crate::spec::MSI_LONGEST;
+
+const MAGIC: [u8; 4] = *b"MSI ";
+const HEADER_LEN: usize = 6;
+const EVENTS_LEN: usize = 4;
+
+/// Registers that were checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checked {
+    registers: Registers,
+    events: u32,
+}
+
+impl Msi {
+    /// Length of the native encoding, bytes.
+    pub const SAVED_LEN: usize = HEADER_LEN + MSI_LONGEST + EVENTS_LEN + CHECKSUM_LEN;
+
+    /// First step of a save: emits Poll for every vector whose events the host holds, so that they
+    /// are in the snapshot (H14). Carry it out, feed [`polled`](Self::polled), then save.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready(fx)?;
+        self.ask_host(Effect::Poll, self.pollable(), fx);
+        Ok(())
+    }
+
+    /// Writes the native encoding to the start of `bytes`; how many bytes that were. QEMU's encoding
+    /// is [`capability`](Self::capability).
+    ///
+    /// # Errors
+    /// [`SaveError`] when `bytes` is shorter than [`SAVED_LEN`](Self::SAVED_LEN).
+    pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
+        let mut out = Writer::new(bytes, Self::SAVED_LEN)?;
+        let registers = Registers { pending: 0, ..self.registers() };
+        out.put(MAGIC);
+        out.put(VERSION.to_le_bytes());
+        out.put(self.context.capability.image(0, &registers));
+        out.put(self.state.events.to_le_bytes());
+        seal(bytes, Self::SAVED_LEN);
+        Ok(Self::SAVED_LEN)
+    }
+
+    /// Loads the native encoding. The bytes are checked in full first: on error nothing has
+    /// changed. Nothing is told to the host before [`resume`](Self::resume), and until then no
+    /// vector is deliverable (H15).
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let checked = self.checked_snapshot(bytes)?;
+        self.replace(checked);
+        Ok(())
+    }
+
+    /// Loads the capability out of a saved config space, as QEMU saves it: its 10 to 24 bytes. The
+    /// next pointer does not matter. Without mask registers no event was saved. Otherwise as
+    /// [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load_capability(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let expected = self.context.capability.len();
+        if bytes.len() != expected {
+            return Err(LoadError::Length { expected, got: bytes.len() });
+        }
+        let mut image = [0; MSI_LONGEST];
+        image.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let registers = self.checked_image(&image)?;
+        self.replace(Checked { registers, events: registers.pending });
+        Ok(())
+    }
+
+    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
+    /// once. Emits Release for what was live before the load, Use for what is wanted now, and Send
+    /// for what is pending and deliverable. Nothing when no load came before.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready(fx)?;
+        if self.is_loading() {
+            self.release_loaded(fx);
+            self.state.facts.set(LOADING, false);
+            self.settle(Request::DIFFERENCE, fx);
+        }
+        Ok(())
+    }
+
+    /// First half of a resume: what the host knows is of before the load, so it is as if it had
+    /// gone and come back.
+    pub(crate) fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
+        let attached = self.is_attached();
+        self.state.facts.set(ATTACHED, false);
+        self.settle(Request::DIFFERENCE, fx);
+        self.state.facts.set(ATTACHED, attached);
+    }
+
+    pub(crate) fn checked_snapshot(&self, bytes: &[u8]) -> Result<Checked, LoadError> {
+        let wrong_length = LoadError::Length { expected: Self::SAVED_LEN, got: bytes.len() };
+        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
+        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
+        let &[m0, m1, m2, m3, v0, v1] = header;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(LoadError::Magic([m0, m1, m2, m3]));
+        }
+        match u16::from_le_bytes([v0, v1]) {
+            VERSION => {}
+            other => return Err(LoadError::Version(other)),
+        }
+        let (image, rest) = rest.split_first_chunk().ok_or(wrong_length)?;
+        let events = <[u8; EVENTS_LEN]>::try_from(rest).map_err(|_| wrong_length)?;
+        if checksum(covered) != claimed {
+            return Err(LoadError::Checksum);
+        }
+        let registers = self.checked_image(image)?;
+        let events = u32::from_le_bytes(events);
+        match events & !self.context.capability.bits() {
+            0 if registers.pending == 0 => Ok(Checked { registers, events }),
+            0 => Err(LoadError::PbaTail(registers.pending.into())),
+            outside => Err(LoadError::PbaTail(outside.into())),
+        }
+    }
+
+    /// The registers of an image whose read-only bits are this function's.
+    fn checked_image(&self, image: &[u8; MSI_LONGEST]) -> Result<Registers, LoadError> {
+        let capability = self.context.capability;
+        let registers = capability.registers(image);
+        let [_, next, ..] = *image;
+        for (at, (byte, own)) in
+            (0..u8::MAX).zip(image.iter().zip(capability.image(next, &registers)))
+        {
+            if *byte != own {
+                return Err(LoadError::Capability { at });
+            }
+        }
+        Ok(registers)
+    }
+
+    /// Takes over what was checked.
+    pub(crate) fn replace(&mut self, checked: Checked) {
+        counters::add(&mut self.context.counters.dropped_load, self.state.events.into());
+        self.store(&checked.registers);
+        self.state.events = checked.events;
+        self.state.stale = 0;
+        self.state.facts.set(LOADING, true);
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{msi, take};
+    use crate::{Policy, Vector, Vectors};
+    use std::vec::Vec;
+
+    fn busy() -> (Msi, [u8; Msi::SAVED_LEN]) {
+        let (mut msi, mut fx) = msi(Policy::SPEC);
+        msi.write_config(16, &[0b1010], &mut fx).unwrap();
+        take(&mut fx);
+        msi.notify(Vector::new(1), &mut fx).unwrap();
+        let mut bytes = [0; Msi::SAVED_LEN];
+        assert_eq!(msi.save(&mut bytes), Ok(38));
+        (msi, bytes)
+    }
+
+    #[test]
+    fn a_loaded_engine_is_silent_until_it_resumes_and_then_tells_everything_once() {
+        let (_, bytes) = busy();
+        let (mut other, mut fx) = msi(Policy::SPEC);
+        other.load(&bytes).unwrap();
+        assert!(other.is_loading());
+        assert_eq!(other.notify(Vector::new(0), &mut fx), Ok(crate::Delivery::Pending));
+        assert_eq!(take(&mut fx), []);
+        other.resume(&mut fx).unwrap();
+        let set = Vectors::new(0, 0b0101);
+        assert_eq!(
+            take(&mut fx),
+            [
+                Effect::Release(Vectors::new(0, 0xf)),
+                Effect::Use(set),
+                Effect::Send(Vectors::new(0, 1)),
+            ]
+        );
+        let mut again = [0; Msi::SAVED_LEN];
+        other.save(&mut again).unwrap();
+        assert_eq!(again, bytes);
+        other.resume(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), []);
+    }
+
+    #[test]
+    fn a_saved_config_space_is_taken_as_qemu_saves_it() {
+        let (busy, _) = busy();
+        let (mut other, _) = msi(Policy::QEMU);
+        other.load_capability(&busy.capability()).unwrap();
+        assert_eq!(other.capability(), busy.capability());
+        assert_eq!(other.pending(), Vectors::new(0, 2));
+        let length = LoadError::Length { expected: 24, got: 23 };
+        assert_eq!(other.load_capability(&busy.capability()[..23]), Err(length));
+        for (at, bit) in [(0, 1), (2, 2), (3, 2), (4, 1), (14, 1), (16, 0x10), (20, 0x10)] {
+            let mut bytes = busy.capability();
+            bytes[at] ^= bit;
+            let refused = LoadError::Capability { at: u8::try_from(at).unwrap() };
+            assert_eq!(other.load_capability(&bytes), Err(refused));
+        }
+    }
+
+    #[test]
+    fn every_defect_of_a_snapshot_is_named_and_changes_nothing() {
+        let (mut msi, good) = busy();
+        let with = |at: usize, xor: u8| {
+            let mut bytes = good;
+            bytes[at] ^= xor;
+            seal(&mut bytes, Msi::SAVED_LEN);
+            Vec::from(bytes)
+        };
+        let length = |got| LoadError::Length { expected: Msi::SAVED_LEN, got };
+        let mut flipped = good;
+        flipped[12] ^= 1;
+        let mut long = Vec::from(good);
+        long.push(0);
+        let cases: [(Vec<u8>, LoadError); 10] = [
+            (Vec::new(), length(0)),
+            (good[..37].to_vec(), length(37)),
+            (long, length(39)),
+            (with(0, 0x20), LoadError::Magic(*b"mSI ")),
+            (with(4, 3), LoadError::Version(2)),
+            (with(8, 2), LoadError::Capability { at: 2 }),
+            (with(6, 1), LoadError::Capability { at: 0 }),
+            (with(26, 1), LoadError::PbaTail(1)),
+            (with(30, 0x10), LoadError::PbaTail(0x10)),
+            (Vec::from(flipped), LoadError::Checksum),
+        ];
+        let before = msi.clone();
+        for (bytes, error) in cases {
+            assert_eq!(msi.load(&bytes), Err(error));
+            assert_eq!(msi, before, "{error}");
+        }
+        let mut short = [0xa5; 37];
+        assert_eq!(msi.save(&mut short), Err(SaveError { needed: 38, got: 37 }));
+        assert_eq!(short, [0xa5; 37]);
+    }
+}
