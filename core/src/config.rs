@@ -40,9 +40,8 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        let high = CONTROL_HIGH.checked_sub(offset).and_then(|index| bytes.get(index));
-        if let Some(&high) = high {
-            let request = self.set_control(Control::from_register(u16::from_be_bytes([high, 0])));
+        if let Some(control) = written_control(offset, bytes) {
+            let request = self.set_control(control);
             self.settle(request, fx);
         }
         Ok(())
@@ -92,6 +91,13 @@ impl<S: Storage> Msix<S> {
         let [p0, p1, p2, p3] = pba.to_le_bytes();
         [spec::CAPABILITY_ID, self.next_capability, c0, c1, t0, t1, t2, t3, p0, p1, p2, p3]
     }
+}
+
+/// What a write of `bytes` at byte `offset` of the capability makes of Enable and Function Mask;
+/// `None` when it does not reach them (H19).
+pub(crate) fn written_control(offset: usize, bytes: &[u8]) -> Option<Control> {
+    let &high = CONTROL_HIGH.checked_sub(offset).and_then(|index| bytes.get(index))?;
+    Some(Control::from_register(u16::from_be_bytes([high, 0])))
 }
 
 #[cfg(test)]

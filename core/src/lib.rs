@@ -81,6 +81,7 @@ mod counters;
 mod effect;
 mod entry;
 mod events;
+mod function;
 mod gate;
 mod host;
 mod intx;
@@ -108,6 +109,9 @@ pub use counters::Counters;
 pub use effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 pub use entry::{Entry, Message};
 pub use events::{Delivery, DropReason};
+pub use function::{
+    Function, MAX_MODE_EFFECTS, Mode, ModeCounters, ModeEffect, ModeEffects, PartInUse,
+};
 pub use intx::{Intx, IntxEffect, IntxSource};
 pub use invariants::Violation;
 pub use layout::{BarIndex, Layout, LayoutError, Location, Region};

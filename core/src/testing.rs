@@ -42,3 +42,32 @@ pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
     take(&mut fx);
     (msi, fx)
 }
+
+/// A list that fits every function.
+pub(crate) type ModeFx = crate::ModeEffects<{ crate::MAX_MODE_EFFECTS }>;
+
+/// A function of 2 MSI-X vectors, each used and unmasked, 2 MSI vectors and an emulated pin, with a
+/// backend and bus master on, in INTx mode, and its empty list.
+pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx) {
+    let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
+    let mut msix = Msix::new(layout, policy).unwrap();
+    let mut fx = Fx::new();
+    for vector in [0, 1].map(Vector::new) {
+        msix.use_vector(vector, &mut fx).unwrap();
+        msix.set_mask(vector, false, &mut fx).unwrap();
+    }
+    let mut msi = Msi::new(MsiCapability::new(2).unwrap().with_masks(), policy);
+    msi.write_config(2, &[0x10], &mut fx).unwrap();
+    let intx = crate::Intx::new(crate::IntxSource::Emulated);
+    let mut function = crate::Function::new(Some(msi), Some(msix), Some(intx)).unwrap();
+    let mut fx = ModeFx::new();
+    function.attach(&mut fx).unwrap();
+    take_modes(&mut fx);
+    function.write_command(0, &[4], &mut fx).unwrap();
+    (function, fx)
+}
+
+/// Empties the list.
+pub(crate) fn take_modes(fx: &mut ModeFx) -> Vec<crate::ModeEffect> {
+    core::iter::from_fn(|| fx.take()).collect()
+}

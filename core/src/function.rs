@@ -1,0 +1,321 @@
+//! A whole function's interrupts: INTx, MSI and MSI-X, and the switching between them.
+
+mod device;
+mod guest;
+mod platform;
+mod snapshot;
+mod tagged;
+
+use crate::effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
+use crate::entry::Message;
+use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, LOADING};
+use crate::intx::{Intx, IntxEffect};
+use crate::msi::Msi;
+use crate::msix::Msix;
+use crate::policy::IntxRule;
+use crate::spec::{
+    COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, STATUS_INTERRUPT,
+};
+use crate::storage::Storage;
+use crate::vectors::Vector;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+
+/// Most effects one input of a [`Function`] emits for the largest table.
+pub const MAX_MODE_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
+
+/// Bits of Command that are kept here.
+const KEPT: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
+
+/// How a function interrupts now (A10). Derived from what is enabled, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Mode {
+    /// Not at all: MSI and MSI-X are disabled or missing, and so is the pin.
+    None,
+    /// By its pin, whatever Interrupt Disable says.
+    Intx,
+    /// By MSI.
+    Msi,
+    /// By MSI-X, which is preferred when both are enabled (H18).
+    MsiX,
+}
+
+/// One thing the host must do, and for which part of the function. In a list, everything of the mode
+/// that is left comes before anything of the mode that is entered (D2); the effects of one part
+/// stand together and in their own order, but for the Release of a part in a
+/// [`Function::resume`], which comes before the others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ModeEffect {
+    /// For MSI-X; never [`Effect::IntxDeassert`] nor [`Effect::IntxReevaluate`].
+    MsiX(Effect),
+    /// For MSI; never [`Effect::IntxDeassert`] nor [`Effect::IntxReevaluate`].
+    Msi(Effect),
+    /// For the pin.
+    Intx(IntxEffect),
+}
+
+/// A list for a [`Function`]. `CAP` must be at least [`Function::MAX_EFFECTS`]
+/// ([`MAX_MODE_EFFECTS`] fits all); less does not compile.
+///
+/// ```compile_fail
+/// use msix_core::*;
+/// let mut function = Function::<Inline<64, 1>>::new(None, None, None).unwrap();
+/// let mut fx = ModeEffects::<13>::new(); // 64 vectors need 14
+/// let _ = function.attach(&mut fx);
+/// ```
+pub type ModeEffects<const CAP: usize> = Effects<CAP, ModeEffect>;
+
+/// The interrupt side of one PCI function: MSI, MSI-X and a pin, each if it has it, and the bits of
+/// the Command register that concern them.
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let msi = Msi::new(MsiCapability::new(1)?.with_64_bit_address(), Policy::SPEC);
+/// let mut function =
+///     Function::<Inline<1, 1>>::new(Some(msi), None, Some(Intx::new(IntxSource::Emulated)))?;
+/// let mut fx = ModeEffects::<14>::new();
+///
+/// function.attach(&mut fx)?; // a host listens
+/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Use)));
+/// function.write_command(0, &[0x06], &mut fx)?; // memory and bus master on
+/// function.set_level(true, &mut fx)?; // the device asks for attention
+/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Assert)));
+/// function.write_msi(2, &[0x01], &mut fx)?; // the guest enables MSI:
+/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Deassert))); // INTx is left first
+/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Release)));
+/// assert_eq!(fx.take(), Some(ModeEffect::Msi(Effect::Use(Vectors::new(0, 1)))));
+/// assert_eq!(function.mode(), Mode::Msi);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The parts are read through [`msi`](Self::msi), [`msix`](Self::msix) and [`intx`](Self::intx), and
+/// changed only through the function. After reset Command is 0: bus master is off.
+#[derive(Debug, Clone)]
+pub struct Function<S> {
+    msi: Option<Msi>,
+    msix: Option<Msix<S>>,
+    intx: Option<Intx>,
+    /// Those bits of Command that are kept here.
+    command: u16,
+    counters: ModeCounters,
+}
+
+/// Totals of a [`Function`] that no part of it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModeCounters {
+    /// How often a guest enabled MSI and MSI-X together, which is undefined (A10, H18).
+    pub conflicts: u64,
+    /// Events of [`Function::notify`] that were left to the pin's level.
+    pub to_intx: u64,
+}
+
+impl<S: Storage> Function<S> {
+    /// Most effects one input emits: those of all parts, 14 for up to 64 vectors.
+    pub const MAX_EFFECTS: usize = S::MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
+
+    /// A function of these parts, as they are after their making; for one without MSI-X, `S` may be
+    /// [`Inline<1, 1>`](crate::Inline). All parts should have one policy.
+    ///
+    /// # Errors
+    /// [`PartInUse`] when a part is enabled, loading or attached.
+    pub fn new(
+        msi: Option<Msi>,
+        msix: Option<Msix<S>>,
+        intx: Option<Intx>,
+    ) -> Result<Self, PartInUse> {
+        let mut function = Self {
+            msi,
+            msix,
+            intx,
+            command: 0,
+            counters: ModeCounters { conflicts: 0, to_intx: 0 },
+        };
+        let fresh = function.msi.as_ref().is_none_or(Msi::is_fresh)
+            && function.msix.as_ref().is_none_or(|msix| {
+                !(msix.facts.has(ENABLED) || msix.facts.has(ATTACHED) || msix.facts.has(LOADING))
+            })
+            && function.intx.as_ref().is_none_or(Intx::is_fresh);
+        if !fresh {
+            return Err(PartInUse);
+        }
+        function.tell_bus_master();
+        Ok(function)
+    }
+
+    /// How it interrupts now.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        if self.msix_enabled() {
+            Mode::MsiX
+        } else if self.msi_enabled() {
+            Mode::Msi
+        } else if self.intx.is_some() {
+            Mode::Intx
+        } else {
+            Mode::None
+        }
+    }
+
+    /// The MSI capability, if it has one.
+    #[must_use]
+    pub const fn msi(&self) -> Option<&Msi> {
+        self.msi.as_ref()
+    }
+
+    /// The MSI-X capability, if it has one.
+    #[must_use]
+    pub const fn msix(&self) -> Option<&Msix<S>> {
+        self.msix.as_ref()
+    }
+
+    /// The pin, if it has one.
+    #[must_use]
+    pub const fn intx(&self) -> Option<&Intx> {
+        self.intx.as_ref()
+    }
+
+    /// The message as which `mode` sends `vector`; `None` when it has none.
+    #[must_use]
+    pub fn message(&self, mode: Mode, vector: Vector) -> Option<Message> {
+        match mode {
+            Mode::MsiX => self.msix.as_ref()?.message(vector),
+            Mode::Msi => self.msi.as_ref()?.message(vector),
+            Mode::Intx | Mode::None => None,
+        }
+    }
+
+    /// The bits of the Command register that are kept here: I/O, memory and bus master enable, and
+    /// Interrupt Disable. After reset 0.
+    #[must_use]
+    pub const fn command(&self) -> u16 {
+        self.command
+    }
+
+    /// The bit of the Status register that is kept here: Interrupt Status (A17).
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        if self.intx.as_ref().is_some_and(Intx::status) { STATUS_INTERRUPT } else { 0 }
+    }
+
+    /// Totals.
+    #[must_use]
+    pub const fn counters(&self) -> &ModeCounters {
+        &self.counters
+    }
+
+    /// Whether MSI and MSI-X are enabled together, which is undefined (A10): MSI-X is what counts,
+    /// and MSI comes to life when MSI-X is disabled (H18).
+    #[must_use]
+    pub fn is_conflicted(&self) -> bool {
+        self.msi_enabled() && self.msix_enabled()
+    }
+
+    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.msi.as_ref().is_some_and(Msi::is_loading)
+            || self.msix.as_ref().is_some_and(Msix::is_loading)
+            || self.intx.as_ref().is_some_and(Intx::is_loading)
+    }
+
+    /// Whether every part holds its invariants, and they agree with each other: at most one mode is
+    /// live (D2). Debug builds ask this after every input.
+    #[must_use]
+    pub fn check(&self) -> bool {
+        let sound = self.msi.as_ref().is_none_or(|msi| msi.check().is_ok())
+            && self.msix.as_ref().is_none_or(|msix| msix.check().is_ok())
+            && self.intx.as_ref().is_none_or(Intx::check);
+        let live = [
+            self.msi.as_ref().is_some_and(|msi| !msi.live().is_empty()),
+            self.msix.as_ref().is_some_and(|msix| msix.live().next().is_some()),
+            self.intx.as_ref().is_some_and(Intx::is_live),
+        ];
+        let alone = live.into_iter().filter(|live| *live).count() <= 1;
+        let prohibited = self.msi_enabled() || self.msix_enabled();
+        let bus_master = self.has(COMMAND_BUS_MASTER);
+        let agreed = self.msi.as_ref().is_none_or(|msi| {
+            msi.is_overridden() == self.msix_enabled() && msi.bus_master() == bus_master
+        }) && self.msix.as_ref().is_none_or(|msix| msix.bus_master() == bus_master)
+            && self.intx.as_ref().is_none_or(|intx| {
+                intx.is_prohibited() == prohibited
+                    && intx.is_disabled() == self.has(COMMAND_INTX_DISABLE)
+            });
+        sound && alone && agreed
+    }
+
+    fn msi_enabled(&self) -> bool {
+        self.msi.as_ref().is_some_and(Msi::is_enabled)
+    }
+
+    fn msix_enabled(&self) -> bool {
+        self.msix.as_ref().is_some_and(|msix| msix.control().enabled())
+    }
+
+    const fn has(&self, command: u16) -> bool {
+        self.command & command != 0
+    }
+
+    /// Gives the parts the bus master bit, when nothing comes of it.
+    fn tell_bus_master(&mut self) {
+        let (on, overridden) = (self.has(COMMAND_BUS_MASTER), self.msix_enabled());
+        if let Some(msi) = &mut self.msi {
+            msi.set_loaded_facts(overridden, on);
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.facts.set(BUS_MASTER, on);
+        }
+    }
+
+    /// Whether a write of a control byte makes the device's level be forgotten (H27).
+    fn forgets_level(&self) -> bool {
+        let policy = match (&self.msix, &self.msi) {
+            (Some(msix), _) => msix.policy(),
+            (None, Some(msi)) => msi.policy(),
+            (None, None) => return false,
+        };
+        policy.intx == IntxRule::OnEveryWrite
+    }
+}
+
+/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
+fn ready<S: Storage, K: EffectSink<ModeEffect>>(fx: &K) -> Result<(), NotCarriedOut> {
+    const {
+        assert!(
+            K::CAPACITY >= Function::<S>::MAX_EFFECTS,
+            "the list is smaller than what MSI-X may emit, and 9"
+        );
+    }
+    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+}
+
+/// Two functions are equal when their registers and facts are; policies and counters do not count.
+impl<S: Storage> PartialEq for Function<S> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.msi, &self.msix, self.intx, self.command)
+            == (&other.msi, &other.msix, other.intx, other.command)
+    }
+}
+
+impl<S: Storage> Eq for Function<S> {}
+
+impl<S: Storage> Hash for Function<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.msi, &self.msix, self.intx, self.command).hash(state);
+    }
+}
+
+/// A part that is enabled, loading or attached cannot become a part of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartInUse;
+
+impl fmt::Display for PartInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a part of the function is in use already")
+    }
+}
+
+impl core::error::Error for PartInUse {}

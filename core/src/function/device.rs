@@ -1,0 +1,256 @@
+//! Inputs of the device: events, its level, and the side channels of a platform.
+
+use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::{Function, Mode, ModeEffect, ready};
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::entry::Message;
+use crate::events::Delivery;
+use crate::msix::{Msix, VectorError};
+use crate::storage::Storage;
+use crate::vectors::Vector;
+
+impl<S: Storage> Function<S> {
+    /// The device has an event for `vector` of the current [`mode`](Self::mode): of MSI-X
+    /// ([`Msix::notify`]) or of MSI ([`Msi::notify`](crate::Msi::notify)).
+    ///
+    /// While neither is enabled an event is the pin's level, and not this: with a pin the answer is
+    /// [`Delivery::Intx`], whatever the vector, nothing is latched, and the device asks for attention
+    /// by [`set_level`](Self::set_level). Without a pin it goes to MSI-X, or to MSI where there is no
+    /// MSI-X, and becomes what [`crate::WhileDisabled`] says.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn notify<K: EffectSink<ModeEffect>>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<Delivery, VectorError> {
+        ready::<S, K>(fx)?;
+        let mode = self.mode();
+        if mode == Mode::Intx {
+            self.counters.to_intx = self.counters.to_intx.wrapping_add(1);
+            return Ok(Delivery::Intx);
+        }
+        match (&mut self.msix, &mut self.msi) {
+            (Some(msix), _) if mode != Mode::Msi => msix.notify(vector, &mut AsMsix(fx)),
+            (_, Some(msi)) => msi.notify(vector, &mut AsMsi(fx)),
+            _ => Err(missing(vector)),
+        }
+    }
+
+    /// The cause of a pending event of `vector` of `mode` is gone (A8): [`Msix::withdraw`],
+    /// [`Msi::withdraw`](crate::Msi::withdraw). Events outlive their mode, so it is named. Of INTx
+    /// nothing is pending: `false`.
+    ///
+    /// # Errors
+    /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
+    pub fn withdraw<K: EffectSink<ModeEffect>>(
+        &mut self,
+        mode: Mode,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<bool, VectorError> {
+        ready::<S, K>(fx)?;
+        match (mode, &mut self.msix, &mut self.msi) {
+            (Mode::MsiX, Some(msix), _) => msix.withdraw(vector, &mut AsMsix(fx)),
+            (Mode::Msi, _, Some(msi)) => msi.withdraw(vector, &mut AsMsi(fx)),
+            (Mode::MsiX | Mode::Msi, ..) => Err(missing(vector)),
+            (Mode::Intx | Mode::None, ..) => Ok(false),
+        }
+    }
+
+    /// An emulated device drives its level ([`Intx::set_level`](crate::Intx::set_level)), in every
+    /// mode; nothing without a pin.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn set_level<K: EffectSink<ModeEffect>>(
+        &mut self,
+        high: bool,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.intx {
+            Some(intx) => intx.set_level(high, &mut AsIntx(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// A physical line fired ([`Intx::fired`](crate::Intx::fired)); nothing without a pin.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn fired<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.intx {
+            Some(intx) => intx.fired(&mut AsIntx(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// The guest's EOI for the line ([`Intx::eoi`](crate::Intx::eoi)); nothing without a pin.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn eoi<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.intx {
+            Some(intx) => intx.eoi(&mut AsIntx(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// The device will raise `vector` of MSI-X ([`Msix::use_vector`]). MSI counts no uses.
+    ///
+    /// # Errors
+    /// [`VectorError`].
+    pub fn use_vector<K: EffectSink<ModeEffect>>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        self.msix_or(vector)?.use_vector(vector, &mut AsMsix(fx))
+    }
+
+    /// One use of `vector` of MSI-X less ([`Msix::unuse_vector`]).
+    ///
+    /// # Errors
+    /// [`VectorError`].
+    pub fn unuse_vector<K: EffectSink<ModeEffect>>(
+        &mut self,
+        vector: Vector,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        self.msix_or(vector)?.unuse_vector(vector, &mut AsMsix(fx))
+    }
+
+    /// All uses of all vectors of MSI-X end ([`Msix::unuse_all`]).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn unuse_all<K: EffectSink<ModeEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.msix {
+            Some(msix) => msix.unuse_all(&mut AsMsix(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets or clears the mask bit of `vector` of MSI-X from a side channel ([`Msix::set_mask`]).
+    ///
+    /// # Errors
+    /// [`VectorError`].
+    pub fn set_mask<K: EffectSink<ModeEffect>>(
+        &mut self,
+        vector: Vector,
+        masked: bool,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        self.msix_or(vector)?.set_mask(vector, masked, &mut AsMsix(fx))
+    }
+
+    /// Programs `vector` of MSI-X from a side channel ([`Msix::set_message`]).
+    ///
+    /// # Errors
+    /// [`VectorError`].
+    pub fn set_message<K: EffectSink<ModeEffect>>(
+        &mut self,
+        vector: Vector,
+        message: Message,
+        fx: &mut K,
+    ) -> Result<(), VectorError> {
+        ready::<S, K>(fx)?;
+        self.msix_or(vector)?.set_message(vector, message, &mut AsMsix(fx))
+    }
+
+    fn msix_or(&mut self, vector: Vector) -> Result<&mut Msix<S>, VectorError> {
+        self.msix.as_mut().ok_or(missing(vector))
+    }
+}
+
+/// The error for a vector of a capability that is not there.
+const fn missing(vector: Vector) -> VectorError {
+    VectorError::OutOfRange { vector, vectors: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ModeFx, function, take_modes};
+    use crate::{Effect, Function, Inline, Intx, IntxSource, Msi, MsiCapability, Policy, Vectors};
+
+    const V1: Vector = Vector::new(1);
+
+    #[test]
+    fn an_event_goes_where_the_mode_says() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Intx));
+        assert_eq!((take_modes(&mut fx).len(), f.counters().to_intx), (0, 1));
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_modes(&mut fx);
+        assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
+        let set = Vectors::one(V1);
+        assert_eq!(take_modes(&mut fx), [ModeEffect::Msi(Effect::Send(set))]);
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        take_modes(&mut fx);
+        assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
+        assert_eq!(take_modes(&mut fx), [ModeEffect::MsiX(Effect::Send(set))]);
+        let vector = Vector::new(2);
+        let outside = Err(VectorError::OutOfRange { vector, vectors: 2 });
+        assert_eq!(f.notify(vector, &mut fx), outside);
+    }
+
+    #[test]
+    fn a_function_without_a_pin_latches_what_comes_while_nothing_is_enabled() {
+        let msi = Msi::new(MsiCapability::new(2).unwrap(), Policy::SPEC);
+        let mut f = Function::<Inline<1, 1>>::new(Some(msi), None, None).unwrap();
+        let mut fx = ModeFx::new();
+        assert_eq!(f.mode(), Mode::None);
+        assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Pending));
+        assert_eq!(f.withdraw(Mode::Intx, V1, &mut fx), Ok(false));
+        assert_eq!(f.withdraw(Mode::Msi, V1, &mut fx), Ok(true));
+        let (mut f, _) = function(Policy::SPEC);
+        assert_eq!(f.withdraw(Mode::MsiX, V1, &mut fx), Ok(false));
+    }
+
+    #[test]
+    fn the_side_channels_reach_msi_x() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.unuse_vector(V1, &mut fx).unwrap();
+        take_modes(&mut fx);
+        assert_eq!(f.msix().unwrap().use_count(V1), Some(0));
+        f.use_vector(V1, &mut fx).unwrap();
+        f.set_mask(V1, true, &mut fx).unwrap();
+        assert_eq!(f.msix().unwrap().is_masked(V1), Some(true));
+        let message = Message { address: 0x1000, data: 7 };
+        f.set_message(V1, message, &mut fx).unwrap();
+        assert_eq!(f.message(Mode::MsiX, V1), Some(message));
+        assert_eq!((f.message(Mode::Intx, V1), f.message(Mode::None, V1)), (None, None));
+        assert_eq!(f.message(Mode::Msi, V1), Some(Message { address: 0, data: 1 }));
+        f.unuse_all(&mut fx).unwrap();
+        assert_eq!(f.msix().unwrap().use_count(V1), Some(0));
+    }
+
+    #[test]
+    fn a_physical_line_fires_and_is_unmasked_after_the_eoi() {
+        use crate::IntxEffect::{Assert, Deassert, Unmask, Use};
+        let intx = Intx::new(IntxSource::Physical);
+        let mut f = Function::<Inline<1, 1>>::new(None, None, Some(intx)).unwrap();
+        let mut fx = ModeFx::new();
+        f.attach(&mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [ModeEffect::Intx(Use)]);
+        for _ in 0..2 {
+            f.fired(&mut fx).unwrap();
+            assert_eq!(take_modes(&mut fx), [ModeEffect::Intx(Assert)]);
+            f.eoi(&mut fx).unwrap();
+            let expected = [ModeEffect::Intx(Deassert), ModeEffect::Intx(Unmask)];
+            assert_eq!(take_modes(&mut fx), expected);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Guest accesses: the two capabilities, Command, table and PBA.
+
+use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::{Function, KEPT, ModeEffect, ready};
+use crate::config::written_control;
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::mmio::Access;
+use crate::msi::written_enable;
+use crate::spec::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
+use crate::storage::Storage;
+
+impl<S: Storage> Function<S> {
+    /// Guest write at byte `offset` of the MSI capability ([`Msi::write_config`](crate::Msi)).
+    /// Nothing without one. A write that enables or disables MSI switches the mode: first comes what
+    /// leaves the old one, then what enters the new one (D2).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn write_msi<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let (was, msix) = (self.msi_enabled(), self.msix_enabled());
+        if self.msi.is_none() {
+            return Ok(());
+        }
+        let written = written_enable(offset, bytes);
+        let on = written.unwrap_or(was);
+        self.count_conflict(!was && on && msix);
+        self.close_intx(on || msix, written.is_some() && !msix, fx)?;
+        if let Some(msi) = &mut self.msi {
+            msi.write_config(offset, bytes, &mut AsMsi(fx))?;
+        }
+        self.open_intx(fx)
+    }
+
+    /// First step of a guest read at byte `offset` of the MSI capability
+    /// ([`Msi::poll_config`](crate::Msi::poll_config)); the second is by [`msi`](Self::msi).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn poll_msi<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: usize,
+        len: usize,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.msi {
+            Some(msi) => msi.poll_config(offset, len, &mut AsMsi(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// Guest write at byte `offset` of the MSI-X capability
+    /// ([`Msix::write_config`](crate::Msix::write_config)), as [`write_msi`](Self::write_msi).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn write_msix<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let (was, msi) = (self.msix_enabled(), self.msi_enabled());
+        let Some(control) = written_control(offset, bytes).filter(|_| self.msix.is_some()) else {
+            return Ok(());
+        };
+        let on = control.enabled();
+        self.count_conflict(!was && on && msi);
+        self.close_intx(on || msi, on, fx)?;
+        if on {
+            self.override_msi(true, fx)?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.write_config(offset, bytes, &mut AsMsix(fx))?;
+        }
+        if !on {
+            self.override_msi(false, fx)?;
+        }
+        self.open_intx(fx)
+    }
+
+    /// Guest write at byte `offset` of the Command register, of its low byte, its high byte or both;
+    /// what lies past it is ignored. Bus Master Enable gates MSI and MSI-X (A11, H16), Interrupt
+    /// Disable the pin (A17); I/O and memory enable are kept for whoever asks.
+    ///
+    /// Emits Release, or Use and Send, of the current mode, and Deassert and Release, or Use and
+    /// Assert, of the pin.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn write_command<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let mut register = self.command.to_le_bytes();
+        for (at, byte) in register.iter_mut().enumerate() {
+            let written = at.checked_sub(offset).and_then(|index| bytes.get(index));
+            *byte = written.copied().unwrap_or(*byte);
+        }
+        self.command = u16::from_le_bytes(register) & KEPT;
+        let (bus_master, disabled) = (self.has(COMMAND_BUS_MASTER), self.has(COMMAND_INTX_DISABLE));
+        if let Some(msi) = &mut self.msi {
+            msi.set_bus_master(bus_master, &mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.set_bus_master(bus_master, &mut AsMsix(fx))?;
+        }
+        if let Some(intx) = &mut self.intx {
+            intx.set_disabled(disabled, &mut AsIntx(fx))?;
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    /// Guest write at byte `offset` of the table ([`Msix::write_table`](crate::Msix::write_table));
+    /// without MSI-X it is out of range.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn write_table<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+        fx: &mut K,
+    ) -> Result<Access, NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.msix {
+            Some(msix) => msix.write_table(offset, bytes, &mut AsMsix(fx)),
+            None => Ok(Access::OutOfRange),
+        }
+    }
+
+    /// First step of a guest read of the PBA ([`Msix::poll_pba`](crate::Msix::poll_pba)); the second
+    /// is by [`msix`](Self::msix), as is a read of the table.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn poll_pba<K: EffectSink<ModeEffect>>(
+        &mut self,
+        offset: u64,
+        len: usize,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match &mut self.msix {
+            Some(msix) => msix.poll_pba(offset, len, &mut AsMsix(fx)),
+            None => Ok(()),
+        }
+    }
+
+    /// Before MSI or MSI-X is entered: the pin is left. `forget`: and its level forgotten, where the
+    /// policy says so (H27).
+    pub(super) fn close_intx<K: EffectSink<ModeEffect>>(
+        &mut self,
+        prohibited: bool,
+        forget: bool,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        let forget = forget && self.forgets_level();
+        if let (true, Some(intx)) = (prohibited, &mut self.intx) {
+            intx.set_prohibited(true, &mut AsIntx(fx))?;
+            if forget {
+                intx.forget_level();
+            }
+        }
+        Ok(())
+    }
+
+    /// After MSI and MSI-X are left: the pin is armed again.
+    pub(super) fn open_intx<K: EffectSink<ModeEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        let prohibited = self.msi_enabled() || self.msix_enabled();
+        if let Some(intx) = &mut self.intx {
+            intx.set_prohibited(prohibited, &mut AsIntx(fx))?;
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    /// Takes MSI out of force for MSI-X, or puts it back (H18).
+    pub(super) fn override_msi<K: EffectSink<ModeEffect>>(
+        &mut self,
+        on: bool,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        match &mut self.msi {
+            Some(msi) if msi.is_overridden() != on => msi.set_overridden(on, &mut AsMsi(fx)),
+            _ => Ok(()),
+        }
+    }
+
+    const fn count_conflict(&mut self, conflict: bool) {
+        if conflict {
+            self.counters.conflicts = self.counters.conflicts.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::IntxEffect::{Assert, Deassert, Release, Use};
+    use crate::ModeEffect::{Intx, Msi, MsiX};
+    use crate::testing::{function, take_modes};
+    use crate::{Access, Effect, Function, Inline, Mode, Policy, Vector, Vectors};
+
+    const BOTH: Vectors = Vectors::new(0, 3);
+
+    #[test]
+    fn every_switch_leaves_the_old_mode_before_it_enters_the_new_one() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.set_level(true, &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [Intx(Assert)]);
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release), Msi(Effect::Use(BOTH))]);
+        assert_eq!((f.mode(), f.status()), (Mode::Msi, 0));
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [Msi(Effect::Release(BOTH)), MsiX(Effect::Use(BOTH))]);
+        assert_eq!((f.mode(), f.is_conflicted(), f.counters().conflicts), (Mode::MsiX, true, 1));
+        f.write_msi(12, &[1], &mut fx).unwrap(); // out of force, and still a register
+        assert_eq!(take_modes(&mut fx), []);
+        f.write_msix(3, &[0], &mut fx).unwrap();
+        let v1 = Vectors::new(0, 2);
+        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Release(BOTH)), Msi(Effect::Use(v1))]);
+        assert_eq!(f.mode(), Mode::Msi);
+        f.write_msi(2, &[0x10], &mut fx).unwrap();
+        let poll = Msi(Effect::Poll(Vectors::new(0, 1))); // H13
+        assert_eq!(take_modes(&mut fx), [poll, Msi(Effect::Release(v1)), Intx(Use), Intx(Assert)]);
+        assert_eq!((f.mode(), f.status()), (Mode::Intx, 8));
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release), MsiX(Effect::Use(BOTH))]);
+        f.write_msi(2, &[0x11], &mut fx).unwrap(); // the other way into a conflict
+        assert_eq!((take_modes(&mut fx).len(), f.counters().conflicts), (0, 2));
+    }
+
+    #[test]
+    fn qemus_policy_forgets_the_level_where_msi_or_msi_x_is_enabled() {
+        for msix in [false, true] {
+            let (mut f, mut fx) = function(Policy::QEMU);
+            let mut enable = |f: &mut Function<Inline<2, 1>>, on: bool| {
+                let high = if on { 0x80 } else { 0 };
+                let low = if on { 0x11 } else { 0x10 };
+                if msix {
+                    f.write_msix(3, &[high], &mut fx).unwrap();
+                } else {
+                    f.write_msi(2, &[low], &mut fx).unwrap();
+                }
+                take_modes(&mut fx)
+            };
+            assert_eq!(enable(&mut f, true).len(), 2);
+            let mut level = crate::testing::ModeFx::new();
+            f.set_level(true, &mut level).unwrap();
+            assert_eq!(enable(&mut f, true), []);
+            assert_eq!(enable(&mut f, false).last(), Some(&Intx(Use)), "no Assert");
+            f.set_level(true, &mut level).unwrap();
+            assert_eq!(level.take(), Some(Intx(Assert)));
+        }
+    }
+
+    #[test]
+    fn command_gates_the_pin_and_the_messages() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.set_level(true, &mut fx).unwrap();
+        take_modes(&mut fx);
+        f.write_command(0, &[0xff, 0xff], &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release)]);
+        assert_eq!((f.command(), f.status()), (0x407, 8));
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        take_modes(&mut fx);
+        f.write_command(0, &[0x03], &mut fx).unwrap();
+        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Release(BOTH))]);
+        f.write_command(1, &[0], &mut fx).unwrap();
+        f.write_command(2, &[0xff], &mut fx).unwrap();
+        assert_eq!((take_modes(&mut fx).len(), f.command()), (0, 3));
+        f.write_msix(3, &[0], &mut fx).unwrap();
+        let poll = MsiX(Effect::Poll(BOTH)); // they were not live
+        assert_eq!(take_modes(&mut fx), [poll, Intx(Use), Intx(Assert)], "no bus master needed");
+    }
+
+    #[test]
+    fn a_function_without_the_part_ignores_its_accesses() {
+        let mut f = Function::<Inline<2, 1>>::new(None, None, None).unwrap();
+        let mut fx = crate::testing::ModeFx::new();
+        f.write_msi(2, &[1], &mut fx).unwrap();
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        f.poll_msi(0, 24, &mut fx).unwrap();
+        f.poll_pba(0, 8, &mut fx).unwrap();
+        assert_eq!(f.write_table(0, &[0; 4], &mut fx), Ok(Access::OutOfRange));
+        f.attach(&mut fx).unwrap();
+        f.reset(&mut fx).unwrap();
+        assert!(fx.is_empty() && f.check());
+        assert_eq!((f.mode(), f.status()), (Mode::None, 0));
+        assert!(f.notify(Vector::new(0), &mut fx).is_err());
+        assert!(f.withdraw(Mode::Msi, Vector::new(0), &mut fx).is_err());
+        assert!(f.use_vector(Vector::new(0), &mut fx).is_err());
+    }
+}

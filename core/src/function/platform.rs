@@ -1,0 +1,242 @@
+//! Inputs of the host backend and of the platform around the function.
+
+use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::{Function, Mode, ModeEffect, ready};
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::storage::Storage;
+use crate::vectors::Vectors;
+
+impl<S: Storage> Function<S> {
+    /// A backend listens from now on, for all modes. Emits Use for what the current mode delivers.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn attach<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if let Some(msi) = &mut self.msi {
+            msi.attach(&mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.attach(&mut AsMsix(fx))?;
+        }
+        if let Some(intx) = &mut self.intx {
+            intx.attach(&mut AsIntx(fx))?;
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    /// The backend goes away. Emits Poll by policy (H13) and Release for what is live. Feed the
+    /// answers before the backend is gone.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn detach<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if let Some(msi) = &mut self.msi {
+            msi.detach(&mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.detach(&mut AsMsix(fx))?;
+        }
+        if let Some(intx) = &mut self.intx {
+            intx.detach(&mut AsIntx(fx))?;
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    /// The backend could not carry out a Use or Reroute of `mode` for these (H11); for INTx the
+    /// vectors do not matter. Emits nothing.
+    pub fn failed(&mut self, mode: Mode, vectors: Vectors) {
+        match (mode, &mut self.msix, &mut self.msi, &mut self.intx) {
+            (Mode::MsiX, Some(msix), ..) => msix.failed(vectors),
+            (Mode::Msi, _, Some(msi), _) => msi.failed(vectors),
+            (Mode::Intx, .., Some(intx)) => intx.failed(),
+            _ => {}
+        }
+    }
+
+    /// The backend's answer to a Poll of `mode`: the host held, and gave up, events of these
+    /// ([`Msix::polled`](crate::Msix::polled), [`Msi::polled`](crate::Msi::polled)). Nothing for
+    /// INTx.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn polled<K: EffectSink<ModeEffect>>(
+        &mut self,
+        mode: Mode,
+        vectors: Vectors,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        match (mode, &mut self.msix, &mut self.msi) {
+            (Mode::MsiX, Some(msix), _) => msix.polled(vectors, &mut AsMsix(fx)),
+            (Mode::Msi, _, Some(msi)) => msi.polled(vectors, &mut AsMsi(fx)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Conventional or function-level reset, from any mode (A13): MSI and MSI-X disabled and in
+    /// their reset state, Command 0, the level low. Emits Release for all that is live, Drain by
+    /// policy (H8), and Use of the pin: INTx is armed again, afresh.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn reset<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if let Some(msi) = &mut self.msi {
+            msi.reset(&mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.reset(&mut AsMsix(fx))?;
+        }
+        self.command = 0;
+        self.tell_bus_master();
+        if let Some(intx) = &mut self.intx {
+            intx.reset(&mut AsIntx(fx))?;
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ModeFx, function, take_modes};
+    use crate::{Effect, Function, Inline, IntxEffect, Msi, MsiCapability, PartInUse, Policy};
+
+    const BOTH: Vectors = Vectors::new(0, 3);
+
+    /// INTx, MSI, MSI-X, and MSI-X over MSI.
+    const WRITES: [&[(bool, u8)]; 4] =
+        [&[], &[(false, 0x11)], &[(true, 0x80)], &[(false, 0x11), (true, 0x80)]];
+
+    #[test]
+    fn a_reset_from_any_mode_releases_everything_and_arms_the_pin_again() {
+        for (number, writes) in WRITES.into_iter().enumerate() {
+            let (mut f, mut fx) = function(Policy::SPEC);
+            f.set_level(true, &mut fx).unwrap();
+            take_modes(&mut fx);
+            for (msix, byte) in writes {
+                if *msix {
+                    f.write_msix(3, &[*byte], &mut fx).unwrap();
+                } else {
+                    f.write_msi(2, &[*byte], &mut fx).unwrap();
+                }
+                take_modes(&mut fx);
+            }
+            f.write_command(0, &[7], &mut fx).unwrap();
+            f.reset(&mut fx).unwrap();
+            let emitted = take_modes(&mut fx);
+            let left: &[ModeEffect] = match number {
+                0 => {
+                    &[ModeEffect::Intx(IntxEffect::Deassert), ModeEffect::Intx(IntxEffect::Release)]
+                }
+                1 => &[ModeEffect::Msi(Effect::Release(BOTH))],
+                _ => &[ModeEffect::MsiX(Effect::Release(BOTH))],
+            };
+            assert!(left.iter().all(|effect| emitted.contains(effect)), "{emitted:?}");
+            assert_eq!(emitted.last(), Some(&ModeEffect::Intx(IntxEffect::Use)), "{emitted:?}");
+            assert_eq!((f.mode(), f.command(), f.status()), (Mode::Intx, 0, 0));
+            assert!(f.check() && !f.is_conflicted());
+        }
+    }
+
+    #[test]
+    fn a_backend_that_leaves_is_told_to_release_what_the_mode_has() {
+        for (number, writes) in WRITES.into_iter().enumerate() {
+            let (mut f, mut fx) = function(Policy::QEMU);
+            for (msix, byte) in writes {
+                if *msix {
+                    f.write_msix(3, &[*byte], &mut fx).unwrap();
+                } else {
+                    f.write_msi(2, &[*byte], &mut fx).unwrap();
+                }
+                take_modes(&mut fx);
+            }
+            let (released, used) = match number {
+                0 => (ModeEffect::Intx(IntxEffect::Release), ModeEffect::Intx(IntxEffect::Use)),
+                1 => (ModeEffect::Msi(Effect::Release(BOTH)), ModeEffect::Msi(Effect::Use(BOTH))),
+                _ => (ModeEffect::MsiX(Effect::Release(BOTH)), ModeEffect::MsiX(Effect::Use(BOTH))),
+            };
+            f.detach(&mut fx).unwrap();
+            assert_eq!(take_modes(&mut fx), [released]);
+            f.attach(&mut fx).unwrap();
+            assert_eq!(take_modes(&mut fx), [used]);
+        }
+    }
+
+    #[test]
+    fn answers_reach_the_mode_they_name() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.failed(Mode::Intx, BOTH);
+        assert!(f.intx().unwrap().is_fallback());
+        f.failed(Mode::None, BOTH);
+        f.polled(Mode::Msi, BOTH, &mut fx).unwrap();
+        assert_eq!(f.msi().unwrap().pending(), BOTH);
+        f.polled(Mode::MsiX, Vectors::new(0, 1), &mut fx).unwrap();
+        assert_eq!(f.msix().unwrap().pending().next(), Some(Vectors::new(0, 1)));
+        f.polled(Mode::Intx, BOTH, &mut fx).unwrap();
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_modes(&mut fx);
+        f.failed(Mode::Msi, BOTH);
+        assert_eq!(f.msi().unwrap().fallback(), BOTH);
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        f.failed(Mode::MsiX, BOTH);
+        assert_eq!(f.msix().unwrap().is_fallback(crate::Vector::new(1)), Some(true));
+    }
+
+    #[test]
+    fn a_part_in_use_does_not_become_a_part_of_a_function() {
+        let capability = MsiCapability::new(1).unwrap();
+        let mut fx = crate::testing::Fx::new();
+        for enable in [false, true] {
+            let mut msi = Msi::new(capability, Policy::SPEC);
+            if enable {
+                msi.write_config(2, &[1], &mut fx).unwrap();
+                fx.take().unwrap();
+            } else {
+                msi.attach(&mut fx).unwrap();
+            }
+            let made = Function::<Inline<1, 1>>::new(Some(msi), None, None);
+            assert_eq!(made.err(), Some(PartInUse));
+        }
+        let (msix, _) = crate::testing::engine::<1, 1>(Policy::SPEC);
+        assert_eq!(Function::new(None, Some(msix), None).err(), Some(PartInUse));
+        let mut intx = crate::Intx::new(crate::IntxSource::Emulated);
+        let mut list = crate::Effects::<4, IntxEffect>::new();
+        intx.attach(&mut list).unwrap();
+        assert_eq!(Function::<Inline<1, 1>>::new(None, None, Some(intx)).err(), Some(PartInUse));
+    }
+
+    #[test]
+    fn an_input_is_refused_while_the_last_list_is_not_carried_out() {
+        type Input = fn(&mut Function<Inline<2, 1>>, &mut ModeFx) -> bool;
+        let inputs: [Input; 15] = [
+            |f, fx| f.write_msi(2, &[1], fx).is_err(),
+            |f, fx| f.write_msix(3, &[0x80], fx).is_err(),
+            |f, fx| f.write_command(0, &[0], fx).is_err(),
+            |f, fx| f.write_table(0, &[0; 4], fx).is_err(),
+            |f, fx| f.poll_msi(0, 24, fx).is_err(),
+            |f, fx| f.poll_pba(0, 8, fx).is_err(),
+            |f, fx| f.notify(crate::Vector::new(0), fx).is_err(),
+            |f, fx| f.withdraw(Mode::Intx, crate::Vector::new(0), fx).is_err(),
+            |f, fx| f.set_level(true, fx).is_err() && f.fired(fx).is_err() && f.eoi(fx).is_err(),
+            |f, fx| f.attach(fx).is_err() && f.detach(fx).is_err(),
+            |f, fx| f.polled(Mode::None, BOTH, fx).is_err(),
+            |f, fx| f.reset(fx).is_err(),
+            |f, fx| f.prepare_save(fx).is_err() && f.resume(fx).is_err(),
+            |f, fx| f.unuse_all(fx).is_err(),
+            |f, fx| f.set_mask(crate::Vector::new(0), true, fx).is_err(),
+        ];
+        for input in inputs {
+            let (mut f, mut fx) = function(Policy::SPEC);
+            let before = f.clone();
+            fx.push(ModeEffect::Intx(IntxEffect::Use));
+            assert!(input(&mut f, &mut fx));
+            assert!(f == before && fx.len() == 1);
+        }
+    }
+}

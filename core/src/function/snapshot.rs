@@ -1,0 +1,269 @@
+//! Saving a whole function, and loading it from bytes that nobody has checked.
+//!
+//! `"FNCT"`, version (2 bytes, 1); flags (1): bit 0 MSI, 1 MSI-X, 2 a pin, 3 its level; 0 (1); the
+//! bits of Command (2); the native encoding of MSI, of MSI-X, where they are; CRC-32 of all before it
+//! (4).
+
+use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::{Function, KEPT, ModeEffect, ready};
+use crate::effect::{EffectSink, NotCarriedOut};
+use crate::gate::LOADING;
+use crate::intx::{Intx, IntxSource};
+use crate::msi::Msi;
+use crate::msix::Msix;
+use crate::snapshot::{
+    CHECKSUM_LEN, LoadError, SaveError, VERSION, Writer, checksum, seal, unsealed,
+};
+use crate::spec::COMMAND_INTX_DISABLE;
+use crate::storage::Storage;
+
+const MAGIC: [u8; 4] = *b"FNCT";
+const HEADER_LEN: usize = 10;
+const HAS_MSI: u8 = 1;
+const HAS_MSIX: u8 = 2;
+const HAS_PIN: u8 = 4;
+const HIGH: u8 = 8;
+
+impl<S: Storage> Function<S> {
+    /// First step of a save: emits Poll for every vector whose events the host holds (H14). Carry it
+    /// out, feed [`polled`](Self::polled), then save.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn prepare_save<K: EffectSink<ModeEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if let Some(msi) = &mut self.msi {
+            msi.prepare_save(&mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.prepare_save(&mut AsMsix(fx))?;
+        }
+        Ok(())
+    }
+
+    /// Length of the encoding, bytes.
+    #[must_use]
+    pub fn saved_len(&self) -> usize {
+        let msix = self.msix.as_ref().map_or(0, Msix::saved_len);
+        self.msi_len().wrapping_add(msix).wrapping_add(HEADER_LEN + CHECKSUM_LEN)
+    }
+
+    /// Writes the encoding to the start of `bytes`; how many bytes that were.
+    ///
+    /// # Errors
+    /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
+    pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
+        let needed = self.saved_len();
+        let mut out = Writer::new(bytes, needed)?;
+        out.put(MAGIC);
+        out.put(VERSION.to_le_bytes());
+        let high = if self.intx.as_ref().is_some_and(Intx::level) { HIGH } else { 0 };
+        out.put([self.parts() | high, 0]);
+        out.put(self.command.to_le_bytes());
+        let rest = bytes.get_mut(HEADER_LEN..).unwrap_or_default();
+        let (msi, rest) = rest.split_at_mut_checked(self.msi_len()).unwrap_or_default();
+        if let Some(part) = &self.msi {
+            part.save(msi)?;
+        }
+        if let Some(part) = &self.msix {
+            part.save(rest)?;
+        }
+        seal(bytes, needed);
+        Ok(needed)
+    }
+
+    /// Loads the encoding. The bytes are checked in full first: on error nothing has changed. Nothing
+    /// is told to the host before [`resume`](Self::resume), and until then nothing is delivered
+    /// (H15). A physical line's state is not saved: it fires again.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
+        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
+        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
+        let &[m0, m1, m2, m3, v0, v1, flags, zero, c0, c1] = header;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(LoadError::Magic([m0, m1, m2, m3]));
+        }
+        match u16::from_le_bytes([v0, v1]) {
+            VERSION => {}
+            other => return Err(LoadError::Version(other)),
+        }
+        let command = u16::from_le_bytes([c0, c1]);
+        let emulated = self.intx.as_ref().is_some_and(|i| i.source() == IntxSource::Emulated);
+        let high = flags & HIGH != 0;
+        if flags & !HIGH != self.parts() || high && !emulated || zero != 0 || command & !KEPT != 0 {
+            return Err(LoadError::Function);
+        }
+        if bytes.len() != self.saved_len() {
+            return Err(wrong_length);
+        }
+        if checksum(covered) != claimed {
+            return Err(LoadError::Checksum);
+        }
+        let (msi, msix) = rest.split_at_checked(self.msi_len()).ok_or(wrong_length)?;
+        let checked = match &self.msi {
+            Some(part) => Some(part.checked_snapshot(msi)?),
+            None => None,
+        };
+        if let Some(part) = &mut self.msix {
+            part.load(msix)?; // the last thing that can be refused
+        }
+        self.command = command;
+        if let (Some(part), Some(checked)) = (&mut self.msi, checked) {
+            part.replace(checked);
+        }
+        self.tell_bus_master();
+        let prohibited = self.msi_enabled() || self.msix_enabled();
+        let disabled = self.has(COMMAND_INTX_DISABLE);
+        if let Some(intx) = &mut self.intx {
+            intx.load(high, disabled, prohibited);
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
+    /// once. Emits Release for what was live before the load, of whatever mode, then Use for what is
+    /// wanted now, and Send or Assert for what is pending. Nothing when no load came before.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn resume<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if !self.is_loading() {
+            return Ok(());
+        }
+        if let Some(intx) = &mut self.intx {
+            intx.release_loaded(&mut AsIntx(fx));
+        }
+        if let Some(msi) = &mut self.msi {
+            msi.release_loaded(&mut AsMsi(fx));
+        }
+        if let Some(msix) = self.msix.as_mut().filter(|msix| msix.facts.has(LOADING)) {
+            msix.release_loaded(&mut AsMsix(fx));
+        }
+        if let Some(msi) = &mut self.msi {
+            msi.resume(&mut AsMsi(fx))?;
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.resume(&mut AsMsix(fx))?;
+        }
+        if let Some(intx) = &mut self.intx {
+            intx.resume(&mut AsIntx(fx));
+        }
+        debug_assert!(self.check());
+        Ok(())
+    }
+
+    fn parts(&self) -> u8 {
+        let part = |has: bool, flag: u8| if has { flag } else { 0 };
+        part(self.msi.is_some(), HAS_MSI)
+            | part(self.msix.is_some(), HAS_MSIX)
+            | part(self.intx.is_some(), HAS_PIN)
+    }
+
+    const fn msi_len(&self) -> usize {
+        if self.msi.is_some() { Msi::SAVED_LEN } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{function, take_modes};
+    use crate::{Delivery, Effect, Inline, IntxEffect, Mode, Policy, Vector, Vectors};
+    use std::vec::Vec;
+
+    fn saved(f: &Function<Inline<2, 1>>) -> Vec<u8> {
+        let mut bytes = std::vec![0; f.saved_len()];
+        assert_eq!(f.save(&mut bytes), Ok(bytes.len()));
+        bytes
+    }
+
+    #[test]
+    fn a_resume_leaves_the_mode_before_the_load_and_enters_the_loaded_one() {
+        let (mut msi, mut fx) = function(Policy::SPEC);
+        msi.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_modes(&mut fx);
+        let (mut msix, _) = function(Policy::SPEC);
+        msix.set_level(true, &mut fx).unwrap();
+        take_modes(&mut fx);
+        let intx = saved(&msix);
+        msix.write_msix(3, &[0x80], &mut fx).unwrap();
+        take_modes(&mut fx);
+        let both = Vectors::new(0, 3);
+
+        msix.load(&saved(&msi)).unwrap();
+        assert!(msix.is_loading());
+        assert_eq!(msix.mode(), Mode::Msi);
+        assert_eq!(msix.notify(Vector::new(0), &mut fx), Ok(Delivery::Pending));
+        assert!(fx.is_empty());
+        msix.resume(&mut fx).unwrap();
+        assert_eq!(
+            take_modes(&mut fx),
+            [
+                ModeEffect::MsiX(Effect::Release(both)),
+                ModeEffect::Msi(Effect::Use(both)),
+                ModeEffect::Msi(Effect::Send(Vectors::new(0, 1))),
+            ]
+        );
+        assert_eq!(saved(&msix), saved(&msi));
+        msix.load(&intx).unwrap();
+        msix.resume(&mut fx).unwrap();
+        assert_eq!(
+            take_modes(&mut fx),
+            [
+                ModeEffect::Msi(Effect::Release(both)),
+                ModeEffect::Intx(IntxEffect::Use),
+                ModeEffect::Intx(IntxEffect::Assert),
+            ]
+        );
+        msix.resume(&mut fx).unwrap();
+        assert!(fx.is_empty());
+    }
+
+    #[test]
+    fn every_defect_of_a_snapshot_is_named_and_changes_nothing() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        let good = saved(&f);
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        let msix_at = HEADER_LEN + Msi::SAVED_LEN;
+        let with = |at: usize, xor: u8| {
+            let mut bytes = good.clone();
+            bytes[at] ^= xor;
+            seal(&mut bytes, good.len());
+            bytes
+        };
+        let length = |got| LoadError::Length { expected: good.len(), got };
+        let mut flipped = good.clone();
+        flipped[8] ^= 1;
+        let cases = [
+            (Vec::new(), length(0)),
+            (good[..13].to_vec(), length(13)),
+            (good[..good.len() - 1].to_vec(), length(good.len() - 1)),
+            (with(0, 0x20), LoadError::Magic(*b"fNCT")),
+            (with(4, 2), LoadError::Version(3)),
+            (with(6, 1), LoadError::Function),
+            (with(6, 0x10), LoadError::Function),
+            (with(7, 1), LoadError::Function),
+            (with(8, 8), LoadError::Function),
+            (flipped, LoadError::Checksum),
+            (with(HEADER_LEN + 20, 1), LoadError::Checksum), // inside MSI
+            (with(msix_at + 20, 1), LoadError::Checksum),    // inside MSI-X
+        ];
+        let before = f.clone();
+        for (bytes, error) in cases {
+            assert_eq!(f.load(&bytes), Err(error));
+            assert!(f == before, "{error}");
+        }
+        let mut short = std::vec![0xa5; good.len() - 1];
+        let expected = SaveError { needed: good.len(), got: short.len() };
+        assert_eq!(f.save(&mut short), Err(expected));
+        assert!(short.iter().all(|byte| *byte == 0xa5));
+    }
+}

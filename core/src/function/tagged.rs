@@ -1,0 +1,56 @@
+//! Sinks through which the parts of a function emit into its one list.
+
+use super::ModeEffect;
+use crate::effect::{Effect, EffectSink};
+use crate::intx::IntxEffect;
+
+/// The sink of MSI-X. Its INTx effects are dropped: the pin has its own facts to settle by.
+pub(super) struct AsMsix<'a, K>(pub(super) &'a mut K);
+
+/// The sink of MSI, likewise.
+pub(super) struct AsMsi<'a, K>(pub(super) &'a mut K);
+
+/// The sink of the pin.
+pub(super) struct AsIntx<'a, K>(pub(super) &'a mut K);
+
+// The function has looked at its list before it asks its parts, whose effects fit together.
+
+impl<K: EffectSink<ModeEffect>> EffectSink for AsMsix<'_, K> {
+    const CAPACITY: usize = usize::MAX;
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn push(&mut self, effect: Effect) {
+        if !matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate) {
+            self.0.push(ModeEffect::MsiX(effect));
+        }
+    }
+}
+
+impl<K: EffectSink<ModeEffect>> EffectSink for AsMsi<'_, K> {
+    const CAPACITY: usize = usize::MAX;
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn push(&mut self, effect: Effect) {
+        if !matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate) {
+            self.0.push(ModeEffect::Msi(effect));
+        }
+    }
+}
+
+impl<K: EffectSink<ModeEffect>> EffectSink<IntxEffect> for AsIntx<'_, K> {
+    const CAPACITY: usize = usize::MAX;
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn push(&mut self, effect: IntxEffect) {
+        self.0.push(ModeEffect::Intx(effect));
+    }
+}
