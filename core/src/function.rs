@@ -2,9 +2,12 @@
 
 mod device;
 mod guest;
+mod operation;
 mod platform;
 mod snapshot;
 mod tagged;
+
+pub use operation::ModeOperation;
 
 use crate::effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 use crate::entry::Message;

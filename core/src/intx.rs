@@ -258,8 +258,10 @@ impl Intx {
     }
 
     /// The device's level is as good as low until it is set again (H27).
-    pub(crate) const fn forget_level(&mut self) {
-        self.set(HIGH, false);
+    pub(crate) fn forget_level(&mut self) {
+        if self.source == IntxSource::Emulated {
+            self.set(HIGH, false);
+        }
     }
 
     /// The level of an emulated device. A physical line is not saved: it fires again.

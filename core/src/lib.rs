@@ -110,7 +110,8 @@ pub use effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 pub use entry::{Entry, Message};
 pub use events::{Delivery, DropReason};
 pub use function::{
-    Function, MAX_MODE_EFFECTS, Mode, ModeCounters, ModeEffect, ModeEffects, PartInUse,
+    Function, MAX_MODE_EFFECTS, Mode, ModeCounters, ModeEffect, ModeEffects, ModeOperation,
+    PartInUse,
 };
 pub use intx::{Intx, IntxEffect, IntxSource};
 pub use invariants::Violation;

@@ -186,15 +186,15 @@ impl Operation {
     }
 }
 
-fn nothing<T, E>(_: Result<T, E>) -> Answer {
+pub(crate) fn nothing<T, E>(_: Result<T, E>) -> Answer {
     Answer::Nothing
 }
 
-fn low(bytes: &[u8; 8], len: u8) -> &[u8] {
+pub(crate) fn low(bytes: &[u8; 8], len: u8) -> &[u8] {
     bytes.get(..usize::from(len)).unwrap_or(bytes)
 }
 
-fn read(len: u8, read: impl FnOnce(&mut [u8]) -> Access) -> Answer {
+pub(crate) fn read(len: u8, read: impl FnOnce(&mut [u8]) -> Access) -> Answer {
     let mut bytes = [0; 8];
     let access = read(bytes.get_mut(..usize::from(len.min(8))).unwrap_or_default());
     Answer::Read(access, u64::from_le_bytes(bytes))

@@ -14,6 +14,7 @@ pub mod functions;
 pub mod lockstep;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod machine;
+pub mod modes;
 pub mod peers;
 pub mod policies;
 pub mod reference;

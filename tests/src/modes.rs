@@ -1,0 +1,183 @@
+//! A whole function and a naive model of it, side by side: INTx, MSI, MSI-X and the switching between
+//! them.
+//!
+//! The MSI-X part of the model is [`crate::reference::Reference`]; [`msi::NaiveMsi`] and
+//! [`pin::NaivePin`] are the other parts, as simple as they can be said, and [`model::NaiveFunction`]
+//! puts the three together.
+
+pub mod model;
+pub mod msi;
+pub mod pin;
+pub mod strategy;
+
+use crate::told::Told;
+use model::NaiveFunction;
+use msix_core::{
+    Answer, BarIndex, Boxed, Effect, Effects, Function, Intx, IntxEffect, IntxSource, Layout,
+    MAX_MODE_EFFECTS, Mode, ModeEffect, ModeOperation, Msi, MsiCapability, Msix, Policy, Vector,
+    Vectors,
+};
+
+/// What one input told the host, about one vector or the pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeTold {
+    /// For MSI-X.
+    MsiX(Told),
+    /// For MSI.
+    Msi(Told),
+    /// For the pin.
+    Intx(IntxEffect),
+}
+
+/// Which parts a function has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// MSI.
+    pub msi: Option<MsiCapability>,
+    /// MSI-X, with this many vectors.
+    pub msix: Option<u16>,
+    /// A pin.
+    pub intx: Option<IntxSource>,
+}
+
+/// A function of these parts after reset.
+///
+/// # Panics
+/// When MSI-X has not 1 to 2048 vectors.
+#[must_use]
+pub fn function(parts: Parts, policy: Policy) -> Function<Boxed> {
+    let msix = parts.msix.map(|vectors| {
+        let bar = BarIndex::new(0).expect("BAR 0 exists");
+        let layout = Layout::exclusive_bar(u32::from(vectors), bar).expect("1 to 2048 vectors");
+        Msix::new(layout, policy).expect("boxed storage fits every layout")
+    });
+    let msi = parts.msi.map(|capability| Msi::new(capability, policy));
+    Function::new(msi, msix, parts.intx.map(Intx::new)).expect("the parts are new")
+}
+
+/// A function and its model.
+#[derive(Debug)]
+pub struct Pair {
+    /// The function.
+    pub function: Function<Boxed>,
+    /// The model.
+    pub model: NaiveFunction,
+    scratch: Vec<u8>,
+}
+
+impl Pair {
+    /// Both after reset.
+    ///
+    /// # Panics
+    /// As [`function`].
+    #[must_use]
+    pub fn new(parts: Parts, policy: Policy) -> Self {
+        let function = function(parts, policy);
+        let scratch = vec![0; function.saved_len()];
+        Self { function, model: NaiveFunction::new(parts, policy), scratch }
+    }
+
+    /// Gives both the same input and compares what they answered, what they told the host, and all
+    /// they hold afterwards.
+    ///
+    /// # Errors
+    /// What differs first.
+    pub fn step(&mut self, operation: &ModeOperation) -> Result<(Answer, Vec<ModeTold>), String> {
+        let mut fx = Effects::<MAX_MODE_EFFECTS, ModeEffect>::new();
+        let answer = operation.apply(&mut self.function, &mut self.scratch, &mut fx);
+        let effects: Vec<ModeEffect> = fx.iter().collect();
+        let told: Vec<ModeTold> = effects.iter().flat_map(|e| self.say(*e)).collect();
+        let (model_answer, model_told) = self.model.apply(operation);
+        same("the answer", &answer, &model_answer)?;
+        same("what the host was told", &told, &model_told)?;
+        self.compare()?;
+        Ok((answer, told))
+    }
+
+    fn say(&self, effect: ModeEffect) -> Vec<ModeTold> {
+        match effect {
+            ModeEffect::MsiX(effect) => {
+                self.each(Mode::MsiX, effect).into_iter().map(ModeTold::MsiX).collect()
+            }
+            ModeEffect::Msi(effect) => {
+                self.each(Mode::Msi, effect).into_iter().map(ModeTold::Msi).collect()
+            }
+            ModeEffect::Intx(effect) => vec![ModeTold::Intx(effect)],
+        }
+    }
+
+    fn each(&self, mode: Mode, effect: Effect) -> Vec<Told> {
+        let message =
+            |v: Vector| self.function.message(mode, v).expect("effects name vectors there are");
+        let one = |v: Vector| match effect {
+            Effect::Poll(_) => Told::Poll(v.index()),
+            Effect::Release(_) => Told::Release(v.index()),
+            Effect::Drain(_) => Told::Drain(v.index()),
+            Effect::Use(_) => Told::Use(v.index(), message(v)),
+            Effect::Reroute(_) => Told::Reroute(v.index(), message(v)),
+            Effect::Snoop(_) => Told::Snoop(v.index()),
+            Effect::Send(_) => Told::Send(v.index(), message(v)),
+            Effect::IntxDeassert => Told::IntxDeassert,
+            Effect::IntxReevaluate => Told::IntxReevaluate,
+        };
+        match effect {
+            Effect::IntxDeassert | Effect::IntxReevaluate => vec![one(Vector::new(0))],
+            effect => effect.vectors().iter().map(one).collect(),
+        }
+    }
+
+    /// Compares everything that an input can change, and asks the function to check itself.
+    ///
+    /// # Errors
+    /// What differs first.
+    pub fn compare(&self) -> Result<(), String> {
+        let (function, model) = (&self.function, &self.model);
+        same("the invariants", &function.check(), &true)?;
+        same("the mode", &function.mode(), &model.mode())?;
+        same("Command", &function.command(), &model.command)?;
+        same("Status", &function.status(), &model.status())?;
+        same("counters of the function", function.counters(), &model.counters)?;
+        same("loading", &function.is_loading(), &model.is_loading())?;
+        let mut saved = vec![0; function.saved_len()];
+        function.save(&mut saved).map_err(|error| error.to_string())?;
+        same("the snapshot", &saved, &model.saved())?;
+        if let (Some(msi), Some(model)) = (function.msi(), &model.msi) {
+            let len = msi.description().len();
+            same("the MSI capability", &msi.capability()[..len].to_vec(), &model.config)?;
+            same("MSI live", &numbers(msi.live()), &model.those(&model.live))?;
+            same("MSI fallback", &numbers(msi.fallback()), &model.those(&model.fallback))?;
+            same("MSI pending", &numbers(msi.pending()), &model.pending())?;
+            same("MSI counters", msi.counters(), &model.counters)?;
+            same("MSI attached", &msi.is_attached(), &model.attached)?;
+            let deliverable: Vec<u16> = model.numbers(|v| model.deliverable(v));
+            same("MSI deliverable", &numbers(msi.deliverable()), &deliverable)?;
+            for v in 0..40 {
+                let message = (v < msi.vectors()).then(|| model.message(usize::from(v)));
+                same("an MSI message", &msi.message(Vector::new(v)), &message)?;
+            }
+        }
+        if let (Some(msix), Some(model)) = (function.msix(), &model.msix) {
+            same("MSI-X counters", msix.counters(), &model.counters())?;
+            for (v, vector) in (0..msix.vectors()).map(Vector::new).enumerate() {
+                same("MSI-X live", &msix.is_live(vector), &Some(model.is_live(v)))?;
+                same("MSI-X fallback", &msix.is_fallback(vector), &Some(model.is_fallback(v)))?;
+            }
+        }
+        if let (Some(intx), Some(model)) = (function.intx(), &model.intx) {
+            let told = (intx.is_live(), intx.is_asserted(), intx.is_fallback());
+            same("what the host knows of the pin", &told, &model.told())?;
+        }
+        Ok(())
+    }
+}
+
+fn numbers(set: Vectors) -> Vec<u16> {
+    set.iter().map(Vector::index).collect()
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, engine: &T, model: &T) -> Result<(), String> {
+    if engine == model {
+        return Ok(());
+    }
+    Err(format!("{what}: the function has {engine:x?}, the model {model:x?}"))
+}
