@@ -232,12 +232,10 @@ impl<S: Storage> Function<S> {
         let sound = self.msi.as_ref().is_none_or(|msi| msi.check().is_ok())
             && self.msix.as_ref().is_none_or(|msix| msix.check().is_ok())
             && self.intx.as_ref().is_none_or(Intx::check);
-        let live = [
-            self.msi.as_ref().is_some_and(|msi| !msi.live().is_empty()),
-            self.msix.as_ref().is_some_and(|msix| msix.live().next().is_some()),
-            self.intx.as_ref().is_some_and(Intx::is_live),
-        ];
-        let alone = live.into_iter().filter(|live| *live).count() <= 1;
+        let msi = self.msi.as_ref().is_some_and(|msi| !msi.live().is_empty());
+        let msix = self.msix.as_ref().is_some_and(|msix| msix.live().next().is_some());
+        let intx = self.intx.as_ref().is_some_and(Intx::is_live);
+        let alone = !(msi && msix || msi && intx || msix && intx);
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let bus_master = self.has(COMMAND_BUS_MASTER);
         let agreed = self.msi.as_ref().is_none_or(|msi| {

@@ -103,7 +103,7 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         let mut register = self.command.to_le_bytes();
-        for (at, byte) in register.iter_mut().enumerate() {
+        for (at, byte) in (0_usize..2).zip(&mut register) {
             let written = at.checked_sub(offset).and_then(|index| bytes.get(index));
             *byte = written.copied().unwrap_or(*byte);
         }

@@ -31,7 +31,7 @@ impl Msi {
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         let image = self.capability();
         let capability = image.get(..self.context.capability.len()).unwrap_or_default();
-        for (index, byte) in bytes.iter_mut().enumerate() {
+        for (index, byte) in (0..usize::MAX).zip(bytes) {
             let at = offset.saturating_add(index);
             *byte = capability.get(at).copied().unwrap_or(0xff);
         }
@@ -77,8 +77,7 @@ impl Msi {
         ready(fx)?;
         let covers = |at: usize| at.checked_sub(offset).and_then(|index| bytes.get(index));
         let mut image = self.capability();
-        let capability = image.iter_mut().take(self.context.capability.len());
-        for (at, byte) in capability.enumerate() {
+        for (at, byte) in (0..self.context.capability.len()).zip(&mut image) {
             *byte = covers(at).copied().unwrap_or(*byte);
         }
         let mut new = self.context.capability.registers(&image);

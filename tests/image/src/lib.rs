@@ -7,6 +7,8 @@
 #![no_std]
 
 mod mem;
+#[cfg(feature = "modes")]
+mod modes;
 
 use core::panic::PanicInfo;
 use msix_core::{

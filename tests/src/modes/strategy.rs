@@ -25,7 +25,7 @@ pub fn parts() -> impl Strategy<Value = Parts> {
 
 /// A sequence that begins with a backend, bus master and used vectors in most cases.
 pub fn operations(parts: Parts) -> impl Strategy<Value = Vec<ModeOperation>> {
-    let setup = vec![
+    let setup = [
         ModeOperation::Attach,
         ModeOperation::WriteCommand { offset: 0, len: 1, value: 6 },
         ModeOperation::Use(Vector::new(0)),
@@ -35,7 +35,7 @@ pub fn operations(parts: Parts) -> impl Strategy<Value = Vec<ModeOperation>> {
     let wide = parts.msi.is_some_and(MsiCapability::is_64_bit);
     (any::<u8>(), prop::collection::vec(operation(wide), 1..60)).prop_map(
         move |(choice, operations)| {
-            let setup = setup.iter().copied().filter(|_| !choice.is_multiple_of(8));
+            let setup = setup.into_iter().filter(|_| !choice.is_multiple_of(8));
             setup.chain(operations).collect()
         },
     )
