@@ -10,7 +10,7 @@ fn folder(target: &str) -> PathBuf {
 }
 
 /// Runs every file of a corpus folder.
-fn run_all(target: &str, run: fn(&[u8])) {
+pub(crate) fn run_all(target: &str, run: fn(&[u8])) {
     let mut files = 0;
     for entry in std::fs::read_dir(folder(target)).expect("the folder is committed") {
         let path = entry.expect("it can be listed").path();
@@ -115,7 +115,7 @@ fn the_layouts_and_capabilities_in_the_corpus_are_these() {
 }
 
 /// Compares a committed file with what it should be, or writes it.
-fn committed(target: &str, name: &str, bytes: &[u8]) {
+pub(crate) fn committed(target: &str, name: &str, bytes: &[u8]) {
     let path = folder(target).join(name);
     if std::env::var_os("MSIX_WRITE_CORPUS").is_some() {
         std::fs::create_dir_all(folder(target)).expect("it can be made");
@@ -125,8 +125,8 @@ fn committed(target: &str, name: &str, bytes: &[u8]) {
     assert!(found == bytes, "{target}/{name} is out of date: MSIX_WRITE_CORPUS=1 cargo test");
 }
 
-const SPEC: u32 = 2 << 30;
-const QEMU: u32 = 3 << 30;
+pub(crate) const SPEC: u32 = 2 << 30;
+pub(crate) const QEMU: u32 = 3 << 30;
 
 #[test]
 fn the_guests_in_the_corpus_are_these() {

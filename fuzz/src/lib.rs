@@ -5,6 +5,7 @@
 //! - [`ivshmem_device`]: guests, peers and resets of the ivshmem device
 //! - [`ivshmem_server`]: bytes and descriptors that nobody has checked, as an ivshmem server's
 //! - [`layout`](fn@layout): layouts that a caller asks for
+//! - [`modes`](fn@modes): INTx, MSI, MSI-X and the switching between them, function against naive model
 //! - [`snapshot_load`]: bytes that nobody has checked, as a snapshot of a function in mid-life
 //! - [`trace_import`]: bytes that nobody has checked, as a trace log to replay
 //!
@@ -19,6 +20,9 @@ mod corpus;
 mod device;
 mod guest;
 mod layout;
+mod modes;
+#[cfg(test)]
+mod modes_corpus;
 mod server;
 mod snapshot;
 mod trace;
@@ -26,6 +30,7 @@ mod trace;
 pub use device::ivshmem_device;
 pub use guest::guest_ops;
 pub use layout::{config_bytes, layout};
+pub use modes::modes;
 pub use server::ivshmem_server;
 pub use snapshot::snapshot_load;
 pub use trace::trace_import;

@@ -1,0 +1,11 @@
+//! Inputs of a whole function against its naive model: [`msix_fuzz::modes`].
+//! With a stable compiler, a program that runs the files named as arguments.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| msix_fuzz::modes(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> std::process::ExitCode {
+    msix_fuzz::run_files(msix_fuzz::modes)
+}

@@ -1,0 +1,91 @@
+//! Inputs of a whole function, against its naive model.
+
+use crate::policy;
+use arbitrary::{Arbitrary, Unstructured};
+use msix_core::{IntxSource, ModeOperation, MsiCapability, Vector};
+use msix_tests::modes::{Pair, Parts};
+
+/// Most inputs of one run.
+const MAX_OPERATIONS: usize = 400;
+
+/// Gives the same sequence of inputs to function and model.
+///
+/// The bytes: parts (1), policy (4), how to begin (1), then operations in the encoding of
+/// `arbitrary`. Parts: bits 2:0 log2 of the MSI vectors, none for 6 and 7; bit 3 a 64-bit address, 4
+/// mask registers; bit 5 clear, MSI-X with 2 vectors; bits 7:6 the pin: none, none, emulated,
+/// physical. How to begin: bit 0 clear, vectors and offsets are folded into what there is.
+///
+/// # Panics
+/// When they disagree, or the function finds something wrong with itself.
+pub fn modes(data: &[u8]) {
+    let Some((head, rest)) = data.split_first_chunk::<HEAD>() else { return };
+    let &[choice, p0, p1, p2, p3, begin] = head;
+    let mut pair = Pair::new(parts(choice), policy(u32::from_le_bytes([p0, p1, p2, p3])));
+    for (index, operation) in decode(rest).enumerate() {
+        let operation = if begin % 2 == 0 { fold(operation) } else { operation };
+        if let Err(difference) = pair.step(&operation) {
+            panic!("input {index}, {operation:?}: {difference}");
+        }
+    }
+}
+
+/// Bytes before the operations.
+pub(crate) const HEAD: usize = 6;
+
+/// The operations in `bytes`.
+pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = ModeOperation> + '_ {
+    let mut bytes = Unstructured::new(bytes);
+    let next = move || {
+        if bytes.is_empty() { None } else { ModeOperation::arbitrary(&mut bytes).ok() }
+    };
+    std::iter::from_fn(next).take(MAX_OPERATIONS)
+}
+
+fn parts(choice: u8) -> Parts {
+    let msi = MsiCapability::new(1 << (choice & 7)).ok().map(|plain| {
+        let plain = if choice & 8 != 0 { plain.with_64_bit_address() } else { plain };
+        if choice & 16 != 0 { plain.with_masks() } else { plain }
+    });
+    let intx = match choice >> 6 {
+        2 => Some(IntxSource::Emulated),
+        3 => Some(IntxSource::Physical),
+        _ => None,
+    };
+    Parts { msi, msix: (choice & 32 == 0).then_some(2), intx }
+}
+
+/// The same input, with vectors and offsets that mostly exist.
+fn fold(operation: ModeOperation) -> ModeOperation {
+    let vector = |v: Vector| Vector::new(v.index() % 5);
+    let len = |len: u8| len % 10;
+    match operation {
+        ModeOperation::WriteMsi { offset, len: bytes, value } => {
+            ModeOperation::WriteMsi { offset: offset % 26, len: len(bytes), value }
+        }
+        ModeOperation::ReadMsi { offset, len: bytes } => {
+            ModeOperation::ReadMsi { offset: offset % 26, len: len(bytes) }
+        }
+        ModeOperation::PollMsi { offset, len: bytes } => {
+            ModeOperation::PollMsi { offset: offset % 26, len: len(bytes) }
+        }
+        ModeOperation::WriteMsix { offset, len: bytes, value } => {
+            ModeOperation::WriteMsix { offset: offset % 5, len: len(bytes), value }
+        }
+        ModeOperation::WriteCommand { offset, len: bytes, value } => {
+            ModeOperation::WriteCommand { offset: offset % 3, len: len(bytes), value }
+        }
+        ModeOperation::WriteTable { offset, len: bytes, value } => {
+            ModeOperation::WriteTable { offset: offset % 36, len: len(bytes), value }
+        }
+        ModeOperation::PollPba { offset, len: bytes } => {
+            ModeOperation::PollPba { offset: offset % 10, len: len(bytes) }
+        }
+        ModeOperation::Notify(v) => ModeOperation::Notify(vector(v)),
+        ModeOperation::Withdraw(mode, v) => ModeOperation::Withdraw(mode, vector(v)),
+        ModeOperation::Use(v) => ModeOperation::Use(vector(v)),
+        ModeOperation::Unuse(v) => ModeOperation::Unuse(vector(v)),
+        ModeOperation::SetMask(v, masked) => ModeOperation::SetMask(vector(v), masked),
+        ModeOperation::SetMessage(v, message) => ModeOperation::SetMessage(vector(v), message),
+        other => other,
+    }
+}
