@@ -235,7 +235,7 @@ impl<S: Storage> Function<S> {
         let msi = self.msi.as_ref().is_some_and(|msi| !msi.live().is_empty());
         let msix = self.msix.as_ref().is_some_and(|msix| msix.live().next().is_some());
         let intx = self.intx.as_ref().is_some_and(Intx::is_live);
-        let alone = !(msi && msix || msi && intx || msix && intx);
+        let alone = !(msi && msix) && !(intx && (msi || msix));
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let bus_master = self.has(COMMAND_BUS_MASTER);
         let agreed = self.msi.as_ref().is_none_or(|msi| {

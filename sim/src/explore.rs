@@ -29,6 +29,7 @@
 mod defect;
 mod host;
 mod model;
+mod modes;
 mod probes;
 mod property;
 mod registers;
@@ -40,6 +41,7 @@ mod subject;
 mod trail;
 
 pub use defect::Defect;
+pub use modes::{ModeDefect, ModeOptions, ModeOutcome, ModeViolation, explore_modes};
 pub use property::Property;
 pub use search::Reached;
 

@@ -141,9 +141,6 @@ impl<S: Storage> Function<S> {
         if let Some(intx) = &mut self.intx {
             intx.release_loaded(&mut AsIntx(fx));
         }
-        if let Some(msi) = &mut self.msi {
-            msi.release_loaded(&mut AsMsi(fx));
-        }
         if let Some(msix) = self.msix.as_mut().filter(|msix| msix.facts.has(LOADING)) {
             msix.release_loaded(&mut AsMsix(fx));
         }

@@ -110,7 +110,7 @@ impl Msi {
 
     /// First half of a resume: what the host knows is of before the load, so it is as if it had
     /// gone and come back.
-    pub(crate) fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
+    fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
         let attached = self.is_attached();
         self.state.facts.set(ATTACHED, false);
         self.settle(Request::DIFFERENCE, fx);

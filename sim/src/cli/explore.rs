@@ -2,7 +2,9 @@
 
 use super::MISMATCH;
 use super::output::{self, Output};
-use crate::explore::{self, Defect, Options, Outcome, Reached};
+use crate::explore::{
+    self, Defect, ModeDefect, ModeOptions, ModeOutcome, Options, Outcome, Reached,
+};
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,6 +38,16 @@ pub(super) struct ExploreOptions {
     /// Put a defect into the engine, to see it found.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
     defect: Option<Defect>,
+    /// Explore a whole function instead: INTx, MSI and MSI-X with this many vectors each (1 or 2), and
+    /// the switching between them.
+    #[arg(long, conflicts_with_all = ["at", "symmetry", "defect", "serve"])]
+    modes: bool,
+    /// With --modes: the pin is a passed-through device's, which is masked when it fires.
+    #[arg(long, requires = "modes")]
+    physical: bool,
+    /// With --modes: put a defect into the function, to see it found.
+    #[arg(long, value_enum, value_name = "NAME", requires = "modes", hide_possible_values = true)]
+    modes_defect: Option<ModeDefect>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -47,6 +59,9 @@ pub(super) struct ExploreOptions {
 
 /// Runs it.
 pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
+    if arguments.modes {
+        return modes(arguments);
+    }
     let at = if arguments.at.is_empty() {
         explore::placed(usize::from(arguments.vectors))
     } else {
@@ -71,6 +86,58 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
     let outcome = outcome.map_err(|error| error.to_string())?;
     Output::default().either(arguments.json, &outcome, text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+}
+
+fn modes(arguments: &ExploreOptions) -> Result<ExitCode, String> {
+    if arguments.vectors > 2 {
+        return Err("1 or 2 vectors can be explored with --modes".to_owned());
+    }
+    let options = ModeOptions {
+        vectors: arguments.vectors,
+        policy: arguments.policy,
+        physical: arguments.physical,
+        max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
+        defect: arguments.modes_defect,
+    };
+    let spinner = spinner();
+    let outcome = explore::explore_modes(&options, |states, depth| {
+        spinner.set_message(format!("{states} states, depth {depth}"));
+        spinner.tick();
+    });
+    spinner.finish_and_clear();
+    Output::default().either(arguments.json, &outcome, modes_text)?;
+    Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+}
+
+fn modes_text(outcome: &ModeOutcome) -> String {
+    let mut text = format!(
+        "INTx ({}), MSI and MSI-X with {} vectors each, policy {}{}\n{} states, {} transitions, \
+         depth {}, {:.1} s\n",
+        outcome.pin,
+        outcome.vectors,
+        outcome.policy,
+        outcome.defect.map_or(String::new(), |defect| format!(", seeded defect: {defect}")),
+        outcome.states,
+        outcome.transitions,
+        outcome.depth,
+        outcome.seconds,
+    );
+    match &outcome.violation {
+        Some(violation) => {
+            output::errors(&format!("{}: {}\n", violation.property, violation.detail));
+            text.push_str(&format!(
+                "`{}` is violated after {} inputs:\n{}",
+                violation.property,
+                violation.inputs.len(),
+                violation.inputs.join("\n")
+            ));
+        }
+        None if outcome.complete => {
+            text.push_str("every reachable state was seen, nothing is violated")
+        }
+        None => text.push_str("nothing is violated so far; not every state was seen"),
+    }
+    text
 }
 
 fn served(options: &Options, address: SocketAddr) -> Result<ExitCode, String> {

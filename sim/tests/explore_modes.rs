@@ -1,0 +1,51 @@
+//! `msix explore --modes`: nothing is violated as far as a test has time to look, and it can fail.
+
+mod common;
+
+use msix_sim::explore::{ModeDefect, ModeOptions, explore_modes};
+use msix_sim::replay::Peer;
+use serde_json::Value;
+
+fn options(policy: Peer, physical: bool) -> ModeOptions {
+    ModeOptions { vectors: 2, policy, physical, max_states: 4_000, defect: None }
+}
+
+#[test]
+fn the_nearest_states_show_no_violation_under_either_policy_with_either_pin() {
+    for policy in [Peer::Spec, Peer::Qemu] {
+        for physical in [false, true] {
+            let outcome = explore_modes(&options(policy, physical), |_, _| ());
+            assert!(outcome.violation.is_none(), "{:#?}", outcome.violation);
+            assert_eq!((outcome.states, outcome.complete), (4_000, false));
+            assert!(outcome.depth >= 4, "{}", outcome.depth);
+        }
+    }
+}
+
+#[test]
+fn every_seeded_defect_is_found_by_its_property_in_few_inputs() {
+    for (defect, text, property) in ModeDefect::ALL {
+        // What an EOI does can be seen of a physical line alone.
+        let eoi = [ModeDefect::UnmaskForgotten, ModeDefect::EoiForgotten].contains(&defect);
+        let options = ModeOptions { defect: Some(defect), ..options(Peer::Spec, eoi) };
+        let outcome = explore_modes(&options, |_, _| ());
+        let found = outcome.violation.unwrap_or_else(|| panic!("{defect:?} is not found"));
+        assert_eq!(found.property, property, "{defect:?} ({text}): {found:#?}");
+        assert!(found.inputs.len() <= 8, "{defect:?}: {:#?}", found.inputs);
+    }
+}
+
+#[test]
+fn the_program_says_what_was_seen_and_fails_when_something_is_violated() {
+    let arguments = ["explore", "--modes", "--vectors", "2", "--max-states", "500", "--json"];
+    let output = common::msix(&arguments);
+    let outcome: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &outcome["states"]), (Some(0), &500.into()));
+    let output = common::msix(&["explore", "--modes", "--modes-defect", "pin-kept"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("`alone` is violated after"), "{stdout}");
+    for arguments in [&["explore", "--physical"][..], &["explore", "--modes", "--vectors", "3"]] {
+        assert_eq!(common::msix(arguments).status.code(), Some(2));
+    }
+}
