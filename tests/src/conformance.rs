@@ -34,6 +34,7 @@ mod kvm;
 mod lab;
 mod layout;
 mod model_host;
+mod modes;
 mod naive;
 pub mod qemu;
 mod registers;
@@ -57,6 +58,11 @@ pub use engine::EngineSubject;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use kvm::KvmSubject;
 pub use model_host::Delivery;
+pub use modes::{
+    EduSubject, FunctionSubject, MODE_CASES, MODE_DEVIATIONS, MSIX_MESSAGE, ModeCase, ModeDevice,
+    ModeSubject, MsixBeside, NaiveFunctionSubject, PhysicalLine, judge_modes, mode_subjects,
+    run_modes,
+};
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;
 pub use report::{CaseReport, Report, Verdict};

@@ -86,44 +86,13 @@ impl Pair {
         let mut fx = Effects::<MAX_MODE_EFFECTS, ModeEffect>::new();
         let answer = operation.apply(&mut self.function, &mut self.scratch, &mut fx);
         let effects: Vec<ModeEffect> = fx.iter().collect();
-        let told: Vec<ModeTold> = effects.iter().flat_map(|e| self.say(*e)).collect();
+        let told: Vec<ModeTold> =
+            effects.into_iter().flat_map(|effect| say(&self.function, effect)).collect();
         let (model_answer, model_told) = self.model.apply(operation);
         same("the answer", &answer, &model_answer)?;
         same("what the host was told", &told, &model_told)?;
         self.compare()?;
         Ok((answer, told))
-    }
-
-    fn say(&self, effect: ModeEffect) -> Vec<ModeTold> {
-        match effect {
-            ModeEffect::MsiX(effect) => {
-                self.each(Mode::MsiX, effect).into_iter().map(ModeTold::MsiX).collect()
-            }
-            ModeEffect::Msi(effect) => {
-                self.each(Mode::Msi, effect).into_iter().map(ModeTold::Msi).collect()
-            }
-            ModeEffect::Intx(effect) => vec![ModeTold::Intx(effect)],
-        }
-    }
-
-    fn each(&self, mode: Mode, effect: Effect) -> Vec<Told> {
-        let message =
-            |v: Vector| self.function.message(mode, v).expect("effects name vectors there are");
-        let one = |v: Vector| match effect {
-            Effect::Poll(_) => Told::Poll(v.index()),
-            Effect::Release(_) => Told::Release(v.index()),
-            Effect::Drain(_) => Told::Drain(v.index()),
-            Effect::Use(_) => Told::Use(v.index(), message(v)),
-            Effect::Reroute(_) => Told::Reroute(v.index(), message(v)),
-            Effect::Snoop(_) => Told::Snoop(v.index()),
-            Effect::Send(_) => Told::Send(v.index(), message(v)),
-            Effect::IntxDeassert => Told::IntxDeassert,
-            Effect::IntxReevaluate => Told::IntxReevaluate,
-        };
-        match effect {
-            Effect::IntxDeassert | Effect::IntxReevaluate => vec![one(Vector::new(0))],
-            effect => effect.vectors().iter().map(one).collect(),
-        }
     }
 
     /// Compares everything that an input can change, and asks the function to check itself.
@@ -168,6 +137,39 @@ impl Pair {
             same("what the host knows of the pin", &told, &model.told())?;
         }
         Ok(())
+    }
+}
+
+/// An effect one vector at a time, with the messages of `function`.
+#[must_use]
+pub fn say(function: &Function<Boxed>, effect: ModeEffect) -> Vec<ModeTold> {
+    match effect {
+        ModeEffect::MsiX(effect) => {
+            each(function, Mode::MsiX, effect).into_iter().map(ModeTold::MsiX).collect()
+        }
+        ModeEffect::Msi(effect) => {
+            each(function, Mode::Msi, effect).into_iter().map(ModeTold::Msi).collect()
+        }
+        ModeEffect::Intx(effect) => vec![ModeTold::Intx(effect)],
+    }
+}
+
+fn each(function: &Function<Boxed>, mode: Mode, effect: Effect) -> Vec<Told> {
+    let message = |v: Vector| function.message(mode, v).expect("effects name vectors there are");
+    let one = |v: Vector| match effect {
+        Effect::Poll(_) => Told::Poll(v.index()),
+        Effect::Release(_) => Told::Release(v.index()),
+        Effect::Drain(_) => Told::Drain(v.index()),
+        Effect::Use(_) => Told::Use(v.index(), message(v)),
+        Effect::Reroute(_) => Told::Reroute(v.index(), message(v)),
+        Effect::Snoop(_) => Told::Snoop(v.index()),
+        Effect::Send(_) => Told::Send(v.index(), message(v)),
+        Effect::IntxDeassert => Told::IntxDeassert,
+        Effect::IntxReevaluate => Told::IntxReevaluate,
+    };
+    match effect {
+        Effect::IntxDeassert | Effect::IntxReevaluate => vec![one(Vector::new(0))],
+        effect => effect.vectors().iter().map(one).collect(),
     }
 }
 

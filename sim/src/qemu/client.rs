@@ -1,6 +1,7 @@
 //! Lines out, lines in: the qtest protocol, and QMP beside it.
 
 use super::{PATIENCE, QemuError};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 
@@ -11,6 +12,8 @@ const LONGEST: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
+    /// Intercepted lines that are high.
+    raised: BTreeSet<u32>,
 }
 
 impl Client {
@@ -23,7 +26,7 @@ impl Client {
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         limited.map_err(QemuError::system("socket time limit"))?;
-        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
+        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), raised: BTreeSet::new() })
     }
 
     /// Ends the connection.
@@ -40,8 +43,9 @@ impl Client {
         self.send(line)?;
         loop {
             let answer = self.line(line)?;
-            if answer.starts_with("IRQ") {
-                continue; // told whenever an intercepted line changes
+            if let Some(change) = answer.strip_prefix("IRQ ") {
+                self.changed(change); // told whenever an intercepted line changes
+                continue;
             }
             return match answer.strip_prefix("OK") {
                 Some(rest) if rest.is_empty() || rest.starts_with(' ') => {
@@ -49,6 +53,20 @@ impl Client {
                 }
                 _ => Err(QemuError::Garbled { sent: line.to_owned(), got: shortened(&answer) }),
             };
+        }
+    }
+
+    /// The lines that are high, of those that `irq_intercept_in` has intercepted.
+    #[must_use]
+    pub const fn raised(&self) -> &BTreeSet<u32> {
+        &self.raised
+    }
+
+    fn changed(&mut self, change: &str) {
+        match change.split_once(' ').map(|(what, line)| (what, line.parse())) {
+            Some(("raise", Ok(line))) => _ = self.raised.insert(line),
+            Some(("lower", Ok(line))) => _ = self.raised.remove(&line),
+            _ => {}
         }
     }
 
@@ -160,6 +178,17 @@ mod tests {
     fn an_answer_is_what_follows_ok_past_interrupt_lines() {
         assert_eq!(answered_with(b"OK\n").unwrap(), "");
         assert_eq!(answered_with(b"IRQ raise 3\nOK 0x12\n").unwrap(), "0x12");
+    }
+
+    #[test]
+    fn lines_that_rise_and_fall_are_remembered() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"IRQ raise 3\nIRQ raise 20\nOK\nIRQ lower 3\nIRQ x\nOK\n").unwrap();
+        let mut client = Client::new(ours).unwrap();
+        client.command("clock_step").unwrap();
+        assert_eq!(client.raised(), &BTreeSet::from([3, 20]));
+        client.command("clock_step").unwrap();
+        assert_eq!(client.raised(), &BTreeSet::from([20]));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 mod device;
 mod known;
 mod saved;
-mod traced;
+pub(super) mod traced;
 
 pub use known::{DEVIATIONS, UNSEEN};
 

@@ -17,14 +17,63 @@ const BYSTANDER: Function = Function { index: 1, capability: 0, table: 0, pba: 0
 /// Command: memory.
 const MEMORY: u64 = 0b010;
 
+/// QEMU's trace log.
+#[derive(Debug)]
+pub(in crate::conformance) struct Log {
+    file: File,
+    /// A line whose end was not written yet.
+    partial: Vec<u8>,
+    folder: TempDir,
+}
+
+impl Log {
+    /// A new one, empty.
+    pub(in crate::conformance) fn new() -> Result<Self, QemuError> {
+        let system = |what| move |source| QemuError::System { what, source };
+        let folder = tempfile::tempdir().map_err(system("temporary folder"))?;
+        let path = folder.path().join("log");
+        File::create(&path).map_err(system("trace log"))?;
+        let file = File::open(&path).map_err(system("trace log"))?;
+        Ok(Self { file, partial: Vec::new(), folder })
+    }
+
+    /// Where QEMU must write it.
+    pub(in crate::conformance) fn path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The messages since the last call; `high` are addresses outside the interrupt controller at
+    /// which one is seen too.
+    pub(in crate::conformance) fn messages(
+        &mut self,
+        qemu: &mut Qemu,
+        high: &Range<u64>,
+    ) -> Result<Vec<Message>, QemuError> {
+        // QEMU has handled all that was there before a command when it answers.
+        qemu.qtest().command("inl 0xcf8")?;
+        let read = self.file.read_to_end(&mut self.partial);
+        read.map_err(|source| QemuError::System { what: "trace log", source })?;
+        let whole = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let text: Vec<u8> = self.partial.drain(..whole).collect();
+        let mut messages = Vec::new();
+        for line in text.split(|byte| *byte == b'\n') {
+            let event = parse_line(line).map_err(|why| QemuError::Device(why.to_string()))?;
+            let Some(What::Write(write)) = event.map(|event| event.what) else { continue };
+            if write.region == Region::Messages || high.contains(&write.address) {
+                let data = u32::try_from(write.value);
+                let data = data.map_err(|why| QemuError::Device(why.to_string()))?;
+                messages.push(Message { address: write.address, data });
+            }
+        }
+        Ok(messages)
+    }
+}
+
 /// QEMU and what it logged.
 #[derive(Debug)]
 pub(super) struct Traced {
     pub(super) qemu: Qemu,
-    log: File,
-    /// A line whose end was not written yet.
-    partial: Vec<u8>,
-    _folder: TempDir,
+    log: Log,
 }
 
 impl Traced {
@@ -34,19 +83,12 @@ impl Traced {
         vectors: u16,
         incoming: Option<PathBuf>,
     ) -> Result<Self, QemuError> {
-        let system = |what| move |source| QemuError::System { what, source };
-        let folder = tempfile::tempdir().map_err(system("temporary folder"))?;
-        let path = folder.path().join("log");
-        File::create(&path).map_err(system("trace log"))?;
-        let log = File::open(&path).map_err(system("trace log"))?;
+        let log = Log::new()?;
         let slot = Qemu::slot(BYSTANDER.index);
-        let bystander = ["-device".to_owned(), format!("qemu-xhci,addr={slot:#x}")].to_vec();
+        let arguments = vec!["-device".to_owned(), format!("qemu-xhci,addr={slot:#x}")];
         let setup = Setup { program: program.clone(), vectors: vec![vectors], incoming };
-        let qemu = Qemu::start_with(
-            &setup,
-            &Extras { arguments: bystander, trace: Some(path), told_vectors: None },
-        )?;
-        Ok(Self { qemu, log, partial: Vec::new(), _folder: folder })
+        let extras = Extras { arguments, trace: Some(log.path()), told_vectors: None };
+        Ok(Self { qemu: Qemu::start_with(&setup, &extras)?, log })
     }
 
     /// Places the BARs, after a start or a reset.
@@ -59,22 +101,6 @@ impl Traced {
 
     /// The messages since the last call.
     pub(super) fn messages(&mut self) -> Result<Vec<Message>, QemuError> {
-        // QEMU has handled all that was there before a command when it answers.
-        self.qemu.qtest().command("inl 0xcf8")?;
-        let read = self.log.read_to_end(&mut self.partial);
-        read.map_err(|source| QemuError::System { what: "trace log", source })?;
-        let whole = self.partial.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let text: Vec<u8> = self.partial.drain(..whole).collect();
-        let mut messages = Vec::new();
-        for line in text.split(|byte| *byte == b'\n') {
-            let event = parse_line(line).map_err(|why| QemuError::Device(why.to_string()))?;
-            let Some(What::Write(write)) = event.map(|event| event.what) else { continue };
-            if write.region == Region::Messages || HIGH.contains(&write.address) {
-                let data = u32::try_from(write.value);
-                let data = data.map_err(|why| QemuError::Device(why.to_string()))?;
-                messages.push(Message { address: write.address, data });
-            }
-        }
-        Ok(messages)
+        self.log.messages(&mut self.qemu, &HIGH)
     }
 }

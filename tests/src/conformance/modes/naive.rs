@@ -1,0 +1,48 @@
+//! The naive model as a subject.
+
+use super::super::adapter::NoDevice;
+use super::engine::{Operated, OperatedDevice};
+use super::{ModeDevice, ModeSubject};
+use crate::modes::ModeTold;
+use crate::modes::model::NaiveFunction;
+use msix_core::{Answer, Mode, ModeOperation, Policy};
+
+/// [`NaiveFunction`], with a host that carries everything out.
+#[derive(Debug, Clone, Copy)]
+pub struct NaiveFunctionSubject {
+    policy: Policy,
+}
+
+impl NaiveFunctionSubject {
+    /// The model under a policy.
+    #[must_use]
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+}
+
+impl ModeSubject for NaiveFunctionSubject {
+    fn name(&self) -> String {
+        format!("naive function, {:?}", self.policy.intx)
+    }
+
+    fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn ModeDevice>, NoDevice> {
+        let policy = self.policy;
+        let make = move |parts| NaiveFunction::new(parts, policy);
+        OperatedDevice::boxed(Box::new(make), vectors, masks)
+    }
+}
+
+impl Operated for NaiveFunction {
+    fn apply(&mut self, operation: &ModeOperation) -> (Answer, Vec<ModeTold>) {
+        self.apply(operation)
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode()
+    }
+
+    fn status(&self) -> u16 {
+        self.status()
+    }
+}
