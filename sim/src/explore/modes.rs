@@ -4,8 +4,8 @@
 //! The world here is smaller than that of [`crate::explore`], which explores what MSI-X does with
 //! messages, uses and late answers: the host may say of any live vector that it failed, and of any
 //! other that it held an event, at any time, so it needs no state of its own. A guest writes every
-//! bit that decides a mode, a mask or what may be sent, and one bit of MSI's message; MSI-X messages stay
-//! as they are.
+//! bit that decides a mode, a mask or what may be sent, and half of MSI's address; MSI-X messages stay as
+//! they are, and its vectors in use.
 
 mod defect;
 mod rules;
@@ -14,8 +14,8 @@ pub use defect::ModeDefect;
 
 use crate::replay::Peer;
 use msix_core::{
-    BarIndex, Function, Inline, Intx, IntxSource, Layout, Mode, ModeOperation, Msi, MsiCapability,
-    Msix, Policy, Vector, Vectors,
+    BarIndex, Effects, Function, Inline, Intx, IntxSource, Layout, Mode, ModeOperation, Msi,
+    MsiCapability, Msix, Policy, Vector, Vectors,
 };
 use rules::{Found, Moment};
 use rustc_hash::FxHashSet;
@@ -174,7 +174,10 @@ fn key(moment: &Moment) -> u128 {
 fn fresh(policy: Policy, source: IntxSource) -> Explored {
     let made = || {
         let layout = Layout::exclusive_bar(2, BarIndex::new(0).ok()?).ok()?;
-        let msix = Msix::new(layout, policy).ok()?;
+        let mut msix = Msix::new(layout, policy).ok()?;
+        for v in [0, 1].map(Vector::new) {
+            msix.use_vector(v, &mut Effects::<5>::new()).ok()?;
+        }
         let capability = MsiCapability::new(2).ok()?.with_masks();
         let msi = Msi::new(capability, policy);
         Function::new(Some(msi), Some(msix), Some(Intx::new(source))).ok()
@@ -205,7 +208,6 @@ fn events(vectors: u16, source: IntxSource) -> Vec<ModeOperation> {
         events.extend([
             ModeOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 0 },
             ModeOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 1 },
-            ModeOperation::Use(v),
             ModeOperation::Notify(v),
         ]);
         for mode in [Mode::Msi, Mode::MsiX] {

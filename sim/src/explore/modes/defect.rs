@@ -100,6 +100,15 @@ pub(super) fn apply(
     let was = function.mode();
     let answer = operation.apply(function, &mut scratch, &mut fx);
     take(&mut fx);
+    if *operation == ModeOperation::Reset {
+        // A device uses its vectors again, where a reset ended their use (C01).
+        for v in [0, 1].map(Vector::new) {
+            if function.msix().is_some_and(|msix| msix.use_count(v) == Some(0)) {
+                ModeOperation::Use(v).apply(function, &mut scratch, &mut fx);
+                take(&mut fx);
+            }
+        }
+    }
     match (defect, operation) {
         (Some(ModeDefect::EventLostAtSwitch), ModeOperation::WriteMsix { .. })
             if was != function.mode() =>

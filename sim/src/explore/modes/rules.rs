@@ -25,6 +25,8 @@ pub(super) struct Moment {
     attached: bool,
     loading: bool,
     told: Told,
+    /// Of the function, as it is now.
+    registers: Registers,
 }
 
 /// What the host was told.
@@ -59,15 +61,14 @@ fn must(holds: bool, property: &'static str, detail: impl FnOnce() -> String) ->
 
 impl Moment {
     pub(super) fn new(function: Explored) -> Self {
-        Self { function, high: false, attached: false, loading: false, told: Told::default() }
+        let registers = Registers::of(&function);
+        let told = Told::default();
+        Self { function, high: false, attached: false, loading: false, told, registers }
     }
 
     /// Whether the world lets an input happen.
     pub(super) fn can(&self, operation: &ModeOperation) -> bool {
         match *operation {
-            ModeOperation::Use(v) => {
-                self.function.msix().is_some_and(|msix| msix.use_count(v) == Some(0))
-            }
             ModeOperation::Failed(Mode::Msi, set) => self.told.msi & set.bits() != 0,
             ModeOperation::Failed(Mode::MsiX, set) => self.told.msix & set.bits() != 0,
             ModeOperation::Failed(..) => self.told.pin,
@@ -91,6 +92,7 @@ impl Moment {
     ) -> Result<Self, Found> {
         let mut next = self.clone();
         let (answer, effects) = defect::apply(&mut next.function, operation, defect);
+        next.registers = Registers::of(&next.function);
         next.world(operation);
         let sent = next.carry_out(operation, &effects)?;
         next.physical(&effects);
@@ -208,7 +210,7 @@ impl Moment {
 
     /// What the registers say should hold, and what the host was told.
     fn settled(&self) -> Result<(), Found> {
-        let registers = Registers::of(&self.function);
+        let registers = &self.registers;
         let t = &self.told;
         let mode = registers.mode();
         must(self.function.mode() == mode, "mode", || format!("it is {mode:?}"))?;
@@ -234,7 +236,7 @@ impl Moment {
 
     /// Every event ends in one place, and for a reason.
     fn counted(&self, next: &Self, operation: &ModeOperation, answer: Answer) -> Result<(), Found> {
-        let (old, new) = (Registers::of(&self.function), Registers::of(&next.function));
+        let (old, new) = (&self.registers, &next.registers);
         let taken = matches!(answer, Answer::Event(d) if d != Delivery::Intx);
         let polled = |of: Mode| match *operation {
             ModeOperation::Polled(mode, set) if mode == of => set.len(),
@@ -319,23 +321,13 @@ impl Moment {
                 &[ModeOperation::Resume, ModeOperation::Attach, on, msix(0), unmasked, msi(0x11)][..],
                 Mode::Msi,
             ),
-            (
-                &[
-                    msi(0),
-                    ModeOperation::Use(v[0]),
-                    ModeOperation::Use(v[1]),
-                    unmask(v[0]),
-                    unmask(v[1]),
-                    msix(0x80),
-                ],
-                Mode::MsiX,
-            ),
+            (&[msi(0), unmask(v[0]), unmask(v[1]), msix(0x80)], Mode::MsiX),
             (&[msix(0)], Mode::Intx),
         ] {
             for operation in operations {
                 now = now.after(operation, defect)?;
             }
-            let registers = Registers::of(&now.function);
+            let registers = &now.registers;
             let left = match of {
                 Mode::Msi => registers.msi_events,
                 Mode::MsiX => registers.msix_pending,
