@@ -68,7 +68,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     let mut next = fx.take();
     while let Some(effect) = next {
         // The sets of one kind stand together in a list (I5).
-        let mut sets: SmallVec<[Vectors; 1]> = smallvec![effect.vectors()];
+        let mut sets: Sets = smallvec![effect.vectors()];
         next = loop {
             match fx.take() {
                 Some(more) if discriminant(&more) == discriminant(&effect) => {
@@ -77,29 +77,48 @@ fn run<S: Storage, H: Host, const CAP: usize>(
                 other => break other,
             }
         };
-        match effect {
-            Effect::Use(_) => {
-                let failed = host.use_vectors(&routes(msix, &sets));
-                failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
-            }
-            Effect::Reroute(_) => {
-                let failed = host.reroute(&routes(msix, &sets));
-                failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
-            }
-            Effect::Release(_) => host.release(&sets),
-            Effect::Send(_) => routes(msix, &sets).into_iter().for_each(|route| host.send(route)),
-            Effect::Snoop(_) => routes(msix, &sets).into_iter().for_each(|route| host.snoop(route)),
-            Effect::Drain(_) => host.drain(&sets),
-            Effect::Poll(_) => held.extend(host.poll(&sets)),
-            Effect::IntxDeassert => host.intx_deassert(),
-            Effect::IntxReevaluate => host.intx_reevaluate(),
-        }
+        let done = one_kind(host, effect, &sets, |vector| msix.message(vector));
+        done.failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
+        held.extend(done.held);
     }
 }
 
-fn routes<S: Storage>(msix: &Msix<S>, sets: &[Vectors]) -> SmallVec<[Route; 1]> {
-    let vectors = sets.iter().flat_map(|set| set.iter());
-    vectors.filter_map(|vector| Some(Route { vector, message: msix.message(vector)? })).collect()
+/// Sets of one kind of effect.
+pub(crate) type Sets = SmallVec<[Vectors; 1]>;
+
+/// A host's answers.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Vectors that it could not use or reroute.
+    pub(crate) failed: Vec<Vector>,
+    /// Vectors with events that it held.
+    pub(crate) held: Vec<Vectors>,
+}
+
+/// Carries out one kind of effect for all its sets.
+pub(crate) fn one_kind<H: Host>(
+    host: &mut H,
+    effect: Effect,
+    sets: &[Vectors],
+    message: impl Fn(Vector) -> Option<Message>,
+) -> Done {
+    let mut done = Done::default();
+    let routes = || -> SmallVec<[Route; 1]> {
+        let vectors = sets.iter().flat_map(|set| set.iter());
+        vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })).collect()
+    };
+    match effect {
+        Effect::Use(_) => done.failed = host.use_vectors(&routes()),
+        Effect::Reroute(_) => done.failed = host.reroute(&routes()),
+        Effect::Release(_) => host.release(sets),
+        Effect::Send(_) => routes().into_iter().for_each(|route| host.send(route)),
+        Effect::Snoop(_) => routes().into_iter().for_each(|route| host.snoop(route)),
+        Effect::Drain(_) => host.drain(sets),
+        Effect::Poll(_) => done.held = host.poll(sets),
+        Effect::IntxDeassert => host.intx_deassert(),
+        Effect::IntxReevaluate => host.intx_reevaluate(),
+    }
+    done
 }
 
 #[cfg(test)]

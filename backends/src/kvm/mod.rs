@@ -3,7 +3,7 @@
 //! [`Routes`] is the one owner of a VM's route table (C1): made once a VM, shared by all devices.
 //! [`Function`] is one PCI function on it: the engine and its backend behind a lock, with a way past
 //! the lock for events that KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with
-//! locks of its own. The system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of
+//! locks of its own. [`PciFunction`] is a function with MSI and INTx too. The system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of
 //! a guest that reach an eventfd.
 //!
 //! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
@@ -55,9 +55,11 @@
 mod doorbell;
 mod function;
 mod host;
+mod intx;
 mod line;
 mod message;
 mod pace;
+mod pci;
 mod physical;
 mod probe;
 mod routes;
@@ -70,9 +72,11 @@ mod vm;
 pub use doorbell::{Doorbell, Ioeventfds};
 pub use function::Function;
 pub use host::{KvmHost, Platform};
+pub use intx::Resampling;
 pub use message::{Format, Msi};
 pub use pace::Deferral;
-pub use physical::Physical;
+pub use pci::{Parts, PassedThrough, PciError, PciFunction, PciPlatform};
+pub use physical::{Physical, PhysicalLine, PhysicalMsi};
 pub use probe::{Facts, probe};
 pub use routes::{Options, Routes, RoutesError, Stats};
 pub use table::{Entry, Irqchip, KeepError, OutOfRoutes};

@@ -20,3 +20,34 @@ pub trait Physical: Send {
     /// The guest masks these. Their events must not be lost.
     fn unused(&mut self, vectors: &[Vector]);
 }
+
+/// A real device's MSI, whose vectors are bound all at once.
+pub trait PhysicalMsi: Send {
+    /// The guest enabled so many vectors, 1 to 32: their events go to their eventfds from now on.
+    /// How many of them, from 0 on, really do. What was enabled before is not any more.
+    fn enable(
+        &mut self,
+        vectors: u16,
+        eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
+    ) -> u16;
+    /// None do.
+    fn disable(&mut self);
+}
+
+/// A real device's INTx: masked when it fires, until it is unmasked (D12).
+pub trait PhysicalLine: Send {
+    /// It writes `trigger` when it fires, from now on.
+    ///
+    /// # Errors
+    /// The device's; it then does not fire.
+    fn enable(&mut self, trigger: &EventFd) -> io::Result<()>;
+    /// A write of `eventfd` unmasks it from now on, until it is disabled.
+    ///
+    /// # Errors
+    /// The device's: somebody must call [`unmask`](Self::unmask).
+    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()>;
+    /// Unmasks it; what still asserts it makes it fire again.
+    fn unmask(&mut self);
+    /// It fires no more.
+    fn disable(&mut self);
+}

@@ -1,14 +1,17 @@
-//! VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_GET_IRQ_INFO on the MSI-X index, and nothing else.
+//! VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_GET_IRQ_INFO on the MSI-X, MSI and INTx indices, and nothing
+//! else.
 
 use super::plan::Index;
+use crate::kvm::PhysicalLine;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
-    VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
-    VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE, vfio_irq_info, vfio_irq_set,
+    VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_INTX_IRQ_INDEX,
+    VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE, vfio_irq_info, vfio_irq_set,
 };
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ptr};
@@ -17,8 +20,8 @@ use vmm_sys_util::ioctl_io_nr;
 ioctl_io_nr!(VFIO_DEVICE_GET_IRQ_INFO, VFIO_TYPE.into(), VFIO_BASE + 9);
 ioctl_io_nr!(VFIO_DEVICE_SET_IRQS, VFIO_TYPE.into(), VFIO_BASE + 10);
 
-/// What the backend asks of a device about its MSI-X index. A device's descriptor is one
-/// ([`MsixIrqs`]); another can count, fail, pretend, or speak to a vfio-user server.
+/// What the backend asks of a device about its MSI-X or MSI index. A device's descriptor is one
+/// ([`VectorIrqs`]); another can count, fail, pretend, or speak to a vfio-user server.
 #[cfg_attr(test, mockall::automock)]
 pub trait Irqs: Send {
     /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on; `None` is -1. How many vectors
@@ -39,14 +42,22 @@ pub trait Irqs: Send {
     fn disable(&self) -> io::Result<()>;
 }
 
-/// The MSI-X index of an open VFIO device, by group or by cdev (D13).
+/// The MSI-X or the MSI index of an open VFIO device, by group or by cdev (D13).
 #[derive(Debug)]
-pub struct MsixIrqs<D>(D);
+pub struct VectorIrqs<D> {
+    device: D,
+    index: u32,
+}
 
-impl<D: AsRawFd + Send> MsixIrqs<D> {
-    /// Takes a device's descriptor, or something that has it.
-    pub const fn new(device: D) -> Self {
-        Self(device)
+impl<D: AsRawFd + Send> VectorIrqs<D> {
+    /// The MSI-X index of a device, by its descriptor or something that has it.
+    pub const fn msix(device: D) -> Self {
+        Self { device, index: VFIO_PCI_MSIX_IRQ_INDEX }
+    }
+
+    /// The MSI index.
+    pub const fn msi(device: D) -> Self {
+        Self { device, index: VFIO_PCI_MSI_IRQ_INDEX }
     }
 
     /// How many vectors the device has, and whether the kernel can add some while others are in use
@@ -58,37 +69,48 @@ impl<D: AsRawFd + Send> MsixIrqs<D> {
     pub fn index(&self) -> io::Result<Index> {
         let mut info = vfio_irq_info {
             argsz: u32::try_from(size_of::<vfio_irq_info>()).unwrap_or(0),
-            index: VFIO_PCI_MSIX_IRQ_INDEX,
+            index: self.index,
             ..Default::default()
         };
         // SAFETY: the kernel writes no more than `argsz` bytes, the structure's.
-        if unsafe { ioctl_with_mut_ref(&self.0, VFIO_DEVICE_GET_IRQ_INFO(), &mut info) } < 0 {
+        if unsafe { ioctl_with_mut_ref(&self.device, VFIO_DEVICE_GET_IRQ_INFO(), &mut info) } < 0 {
             return Err(io::Error::last_os_error());
         }
         let noresize = info.flags & VFIO_IRQ_INFO_NORESIZE != 0;
         Ok(Index { count: info.count, noresize, holes: true })
     }
 
-    #[expect(unsafe_code, reason = "an ioctl")]
     fn set_irqs(&self, data: u32, start: u32, count: usize, fds: &[i32]) -> io::Result<u32> {
-        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let size = size_of::<vfio_irq_set>() + size_of_val(fds);
-        let head = [
-            u32::try_from(size).map_err(invalid)?,
-            data | VFIO_IRQ_SET_ACTION_TRIGGER,
-            VFIO_PCI_MSIX_IRQ_INDEX,
-            start,
-            u32::try_from(count).map_err(invalid)?,
-        ];
-        let request: Vec<u32> =
-            head.into_iter().chain(fds.iter().map(|fd| fd.cast_unsigned())).collect();
-        // SAFETY: the kernel reads `argsz` bytes, which is as long as the request is.
-        let answer = unsafe { ioctl_with_ptr(&self.0, VFIO_DEVICE_SET_IRQS(), request.as_ptr()) };
-        u32::try_from(answer).map_err(|_| io::Error::last_os_error())
+        set_irqs(&self.device, self.index, data | VFIO_IRQ_SET_ACTION_TRIGGER, start, count, fds)
     }
 }
 
-impl<D: AsRawFd + Send> Irqs for MsixIrqs<D> {
+#[expect(unsafe_code, reason = "an ioctl")]
+fn set_irqs(
+    device: &impl AsRawFd,
+    index: u32,
+    flags: u32,
+    start: u32,
+    count: usize,
+    fds: &[i32],
+) -> io::Result<u32> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let size = size_of::<vfio_irq_set>() + size_of_val(fds);
+    let head = [
+        u32::try_from(size).map_err(invalid)?,
+        flags,
+        index,
+        start,
+        u32::try_from(count).map_err(invalid)?,
+    ];
+    let request: Vec<u32> =
+        head.into_iter().chain(fds.iter().map(|fd| fd.cast_unsigned())).collect();
+    // SAFETY: the kernel reads `argsz` bytes, which is as long as the request is.
+    let answer = unsafe { ioctl_with_ptr(device, VFIO_DEVICE_SET_IRQS(), request.as_ptr()) };
+    u32::try_from(answer).map_err(|_| io::Error::last_os_error())
+}
+
+impl<D: AsRawFd + Send> Irqs for VectorIrqs<D> {
     fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
         let fd = |eventfd: &Option<Arc<EventFd>>| eventfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
         let fds: Vec<i32> = eventfds.iter().map(fd).collect();
@@ -108,5 +130,42 @@ impl<D: AsRawFd + Send> Irqs for MsixIrqs<D> {
     fn disable(&self) -> io::Result<()> {
         self.set_irqs(VFIO_IRQ_SET_DATA_NONE, 0, 0, &[])?;
         Ok(())
+    }
+}
+
+/// The INTx index of an open VFIO device.
+#[derive(Debug)]
+pub struct LineIrqs<D>(D);
+
+impl<D: AsRawFd + Send> LineIrqs<D> {
+    /// Takes a device's descriptor, or something that has it.
+    pub const fn new(device: D) -> Self {
+        Self(device)
+    }
+
+    fn set_irqs(&self, flags: u32, count: usize, fds: &[i32]) -> io::Result<()> {
+        set_irqs(&self.0, VFIO_PCI_INTX_IRQ_INDEX, flags, 0, count, fds).map(drop)
+    }
+}
+
+impl<D: AsRawFd + Send> PhysicalLine for LineIrqs<D> {
+    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
+        let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+        self.set_irqs(flags, 1, &[trigger.as_raw_fd()])
+    }
+
+    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
+        let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
+        self.set_irqs(flags, 1, &[eventfd.as_raw_fd()])
+    }
+
+    fn unmask(&mut self) {
+        // A device that is gone, or whose index was disabled meanwhile, has nothing to unmask.
+        let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, 1, &[]);
+    }
+
+    fn disable(&mut self) {
+        // EINVAL: it was (D5).
+        let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, &[]);
     }
 }

@@ -4,6 +4,7 @@ mod connect;
 pub(crate) mod fake;
 mod faults;
 mod flow;
+mod modes;
 mod random;
 
 use super::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};

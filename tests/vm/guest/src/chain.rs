@@ -9,7 +9,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
-use msix_backends::vfio::{DeviceMsix, Irqs, MsixIrqs, WhileMasked};
+use msix_backends::vfio::{DeviceMsix, Irqs, VectorIrqs, WhileMasked};
 use msix_core::{BarIndex, Layout, Policy, Vector};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -40,12 +40,12 @@ pub(crate) struct Chain {
     _vm: Arc<VmFd>,
 }
 
-pub(crate) fn irqs(fd: impl std::os::fd::AsFd) -> Result<MsixIrqs<OwnedFd>, String> {
-    Ok(MsixIrqs::new(fd.as_fd().try_clone_to_owned().map_err(text)?))
+pub(crate) fn irqs(fd: impl std::os::fd::AsFd) -> Result<VectorIrqs<OwnedFd>, String> {
+    Ok(VectorIrqs::msix(fd.as_fd().try_clone_to_owned().map_err(text)?))
 }
 
 /// The MSI-X index of a device, and how often it was asked for something.
-struct Counted(MsixIrqs<OwnedFd>, Arc<AtomicUsize>);
+struct Counted(VectorIrqs<OwnedFd>, Arc<AtomicUsize>);
 
 impl Counted {
     fn count(&self) {
