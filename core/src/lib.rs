@@ -19,7 +19,7 @@
         reason = "a test may panic: that is how it fails"
     )
 )]
-//! The interrupt side of a PCI function that uses MSI-X, as a pure state machine.
+//! The interrupt side of a PCI function, MSI-X above all, as a pure state machine.
 //!
 //! [`Msix`] holds the capability's control bits, the table, the pending-bit array, the use counts
 //! and what the host has been told. *Inputs* (guest accesses, device events, answers of the host)
@@ -52,6 +52,11 @@
 //! # }
 //! ```
 //!
+//! # The whole function
+//! [`Msi`] is the same for the MSI capability, with the same effects, and [`Intx`] for the pin.
+//! [`Function`] holds what a function has of the three, switches between them as the guest's
+//! registers say, and emits for each switch first what leaves the old mode.
+//!
 //! # Carry a list out before the next input
 //! An input refuses ([`NotCarriedOut`]) a list that still holds effects, and changes nothing: an
 //! effect cannot be overwritten or overflow, it can only be late. Every input is `#[must_use]`.
@@ -65,7 +70,8 @@
 //! # Panics and bounds
 //! Nothing here panics in a release build; in debug builds the invariants I1 to I6 are asserted
 //! after every input. One-vector inputs emit at most 4 effects, all others at most
-//! `2 + 3 * ceil(N / 64)`, which is [`Storage::MAX_EFFECTS`] and at most [`MAX_EFFECTS`].
+//! `2 + 3 * ceil(N / 64)`, which is [`Storage::MAX_EFFECTS`] and at most [`MAX_EFFECTS`]. MSI emits at
+//! most 5, a pin 4, and a function what its parts do.
 //!
 //! Rules cited as `A7` or `H4` are in `RULES.md` beside this crate's manifest.
 

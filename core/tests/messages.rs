@@ -1,8 +1,9 @@
 //! What is wrong is said in full: every error's message, with the value and the limit.
 
 use msix_core::{
-    BarIndex, Borrowed, Entry, Layout, LayoutError, LoadError, Msix, NewError, NotCarriedOut,
-    Policy, Region, SaveError, StorageError, Vector, VectorError, Vectors, Word,
+    BarIndex, Borrowed, Entry, Layout, LayoutError, LoadError, MsiCapabilityError, Msix, NewError,
+    NotCarriedOut, PartInUse, Policy, Region, SaveError, StorageError, Vector, VectorError,
+    Vectors, Word,
 };
 use std::error::Error;
 
@@ -31,6 +32,17 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
         (&LoadError::Checksum, "the snapshot's checksum is wrong"),
         (&LoadError::ReservedControl(0x800), "Message Control 0x0800 has a reserved bit set"),
         (&LoadError::PbaTail(0xfe00), "the PBA has bits past the last vector set: 0xfe00"),
+        (
+            &LoadError::Capability { at: 3 },
+            "byte 3 of the MSI capability is not as this function's",
+        ),
+        (&LoadError::Function, "the snapshot is of a function with other parts"),
+        (&MsiCapabilityError::Vectors(3), "3 vectors, MSI has 1, 2, 4, 8, 16 or 32"),
+        (
+            &MsiCapabilityError::Reserved(0x8c),
+            "Message Control 0x008c: its Multiple Message Capable is reserved",
+        ),
+        (&PartInUse, "a part of the function is in use already"),
         #[cfg(feature = "alloc")]
         (&LoadError::Parts, "table, pending bits and uses differ in vector count"),
         (&LayoutError::NotMsix(5), "capability id 0x5: MSI-X is 0x11"),

@@ -5,8 +5,9 @@
 //! bytes, one `bool` a vector and fact, a loop over all vectors after every input.
 //! [`lockstep::Lockstep`] runs engine and model side by side and reports the first difference;
 //! [`strategy`] makes operation sequences and policies that look for one. [`subject::Subject`] is
-//! an engine alone, for properties that need no second opinion. [`server_model`] holds the client of the
-//! ivshmem server protocol to its rules.
+//! an engine alone, for properties that need no second opinion. [`modes`] does the same for a whole
+//! function with INTx, MSI and MSI-X. [`server_model`] holds the client of the ivshmem server protocol to
+//! its rules.
 
 pub mod conformance;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]

@@ -152,9 +152,8 @@ proptest! {
         there.resume(&mut fx).unwrap();
         // What could be said already was said before the backend went.
         while fx.take().is_some() {}
-        if parts.intx == Some(msix_core::IntxSource::Emulated) {
-            prop_assert!(here == there);
-        }
+        // MSI-X may still know of a message that it had not told; its next use tells it anyway (H4).
+        prop_assert!(here == there || parts.msix.is_some());
         for operation in after {
             let mut other = fx.clone();
             let ours = operation.apply(&mut here, &mut bytes, &mut fx);
