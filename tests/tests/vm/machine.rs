@@ -1,5 +1,5 @@
 //! The emulated machine: QEMU without KVM, an IOMMU that remaps interrupts, an ivshmem device that
-//! raises its own MSI-X, and nvme.
+//! raises its own MSI-X, nvme, and two devices with MSI and INTx too: edu and e1000e.
 
 use msix_sim::qemu::IvshmemServer;
 use std::fmt;
@@ -53,6 +53,7 @@ impl Machine {
              -chardev socket,path=ivshmem,id=iv \
              -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
              -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
+             -device edu,addr=6 -device e1000e,addr=7 \
              -initrd initramfs"
         );
         let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();

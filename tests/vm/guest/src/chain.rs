@@ -200,7 +200,7 @@ impl Chain {
 }
 
 /// The interrupts that wait in a local APIC, which forgets them.
-fn take(vcpu: &VcpuFd) -> Result<Vec<u8>, String> {
+pub(crate) fn take(vcpu: &VcpuFd) -> Result<Vec<u8>, String> {
     let mut lapic = vcpu.get_lapic().map_err(text)?;
     let mut taken = Vec::new();
     for interrupt in 0..=255_u8 {

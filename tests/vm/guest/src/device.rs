@@ -4,14 +4,14 @@
 use crate::boot;
 use rustix::io::Errno;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
-    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
-    vfio_irq_set,
+    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_INTX_IRQ_INDEX,
+    VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, vfio_irq_set,
 };
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioIrq};
 use vmm_sys_util::eventfd::EventFd;
@@ -27,8 +27,8 @@ pub(crate) struct Device {
     /// IOMMU group.
     pub(crate) group: u32,
     vfio: VfioDevice,
-    /// Offset of the MSI-X capability in the configuration space, bytes.
-    capability: u16,
+    /// Offset of the MSI-X capability in the configuration space, bytes, if it has one.
+    capability: Option<u16>,
 }
 
 impl Device {
@@ -43,9 +43,8 @@ impl Device {
         let container = Arc::clone(container);
         let vfio = VfioDevice::new(sysfs, container, false)
             .map_err(|error| format!("opening {name}: {error}"))?;
-        let mut device = Self { name, group, vfio, capability: 0 };
-        device.capability =
-            device.find_capability(CAP_MSIX).ok_or(format!("{} has no MSI-X", device.name))?;
+        let mut device = Self { name, group, vfio, capability: None };
+        device.capability = device.find_capability(CAP_MSIX);
         let command = u16::from_le_bytes(device.config(COMMAND)?);
         device.write_config(COMMAND, &(command | MEMORY | BUS_MASTER).to_le_bytes())?;
         Ok(device)
@@ -74,9 +73,21 @@ impl Device {
         count: u32,
         data: &[u8],
     ) -> Result<u32, Errno> {
+        self.set_irqs_of(MSIX, flags, start, count, data)
+    }
+
+    /// As [`set_irqs`](Self::set_irqs), on any index.
+    fn set_irqs_of(
+        &self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        data: &[u8],
+    ) -> Result<u32, Errno> {
         let length = size_of::<vfio_irq_set>() + data.len();
         let header: [u32; 5] =
-            [u32::try_from(length).map_err(|_| Errno::INVAL)?, flags, MSIX, start, count];
+            [u32::try_from(length).map_err(|_| Errno::INVAL)?, flags, index, start, count];
         let mut words = header.to_vec();
         let (whole, rest) = data.as_chunks::<4>();
         words.extend(whole.iter().map(|bytes| u32::from_ne_bytes(*bytes)));
@@ -143,16 +154,35 @@ impl Device {
 
     /// Message Control of the physical function (D11).
     pub(crate) fn message_control(&self) -> Result<u16, String> {
-        Ok(u16::from_le_bytes(self.config(self.capability + 2)?))
+        Ok(u16::from_le_bytes(self.config(self.msix()? + 2)?))
     }
 
     /// The first 64 bits of the physical PBA (D11).
     pub(crate) fn pba(&self) -> Result<u64, String> {
-        let place = u32::from_le_bytes(self.config(self.capability + 8)?);
+        let place = u32::from_le_bytes(self.config(self.msix()? + 8)?);
         Ok(u64::from_le_bytes(self.read(place & 7, u64::from(place & !7))?))
     }
 
-    fn find_capability(&self, id: u8) -> Option<u16> {
+    fn msix(&self) -> Result<u16, String> {
+        self.capability.ok_or(format!("{} has no MSI-X", self.name))
+    }
+
+    /// Disables all its interrupts; EINVAL is the answer of an index that is idle (D5).
+    pub(crate) fn disable_all(&self) {
+        for index in [VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, MSIX] {
+            let flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+            let _ = self.set_irqs_of(index, flags, 0, 0, &[]);
+        }
+    }
+
+    /// The kernel raises an interrupt of an index: its loopback (D5).
+    pub(crate) fn loop_back(&self, index: u32, vector: u32) -> Result<(), String> {
+        let flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+        let raised = self.set_irqs_of(index, flags, vector, 1, &[]);
+        raised.map(drop).map_err(|error| format!("{}: loopback: {error}", self.name))
+    }
+
+    pub(crate) fn find_capability(&self, id: u8) -> Option<u16> {
         let [mut at] = self.config(CAPABILITIES).ok()?;
         for _ in 0..48 {
             let [found, next] = self.config(u16::from(at)).ok()?;
@@ -201,6 +231,20 @@ impl Deref for Ivshmem {
     }
 }
 
+/// Where the configuration space is in the descriptor.
+pub(crate) fn config_offset(device: &Device) -> u64 {
+    device.vfio.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX)
+}
+
+/// VFIO_DEVICE_RESET: whether the device can be reset.
+pub(crate) fn reset(device: &impl AsRawFd) -> bool {
+    // SAFETY: It takes no argument.
+    #[expect(unsafe_code, reason = "vfio-ioctls does not tell whether it was")]
+    unsafe {
+        vmm_sys_util::ioctl::ioctl(device, RESET) == 0
+    }
+}
+
 /// What arrives at an eventfd (made with `EFD_NONBLOCK`): waits until `expected` events came, but no
 /// longer than [`PATIENCE`]; for none, [`QUIET`]. More than expected are seen only if they are fast.
 pub(crate) fn taken(event: &EventFd, expected: u64) -> u64 {
@@ -223,6 +267,9 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// VFIO_DEVICE_SET_IRQS: `_IO(';', 100 + 10)`.
 const SET_IRQS: std::ffi::c_ulong = ioctl_expr(vmm_sys_util::ioctl::_IOC_NONE, 0x3b, 110, 0);
+
+/// VFIO_DEVICE_RESET: `_IO(';', 100 + 11)`.
+const RESET: std::ffi::c_ulong = ioctl_expr(vmm_sys_util::ioctl::_IOC_NONE, 0x3b, 111, 0);
 
 /// ivshmem registers in BAR 0: the device's own id, and the doorbell.
 const IV_POSITION: u64 = 8;

@@ -8,6 +8,7 @@ mod boot;
 mod chain;
 mod device;
 mod nested;
+mod rig;
 mod tests;
 mod world;
 

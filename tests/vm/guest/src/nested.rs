@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 
 /// A virtual machine whose one processor does some accesses, and then halts with interrupts enabled.
-/// Interrupts from 0x40 to 0x4f are counted; 0x50 ends it.
+/// Interrupts from 0x40 to 0x4f are counted, [`LINE`] with a word to the VMM first; 0x50 ends it.
 pub(crate) struct Nested {
     pub(crate) vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
@@ -32,6 +32,10 @@ const CODE: u64 = 0x1000;
 const HANDLERS: u64 = 0x2000;
 const COUNTERS: u64 = 0x500;
 const FIRST: u8 = 0x40;
+/// The interrupt whose handler has its device satisfied first: a level.
+pub(crate) const LINE: u8 = 0x4f;
+/// The port that it writes for that.
+pub(crate) const SATISFY: u8 = 0xf5;
 const LAST: u8 = 0x50;
 
 /// `sti; hlt; jmp` back.
@@ -78,10 +82,12 @@ impl Nested {
         memory.write_slice(&program(accesses), GuestAddress(CODE)).map_err(text)?;
         for interrupt in FIRST..=LAST {
             let place = HANDLERS + u64::from(interrupt - FIRST) * 32;
-            let code = if interrupt == LAST {
-                vec![0xe6, 0xf4] // out 0xf4, al
-            } else {
-                handler(u16::try_from(counter(interrupt)).map_err(text)?)
+            let counter = u16::try_from(counter(interrupt)).map_err(text)?;
+            let code = match interrupt {
+                LAST => vec![0xe6, 0xf4], // out 0xf4, al
+                // out SATISFY, eax: what its device wants before the end of the interrupt
+                LINE => [&[0x66, 0xe7, SATISFY], &*handler(counter)].concat(),
+                _ => handler(counter),
             };
             memory.write_slice(&code, GuestAddress(place)).map_err(text)?;
             let vector = u32::try_from(place).map_err(text)?; // segment 0

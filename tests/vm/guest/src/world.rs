@@ -19,6 +19,10 @@ pub(crate) struct World {
     pub(crate) ivshmem: Ivshmem,
     /// nvme with [`NVME_VECTORS`], which never raises one here.
     pub(crate) nvme: Option<Device>,
+    /// edu: INTx and one MSI vector, raised and satisfied when told to.
+    pub(crate) edu: Device,
+    /// e1000e: INTx, one MSI vector and five of MSI-X, raised when told to.
+    pub(crate) e1000e: Device,
     /// KVM, by the emulated SVM; or why there is none.
     pub(crate) kvm: Result<Kvm, String>,
 }
@@ -37,11 +41,15 @@ impl World {
         };
         let ivshmem = open(0x1af4, 0x1110)?.ok_or("no ivshmem device")?;
         let nvme = open(0x1b36, 0x0010)?;
+        let edu = open(0x1234, 0x11e8)?.ok_or("no edu device")?;
+        let e1000e = open(0x8086, 0x10d3)?.ok_or("no e1000e device")?;
         Ok(Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             series: std::env::var("MSIX_VM_KERNEL").map_err(|error| error.to_string())?,
             ivshmem: Ivshmem::new(ivshmem),
             nvme,
+            edu,
+            e1000e,
             kvm: Kvm::new().map_err(|error| format!("/dev/kvm: {error}")),
         })
     }
@@ -55,11 +63,12 @@ impl World {
         }
     }
 
-    /// Disables MSI-X of all devices.
+    /// Disables the interrupts of all devices.
     pub(crate) fn quiesce(&self) {
-        for device in [Some(&*self.ivshmem), self.nvme.as_ref()].into_iter().flatten() {
-            // EINVAL is the answer of an index that is idle (D5).
-            let _ = device.disable_msix();
+        let devices =
+            [Some(&*self.ivshmem), self.nvme.as_ref(), Some(&self.edu), Some(&self.e1000e)];
+        for device in devices.into_iter().flatten() {
+            device.disable_all();
         }
     }
 }

@@ -1,0 +1,324 @@
+//! A whole function of a nested machine, with a device of this one behind it, and how the devices are
+//! made to interrupt.
+
+use crate::chain::take;
+use crate::device::Device;
+use crate::nested;
+use crate::tests::text;
+use crate::world::World;
+use kvm_ioctls::{VcpuFd, VmFd};
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{
+    Deferral, Format, Irqchip, Options, Parts, PassedThrough, PciFunction, PciPlatform, Physical,
+    PhysicalMsi, Resampling, Routes,
+};
+use msix_backends::vfio::{DeviceMsi, DeviceMsix, LineIrqs, VectorIrqs, WhileMasked};
+use msix_core::{BarIndex, Layout, Mode, MsiCapability, Policy};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A device that interrupts when told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Edu,
+    E1000e,
+    /// It has no driver here: the kernel's loopback stands for it.
+    Nvme,
+}
+
+/// What the function told its VMM.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The line, whenever it changed.
+    pub(crate) line: Vec<bool>,
+    pub(crate) mapped: Vec<bool>,
+    pub(crate) resets: usize,
+}
+
+pub(crate) struct Vmm {
+    told: Arc<Mutex<Told>>,
+    reset: Box<dyn Fn() + Send>,
+}
+
+impl PciPlatform for Vmm {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        println!("{data:#x} was written to {address:#x}");
+    }
+    fn set_line(&mut self, asserted: bool) {
+        lock(&self.told).line.push(asserted);
+    }
+    fn set_mappings(&mut self, mapped: bool) {
+        lock(&self.told).mapped.push(mapped);
+    }
+    fn reset_device(&mut self) {
+        lock(&self.told).resets += 1;
+        (self.reset)();
+    }
+}
+
+/// The function, programmed: MSI sends 0x48, MSI-X 0x40 + vector.
+pub(crate) struct Rig<'a> {
+    pub(crate) function: PciFunction<Vmm>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) told: Arc<Mutex<Told>>,
+    pub(crate) kind: Kind,
+    device: &'a Device,
+    vcpu: Option<VcpuFd>,
+    // Dropped after the irqfds.
+    _vm: Arc<VmFd>,
+}
+
+impl<'a> Rig<'a> {
+    /// On a machine whose processor does not run.
+    pub(crate) fn new(world: &'a World, kind: Kind) -> Result<Self, String> {
+        let kvm = world.kvm.as_ref().map_err(Clone::clone)?;
+        let vm = Arc::new(kvm.create_vm().map_err(text)?);
+        vm.create_irq_chip().map_err(text)?;
+        let vcpu = vm.create_vcpu(0).map_err(text)?;
+        nested::enable_apic(&vcpu)?;
+        let mut rig = Self::on(world, kind, &vm, None)?;
+        rig.vcpu = Some(vcpu);
+        Ok(rig)
+    }
+
+    /// On a machine of the caller's; `gsi`: where KVM brings the line to its guest.
+    pub(crate) fn on(
+        world: &'a World,
+        kind: Kind,
+        vm: &Arc<VmFd>,
+        gsi: Option<u32>,
+    ) -> Result<Self, String> {
+        let device = device_of(world, kind)?;
+        let owned =
+            || -> Result<OwnedFd, String> { device.as_fd().try_clone_to_owned().map_err(text) };
+        let msix_vectors = match kind {
+            Kind::Edu => None,
+            Kind::E1000e => Some(5),
+            Kind::Nvme => Some(8), // of 512
+        };
+        let msix = msix_vectors.map(|_| -> Result<Box<dyn Physical>, String> {
+            let irqs = VectorIrqs::msix(owned()?);
+            let index = irqs.index().map_err(text)?;
+            Ok(Box::new(DeviceMsix::new(irqs, index, WhileMasked::Eventfd)))
+        });
+        let has_msi = kind != Kind::Nvme;
+        let msi = has_msi.then(|| -> Result<Box<dyn PhysicalMsi>, String> {
+            let irqs = VectorIrqs::msi(owned()?);
+            let count = u16::try_from(irqs.index().map_err(text)?.count).map_err(text)?;
+            Ok(Box::new(DeviceMsi::new(irqs, count)))
+        });
+        let behind = PassedThrough {
+            msix: msix.transpose()?,
+            msi: msi.transpose()?,
+            line: Some(Box::new(LineIrqs::new(owned()?))),
+            resampled: gsi.map(|gsi| (Box::new(Arc::clone(vm)) as Box<dyn Resampling>, gsi)),
+            quiet: Duration::from_millis(50),
+        };
+        let layout = msix_vectors.map(|vectors| {
+            let bar = BarIndex::new(0).map_err(text)?;
+            Layout::exclusive_bar(vectors, bar).map_err(text)
+        });
+        let msi = has_msi.then(|| MsiCapability::new(1).map(|msi| msi.with_64_bit_address()));
+        let parts =
+            Parts { msi: msi.transpose().map_err(text)?, msix: layout.transpose()?, pin: true };
+        let told = Arc::new(Mutex::new(Told::default()));
+        let reset = {
+            let device = Satisfier::of(device, kind)?;
+            let command = crate::device::config_offset(device_of(world, kind)?) + 4;
+            Box::new(move || device.reset(command))
+        };
+        let vmm = Vmm { told: Arc::clone(&told), reset };
+        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let events = Loop::new().map_err(text)?;
+        let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
+        let (policy, format) = (Policy::SPEC, Format::default());
+        let function = PciFunction::new(&routes, parts, policy, format, vmm, Some(behind));
+        let function = function.map_err(text)?;
+        let vm = Arc::clone(vm);
+        let rig = Self { function, routes, told, kind, device, vcpu: None, _vm: vm };
+        rig.satisfy()?;
+        rig.program();
+        Ok(rig)
+    }
+
+    /// As a driver does, with everything off.
+    pub(crate) fn program(&self) {
+        self.function.write_command(0, &[6, 0]);
+        self.function.write_msi(4, &0xfee0_0000_u64.to_le_bytes());
+        self.function.write_msi(12, &u16::from(MSI).to_le_bytes());
+        for vector in 0..self.function.inspect(|f| f.msix().map_or(0, msix_core::Msix::vectors)) {
+            let entry = u64::from(vector) * 16;
+            self.function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
+            let data = u32::from(MSIX) + u32::from(vector);
+            self.function.write_table(entry + 8, &data.to_le_bytes());
+            self.mask(vector, false);
+        }
+    }
+
+    pub(crate) fn mask(&self, vector: u16, masked: bool) {
+        let entry = u64::from(vector) * 16 + 12;
+        self.function.write_table(entry, &u32::from(masked).to_le_bytes());
+    }
+
+    /// The modes that the device has.
+    pub(crate) fn modes(&self) -> &'static [Mode] {
+        match self.kind {
+            Kind::Edu => &[Mode::Intx, Mode::Msi],
+            Kind::E1000e => &[Mode::Intx, Mode::Msi, Mode::MsiX],
+            Kind::Nvme => &[Mode::Intx, Mode::MsiX],
+        }
+    }
+
+    /// The guest switches to a mode, from whichever: what is enabled now is disabled after the new one
+    /// is enabled, where that is possible at all.
+    pub(crate) fn switch(&self, mode: Mode) {
+        match mode {
+            Mode::MsiX => {
+                self.function.write_msix(3, &[0x80]);
+                self.function.write_msi(2, &[0]);
+            }
+            Mode::Msi => {
+                self.function.write_msi(2, &[1]);
+                self.function.write_msix(3, &[0]);
+            }
+            _ => {
+                self.function.write_msi(2, &[0]);
+                self.function.write_msix(3, &[0]);
+            }
+        }
+    }
+
+    /// The device interrupts in `mode`.
+    pub(crate) fn raise(&self, mode: Mode, vector: u16) -> Result<(), String> {
+        let write = |at: u64, value: u32| self.device.write(0, at, &value.to_le_bytes());
+        match self.kind {
+            Kind::Edu => write(0x60, 1),
+            Kind::E1000e => {
+                // IVAR: a vector each for the causes 20 to 24, which clear themselves (EIAC).
+                let causes = match mode {
+                    Mode::MsiX => 1 << (20 + vector),
+                    _ => 1 << 2,
+                };
+                write(0xe4, 0xc_ba98)?;
+                write(0xdc, 0x1f0_0000)?;
+                write(0xd0, 0x1f0_0004)?; // IMS
+                write(0xc8, causes) // ICS
+            }
+            Kind::Nvme => {
+                let index = if mode == Mode::MsiX { 2 } else { 0 };
+                self.device.loop_back(index, u32::from(vector))
+            }
+        }
+    }
+
+    /// The driver satisfies the device: it asserts no more.
+    pub(crate) fn satisfy(&self) -> Result<(), String> {
+        satisfy(self.kind, self.device)
+    }
+
+    /// Waits until the line was told to be so, as the newest news.
+    pub(crate) fn wait_line(&self, asserted: bool) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            self.routes.run(Some(Duration::ZERO)).map_err(text)?;
+            if lock(&self.told).line.last() == Some(&asserted) {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("the line is not {asserted}: {:?}", lock(&self.told)));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What arrives at the processor within `patience`, at the first time that something does.
+    pub(crate) fn arrives(&self, patience: Duration) -> Result<Vec<u8>, String> {
+        let begun = Instant::now();
+        let vcpu = self.vcpu.as_ref().ok_or("no processor that can be looked at")?;
+        loop {
+            self.routes.run(Some(Duration::ZERO)).map_err(text)?;
+            let taken = take(vcpu)?;
+            if !taken.is_empty() || begun.elapsed() > patience {
+                return Ok(taken);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Rig<'_> {
+    fn drop(&mut self) {
+        // The next test finds a device that asks for nothing; a failure here was one before.
+        let _ = self.satisfy();
+    }
+}
+
+/// A device's descriptor and registers, for another thread.
+pub(crate) struct Satisfier {
+    descriptor: OwnedFd,
+    /// Where BAR0 is in the descriptor.
+    registers: u64,
+    kind: Kind,
+}
+
+impl Satisfier {
+    pub(crate) fn of(device: &Device, kind: Kind) -> Result<Self, String> {
+        let descriptor = device.as_fd().try_clone_to_owned().map_err(text)?;
+        let registers = device.vfio().get_region_offset(0);
+        Ok(Self { descriptor, registers, kind })
+    }
+
+    /// Whether the device took it.
+    pub(crate) fn satisfy(&self) -> bool {
+        let at = match self.kind {
+            Kind::Edu => 0x64,
+            Kind::E1000e => 0xc0,
+            Kind::Nvme => return true,
+        };
+        let all = u32::MAX.to_le_bytes();
+        rustix::io::pwrite(&self.descriptor, &all, self.registers + at) == Ok(4)
+    }
+
+    /// Resets the device if it can be; the guest's Command is 0, and this test's is on again.
+    fn reset(&self, command: u64) {
+        crate::device::reset(&self.descriptor);
+        for value in [0_u16, 6] {
+            // What fails shows in the test.
+            let _ = rustix::io::pwrite(&self.descriptor, &value.to_le_bytes(), command);
+        }
+    }
+}
+
+pub(crate) fn device_of(world: &World, kind: Kind) -> Result<&Device, String> {
+    match kind {
+        Kind::Edu => Ok(&world.edu),
+        Kind::E1000e => Ok(&world.e1000e),
+        Kind::Nvme => world.nvme.as_ref().ok_or_else(|| "no nvme".to_owned()),
+    }
+}
+
+pub(crate) fn satisfy(kind: Kind, device: &Device) -> Result<(), String> {
+    match kind {
+        Kind::Edu => device.write(0, 0x64, &u32::MAX.to_le_bytes()),
+        Kind::E1000e => {
+            device.write(0, 0xc0, &u32::MAX.to_le_bytes())?; // ICR
+            // It holds interrupts apart by a fraction of a millisecond, and QEMU does not like to be
+            // switched to another mode meanwhile: it may abort.
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(())
+        }
+        Kind::Nvme => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
+/// What MSI sends.
+pub(crate) const MSI: u8 = 0x48;
+/// What vector 0 of MSI-X sends.
+pub(crate) const MSIX: u8 = 0x40;
