@@ -4,8 +4,11 @@
 //! to it, in order, and feeds what the host answers back into the engine until nothing is left.
 //!
 //! Features: `kvm` delivers through KVM ([`kvm`]), `eventfd` is the userspace loop under it,
-//! `vfio` asks `/dev/vfio/vfio` what it can do for MSI-X.
+//! `vfio` asks `/dev/vfio/vfio` what it can do for MSI-X. Without any, [`assign`] says of a
+//! passed-through function which bytes of config space are emulated and which parts of its BARs may be
+//! mapped.
 
+pub mod assign;
 #[cfg(feature = "eventfd")]
 pub mod eventfd;
 mod host;

@@ -1,0 +1,146 @@
+//! The chain of capabilities, walked as one of a hostile device.
+
+use super::error::AssignError;
+use super::rules;
+use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
+
+/// A capability of the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Capability {
+    /// Its id; those of extended capabilities (at 0x100 and above) are numbers of their own.
+    pub id: u16,
+    /// Where it is in config space.
+    pub at: u16,
+    /// Bytes that are known to be its own: all of a capability that is known here or says its length,
+    /// the header of others.
+    pub len: u16,
+}
+
+impl Capability {
+    /// Whether it is of the extended chain, which begins at 0x100.
+    #[must_use]
+    pub const fn is_extended(&self) -> bool {
+        self.at >= EXTENDED
+    }
+
+    /// First byte behind it.
+    pub(super) const fn end(&self) -> u16 {
+        self.at.saturating_add(self.len)
+    }
+}
+
+/// Both chains, in their order. `config` has 256 or 4096 bytes. At most 48 and 960 steps.
+pub(super) fn capabilities(config: &[u8]) -> Result<Vec<Capability>, AssignError> {
+    let mut found = Vec::new();
+    if byte(config, STATUS) & HAS_CAPABILITIES != 0 {
+        let walk = Walk { first: POINTER, least: 0x40, limit: EXTENDED };
+        walk.run(&mut found, u16::from(byte(config, POINTER)), |at| {
+            let id = byte(config, at);
+            let len = rules::len(id, rest(config, at));
+            Some((u16::from(id), len, at + 1, u16::from(byte(config, at + 1))))
+        })?;
+    }
+    if config.len() > usize::from(EXTENDED) {
+        let walk = Walk { first: EXTENDED, least: EXTENDED, limit: 0x1000 };
+        walk.run(&mut found, EXTENDED, |at| {
+            let header = dword(config, at);
+            // Nothing there: all zeros, or a bus that has no extended config space.
+            if header == 0 || header == u32::MAX {
+                return None;
+            }
+            let [i0, i1, n0, n1] = header.to_le_bytes();
+            let id = u16::from_le_bytes([i0, i1]);
+            let len = rules::extended_len(id, rest(config, at));
+            Some((id, len, at + 2, u16::from_le_bytes([n0, n1]) >> 4))
+        })?;
+    }
+    refuse_overlaps(&found)?;
+    for id in [CAPABILITY_ID, MSI_CAPABILITY_ID].map(u16::from) {
+        let mut with = found.iter().filter(|c| c.id == id && !c.is_extended());
+        if let (Some(first), Some(second)) = (with.next(), with.next()) {
+            return Err(AssignError::Twice { id, first: first.at, second: second.at });
+        }
+    }
+    Ok(found)
+}
+
+struct Walk {
+    /// Where the pointer to the first is.
+    first: u16,
+    least: u16,
+    limit: u16,
+}
+
+impl Walk {
+    /// `read` gives id, length, and where the next pointer is and what it says.
+    fn run(
+        &self,
+        found: &mut Vec<Capability>,
+        mut to: u16,
+        read: impl Fn(u16) -> Option<(u16, u16, u16, u16)>,
+    ) -> Result<(), AssignError> {
+        let mut from = self.first;
+        while to != 0 {
+            if !to.is_multiple_of(4) {
+                return Err(AssignError::Misaligned { from, to });
+            }
+            if to < self.least {
+                return Err(AssignError::Below { from, to, least: self.least });
+            }
+            if found.iter().any(|capability| capability.at == to) {
+                return Err(AssignError::Loop { from, to });
+            }
+            let Some((id, len, pointer, next)) = read(to) else { break };
+            let capability = Capability { id, at: to, len };
+            let (end, limit) = (capability.end(), self.limit);
+            if end > limit {
+                return Err(AssignError::RunsOver { id, at: to, end, limit });
+            }
+            found.push(capability);
+            (from, to) = (pointer, next);
+        }
+        Ok(())
+    }
+}
+
+fn refuse_overlaps(found: &[Capability]) -> Result<(), AssignError> {
+    let mut sorted = found.to_vec();
+    sorted.sort_by_key(|capability| capability.at);
+    for pair in sorted.windows(2) {
+        if let [first, second] = pair
+            && second.at < first.end()
+        {
+            return Err(AssignError::Overlap {
+                id: first.id,
+                at: first.at,
+                other: second.id,
+                other_at: second.at,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Byte `at` of `config`; 0 past its end.
+pub(super) fn byte(config: &[u8], at: u16) -> u8 {
+    config.get(usize::from(at)).copied().unwrap_or(0)
+}
+
+/// The dword at `at`; 0 past the end.
+pub(super) fn dword(config: &[u8], at: u16) -> u32 {
+    u32::from_le_bytes(rest(config, at).first_chunk().copied().unwrap_or([0; 4]))
+}
+
+/// What begins at `at`.
+pub(super) fn rest(config: &[u8], at: u16) -> &[u8] {
+    config.get(usize::from(at)..).unwrap_or(&[])
+}
+
+/// Where extended config space begins.
+pub(super) const EXTENDED: u16 = 0x100;
+/// Offset of the pointer to the first capability.
+pub(super) const POINTER: u16 = 0x34;
+/// Offset of Status.
+const STATUS: u16 = 6;
+/// Status bit 4, Capabilities List.
+const HAS_CAPABILITIES: u8 = 0x10;

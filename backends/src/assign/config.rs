@@ -1,0 +1,167 @@
+//! Whose each byte of config space is, and each bit of it.
+
+use super::chain::{Capability, EXTENDED};
+use super::rules;
+use super::run::Run;
+
+/// Whose a byte of config space is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The VMM's: it answers reads, and writes do not reach the device.
+    Emulated,
+    /// The device's: reads and writes go there as they are.
+    Passed,
+    /// Of both: [`Masks`] say which bits.
+    Both,
+}
+
+/// Whose the bits of a byte are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Masks {
+    /// The guest reads these from the device, the others from the VMM.
+    pub read: u8,
+    /// The guest's writes of these go to the device, and to the VMM too where `read` lacks them; the
+    /// device keeps the others, which only the VMM sees.
+    pub write: u8,
+}
+
+impl Masks {
+    /// No bit is the device's.
+    pub const EMULATED: Self = Self::passed(0);
+    /// All bits are the device's.
+    pub const PASSED: Self = Self::passed(0xff);
+    /// The guest reads the device's, its writes are dropped.
+    pub(super) const READ: Self = Self { read: 0xff, write: 0 };
+
+    /// `bits` are the device's, the others the VMM's.
+    pub(super) const fn passed(bits: u8) -> Self {
+        Self { read: bits, write: bits }
+    }
+
+    /// Whose the byte is.
+    #[must_use]
+    pub const fn owner(self) -> Owner {
+        match self {
+            Self::EMULATED => Owner::Emulated,
+            Self::PASSED => Owner::Passed,
+            _ => Owner::Both,
+        }
+    }
+
+    /// What the guest reads.
+    #[must_use]
+    pub const fn to_guest(self, emulated: u8, device: u8) -> u8 {
+        emulated & !self.read | device & self.read
+    }
+
+    /// What to write to the device, which reads `device` now, when the guest writes `written`. No
+    /// byte has bits cleared by writing 1 beside bits that do not reach the device.
+    #[must_use]
+    pub const fn to_device(self, written: u8, device: u8) -> u8 {
+        device & !self.write | written & self.write
+    }
+}
+
+/// The map of a config space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ConfigMap {
+    bytes: Vec<Masks>,
+}
+
+impl ConfigMap {
+    /// For one of `size` bytes with these capabilities.
+    pub(super) fn new(size: usize, capabilities: &[Capability]) -> Self {
+        let mut map = Self { bytes: vec![Masks::PASSED; size] };
+        for &(at, masks) in HEADER {
+            map.set(at, masks);
+        }
+        for at in EMULATED_HEADER.iter().flat_map(|&(start, end)| start..end) {
+            map.set(at, Masks::EMULATED);
+        }
+        for capability in capabilities {
+            if capability.is_extended() {
+                map.extended(capability);
+            } else {
+                map.capability(capability);
+            }
+        }
+        if size > usize::from(EXTENDED) {
+            // The first of the extended chain cannot be unlinked, only replaced.
+            (EXTENDED..EXTENDED + 4).for_each(|at| map.set(at, Masks::EMULATED));
+        }
+        map
+    }
+
+    fn capability(&mut self, capability: &Capability) {
+        let (whole, bytes) = rules::masks(capability.id.to_le_bytes()[0]);
+        (capability.at..capability.end()).for_each(|at| self.set(at, whole));
+        for &(offset, masks) in bytes.iter().filter(|(offset, _)| *offset < capability.len) {
+            self.set(capability.at + offset, masks);
+        }
+        self.set(capability.at + 1, Masks::EMULATED); // next
+    }
+
+    fn extended(&mut self, capability: &Capability) {
+        let whole = rules::extended_masks(capability.id);
+        (capability.at..capability.end()).for_each(|at| self.set(at, whole));
+        let version = Masks { read: whole.read & 0x0f, write: whole.write & 0x0f };
+        self.set(capability.at + 2, version); // bits 7:4 are the low ones of next
+        self.set(capability.at + 3, Masks::EMULATED);
+    }
+
+    fn set(&mut self, at: u16, masks: Masks) {
+        if let Some(byte) = self.bytes.get_mut(usize::from(at)) {
+            *byte = masks;
+        }
+    }
+
+    /// Bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Of byte `at`; nothing past the end is the device's.
+    pub(super) fn masks(&self, at: u64) -> Masks {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        self.bytes.get(at).copied().unwrap_or(Masks::EMULATED)
+    }
+
+    /// An access as runs of one owner, in order.
+    pub(super) fn split(&self, at: u64, len: u64) -> impl Iterator<Item = Run<Owner>> {
+        let (mut start, end) = (at, at.saturating_add(len));
+        std::iter::from_fn(move || {
+            if start >= end {
+                return None;
+            }
+            let owner = self.masks(start).owner();
+            let known = end.min(self.size());
+            let same = |at: &u64| self.masks(*at).owner() == owner;
+            let next = if start < known {
+                (start..known).find(|at| !same(at)).unwrap_or(known)
+            } else {
+                end
+            };
+            let range = start..next;
+            start = next;
+            Some(Run { range, owner })
+        })
+    }
+}
+
+/// Bytes of the header that both have a part in.
+const HEADER: &[(u16, Masks)] = &[
+    // Command: I/O, memory and bus master are shadowed: the guest reads what it wrote, whatever VFIO
+    // makes of it, and the VMM maps BARs and opens the gate (A11) by it.
+    (0x04, Masks { read: 0xf8, write: 0xff }),
+    // Interrupt Disable does not reach the device: it follows the mode (A17), and the kernel masks
+    // a line with the same bit (D12).
+    (0x05, Masks::passed(0xfb)),
+    // Status: Interrupt Status follows the emulated line, Capabilities List the emulated chain.
+    (0x06, Masks::passed(0xe7)),
+    // Whether there are more functions is the guest's topology.
+    (0x0e, Masks::passed(0x7f)),
+];
+
+/// Start and end of what is emulated in the header: BIST; the BARs; the ROM's BAR and the capability
+/// pointer; interrupt line and pin.
+const EMULATED_HEADER: &[(u16, u16)] = &[(0x0f, 0x28), (0x30, 0x35), (0x3c, 0x3e)];

@@ -1,0 +1,75 @@
+//! Table and PBA in pages of their own, where the guest sees them.
+//!
+//! On a host with pages larger than 4 KiB, registers that share a page with the table trap, although
+//! they keep A2. In another place, which the device does not have, the emulated table shares a page
+//! with nothing. The device's own table stays where it is, and is VFIO's.
+
+use super::bars::{Bar, BarKind, Bars, indexes};
+use super::error::AssignError;
+use super::pages::PageSize;
+use msix_core::{BarIndex, Layout};
+
+/// Where the guest sees table and PBA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Relocation {
+    /// Where the device has them.
+    #[default]
+    None,
+    /// In this BAR: one that the device does not have, or at the end of one that it has, which then
+    /// is enlarged.
+    Bar(BarIndex),
+    /// Elsewhere if more of the device can be mapped that way, which takes
+    /// [`OwnTable::Mapped`]: in the lowest BAR that the device does not have, else at the end of the
+    /// smallest memory BAR.
+    Auto,
+}
+
+/// What becomes of the device's own table when the guest sees its table elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OwnTable {
+    /// Its pages trap, and it is nobody's.
+    #[default]
+    Hidden,
+    /// Its pages are mapped with the registers that share them, if the kernel lets them
+    /// ([`KernelBar::msix_mappable`](super::KernelBar)). A guest that looks for the table there can
+    /// make its device send other messages than VFIO programmed, which the host's interrupt remapping
+    /// has to refuse.
+    Mapped,
+}
+
+/// What the guest sees after a relocation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) layout: Layout,
+    pub(super) bars: Bars,
+}
+
+/// Table and PBA of `layout` in BAR `to`.
+pub(super) fn plan(
+    layout: &Layout,
+    bars: &Bars,
+    to: BarIndex,
+    page: PageSize,
+) -> Result<Plan, AssignError> {
+    let vectors = u32::from(layout.vectors());
+    let (old, moved) = match bars.bar(to) {
+        Some(bar) if bar.is_memory() => {
+            (bar, Layout::after(vectors, to, bar.size.max(page.bytes()))?)
+        }
+        None if !bars.is_upper_half(to) => {
+            (Bar::new(BarKind::Memory32, 0), Layout::exclusive_bar(vectors, to)?)
+        }
+        _ => return Err(AssignError::NotMemory(to)),
+    };
+    let size = moved.min_bar_size(to).max(page.bytes());
+    let bars = bars.with(to, Bar { size, ..old }).map_err(AssignError::RelocatedBar)?;
+    Ok(Plan { layout: moved, bars })
+}
+
+/// The plan for [`Relocation::Auto`], if there is any.
+pub(super) fn automatic(layout: &Layout, bars: &Bars, page: PageSize) -> Option<Plan> {
+    let mut places: Vec<_> = indexes().collect();
+    // A BAR that is not there has 0 bytes; the sort is stable.
+    places.sort_by_key(|&index| bars.bar(index).map_or(0, |bar| bar.size));
+    places.into_iter().find_map(|to| plan(layout, bars, to, page).ok())
+}
