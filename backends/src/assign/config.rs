@@ -54,11 +54,15 @@ impl Masks {
         emulated & !self.read | device & self.read
     }
 
-    /// What to write to the device, which reads `device` now, when the guest writes `written`. No
-    /// byte has bits cleared by writing 1 beside bits that do not reach the device.
+    /// What to write to the device, which reads `device` now, when the guest writes `written`; `None`
+    /// if nothing is to be: a bit that writing 1 clears must not be written back. Where a part of a
+    /// byte reaches the device, the rest has no such bits.
     #[must_use]
-    pub const fn to_device(self, written: u8, device: u8) -> u8 {
-        device & !self.write | written & self.write
+    pub const fn to_device(self, written: u8, device: u8) -> Option<u8> {
+        match self.write {
+            0 => None,
+            write => Some(device & !write | written & write),
+        }
     }
 }
 

@@ -109,6 +109,11 @@ fn a_relocated_table_has_pages_of_its_own() {
             mapped(&made).iter().all(|(_, range)| range.start >= 0x2000 || range.end <= 0x1000)
         );
 
+        // The device cannot answer for a PBA that it does not have there.
+        let options = Options { pba: PbaOwner::Device, ..move_to(2, page) };
+        let made = with_msix(ONE, (129, 0x1000, 0x3000), &options).unwrap();
+        assert_eq!(owners(&made, 2, 0x810, 8), [(0x810..0x818, Pba)]);
+
         // At the end of one that it has.
         let made = with_msix(ONE, (129, 0x1000, 0x3000), &move_to(0, page)).unwrap();
         assert_eq!(made.msix().unwrap().location(Region::Table).offset, 0x10_0000);

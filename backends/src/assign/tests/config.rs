@@ -40,10 +40,10 @@ fn command_is_shadowed_and_interrupt_disable_kept_from_the_device() {
     let made = assigned(&Space::new(256));
     let [low, high, status] = [4, 5, 6].map(|at| made.masks(at));
     // I/O, memory and bus master: the guest reads the VMM's, the device gets the write.
-    assert_eq!((low.to_guest(0x07, 0x40), low.to_device(0x07, 0)), (0x47, 0x07));
+    assert_eq!((low.to_guest(0x07, 0x40), low.to_device(0x07, 0)), (0x47, Some(0x07)));
     // Interrupt Disable, and SERR# beside it.
-    assert_eq!((high.to_guest(0x04, 0x01), high.to_device(0x05, 0x04)), (0x05, 0x05));
-    assert_eq!((high.to_guest(0, 0x04), high.to_device(0x04, 0)), (0, 0));
+    assert_eq!((high.to_guest(0x04, 0x01), high.to_device(0x05, 0x04)), (0x05, Some(0x05)));
+    assert_eq!((high.to_guest(0, 0x04), high.to_device(0x04, 0)), (0, Some(0)));
     // Interrupt Status and Capabilities List.
     assert_eq!(status.to_guest(0x18, 0x20), 0x38);
     assert_eq!(status.to_guest(0x00, 0x18), 0x00);
@@ -131,6 +131,9 @@ fn the_extended_chain_is_emulated_and_the_hosts_capabilities_kept() {
     expected.retain(|&(at, _)| at != 0x1a0);
     assert_eq!(runs(&made, 0x100, 0xf00), expected);
     assert_eq!(made.masks(0x142), Masks { read: 0x0f, write: 0x0f });
+    // The errors that AER recorded are cleared by the host only.
+    let errors = made.masks(0x105);
+    assert_eq!((errors.to_guest(0, 0x10), errors.to_device(0x10, 0x10)), (0x10, None));
     assert_eq!(made.capabilities().last().map(|c| (c.at, c.len)), Some((0x200, 0x20)));
     // What is past the end is the VMM's, to the last byte there could be.
     assert_eq!(runs(&made, 0xffc, 8), [(0xffc, Passed), (0x1000, Emulated)]);
