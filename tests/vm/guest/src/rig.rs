@@ -195,15 +195,24 @@ impl<'a> Rig<'a> {
         match self.kind {
             Kind::Edu => write(0x60, 1),
             Kind::E1000e => {
-                // IVAR: a vector each for the causes 20 to 24, which clear themselves (EIAC).
-                let causes = match mode {
-                    Mode::MsiX => 1 << (20 + vector),
-                    _ => 1 << 2,
-                };
-                write(0xe4, 0xc_ba98)?;
-                write(0xdc, 0x1f0_0000)?;
-                write(0xd0, 0x1f0_0004)?; // IMS
-                write(0xc8, causes) // ICS
+                write(0xd8, u32::MAX)?; // IMC: nothing interrupts
+                write(0xc4, 0xffff)?; // ITR: messages are 16.8 ms apart
+                match mode {
+                    Mode::MsiX => {
+                        // IVAR: a vector each for the causes 20 to 24, which are cleared and masked
+                        // when they interrupt (EIAC).
+                        write(0xe4, 0xc_ba98)?;
+                        write(0xdc, 0x1f0_0000)?;
+                        write(0xd0, 1 << (20 + vector))?; // IMS
+                        write(0xc8, 1 << (20 + vector)) // ICS
+                    }
+                    _ => {
+                        write(0xc8, 1 << 2)?;
+                        write(0xd0, 1 << 2)?; // interrupts now
+                        // A message would be said again while the cause stands; a level stays.
+                        if mode == Mode::Msi { write(0xd8, 1 << 2) } else { Ok(()) }
+                    }
+                }
             }
             Kind::Nvme => {
                 let index = if mode == Mode::MsiX { 2 } else { 0 };
@@ -303,9 +312,9 @@ pub(crate) fn satisfy(kind: Kind, device: &Device) -> Result<(), String> {
         Kind::Edu => device.write(0, 0x64, &u32::MAX.to_le_bytes()),
         Kind::E1000e => {
             device.write(0, 0xc0, &u32::MAX.to_le_bytes())?; // ICR
-            // It holds interrupts apart by a fraction of a millisecond, and QEMU does not like to be
-            // switched to another mode meanwhile: it may abort.
-            std::thread::sleep(Duration::from_millis(5));
+            // It holds interrupts apart (ITR), and QEMU does not like to be switched to another mode
+            // meanwhile: it may abort.
+            std::thread::sleep(Duration::from_millis(20));
             Ok(())
         }
         Kind::Nvme => Ok(()),
