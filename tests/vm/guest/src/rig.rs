@@ -119,7 +119,8 @@ impl<'a> Rig<'a> {
             let bar = BarIndex::new(0).map_err(text)?;
             Layout::exclusive_bar(vectors, bar).map_err(text)
         });
-        let msi = has_msi.then(|| MsiCapability::new(1).map(|msi| msi.with_64_bit_address()));
+        let msi = has_msi
+            .then(|| MsiCapability::new(1).map(|msi| msi.with_64_bit_address().with_masks()));
         let parts =
             Parts { msi: msi.transpose().map_err(text)?, msix: layout.transpose()?, pin: true };
         let told = Arc::new(Mutex::new(Told::default()));
@@ -154,6 +155,11 @@ impl<'a> Rig<'a> {
             self.function.write_table(entry + 8, &data.to_le_bytes());
             self.mask(vector, false);
         }
+    }
+
+    /// Masks MSI's one vector, or not: the guest's capability can, whatever the device's can.
+    pub(crate) fn mask_msi(&self, masked: bool) {
+        self.function.write_msi(16, &u32::from(masked).to_le_bytes());
     }
 
     pub(crate) fn mask(&self, vector: u16, masked: bool) {

@@ -2,6 +2,7 @@
 
 mod backend;
 mod machine;
+mod maps;
 mod modes;
 mod trigger;
 
@@ -12,7 +13,10 @@ pub(crate) type Test = fn(&mut World) -> Result<(), String>;
 
 /// Names, and tests; in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS].into_iter().flatten().copied()
+    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS, maps::TESTS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// Both are equal, or an error that says what it is about.

@@ -16,6 +16,7 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("e1000e interrupts by INTx, MSI and MSI-X, and over every switch", e1000e),
     ("nvme interrupts by INTx and MSI-X, and over every switch", nvme),
     ("a masked MSI-X event outlives every switch and is delivered once", masked),
+    ("a masked MSI event is pending, and delivered once, over a switch too", masked_msi),
     ("a line that userspace brings is asserted until it is acknowledged", line),
     ("a nested guest takes every assertion of a line that KVM brings once", kernel_line),
     ("a function is reset from every mode, and works again", reset),
@@ -104,6 +105,43 @@ fn masked(world: &mut World) -> Result<(), String> {
         rig.mask(2, false);
         same("unmasked", rig.arrives(PATIENCE)?, vec![MSIX + 2])?;
         same("once", rig.arrives(QUIET)?, vec![])?;
+    }
+    Ok(())
+}
+
+fn masked_msi(world: &mut World) -> Result<(), String> {
+    for (kind, other) in
+        [(Kind::Edu, Mode::Intx), (Kind::E1000e, Mode::Intx), (Kind::E1000e, Mode::MsiX)]
+    {
+        let rig = Rig::new(world, kind)?;
+        let pending = || {
+            let mut bits = [0; 4];
+            rig.function.read_msi(20, &mut bits);
+            u32::from_le_bytes(bits)
+        };
+        rig.switch(Mode::Msi);
+        for switched in [false, true] {
+            rig.mask_msi(true);
+            rig.raise(Mode::Msi, 0)?;
+            let begun = Instant::now();
+            while pending() == 0 {
+                if begun.elapsed() > PATIENCE {
+                    return Err("it is not pending".to_owned());
+                }
+            }
+            rig.satisfy()?;
+            same("while masked", rig.arrives(QUIET)?, vec![])?;
+            if switched {
+                rig.switch(other);
+                event(&rig, other, 0)?;
+                rig.switch(Mode::Msi);
+                same("still masked", (rig.arrives(QUIET)?, pending()), (vec![], 1))?;
+            }
+            rig.mask_msi(false);
+            same("unmasked", rig.arrives(PATIENCE)?, vec![MSI])?;
+            same("once", (rig.arrives(QUIET)?, pending()), (vec![], 0))?;
+            event(&rig, Mode::Msi, 0)?;
+        }
     }
     Ok(())
 }
