@@ -1,209 +1,15 @@
-//! A function with MSI-X, MSI and INTx, on a fake VM, with a device that behaves as VFIO says one does.
+//! A function with MSI-X, MSI and INTx, on a fake VM, with a device behind it.
+
+mod device;
 
 use super::fake::Fake;
 use crate::eventfd::Loop;
 use crate::kvm::intx::Resampling;
-use crate::kvm::{
-    Deferral, Format, Irqchip, Options, Parts, PassedThrough, PciFunction, PciPlatform, Physical,
-    PhysicalLine, PhysicalMsi, Routes,
-};
+use crate::kvm::{Deferral, Format, Irqchip, Options, Parts, PassedThrough, PciFunction, Routes};
+use device::Device;
 use msix_core::{BarIndex, Layout, Mode, MsiCapability, Policy, Vector};
-use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vmm_sys_util::eventfd::EventFd;
-
-/// One index of the device at a time (D2).
-#[derive(Debug, Default)]
-struct State {
-    enabled: Option<Mode>,
-    bound: BTreeMap<u16, Arc<EventFd>>,
-    /// The line's eventfds: trigger, and what unmasks it.
-    trigger: Option<EventFd>,
-    unmask: Option<EventFd>,
-    /// It fired and was not unmasked (D12).
-    masked: bool,
-    /// The device asserts.
-    asserts: bool,
-    /// MSI vectors the kernel has.
-    available: u16,
-    log: Vec<String>,
-    /// The guest's irqchip: the resampled line's eventfds.
-    resampled: Option<(EventFd, EventFd)>,
-    /// KVM's view of the line.
-    kernel_line: bool,
-}
-
-impl State {
-    fn enable(&mut self, mode: Mode) -> bool {
-        assert!(self.enabled.is_none() || self.enabled == Some(mode), "D2: {:?}", self.enabled);
-        self.enabled = Some(mode);
-        true
-    }
-
-    fn disable(&mut self, mode: Mode) {
-        assert!(self.enabled.is_none() || self.enabled == Some(mode), "D2: {:?}", self.enabled);
-        self.enabled = None;
-        self.bound.clear();
-        (self.trigger, self.unmask, self.masked) = (None, None, false);
-    }
-
-    /// What the kernel does by itself: the line's way there and back.
-    fn run(&mut self) {
-        if let Some(unmask) = &self.unmask
-            && unmask.read().is_ok()
-        {
-            self.masked = false;
-        }
-        if self.asserts
-            && !self.masked
-            && let Some(trigger) = &self.trigger
-        {
-            trigger.write(1).unwrap();
-            self.masked = true;
-        }
-        if let Some((trigger, _)) = &self.resampled
-            && trigger.read().is_ok()
-        {
-            self.kernel_line = true;
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Device(Arc<Mutex<State>>);
-
-impl Device {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-
-    /// The device raises a vector of the index that is enabled.
-    fn raise(&self, vector: u16) {
-        let state = self.state();
-        assert!(matches!(state.enabled, Some(Mode::Msi | Mode::MsiX)), "{:?}", state.enabled);
-        state.bound[&vector].write(1).unwrap();
-    }
-
-    /// The device asserts its line, or not.
-    fn line(&self, asserts: bool) {
-        let mut state = self.state();
-        state.asserts = asserts;
-        state.run();
-    }
-
-    /// The guest acknowledges a line that KVM drives.
-    fn kernel_eoi(&self) {
-        let mut state = self.state();
-        state.kernel_line = false;
-        state.resampled.as_ref().unwrap().1.write(1).unwrap();
-        state.run();
-    }
-}
-
-impl Physical for Device {
-    fn set_enabled(&mut self, enabled: bool) {
-        let mut state = self.state();
-        if enabled {
-            state.enable(Mode::MsiX);
-        } else {
-            state.disable(Mode::MsiX);
-        }
-    }
-
-    fn bind(
-        &mut self,
-        vectors: &[Vector],
-        eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
-    ) -> Vec<Vector> {
-        for &vector in vectors {
-            let made = eventfd(vector).unwrap();
-            let mut state = self.state();
-            state.enable(Mode::MsiX);
-            state.bound.insert(vector.index(), made);
-        }
-        Vec::new()
-    }
-
-    fn unused(&mut self, _: &[Vector]) {}
-}
-
-impl PhysicalMsi for Device {
-    fn enable(
-        &mut self,
-        vectors: u16,
-        eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
-    ) -> u16 {
-        let count = vectors.min(self.state().available);
-        for vector in 0..count {
-            let made = eventfd(Vector::new(vector)).unwrap();
-            self.state().bound.insert(vector, made);
-        }
-        if count > 0 {
-            self.state().enable(Mode::Msi);
-        }
-        count
-    }
-
-    fn disable(&mut self) {
-        self.state().disable(Mode::Msi);
-    }
-}
-
-impl PhysicalLine for Device {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
-        let mut state = self.state();
-        state.enable(Mode::Intx);
-        state.trigger = Some(trigger.try_clone()?);
-        state.run();
-        Ok(())
-    }
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
-        self.state().unmask = Some(eventfd.try_clone()?);
-        Ok(())
-    }
-    fn unmask(&mut self) {
-        let mut state = self.state();
-        state.masked = false;
-        state.run();
-    }
-    fn disable(&mut self) {
-        self.state().disable(Mode::Intx);
-    }
-}
-
-impl Resampling for Device {
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
-        assert_eq!(gsi, 10);
-        self.state().resampled = Some((trigger.try_clone()?, resample.try_clone()?));
-        Ok(())
-    }
-    fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
-        let mut state = self.state();
-        assert!(state.resampled.take().is_some());
-        state.kernel_line = false;
-        Ok(())
-    }
-}
-
-impl PciPlatform for Device {
-    fn write_memory(&mut self, address: u64, data: u32) {
-        self.state().log.push(format!("write {address:#x} {data:#x}"));
-    }
-    fn set_line(&mut self, asserted: bool) {
-        self.state().log.push(format!("line {asserted}"));
-    }
-    fn set_mappings(&mut self, mapped: bool) {
-        self.state().log.push(format!("mapped {mapped}"));
-    }
-    fn reset_device(&mut self) {
-        let mut state = self.state();
-        assert_eq!((state.enabled, state.bound.len()), (None, 0), "nothing is bound");
-        state.asserts = false;
-        state.log.push("reset".to_owned());
-    }
-}
 
 struct World {
     fake: Fake,
@@ -216,8 +22,13 @@ const QUIET: Duration = Duration::from_secs(1);
 
 impl World {
     fn new(resampled: bool, available: u16) -> Self {
+        Self::with_failure(resampled, available, None)
+    }
+
+    fn with_failure(resampled: bool, available: u16, failing: Option<usize>) -> Self {
         let (fake, device) = (Fake::default(), Device::default());
         device.state().available = available;
+        device.state().failing = failing;
         let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let parts = Parts {
@@ -447,6 +258,66 @@ fn everything_is_given_back_when_the_function_goes() {
         assert_eq!((device.state().enabled, fake.armed()), (None, 0), "{mode:?}");
         assert_eq!(routes.stats().gsis, 0);
         assert!(device.state().resampled.is_none());
+    }
+}
+
+/// A life with every kind of call in it; how many could have failed. Whatever failed, the next switch
+/// works, the line's events reach the guest where the device can fire, and everything is given back.
+fn life(resampled: bool, failing: Option<usize>) -> usize {
+    let world = World::with_failure(resampled, 4, failing);
+    world.program();
+    let line_works = |when: &str| {
+        if world.enabled() != Some(Mode::Intx) {
+            assert!(failing.is_some(), "{when}");
+            return;
+        }
+        world.log();
+        world.device.line(true);
+        let by_kernel = world.device.state().kernel_line;
+        let by_userspace = world.log().contains(&"line true".to_owned());
+        assert!(by_kernel != by_userspace, "{failing:?} {when}: one of them");
+        world.device.line(false);
+        if by_kernel {
+            world.device.kernel_eoi();
+        } else {
+            world.function.eoi();
+        }
+        assert!(!world.device.state().masked, "{failing:?} {when}");
+    };
+    line_works("at first");
+    for _ in 0..2 {
+        world.msi(true);
+        if world.enabled() == Some(Mode::Msi) {
+            world.device.raise(2);
+            assert_eq!(world.delivered(), [0x52]);
+        }
+        world.msix(true);
+        if world.device.state().bound.contains_key(&1) {
+            world.device.raise(1);
+            assert_eq!(world.delivered(), [0x41], "{failing:?}");
+        }
+        world.msix(false);
+        world.msi(false);
+        line_works("after the others");
+    }
+    world.function.reset();
+    world.switch_on();
+    line_works("after a reset");
+    let World { fake, routes, device, function } = world;
+    drop(function);
+    assert_eq!((device.state().enabled, fake.armed(), routes.stats().gsis), (None, 0, 0));
+    assert!(device.state().resampled.is_none());
+    device.state().calls
+}
+
+#[test]
+fn whatever_call_to_the_device_fails_the_rest_goes_on() {
+    for resampled in [true, false] {
+        let calls = life(resampled, None);
+        assert!(calls >= if resampled { 16 } else { 8 }, "{calls}");
+        for failing in 0..calls {
+            life(resampled, Some(failing));
+        }
     }
 }
 
