@@ -1,5 +1,6 @@
 //! The emulated machine: QEMU without KVM, an IOMMU that remaps interrupts, an ivshmem device that
-//! raises its own MSI-X, nvme, and two devices with MSI and INTx too: edu and e1000e.
+//! raises its own MSI-X, nvme, and three devices with MSI and INTx too: edu, e1000e, and a USB
+//! controller with 16 vectors of either kind.
 
 use msix_sim::qemu::IvshmemServer;
 use std::fmt;
@@ -53,7 +54,7 @@ impl Machine {
              -chardev socket,path=ivshmem,id=iv \
              -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
              -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
-             -device edu,addr=6 -device e1000e,addr=7 \
+             -device edu,addr=6 -device e1000e,addr=7 -device nec-usb-xhci,addr=8,msi=on \
              -initrd initramfs"
         );
         let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();

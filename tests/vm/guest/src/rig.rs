@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     E1000e,
     /// It has no driver here: the kernel's loopback stands for it.
     Nvme,
+    /// Likewise.
+    Xhci,
 }
 
 /// What the function told its VMM.
@@ -96,14 +98,15 @@ impl<'a> Rig<'a> {
             Kind::Edu => None,
             Kind::E1000e => Some(5),
             Kind::Nvme => Some(8), // of 512
+            Kind::Xhci => Some(16),
         };
         let msix = msix_vectors.map(|_| -> Result<Box<dyn Physical>, String> {
             let irqs = VectorIrqs::msix(owned()?);
             let index = irqs.index().map_err(text)?;
             Ok(Box::new(DeviceMsix::new(irqs, index, WhileMasked::Eventfd)))
         });
-        let has_msi = kind != Kind::Nvme;
-        let msi = has_msi.then(|| -> Result<Box<dyn PhysicalMsi>, String> {
+        let msi_vectors = msi_vectors(kind);
+        let msi = (msi_vectors > 0).then(|| -> Result<Box<dyn PhysicalMsi>, String> {
             let irqs = VectorIrqs::msi(owned()?);
             let count = u16::try_from(irqs.index().map_err(text)?.count).map_err(text)?;
             Ok(Box::new(DeviceMsi::new(irqs, count)))
@@ -119,10 +122,10 @@ impl<'a> Rig<'a> {
             let bar = BarIndex::new(0).map_err(text)?;
             Layout::exclusive_bar(vectors, bar).map_err(text)
         });
-        let msi = has_msi
-            .then(|| MsiCapability::new(1).map(|msi| msi.with_64_bit_address().with_masks()));
-        let parts =
-            Parts { msi: msi.transpose().map_err(text)?, msix: layout.transpose()?, pin: true };
+        let msi = (msi_vectors > 0).then(|| MsiCapability::new(msi_vectors.into()));
+        let msi = msi.transpose().map_err(text)?;
+        let msi_capability = msi.map(|msi| msi.with_64_bit_address().with_masks());
+        let parts = Parts { msi: msi_capability, msix: layout.transpose()?, pin: true };
         let told = Arc::new(Mutex::new(Told::default()));
         let reset = {
             let device = Satisfier::of(device, kind)?;
@@ -173,7 +176,14 @@ impl<'a> Rig<'a> {
             Kind::Edu => &[Mode::Intx, Mode::Msi],
             Kind::E1000e => &[Mode::Intx, Mode::Msi, Mode::MsiX],
             Kind::Nvme => &[Mode::Intx, Mode::MsiX],
+            Kind::Xhci => &[Mode::Intx, Mode::Msi, Mode::MsiX],
         }
+    }
+
+    /// The interrupt that vector `vector` of MSI is: the low bits of its data are the vector (A15).
+    pub(crate) fn msi_interrupt(&self, vector: u16) -> u8 {
+        let low = msi_vectors(self.kind).to_le_bytes()[0] - 1;
+        MSI & !low | vector.to_le_bytes()[0]
     }
 
     /// The guest switches to a mode, from whichever: what is enabled now is disabled after the new one
@@ -185,7 +195,8 @@ impl<'a> Rig<'a> {
                 self.function.write_msi(2, &[0]);
             }
             Mode::Msi => {
-                self.function.write_msi(2, &[1]);
+                let all = msi_vectors(self.kind).max(1).ilog2().to_le_bytes()[0] << 4;
+                self.function.write_msi(2, &[all | 1]);
                 self.function.write_msix(3, &[0]);
             }
             _ => {
@@ -220,8 +231,12 @@ impl<'a> Rig<'a> {
                     }
                 }
             }
-            Kind::Nvme => {
-                let index = if mode == Mode::MsiX { 2 } else { 0 };
+            Kind::Nvme | Kind::Xhci => {
+                let index = match mode {
+                    Mode::MsiX => 2,
+                    Mode::Msi => 1,
+                    _ => 0,
+                };
                 self.device.loop_back(index, u32::from(vector))
             }
         }
@@ -289,7 +304,7 @@ impl Satisfier {
         let at = match self.kind {
             Kind::Edu => 0x64,
             Kind::E1000e => 0xc0,
-            Kind::Nvme => return true,
+            Kind::Nvme | Kind::Xhci => return true,
         };
         let all = u32::MAX.to_le_bytes();
         rustix::io::pwrite(&self.descriptor, &all, self.registers + at) == Ok(4)
@@ -305,11 +320,21 @@ impl Satisfier {
     }
 }
 
+/// Vectors of its MSI.
+const fn msi_vectors(kind: Kind) -> u16 {
+    match kind {
+        Kind::Edu | Kind::E1000e => 1,
+        Kind::Nvme => 0,
+        Kind::Xhci => 16,
+    }
+}
+
 pub(crate) fn device_of(world: &World, kind: Kind) -> Result<&Device, String> {
     match kind {
         Kind::Edu => Ok(&world.edu),
         Kind::E1000e => Ok(&world.e1000e),
         Kind::Nvme => world.nvme.as_ref().ok_or_else(|| "no nvme".to_owned()),
+        Kind::Xhci => Ok(&world.xhci),
     }
 }
 
@@ -323,7 +348,7 @@ pub(crate) fn satisfy(kind: Kind, device: &Device) -> Result<(), String> {
             std::thread::sleep(Duration::from_millis(20));
             Ok(())
         }
-        Kind::Nvme => Ok(()),
+        Kind::Nvme | Kind::Xhci => Ok(()),
     }
 }
 
@@ -333,7 +358,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const QUIET: Duration = Duration::from_millis(200);
-/// What MSI sends.
+/// What MSI sends, with its low bits replaced where it has more than one vector.
 pub(crate) const MSI: u8 = 0x48;
 /// What vector 0 of MSI-X sends.
 pub(crate) const MSIX: u8 = 0x40;

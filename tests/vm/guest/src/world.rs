@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) edu: Device,
     /// e1000e: INTx, one MSI vector and five of MSI-X, raised when told to.
     pub(crate) e1000e: Device,
+    /// A USB controller: INTx, 16 vectors of MSI and of MSI-X.
+    pub(crate) xhci: Device,
     /// KVM, by the emulated SVM; or why there is none.
     pub(crate) kvm: Result<Kvm, String>,
 }
@@ -43,6 +45,7 @@ impl World {
         let nvme = open(0x1b36, 0x0010)?;
         let edu = open(0x1234, 0x11e8)?.ok_or("no edu device")?;
         let e1000e = open(0x8086, 0x10d3)?.ok_or("no e1000e device")?;
+        let xhci = open(0x1033, 0x0194)?.ok_or("no USB controller")?;
         Ok(Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             series: std::env::var("MSIX_VM_KERNEL").map_err(|error| error.to_string())?,
@@ -50,6 +53,7 @@ impl World {
             nvme,
             edu,
             e1000e,
+            xhci,
             kvm: Kvm::new().map_err(|error| format!("/dev/kvm: {error}")),
         })
     }
@@ -61,6 +65,12 @@ impl World {
             (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) < (6_u32, 5_u32)),
             _ => Err(format!("the kernel's release is {}", self.release)),
         }
+    }
+
+    /// All devices.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Device> {
+        let others = [&*self.ivshmem, &self.edu, &self.e1000e, &self.xhci];
+        self.nvme.iter().chain(others)
     }
 
     /// Disables the interrupts of all devices.

@@ -47,7 +47,7 @@ fn backends(world: &mut World) -> Result<(), String> {
     println!("{}", msix_backends::kvm::probe().map_err(text)?);
     let facts = msix_backends::vfio::probe().map_err(text)?;
     println!("{facts}");
-    same("groups", facts.groups, 4)
+    same("groups", facts.groups, 5)
 }
 
 fn guest(world: &mut World) -> Result<(), String> {

@@ -16,12 +16,6 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("the guest's bytes are the VMM's, and the device's are the kernel's", bytes),
 ];
 
-fn devices(world: &World) -> Vec<&Device> {
-    let devices =
-        [Some(&*world.ivshmem), world.nvme.as_ref(), Some(&world.edu), Some(&world.e1000e)];
-    devices.into_iter().flatten().collect()
-}
-
 fn config(device: &Device) -> Result<Vec<u8>, String> {
     let size = device.vfio().get_region_size(VFIO_PCI_CONFIG_REGION_INDEX);
     let dwords = (0..u16::try_from(size).map_err(text)?).step_by(4);
@@ -57,7 +51,7 @@ fn assigned(device: &Device, page: PageSize) -> Result<Assigned, String> {
 }
 
 fn maps(world: &mut World) -> Result<(), String> {
-    for device in devices(world) {
+    for device in world.devices() {
         for page in PageSize::ALL {
             let function = assigned(device, page)?;
             function.check().map_err(|violation| format!("{}: {violation:?}", device.name))?;
@@ -104,7 +98,7 @@ fn maps(world: &mut World) -> Result<(), String> {
 /// What the guest writes of emulated bytes need not reach the device; what the kernel itself keeps from
 /// the device must be emulated.
 fn bytes(world: &mut World) -> Result<(), String> {
-    for device in devices(world) {
+    for device in world.devices() {
         let function = assigned(device, PageSize::Kib4)?;
         for id in [0x05, 0x11] {
             let Some(capability) = function.capability(id) else { continue };

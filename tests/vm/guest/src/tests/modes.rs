@@ -15,6 +15,8 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("edu interrupts by INTx and MSI, and over every switch", edu),
     ("e1000e interrupts by INTx, MSI and MSI-X, and over every switch", e1000e),
     ("nvme interrupts by INTx and MSI-X, and over every switch", nvme),
+    ("a USB controller interrupts by INTx and 16 vectors of MSI and MSI-X", xhci),
+    ("of 16 MSI vectors as many are bound as the guest enables", fewer),
     ("a masked MSI-X event outlives every switch and is delivered once", masked),
     ("a masked MSI event is pending, and delivered once, over a switch too", masked_msi),
     ("a line that userspace brings is asserted until it is acknowledged", line),
@@ -34,6 +36,30 @@ fn nvme(world: &mut World) -> Result<(), String> {
     every_switch(world, Kind::Nvme)
 }
 
+fn xhci(world: &mut World) -> Result<(), String> {
+    every_switch(world, Kind::Xhci)
+}
+
+fn fewer(world: &mut World) -> Result<(), String> {
+    let rig = Rig::new(world, Kind::Xhci)?;
+    for log in 0..=4_u8 {
+        let vectors = 1 << log;
+        rig.function.write_msi(2, &[log << 4 | 1]);
+        let all = u8::try_from(vectors - 1).map_err(text)?;
+        for vector in 0..vectors {
+            rig.raise(Mode::Msi, vector)?;
+            let expected = MSI & !all | vector.to_le_bytes()[0];
+            same("an interrupt", rig.arrives(PATIENCE)?, vec![expected])?;
+        }
+        // What the guest did not enable, the kernel has not: its loopback raises nothing.
+        let beyond = rig.raise(Mode::Msi, vectors);
+        println!("an event beyond {vectors}: {beyond:?}");
+        same("an event beyond", rig.arrives(QUIET)?, vec![])?;
+        rig.function.write_msi(2, &[log << 4]);
+    }
+    Ok(())
+}
+
 /// Five events in every mode, after every switch; each seen once.
 fn every_switch(world: &World, kind: Kind) -> Result<(), String> {
     let rig = Rig::new(world, kind)?;
@@ -47,6 +73,7 @@ fn every_switch(world: &World, kind: Kind) -> Result<(), String> {
                     let vector = match (mode, kind) {
                         (Mode::MsiX, Kind::E1000e) => round,
                         (Mode::MsiX, _) => round + 3,
+                        (Mode::Msi, Kind::Xhci) => 3 * round,
                         _ => 0,
                     };
                     event(&rig, mode, vector)
@@ -74,7 +101,10 @@ fn event(rig: &Rig<'_>, mode: Mode, vector: u16) -> Result<(), String> {
             same("changes of the line", seen() - before, 2)?;
         }
         _ => {
-            let expected = if mode == Mode::Msi { MSI } else { MSIX + vector.to_le_bytes()[0] };
+            let expected = match mode {
+                Mode::Msi => rig.msi_interrupt(vector),
+                _ => MSIX + vector.to_le_bytes()[0],
+            };
             same(&format!("{mode:?} {vector}"), rig.arrives(PATIENCE)?, vec![expected])?;
             rig.satisfy()?;
         }
@@ -245,7 +275,7 @@ fn kernel_line(world: &mut World) -> Result<(), String> {
 }
 
 fn reset(world: &mut World) -> Result<(), String> {
-    for kind in [Kind::Edu, Kind::E1000e, Kind::Nvme] {
+    for kind in [Kind::Edu, Kind::E1000e, Kind::Nvme, Kind::Xhci] {
         let rig = Rig::new(world, kind)?;
         for &mode in rig.modes() {
             rig.switch(mode);
