@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes, as functions that panic when something is wrong.
 //!
+//! - [`assign`](fn@assign): the config space, BARs and options of a function that is passed through
 //! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
 //! - [`config_bytes`]: a device's capability from outside, and guest accesses to it
 //! - [`ivshmem_device`]: guests, peers and resets of the ivshmem device
@@ -15,6 +16,9 @@
 //! `cargo run -p msix-fuzz --bin guest_ops -- FILE...`. `cargo test -p msix-fuzz` runs every
 //! committed file of `corpus/`.
 
+mod assign;
+#[cfg(test)]
+mod assign_corpus;
 #[cfg(test)]
 mod corpus;
 mod device;
@@ -27,6 +31,7 @@ mod server;
 mod snapshot;
 mod trace;
 
+pub use assign::assign;
 pub use device::ivshmem_device;
 pub use guest::guest_ops;
 pub use layout::{config_bytes, layout};
