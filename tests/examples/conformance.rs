@@ -1,6 +1,6 @@
 //! Judges everything in this project by the conformance suite, the engine on KVM where there is one.
-//! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--front`: `msix qtest` instead. `--json`: for programs. Case ids: those
-//! cases only.
+//! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--edu`: MSI and INTx of its edu device
+//! instead. `--front`: `msix qtest` instead. `--json`: for programs. Case ids: those cases only.
 
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 use msix_sim::{
@@ -8,45 +8,70 @@ use msix_sim::{
     replay::Peer,
 };
 use msix_tests::conformance::{
-    CASES, CaseReport, QemuSubject, Report, Subject, Verdict, deviations, judge, subjects,
+    CASES, CaseReport, EduSubject, MODE_CASES, ModeSubject, QemuSubject, Report, Subject, Verdict,
+    deviations, judge, judge_modes, mode_deviations, mode_subjects, subjects,
 };
 use std::error::Error;
+use std::path::Path;
+
+/// The installed QEMU.
+const QEMU: &str = "qemu-system-x86_64";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
+    let ids: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |id: &str| ids.is_empty() || ids.contains(&id);
+    let mut whole: Vec<Box<dyn ModeSubject>> = Vec::new();
     let subjects: Vec<Box<dyn Subject>> = if said("--qemu") {
-        vec![Box::new(QemuSubject::find("qemu-system-x86_64")?)]
+        vec![Box::new(QemuSubject::find(QEMU)?)]
     } else if said("--front") {
         front()?
     } else if said("--kvm") {
         vec![on_kvm()?]
+    } else if said("--edu") {
+        whole.push(Box::new(EduSubject::find(Path::new(QEMU))?));
+        Vec::new()
     } else {
+        whole = mode_subjects();
         let kvm = on_kvm().inspect_err(|why| eprintln!("not on KVM: {why}"));
         subjects().into_iter().chain(kvm.ok()).collect()
     };
-    let ids: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
-    let report = |subject: &dyn Subject| Report {
+    let of_msix = subjects.iter().map(|subject| Report {
         subject: subject.name(),
-        results: CASES
-            .iter()
-            .filter(|case| ids.is_empty() || ids.contains(&case.id))
+        results: (CASES.iter().filter(|case| wanted(case.id)))
             .map(|case| CaseReport {
                 id: case.id,
                 intent: case.intent,
-                verdict: judge(subject, case),
+                verdict: judge(subject.as_ref(), case),
             })
             .collect(),
-    };
-    let reports: Vec<Report> = subjects.iter().map(|subject| report(subject.as_ref())).collect();
+    });
+    let of_modes = whole.iter().map(|subject| Report {
+        subject: subject.name(),
+        results: (MODE_CASES.iter().filter(|case| wanted(case.id)))
+            .map(|case| CaseReport {
+                id: case.id,
+                intent: case.intent,
+                verdict: judge_modes(subject.as_ref(), case),
+            })
+            .collect(),
+    });
+    // Of cases of one kind, nothing is said of who is judged by the other.
+    let reports: Vec<Report> =
+        of_msix.chain(of_modes).filter(|report| !report.results.is_empty()).collect();
+    if reports.is_empty() {
+        return Err("no such case for these subjects".into());
+    }
     if said("--json") {
         println!("{}", serde_json::to_string_pretty(&reports)?);
         return Ok(());
     }
     for report in reports {
         println!("{report}");
-        for deviation in deviations(&report.subject) {
+        let expected = deviations(&report.subject).chain(mode_deviations(&report.subject));
+        for deviation in expected {
             let verdict = report.results.iter().find(|result| result.id == deviation.case);
             if let Some(Verdict::Failed { .. }) = verdict.map(|result| &result.verdict) {
                 println!(

@@ -60,8 +60,8 @@ pub use kvm::KvmSubject;
 pub use model_host::Delivery;
 pub use modes::{
     EduSubject, FunctionSubject, MODE_CASES, MODE_DEVIATIONS, MSIX_MESSAGE, ModeCase, ModeDevice,
-    ModeSubject, MsixBeside, NaiveFunctionSubject, PhysicalLine, judge_modes, mode_subjects,
-    run_modes,
+    ModeSubject, MsixBeside, NaiveFunctionSubject, PhysicalLine, judge_modes, mode_deviations,
+    mode_subjects, run_modes,
 };
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;

@@ -18,7 +18,7 @@ use super::adapter::{FunctionReset, Message, NoDevice, Withdrawal};
 use super::bench::{Outcome, Stop};
 use super::report::{CaseReport, Report, Verdict};
 use super::subjects::Deviation;
-use msix_core::Mode;
+use msix_core::{Mode, Policy};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -268,7 +268,6 @@ pub fn judge_modes(subject: &dyn ModeSubject, case: &ModeCase) -> Verdict {
 /// Everything in this project that has an adapter, but for QEMU.
 #[must_use]
 pub fn mode_subjects() -> Vec<Box<dyn ModeSubject>> {
-    use msix_core::Policy;
     vec![
         Box::new(FunctionSubject::new(Policy::SPEC)),
         Box::new(FunctionSubject::new(Policy::QEMU)),
@@ -284,6 +283,22 @@ pub const MODE_DEVIATIONS: &[Deviation] = &[Deviation {
     rule: "H27",
     why: "the level is forgotten where MSI is enabled, and the device must raise it anew",
 }];
+
+/// The deviations to expect of a subject with that name.
+pub fn mode_deviations(subject: &str) -> impl Iterator<Item = &'static Deviation> {
+    let as_qemu = subject.starts_with("QEMU ") || subject.ends_with(", QEMU");
+    MODE_DEVIATIONS.iter().filter(move |_| as_qemu)
+}
+
+/// A policy in the names of subjects.
+fn name_of(policy: &Policy) -> &'static str {
+    let same = |other: &Policy| format!("{policy:?}") == format!("{other:?}");
+    match () {
+        () if same(&Policy::SPEC) => "SPEC",
+        () if same(&Policy::QEMU) => "QEMU",
+        () => "another policy",
+    }
+}
 
 /// Where a case makes its devices.
 pub(super) struct Stand<'a> {

@@ -1,7 +1,7 @@
 //! The engine, and anything else that takes its operations, as a subject.
 
 use super::super::adapter::{FunctionReset, NoDevice, Refused, Withdrawal};
-use super::{MSIX_MESSAGE, ModeDevice, ModeSubject, MsixBeside, PhysicalLine};
+use super::{MSIX_MESSAGE, ModeDevice, ModeSubject, MsixBeside, PhysicalLine, name_of};
 use crate::modes::{ModeTold, Parts, function, say};
 use crate::told::Told;
 use msix_core::{
@@ -35,7 +35,7 @@ impl FunctionSubject {
 
 impl ModeSubject for FunctionSubject {
     fn name(&self) -> String {
-        format!("function, {:?}", self.policy.intx)
+        format!("function, {}", name_of(&self.policy))
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn ModeDevice>, NoDevice> {

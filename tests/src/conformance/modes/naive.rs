@@ -2,7 +2,7 @@
 
 use super::super::adapter::NoDevice;
 use super::engine::{Operated, OperatedDevice};
-use super::{ModeDevice, ModeSubject};
+use super::{ModeDevice, ModeSubject, name_of};
 use crate::modes::ModeTold;
 use crate::modes::model::NaiveFunction;
 use msix_core::{Answer, Mode, ModeOperation, Policy};
@@ -23,7 +23,7 @@ impl NaiveFunctionSubject {
 
 impl ModeSubject for NaiveFunctionSubject {
     fn name(&self) -> String {
-        format!("naive function, {:?}", self.policy.intx)
+        format!("naive function, {}", name_of(&self.policy))
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn ModeDevice>, NoDevice> {
