@@ -1,6 +1,9 @@
 //! What can be asked of an engine.
 
-use msix_core::{BarIndex, Delivery, Effects, Inline, Layout, Msix, Policy, Vector, Vectors};
+use msix_core::{
+    BarIndex, Delivery, Effects, Inline, Intx, IntxEffect, IntxSource, Layout, Msix, Policy,
+    Vector, Vectors,
+};
 
 #[test]
 fn queries_know_the_vectors_of_the_table_and_no_others() {
@@ -35,4 +38,24 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
     assert_eq!((msix.is_live(outside), msix.is_fallback(outside)), (None, None));
     assert_eq!((msix.is_deliverable(outside), msix.use_count(outside)), (None, None));
     assert_eq!(msix.message(outside), None);
+}
+
+#[test]
+fn a_pin_says_what_it_was_told_and_what_it_tells() {
+    let (mut intx, mut fx) = (Intx::new(IntxSource::Emulated), Effects::<4, IntxEffect>::new());
+    let said = |intx: &Intx| {
+        [intx.is_attached(), intx.is_live(), intx.is_asserted(), intx.is_disabled(), intx.status()]
+    };
+    assert_eq!(said(&intx), [false; 5]);
+    let take = |fx: &mut Effects<4, IntxEffect>| while fx.take().is_some() {};
+    intx.attach(&mut fx).unwrap();
+    take(&mut fx);
+    assert_eq!(said(&intx), [true, true, false, false, false]);
+    intx.set_level(true, &mut fx).unwrap();
+    take(&mut fx);
+    assert_eq!(said(&intx), [true, true, true, false, true]);
+    intx.set_disabled(true, &mut fx).unwrap();
+    take(&mut fx);
+    assert_eq!(said(&intx), [true, false, false, true, true], "Interrupt Status is not masked");
+    assert!(!intx.is_loading() && intx.check());
 }
