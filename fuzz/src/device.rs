@@ -1,10 +1,11 @@
 //! Guests, peers and servers of the ivshmem device, with what is easy to know of it beside it.
 
 use arbitrary::{Arbitrary, Unstructured};
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::Routes;
 use msix_core::Policy;
-use msix_sim::ivshmem::{Board, Device, Interrupt, NoVm, Options, Revision, Width, send_whole};
+use msix_sim::ivshmem::{
+    Board, Device, Interrupt, Options, Revision, Width, routes_without_vm, send_whole,
+};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::collections::BTreeMap;
@@ -113,9 +114,7 @@ impl World {
         for (value, descriptor) in [(0, None), (i64::from(OWN), None), (-1, Some(memory.as_fd()))] {
             send_whole(&server, value, descriptor).expect("there is room");
         }
-        let limits = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-        let events = Loop::new().expect("an epoll instance");
-        let routes = Routes::new(Box::new(NoVm::new(Vmm)), limits, events);
+        let routes = routes_without_vm(Vmm).expect("an epoll instance");
         let device = Device::doorbell(client, options, &routes, Vmm, None);
         let mut device = device.expect("a server that does its part");
         device.serve().expect("the setup of a revision 0");

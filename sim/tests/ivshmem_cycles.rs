@@ -2,9 +2,8 @@
 
 #![cfg(feature = "kvm")]
 
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
-use msix_sim::ivshmem::{Board, Device, NoVm, Options, Server, ServerOptions};
+use msix_backends::kvm::Routes;
+use msix_sim::ivshmem::{Board, Device, Options, Server, ServerOptions, routes_without_vm};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +25,7 @@ fn a_thousand_clients_that_come_and_go_leave_no_descriptor_open() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("server");
     let mut server = Server::bind(&socket, ServerOptions { vectors: 4, size: 1 << 16 }).unwrap();
-    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-    let routes = Routes::new(Box::new(NoVm::new(Vmm)), options, Loop::new().unwrap());
+    let routes = routes_without_vm(Vmm).unwrap();
     let come = |server: &mut Server, routes: &Arc<Routes>| {
         let stream = UnixStream::connect(&socket).unwrap();
         server.turn(Some(Duration::from_secs(10))).unwrap();

@@ -2,10 +2,9 @@
 
 #![cfg(feature = "kvm")]
 
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::Routes;
 use msix_sim::ivshmem::{
-    Board, Device, NoVm, Options, Server, ServerError, ServerOptions, send_whole,
+    Board, Device, Options, Server, ServerError, ServerOptions, routes_without_vm, send_whole,
 };
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -37,9 +36,7 @@ struct Peer {
 impl Peer {
     fn new(socket: &Path, vectors: u16) -> Self {
         let counts = Counts::default();
-        let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-        let events = Loop::new().unwrap();
-        let routes = Routes::new(Box::new(NoVm::new(counts.clone())), options, events);
+        let routes = routes_without_vm(counts.clone()).unwrap();
         let stream = UnixStream::connect(socket).unwrap();
         let options = Options::new(vectors);
         let mut device = Device::doorbell(stream, options, &routes, counts.clone(), None).unwrap();
@@ -151,9 +148,7 @@ fn signals_do_not_disturb_a_setup_that_comes_byte_by_byte() {
     rustix::fs::ftruncate(&memory, 4096).unwrap();
     let device = thread::spawn(move || {
         let counts = Counts::default();
-        let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-        let events = Loop::new().unwrap();
-        let routes = Routes::new(Box::new(NoVm::new(counts.clone())), options, events);
+        let routes = routes_without_vm(counts.clone()).unwrap();
         let made = Device::doorbell(client, Options::new(1), &routes, counts, None);
         made.map(|device| device.id())
     });

@@ -1,9 +1,8 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
 use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, percentiles};
-use crate::ivshmem::{Board, Device, NoVm, Options};
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
+use crate::ivshmem::{Board, Device, Options, routes_without_vm};
+use msix_backends::kvm::Routes;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,9 +74,7 @@ pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcom
 impl Guest {
     fn new(socket: &Path, index: usize) -> Result<Self, DemoError> {
         let handler = Handler::default();
-        let events = Loop::new().map_err(DemoError::system("epoll"))?;
-        let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-        let routes = Routes::new(Box::new(NoVm::new(handler.clone())), options, events);
+        let routes = routes_without_vm(handler.clone()).map_err(DemoError::system("epoll"))?;
         let stream = UnixStream::connect(socket).map_err(DemoError::system("server"))?;
         let mut device = Device::doorbell(stream, Options::new(1), &routes, handler.clone(), None)?;
         for (register, address) in [(0x10, REGISTERS), (0x14, TABLE)] {

@@ -8,9 +8,7 @@
 //!
 #![cfg_attr(feature = "kvm", doc = "```")]
 #![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
-//! use msix_backends::eventfd::Loop;
-//! use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
-//! use msix_sim::ivshmem::{Board, Device, NoVm, Options, Server, ServerOptions};
+//! use msix_sim::ivshmem::{Board, Device, Options, Server, ServerOptions, routes_without_vm};
 //! use std::os::unix::net::UnixStream;
 //!
 //! #[derive(Clone)]
@@ -30,8 +28,7 @@
 //! server.turn(None)?; // a program of its own, otherwise
 //!
 //! // Without a VM: no route, so userspace reads the eventfds and sends the messages.
-//! let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-//! let routes = Routes::new(Box::new(NoVm::new(Vmm)), options, Loop::new()?);
+//! let routes = routes_without_vm(Vmm)?;
 //! let mut device = Device::doorbell(stream, Options::new(2), &routes, Vmm, None)?;
 //! device.serve()?; // whenever the server's socket is readable
 //!
@@ -79,7 +76,7 @@ pub use config::{CAPABILITY, REGISTERS_LEN};
 pub use device::{Device, DeviceError, Interrupt, Options, Revision};
 pub use memory::{Memory, MemoryError};
 #[cfg(feature = "kvm")]
-pub use platform::{Board, NoVm};
+pub use platform::{Board, routes_without_vm};
 pub use server::{Server, ServerError, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]

@@ -1,9 +1,10 @@
 //! The VMM around the device.
 
 use msix_backends::Route;
-use msix_backends::kvm::{Entry, Msi, Platform, Vm};
-use std::fmt;
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{Entry, Irqchip, Msi, Options, Platform, Routes, Vm};
 use std::io;
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What the device needs of the VMM around it. A handle: every part of the device has one.
@@ -27,17 +28,18 @@ impl<B: Board> Platform for Bus<B> {
     fn snoop(&mut self, _: Route) {}
 }
 
-/// The [`Vm`] of a machine without KVM: interrupts are messages to its board like all others.
-/// For [`Routes`](msix_backends::kvm::Routes) with a limit of 0.
-pub struct NoVm<B>(B);
-
-impl<B: Board> NoVm<B> {
-    /// Messages go to `board`.
-    #[must_use]
-    pub const fn new(board: B) -> Self {
-        Self(board)
-    }
+/// The routes of a machine without KVM, which has none: userspace reads the eventfds, and interrupts
+/// are messages to `board` like all others.
+///
+/// # Errors
+/// Of `epoll_create1`.
+pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
+    let options = Options { limit: 0, ..Options::new(Irqchip::Split) };
+    Ok(Routes::new(Box::new(NoVm(board)), options, Loop::new()?))
 }
+
+/// The [`Vm`] of a machine without KVM.
+struct NoVm<B>(B);
 
 impl<B: Board> Vm for NoVm<B> {
     fn set_routes(&self, _: &[Entry]) -> io::Result<()> {
@@ -56,11 +58,5 @@ impl<B: Board> Vm for NoVm<B> {
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
         self.0.write_memory(address, msi.data);
         Ok(true)
-    }
-}
-
-impl<B> fmt::Debug for NoVm<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NoVm").finish_non_exhaustive()
     }
 }

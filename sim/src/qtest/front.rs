@@ -3,10 +3,9 @@
 use super::command::{self, answer};
 use super::machine::{Bus, Machine};
 use super::qmp::{self, Qmp, Wish};
-use crate::ivshmem::{Device, DeviceError, NoVm, Options, Width};
+use crate::ivshmem::{Device, DeviceError, Options, Width, routes_without_vm};
 use crate::replay::Peer;
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::Routes;
 use msix_core::{Policy, WhileDisabled};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -92,9 +91,8 @@ pub fn run(front: &Front, stop: &AtomicBool) -> Result<(), FrontError> {
     });
     let trace = trace.transpose()?;
     let bus = Bus::default();
-    let events = Loop::new().map_err(|source| FrontError::Socket { what: "epoll", source })?;
-    let route_options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-    let routes = Routes::new(Box::new(NoVm::new(bus.clone())), route_options, events);
+    let routes = routes_without_vm(bus.clone());
+    let routes = routes.map_err(|source| FrontError::Socket { what: "epoll", source })?;
     // As QEMU: the device is there before qtest and QMP.
     let server = connect(&front.ivshmem)?;
     let device = Device::doorbell(server, front.options(), &routes, bus.clone(), None)?;

@@ -2,10 +2,8 @@
 
 use super::command::answer;
 use super::machine::{Bus, Machine, RAM};
-use crate::ivshmem::{Device, NoVm, Options, Width, send_whole};
+use crate::ivshmem::{Device, Options, Width, routes_without_vm, send_whole};
 use crate::replay::Peer;
-use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Irqchip, Options as RouteOptions, Routes};
 use msix_core::Policy;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::AsFd;
@@ -20,8 +18,7 @@ fn machine() -> (Machine, UnixStream) {
     send_whole(&server, 1, None).unwrap();
     send_whole(&server, -1, Some(memory.as_fd())).unwrap();
     let bus = Bus::default();
-    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
-    let routes = Routes::new(Box::new(NoVm::new(bus.clone())), options, Loop::new().unwrap());
+    let routes = routes_without_vm(bus.clone()).unwrap();
     let options = Options { policy: Policy::QEMU, width: Width::Qemu, ..Options::new(2) };
     let device = Device::doorbell(client, options, &routes, bus.clone(), None).unwrap();
     (Machine::new(device, bus, 4, Peer::Qemu, None), server)

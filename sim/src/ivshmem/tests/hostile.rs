@@ -13,7 +13,8 @@ fn met_with(said: impl FnOnce(&mut UnixStream), stays: bool) -> Result<(), Devic
     drop(server);
     let vmm = Vmm::default();
     let options = Options { patience: Duration::from_millis(50), ..Options::new(2) };
-    let made = Device::doorbell(client, options, &without_vm()(&vmm), vmm, None).map(drop);
+    let routes = routes_without_vm(vmm.clone()).unwrap();
+    let made = Device::doorbell(client, options, &routes, vmm, None).map(drop);
     drop(kept);
     made
 }
@@ -98,7 +99,8 @@ fn a_silent_server_is_not_waited_for_longer_than_asked() {
     let talker = std::thread::spawn(move || while send_whole(&server, 9, None).is_ok() {});
     let vmm = Vmm::default();
     let options = Options { patience: Duration::from_millis(50), ..Options::new(2) };
-    let made = Device::doorbell(client, options, &without_vm()(&vmm), vmm, None);
+    let routes = routes_without_vm(vmm.clone()).unwrap();
+    let made = Device::doorbell(client, options, &routes, vmm, None);
     assert!(matches!(made, Err(DeviceError::Session(SessionError::Silent(_)))), "{made:?}");
     talker.join().unwrap();
 }

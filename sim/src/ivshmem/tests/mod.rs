@@ -7,7 +7,8 @@ mod registers;
 mod ring;
 
 use super::{
-    Board, Device, DeviceError, Interrupt, NoVm, Options, Revision, SessionError, Width, send_whole,
+    Board, Device, DeviceError, Interrupt, Options, Revision, SessionError, Width,
+    routes_without_vm, send_whole,
 };
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Deferral, Irqchip, Options as RouteOptions, Routes};
@@ -66,8 +67,8 @@ impl World {
         send_whole(&server, 0, None).unwrap();
         send_whole(&server, i64::from(id), None).unwrap();
         send_whole(&server, -1, Some(memory.as_fd())).unwrap();
-        let (routes, vmm) = (without_vm(), Vmm::default());
-        let routes = routes(&vmm);
+        let vmm = Vmm::default();
+        let routes = routes_without_vm(vmm.clone()).unwrap();
         let device = Device::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
         let mut world = Self { device, server, routes, vmm, memory };
         world.switch_on();
@@ -132,18 +133,6 @@ impl World {
     fn line(&self) -> Vec<bool> {
         self.routes.run(Some(Duration::ZERO)).unwrap();
         std::mem::take(&mut self.vmm.0.lock().unwrap().line)
-    }
-}
-
-/// Makes the routes of a machine without a VM.
-fn without_vm() -> impl Fn(&Vmm) -> Arc<Routes> {
-    |vmm| {
-        let options = RouteOptions {
-            limit: 0,
-            deferral: Deferral::NONE,
-            ..RouteOptions::new(Irqchip::Split)
-        };
-        Routes::new(Box::new(NoVm::new(vmm.clone())), options, Loop::new().unwrap())
     }
 }
 

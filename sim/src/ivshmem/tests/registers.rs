@@ -72,7 +72,7 @@ fn e1_revision_0_is_there_before_its_setup() {
     let (server, client) = UnixStream::pair().unwrap();
     let vmm = Vmm::default();
     let options = Options { revision: Revision::Zero { memory: 1 << 20 }, ..Options::new(2) };
-    let routes = without_vm()(&vmm);
+    let routes = routes_without_vm(vmm.clone()).unwrap();
     let device = Device::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
     let mut world = World { device, server, routes, vmm, memory: shared_memory(1 << 20) };
     world.switch_on();
