@@ -4,7 +4,7 @@ use super::guest::{
     ACCOUNTED, FIRST, FLOOD, MEMORY, OTHER, OWN, PROGRAM, REGISTERS, RING, SENT, SHARED, STACK,
     START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
 };
-use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, percentiles};
+use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
 use crate::ivshmem::{Board, Device, Options};
 use crate::{lapic, real_mode};
 use kvm_bindings::kvm_userspace_memory_region;
@@ -48,8 +48,9 @@ struct Guest {
 
 pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcome, DemoError> {
     let guests = [Arc::new(Guest::new(socket)?), Arc::new(Guest::new(socket)?)];
-    meet(&guests)?;
     let [first, second] = &guests;
+    meet(&mut first.device())?;
+    meet(&mut second.device())?;
     first.load(plan, true, second)?;
     second.load(plan, false, first)?;
     // A signal ends KVM_RUN, and does nothing else.
@@ -77,22 +78,6 @@ pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcom
         guests: [first.side()?, second.side()?],
         round_trip_ns: percentiles(trips),
     })
-}
-
-/// Waits until both devices know each other and themselves.
-fn meet(guests: &[Arc<Guest>; 2]) -> Result<(), DemoError> {
-    let deadline = Instant::now() + PATIENCE;
-    for guest in guests {
-        let mut device = guest.device();
-        while device.peers().count() < 2 {
-            device.serve().map_err(|error| DemoError::Device(error.into()))?;
-            if Instant::now() > deadline {
-                return Err(DemoError::Stuck { guests: [Side::default(); 2] });
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-    Ok(())
 }
 
 /// Until both are done. Guests that count no further are stuck.
@@ -143,16 +128,10 @@ impl Guest {
             (GuestAddress(SHARED.into()), super::MEMORY as usize, Some(FileOffset::new(shared, 0))),
         ];
         let mapped = GuestMemoryMmap::from_ranges_with_files(&ranges);
-        let memory = mapped.map_err(|error| DemoError::System {
-            what: "guest memory",
-            source: io::Error::other(error),
-        })?;
+        let memory = mapped.map_err(of_memory)?;
         for (slot, region) in (0..).zip(memory.iter()) {
             let start = region.start_addr();
-            let host = memory.get_host_address(start).map_err(|error| DemoError::System {
-                what: "guest memory",
-                source: io::Error::other(error),
-            })?;
+            let host = memory.get_host_address(start).map_err(of_memory)?;
             let region = kvm_userspace_memory_region {
                 slot,
                 flags: 0,
@@ -202,18 +181,11 @@ impl Guest {
             .and_then(|()| {
                 words.iter().try_for_each(|(at, word)| write((*at).into(), &word.to_le_bytes()))
             });
-        written.map_err(|error| DemoError::System {
-            what: "guest memory",
-            source: io::Error::other(error),
-        })
+        written.map_err(of_memory)
     }
 
     fn word(&self, at: u32) -> Result<u32, DemoError> {
-        let word = self.memory.load(GuestAddress(at.into()), Ordering::Acquire);
-        word.map_err(|error| DemoError::System {
-            what: "guest memory",
-            source: io::Error::other(error),
-        })
+        self.memory.load(GuestAddress(at.into()), Ordering::Acquire).map_err(of_memory)
     }
 
     fn side(&self) -> Result<Side, DemoError> {
@@ -303,6 +275,10 @@ impl Guest {
         }
         Ok(())
     }
+}
+
+fn of_memory(error: impl std::error::Error + Send + Sync + 'static) -> DemoError {
+    DemoError::System { what: "guest memory", source: io::Error::other(error) }
 }
 
 #[expect(unsafe_code, reason = "only the caller knows how long the memory stays mapped")]

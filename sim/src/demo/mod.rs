@@ -12,14 +12,14 @@ mod guest;
 mod kvm;
 mod userspace;
 
-use crate::ivshmem::{DeviceError, Server, ServerError, ServerOptions};
+use crate::ivshmem::{Board, Device, DeviceError, Server, ServerError, ServerOptions};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,17 +137,14 @@ impl DemoError {
 /// # Errors
 /// [`DemoError`]; nothing is left running.
 pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
-    let folder = tempfile::tempdir().map_err(DemoError::system("temporary folder"))?;
-    let socket = folder.path().join("server");
-    let _server = Serving::start(&socket)?;
     #[cfg(target_arch = "x86_64")]
     let without = match msix_backends::kvm::probe() {
-        Ok(_) => return kvm::run(plan, &socket, stop),
+        Ok(_) => return served(|socket| kvm::run(plan, socket, stop)),
         Err(without) => without.to_string(),
     };
     #[cfg(not(target_arch = "x86_64"))]
     let without = "the guests are x86-64's".to_owned();
-    let outcome = userspace::run(plan, &socket, stop)?;
+    let outcome = run_in_userspace(plan, stop)?;
     Ok(Outcome { without_kvm: Some(without), ..outcome })
 }
 
@@ -156,10 +153,28 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
 /// # Errors
 /// [`DemoError`].
 pub fn run_in_userspace(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+    served(|socket| userspace::run(plan, socket, stop))
+}
+
+/// Runs something beside a server.
+fn served<T>(run: impl FnOnce(&Path) -> Result<T, DemoError>) -> Result<T, DemoError> {
     let folder = tempfile::tempdir().map_err(DemoError::system("temporary folder"))?;
     let socket = folder.path().join("server");
     let _server = Serving::start(&socket)?;
-    userspace::run(plan, &socket, stop)
+    run(&socket)
+}
+
+/// Waits until a device knows itself and the other.
+fn meet<B: Board>(device: &mut Device<B>) -> Result<(), DemoError> {
+    let deadline = Instant::now() + PATIENCE;
+    while device.peers().count() < 2 {
+        device.serve().map_err(|error| DemoError::Device(error.into()))?;
+        if Instant::now() > deadline {
+            return Err(DemoError::Stuck { guests: [Side::default(); 2] });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// A server in a thread, which ends with this.

@@ -1,6 +1,6 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
-use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, percentiles};
+use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
 use crate::ivshmem::{Board, Device, Options, routes_without_vm};
 use msix_backends::kvm::Routes;
 use std::os::unix::net::UnixStream;
@@ -47,7 +47,7 @@ pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcom
     let ids = [0, 1].map(|index: usize| guests[index].device.id().unwrap_or_default());
     for (guest, peer) in guests.iter_mut().zip([ids[1], ids[0]]) {
         guest.peer = peer;
-        guest.meet()?;
+        meet(&mut guest.device)?;
     }
     let [first, second] = guests;
     let failed = AtomicBool::new(false);
@@ -84,18 +84,6 @@ impl Guest {
         device.write_config(0x42, &[0, 0x80]);
         device.write_bar(1, 12, &[0; 4]);
         Ok(Self { device, routes, handler, index, peer: 0, sent: 0, accounted: 0 })
-    }
-
-    fn meet(&mut self) -> Result<(), DemoError> {
-        let deadline = Instant::now() + PATIENCE;
-        while self.device.peers().count() < 2 {
-            self.device.serve().map_err(|error| DemoError::Device(error.into()))?;
-            if Instant::now() > deadline {
-                return Err(DemoError::Stuck { guests: [Side::default(); 2] });
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
     }
 
     fn count(&self, index: usize) -> u32 {
