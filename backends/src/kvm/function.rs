@@ -380,6 +380,6 @@ impl<P: Platform> fmt::Debug for Function<P> {
 }
 
 /// An input refuses only a list that was not carried out, and this one always is.
-fn always(input: Result<(), NotCarriedOut>) {
+pub(super) fn always(input: Result<(), NotCarriedOut>) {
     debug_assert_eq!(input, Ok(()));
 }

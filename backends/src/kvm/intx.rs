@@ -86,7 +86,7 @@ impl Wire {
         self.id = self.routes.events().join(source);
     }
 
-    /// Arms the line; whether it can fire. By KVM where that is possible, else for userspace.
+    /// Arms the line; whether KVM brings it to the guest. Otherwise userspace does, if it can fire at all.
     pub(super) fn arm(&mut self) -> bool {
         if let Some((vm, gsi)) = &self.resampled
             && vm.assign(&self.trigger, &self.resample, *gsi).is_ok()
@@ -105,9 +105,7 @@ impl Wire {
         let watched = self.routes.events().watch(self.id, Vector::new(0), &self.trigger);
         if watched.is_ok() && self.device.enable(&self.trigger).is_ok() {
             self.state = State::Userspace;
-            return true;
-        }
-        if watched.is_ok() {
+        } else if watched.is_ok() {
             let _ = self.routes.events().unwatch(&self.trigger);
         }
         false
@@ -135,11 +133,6 @@ impl Wire {
     /// Whether userspace brings the line to the guest, and it has fired.
     pub(super) fn take(&mut self) -> bool {
         self.state == State::Userspace && self.trigger.read().is_ok()
-    }
-
-    /// Whether userspace brings the line to the guest.
-    pub(super) fn is_userspace(&self) -> bool {
-        self.state == State::Userspace
     }
 
     pub(super) fn unmask(&mut self) {

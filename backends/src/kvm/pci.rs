@@ -3,6 +3,7 @@
 
 mod inner;
 
+use super::function::always;
 use super::host::KvmHost;
 use super::intx::{Resampling, Wire};
 use super::message::Format;
@@ -12,7 +13,7 @@ use crate::eventfd::Source;
 use inner::{Bus, Ear, Inner};
 use msix_core::{
     Access, Boxed, Delivery, Function, Intx, IntxSource, Layout, LoadError, MAX_MODE_EFFECTS, Mode,
-    ModeEffects, Msi, MsiCapability, Msix, NotCarriedOut, Policy, Vector, VectorError,
+    ModeEffects, Msi, MsiCapability, Msix, Policy, Vector, VectorError,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -264,7 +265,7 @@ impl<P: PciPlatform> PciFunction<P> {
     /// device says again which vectors of MSI-X it uses, where the policy forgets them.
     pub fn reset(&self) {
         let mut inner = self.shared.lock();
-        inner.finish();
+        inner.carry_out(false); // what a panic of the platform left
         let Inner { engine, fx, .. } = &mut *inner;
         always(engine.reset(&mut **fx));
         inner.leave();
@@ -375,9 +376,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic can only come from the platform, between two effects: what is left of the list is
     // carried out by the next input.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An input refuses only a list that was not carried out, and this one always is.
-fn always(input: Result<(), NotCarriedOut>) {
-    debug_assert_eq!(input, Ok(()));
 }

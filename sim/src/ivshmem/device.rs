@@ -11,7 +11,7 @@ use super::session::{Session, SessionError};
 use msix_backends::eventfd::import;
 use msix_backends::kvm::{Doorbell, Format, Function, Ioeventfds, Routes};
 use msix_core::spec::CAPABILITY_LEN;
-use msix_core::{BarIndex, Layout, LayoutError, NewError, Policy, UsesOnReset, Vector};
+use msix_core::{BarIndex, Layout, LayoutError, NewError, Policy, Vector};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -347,8 +347,7 @@ impl<B: Board> Device<B> {
     /// The device uses all its vectors. Counts that outlived a reset are left alone (H9).
     fn use_vectors(&self) {
         let Some(function) = &self.function else { return };
-        let kept = self.options.policy.uses_on_reset == UsesOnReset::Keep;
-        let unused = |v: &Vector| !kept || function.inspect(|m| m.use_count(*v)) == Some(0);
+        let unused = |v: &Vector| function.inspect(|m| m.use_count(*v)) == Some(0);
         for vector in (0..self.options.vectors).map(Vector::new).filter(unused) {
             // Of the table, and far from too many.
             let _ = function.use_vector(vector);

@@ -213,7 +213,7 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             }
-            if self.sent == 8 {
+            if self.sent == wire::LEN {
                 self.sent = 0;
                 self.queue.pop_front();
             }

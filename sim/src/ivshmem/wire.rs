@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Bytes of a message.
-const LEN: usize = 8;
+pub(super) const LEN: usize = 8;
 /// Descriptors that are taken at once, to be told from one. What is beyond is closed by the kernel.
 const MOST_DESCRIPTORS: usize = 4;
 

@@ -51,7 +51,7 @@ impl<P: PciPlatform> Platform for Bus<P> {
 
 impl<P: PciPlatform> Inner<P> {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
-        self.finish();
+        self.carry_out(false); // what a panic of the platform left
         let answer = input(&mut self.engine, &mut self.fx);
         self.leave();
         self.carry_out(false);
@@ -67,11 +67,6 @@ impl<P: PciPlatform> Inner<P> {
                 let _ = self.input(|engine, fx| engine.use_vector(vector, fx));
             }
         }
-    }
-
-    /// Carries out what a panic of the platform left.
-    pub(super) fn finish(&mut self) {
-        self.carry_out(false);
     }
 
     /// The guest left a mode: its index of the device is disabled first, for the next cannot be enabled
@@ -115,9 +110,9 @@ impl<P: PciPlatform> Inner<P> {
         }
     }
 
-    pub(super) fn carry_out(&mut self, reset: bool) {
+    /// Carries out the list; in a `reset` the device is reset once nothing of it is in use any more.
+    pub(super) fn carry_out(&mut self, mut reset: bool) {
         let mut held = Vec::new();
-        let mut reset = reset;
         let mut next = self.fx.take();
         while let Some(effect) = next {
             let mut sets: Sets = smallvec![vectors(effect)];
@@ -164,7 +159,7 @@ impl<P: PciPlatform> Inner<P> {
         match effect {
             IntxEffect::Use => {
                 if let Some(wire) = &mut self.wire
-                    && (!wire.arm() || wire.is_userspace())
+                    && !wire.arm()
                 {
                     self.engine.failed(Mode::Intx, Vectors::new(0, 0));
                 }
