@@ -18,19 +18,19 @@ pub struct Route {
 /// a default: a forgotten handler must not compile, because it loses interrupts.
 #[cfg_attr(test, mockall::automock)]
 pub trait Host {
-    /// Deliver these from now on: route, then arm (C6). Returns those it could not, which the
+    /// Deliver these from now on: route, then arm (K6). Returns those it could not, which the
     /// engine then delivers through [`send`](Self::send) (H11).
-    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector>;
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector>;
     /// Stop delivering these (H1). Must not fail; events from now on are kept for a poll or the
     /// next use.
-    fn release(&mut self, vectors: &[Vectors]);
+    fn disarm(&mut self, vectors: &[Vectors]);
     /// The messages of these used vectors changed (H4). Returns those it could not reroute, which
     /// it must not deliver by itself any more: the old message is not the guest's wish.
     fn reroute(&mut self, routes: &[Route]) -> Vec<Vector>;
     /// Deliver one message now, from userspace. What cannot be sent now is the host's to send
     /// later, or to give back through a poll: the engine has forgotten it.
     fn send(&mut self, route: Route);
-    /// Which of these have events that the host kept, taking them (C8, H13).
+    /// Which of these have events that the host kept, taking them (K8, H13).
     fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors>;
     /// Throw away the events kept for these (H8).
     fn drain(&mut self, vectors: &[Vectors]);
@@ -53,7 +53,7 @@ pub fn carry_out<S: Storage, H: Host, const CAP: usize>(
     let mut held = Vec::new();
     run(msix, fx, host, &mut held);
     for vectors in held {
-        if msix.polled(vectors, fx).is_ok() {
+        if msix.report_held(vectors, fx).is_ok() {
             run(msix, fx, host, &mut Vec::new());
         }
     }
@@ -78,7 +78,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
             }
         };
         let done = one_kind(host, effect, &sets, |vector| msix.message(vector));
-        done.failed.into_iter().for_each(|vector| msix.failed(Vectors::one(vector)));
+        done.failed.into_iter().for_each(|vector| msix.report_failed(Vectors::one(vector)));
         held.extend(done.held);
     }
 }
@@ -108,9 +108,9 @@ pub(crate) fn one_kind<H: Host>(
         vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })).collect()
     };
     match effect {
-        Effect::Use(_) => done.failed = host.use_vectors(&routes()),
+        Effect::Arm(_) => done.failed = host.arm(&routes()),
         Effect::Reroute(_) => done.failed = host.reroute(&routes()),
-        Effect::Release(_) => host.release(sets),
+        Effect::Disarm(_) => host.disarm(sets),
         Effect::Send(_) => routes().into_iter().for_each(|route| host.send(route)),
         Effect::Snoop(_) => routes().into_iter().for_each(|route| host.snoop(route)),
         Effect::Drain(_) => host.drain(sets),
@@ -135,7 +135,7 @@ mod tests {
         let mut msix = Msix::new(layout, Policy::SPEC).unwrap();
         let mut fx = Effects::new();
         for vector in [V0, V1] {
-            msix.use_vector(vector, &mut fx).unwrap();
+            msix.claim(vector, &mut fx).unwrap();
             msix.write_table(u64::from(vector.index()) * 16, &[0x10, 0xee, 0, 0], &mut fx).unwrap();
         }
         msix.attach(&mut fx).unwrap();
@@ -150,20 +150,16 @@ mod tests {
         let mut host = MockHost::new();
         let mut order = Sequence::new();
         let one = |routes: &[Route]| routes.len() == 1;
-        host.expect_use_vectors()
+        host.expect_arm()
             .withf(one)
             .times(1)
             .in_sequence(&mut order)
             .returning(|routes| vec![routes[0].vector]);
-        host.expect_use_vectors()
-            .withf(one)
-            .times(1)
-            .in_sequence(&mut order)
-            .returning(|_| Vec::new());
+        host.expect_arm().withf(one).times(1).in_sequence(&mut order).returning(|_| Vec::new());
         let message = Message { address: 0xee10, data: 0 };
         host.expect_send().with(eq(Route { vector: V0, message })).times(1).return_const(());
-        host.expect_release().withf(|sets| sets == [Vectors::one(V0)]).times(1).return_const(());
-        host.expect_use_vectors().withf(one).times(1).returning(|_| Vec::new());
+        host.expect_disarm().withf(|sets| sets == [Vectors::one(V0)]).times(1).return_const(());
+        host.expect_arm().withf(one).times(1).returning(|_| Vec::new());
 
         for vector in [V0, V1] {
             msix.set_mask(vector, false, &mut fx).unwrap();
@@ -194,7 +190,7 @@ mod tests {
         msix.read_pba(0, &mut pba);
         assert_eq!(pba, [2, 0, 0, 0, 0, 0, 0, 0]);
 
-        host.expect_use_vectors().times(1).returning(|_| Vec::new());
+        host.expect_arm().times(1).returning(|_| Vec::new());
         host.expect_send().withf(|route| route.vector == V1).times(1).return_const(());
         msix.set_mask(V1, false, &mut fx).unwrap();
         carry_out(&mut msix, &mut fx, &mut host);
@@ -206,7 +202,7 @@ mod tests {
         let mut msix = Msix::<Inline<130, 3>>::new(layout, Policy::SPEC).unwrap();
         let mut fx = Effects::<MAX_EFFECTS>::new();
         for index in [0, 64, 129] {
-            msix.use_vector(Vector::new(index), &mut fx).unwrap();
+            msix.claim(Vector::new(index), &mut fx).unwrap();
             msix.set_mask(Vector::new(index), false, &mut fx).unwrap();
             assert_eq!(msix.notify(Vector::new(index), &mut fx), Ok(Delivery::Pending));
         }
@@ -214,12 +210,12 @@ mod tests {
         let mut host = MockHost::new();
         host.expect_intx_deassert().times(1).return_const(());
         let three = |routes: &[Route]| routes.iter().map(|r| r.vector.index()).eq([0, 64, 129]);
-        host.expect_use_vectors().withf(three).times(1).returning(|_| Vec::new());
+        host.expect_arm().withf(three).times(1).returning(|_| Vec::new());
         host.expect_send().times(3).return_const(());
         msix.write_config(3, &[0x80], &mut fx).unwrap();
         carry_out(&mut msix, &mut fx, &mut host);
         host.expect_poll().times(1).returning(|_| Vec::new());
-        host.expect_release().withf(|sets| sets.len() == 3).times(1).return_const(());
+        host.expect_disarm().withf(|sets| sets.len() == 3).times(1).return_const(());
         host.expect_intx_reevaluate().times(1).return_const(());
         msix.write_config(3, &[0], &mut fx).unwrap();
         carry_out(&mut msix, &mut fx, &mut host);

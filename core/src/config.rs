@@ -28,7 +28,7 @@ impl<S: Storage> Msix<S> {
     /// Guest write at byte `offset` of the capability, of any width and alignment. Only a write
     /// that covers byte 3 does anything (H19): it sets MSI-X Enable and Function Mask.
     ///
-    /// Emits Release or Use and Send as vectors stop or start to be deliverable, and by policy
+    /// Emits Disarm or Arm and Send as vectors stop or start to be deliverable, and by policy
     /// IntxDeassert, IntxReevaluate (C46), Poll and Drain (H2, H3, H13).
     ///
     /// # Errors
@@ -185,7 +185,7 @@ mod tests {
                 assert_eq!(msix.counters().dropped_disabled, u64::from(!kept));
 
                 // A Poll answered after the disable is of before it.
-                msix.polled(Vectors::one(V0), &mut fx).unwrap();
+                msix.report_held(Vectors::one(V0), &mut fx).unwrap();
                 assert_eq!(msix.is_pending(V0), Some(true));
 
                 let latched = while_disabled == WhileDisabled::Latch;

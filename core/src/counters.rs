@@ -3,7 +3,7 @@
 /// Totals since the engine was made; they wrap at 2^64. Nothing resets them, a function reset and
 /// a snapshot load included.
 ///
-/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::polled`], or those of
+/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::report_held`], or those of
 /// [`crate::Msi`], ends in exactly one place: `sent`, `coalesced`, `withdrawn`, `to_intx`, one of the `dropped_*`, or it is pending
 /// now. (A snapshot load replaces the pending bits: those it drops are in `dropped_load`, those it
 /// brings were counted by the engine that saved them.)
@@ -19,8 +19,8 @@ pub struct Counters {
     /// ([`crate::WhileDisabled::Intx`], H3).
     pub to_intx: u64,
     /// Events of a vector without a use (C24), or its pending bit at the last unuse, or cleared by
-    /// [`crate::UnusedPending::Lose`] (H9).
-    pub dropped_unused: u64,
+    /// [`crate::UnclaimedPending::Lose`] (H9).
+    pub dropped_unclaimed: u64,
     /// Events while disabled under [`crate::WhileDisabled::Drop`], and pending bits cleared by
     /// [`crate::PendingOnDisable::Drop`] (H2, H3).
     pub dropped_disabled: u64,
@@ -31,9 +31,9 @@ pub struct Counters {
     /// Pending bits that a snapshot load replaced.
     pub dropped_load: u64,
     /// Vectors the host was told to use.
-    pub uses: u64,
+    pub arms: u64,
     /// Vectors the host was told to release.
-    pub releases: u64,
+    pub disarms: u64,
     /// Live vectors whose message changed and was told again (H4).
     pub reroutes: u64,
     /// Vectors that the backend said it could not serve (H11).
@@ -46,13 +46,13 @@ impl Counters {
         coalesced: 0,
         withdrawn: 0,
         to_intx: 0,
-        dropped_unused: 0,
+        dropped_unclaimed: 0,
         dropped_disabled: 0,
         dropped_bus_master: 0,
         dropped_reset: 0,
         dropped_load: 0,
-        uses: 0,
-        releases: 0,
+        arms: 0,
+        disarms: 0,
         reroutes: 0,
         failures: 0,
     };
@@ -60,7 +60,7 @@ impl Counters {
     /// All events and pending bits that were dropped, for whatever reason.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.dropped_unused
+        self.dropped_unclaimed
             .wrapping_add(self.dropped_disabled)
             .wrapping_add(self.dropped_bus_master)
             .wrapping_add(self.dropped_reset)

@@ -21,18 +21,18 @@ pub enum Effect {
     /// MSI-X was enabled: INTx is prohibited, lower the line (A10, H17).
     IntxDeassert,
     /// Say which of these vectors have events that the host holds (an eventfd's counter), and take
-    /// them: answer with [`crate::Msix::polled`] (C8, H13).
+    /// them: answer with [`crate::Msix::report_held`] (K8, H13).
     Poll(Vectors),
     /// Stop delivering these: disarm. Events from now on stay with the host until they are polled
     /// or the vector is used again (H1).
-    Release(Vectors),
+    Disarm(Vectors),
     /// Throw away the events the host holds for these (H8, E8).
     Drain(Vectors),
-    /// Deliver these from now on: route, then arm (C6). What fails comes back through
-    /// [`crate::Msix::failed`].
-    Use(Vectors),
+    /// Deliver these from now on: route, then arm (K6). What fails comes back through
+    /// [`crate::Msix::report_failed`].
+    Arm(Vectors),
     /// The messages of these used vectors changed (H4). What fails comes back through
-    /// [`crate::Msix::failed`].
+    /// [`crate::Msix::report_failed`].
     Reroute(Vectors),
     /// An entry of these was written; only under [`crate::Policy::snoop`] (G2).
     Snoop(Vectors),
@@ -49,9 +49,9 @@ impl Effect {
         match self {
             Self::IntxDeassert => 0,
             Self::Poll(_) => 1,
-            Self::Release(_) => 2,
+            Self::Disarm(_) => 2,
             Self::Drain(_) => 3,
-            Self::Use(_) => 4,
+            Self::Arm(_) => 4,
             Self::Reroute(_) => 5,
             Self::Snoop(_) => 6,
             Self::Send(_) => 7,
@@ -64,9 +64,9 @@ impl Effect {
     pub const fn vectors(self) -> Vectors {
         match self {
             Self::Poll(set)
-            | Self::Release(set)
+            | Self::Disarm(set)
             | Self::Drain(set)
-            | Self::Use(set)
+            | Self::Arm(set)
             | Self::Reroute(set)
             | Self::Snoop(set)
             | Self::Send(set) => set,
@@ -191,13 +191,13 @@ mod tests {
     fn a_list_is_taken_in_order() {
         let mut fx = Effects::<5>::new();
         let set = Vectors::new(1, 6);
-        for effect in [Effect::Release(set), Effect::Use(set)] {
+        for effect in [Effect::Disarm(set), Effect::Arm(set)] {
             fx.push(effect);
         }
         assert!(!fx.is_ready());
         assert_eq!(fx.len(), 2);
-        assert_eq!(fx.take(), Some(Effect::Release(set)));
-        assert_eq!(fx.take(), Some(Effect::Use(set)));
+        assert_eq!(fx.take(), Some(Effect::Disarm(set)));
+        assert_eq!(fx.take(), Some(Effect::Arm(set)));
         assert_eq!(fx.take(), None);
         assert!(fx.is_ready());
     }
@@ -208,9 +208,9 @@ mod tests {
         let kinds = [
             Effect::IntxDeassert,
             Effect::Poll(set),
-            Effect::Release(set),
+            Effect::Disarm(set),
             Effect::Drain(set),
-            Effect::Use(set),
+            Effect::Arm(set),
             Effect::Reroute(set),
             Effect::Snoop(set),
             Effect::Send(set),

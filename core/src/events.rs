@@ -30,7 +30,7 @@ pub enum Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
     /// The vector has no use (C24).
-    Unused,
+    Unclaimed,
     /// MSI-X is disabled, under [`WhileDisabled::Drop`] (H3).
     Disabled,
     /// Bus master is off, under [`crate::BusMasterOff::DropMessage`] (H16).
@@ -53,11 +53,11 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
         ready::<S, K>(fx)?;
-        match self.use_count(vector) {
+        match self.claims(vector) {
             None => return Err(self.out_of_range(vector)),
             Some(0) => {
-                counters::one(&mut self.counters.dropped_unused);
-                return Ok(Delivery::Dropped(DropReason::Unused));
+                counters::one(&mut self.counters.dropped_unclaimed);
+                return Ok(Delivery::Dropped(DropReason::Unclaimed));
             }
             Some(_) => {}
         }
@@ -129,17 +129,13 @@ impl<S: Storage> Msix<S> {
     /// Emits Send when the first use finds the vector pending and deliverable.
     ///
     /// # Errors
-    /// [`VectorError::OutOfRange`], [`VectorError::TooManyUses`] at 65535,
+    /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`] at 65535,
     /// [`VectorError::NotCarriedOut`].
-    pub fn use_vector<K: EffectSink>(
-        &mut self,
-        vector: Vector,
-        fx: &mut K,
-    ) -> Result<(), VectorError> {
+    pub fn claim<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Result<(), VectorError> {
         ready::<S, K>(fx)?;
         let vector = self.checked(vector)?;
-        if let Some(count) = self.storage.memory_mut().uses.get_mut(vector.slot()) {
-            *count = count.checked_add(1).ok_or(VectorError::TooManyUses { vector })?;
+        if let Some(count) = self.storage.memory_mut().claims.get_mut(vector.slot()) {
+            *count = count.checked_add(1).ok_or(VectorError::TooManyClaims { vector })?;
         }
         self.settle_vector(vector, Change::NONE, fx);
         Ok(())
@@ -150,19 +146,19 @@ impl<S: Storage> Msix<S> {
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
-    pub fn unuse_vector<K: EffectSink>(
+    pub fn unclaim<K: EffectSink>(
         &mut self,
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
         ready::<S, K>(fx)?;
         let vector = self.checked(vector)?;
-        let count = self.storage.memory_mut().uses.get_mut(vector.slot());
+        let count = self.storage.memory_mut().claims.get_mut(vector.slot());
         let Some(count) = count.filter(|count| **count > 0) else { return Ok(()) };
         *count = count.saturating_sub(1);
         if *count == 0 {
             if self.clear_pending(vector) {
-                counters::one(&mut self.counters.dropped_unused);
+                counters::one(&mut self.counters.dropped_unclaimed);
             }
             self.drop_held(Span::one(vector), fx);
         }
@@ -174,12 +170,12 @@ impl<S: Storage> Msix<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn unuse_all<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn unclaim_all<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         let memory = self.storage.memory_mut();
-        memory.uses.fill(0);
+        memory.claims.fill(0);
         for word in memory.words {
-            counters::add(&mut self.counters.dropped_unused, word.pending.get());
+            counters::add(&mut self.counters.dropped_unclaimed, word.pending.get());
             word.pending.remove(u64::MAX);
         }
         self.drop_held(self.all(), fx);
@@ -257,7 +253,7 @@ impl<S: Storage> Msix<S> {
 mod tests {
     use super::*;
     use crate::testing::{engine, take};
-    use crate::{BusMasterOff, Effect, Policy, UnusedPending, Vectors};
+    use crate::{BusMasterOff, Effect, Policy, UnclaimedPending, Vectors};
 
     const V0: Vector = Vector::new(0);
 
@@ -294,11 +290,11 @@ mod tests {
         assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(v64))]);
 
         msix.write_table(64 * 16 + 8, &[0x21, 0, 0, 0], &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(v64))], "another message");
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::one(v64))], "another message");
         assert_eq!(msix.notify(v64, &mut fx), Ok(Delivery::Pending));
         msix.write_table(64 * 16 + 8, &[0, 0, 0, 0], &mut fx).unwrap();
         let set = Vectors::one(v64);
-        assert_eq!(take(&mut fx), [Effect::Use(set), Effect::Send(set)]);
+        assert_eq!(take(&mut fx), [Effect::Arm(set), Effect::Send(set)]);
 
         msix.write_config(3, &[0], &mut fx).unwrap();
         take(&mut fx);
@@ -311,18 +307,18 @@ mod tests {
         msix.set_mask(V0, false, &mut fx).unwrap();
         take(&mut fx);
         msix.set_bus_master(false, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(V0))]);
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::one(V0))]);
         assert_eq!(msix.notify(V0, &mut fx), Ok(Delivery::Pending));
         msix.set_bus_master(true, &mut fx).unwrap();
         let set = Vectors::one(V0);
-        assert_eq!(take(&mut fx), [Effect::Use(set), Effect::Send(set)]);
+        assert_eq!(take(&mut fx), [Effect::Arm(set), Effect::Send(set)]);
 
         let policy = Policy { bus_master_off: BusMasterOff::DropMessage, ..Policy::SPEC };
         let (mut msix, mut fx) = engine::<1, 1>(policy);
         msix.notify(V0, &mut fx).unwrap();
         msix.set_bus_master(false, &mut fx).unwrap();
         msix.set_mask(V0, false, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(set)], "live, but its message is dropped");
+        assert_eq!(take(&mut fx), [Effect::Arm(set)], "live, but its message is dropped");
         let dropped = Delivery::Dropped(DropReason::BusMaster);
         assert_eq!(msix.notify(V0, &mut fx), Ok(dropped));
         assert_eq!((msix.counters().dropped_bus_master, msix.is_pending(V0)), (2, Some(false)));
@@ -330,22 +326,24 @@ mod tests {
 
     #[test]
     fn a_pending_bit_without_a_use_is_kept_or_lost_when_it_could_be_sent() {
-        for (unused_pending, kept) in [(UnusedPending::Keep, true), (UnusedPending::Lose, false)] {
-            let (mut msix, mut fx) = engine::<1, 1>(Policy { unused_pending, ..Policy::SPEC });
+        for (unclaimed_pending, kept) in
+            [(UnclaimedPending::Keep, true), (UnclaimedPending::Lose, false)]
+        {
+            let (mut msix, mut fx) = engine::<1, 1>(Policy { unclaimed_pending, ..Policy::SPEC });
             let mut field = [0; 17];
             field[12] = 1;
             field[16] = 1;
-            msix.unuse_all(&mut fx).unwrap();
+            msix.unclaim_all(&mut fx).unwrap();
             take(&mut fx);
             msix.load_qemu(0x8000, &field).unwrap();
             msix.resume(&mut fx).unwrap();
             take(&mut fx);
             assert_eq!(msix.is_pending(V0), Some(true), "as loaded");
             msix.set_mask(V0, false, &mut fx).unwrap();
-            assert_eq!(take(&mut fx), [Effect::Use(Vectors::one(V0))]);
+            assert_eq!(take(&mut fx), [Effect::Arm(Vectors::one(V0))]);
             assert_eq!(msix.is_pending(V0), Some(kept));
-            assert_eq!(msix.counters().dropped_unused, u64::from(!kept));
-            msix.use_vector(V0, &mut fx).unwrap();
+            assert_eq!(msix.counters().dropped_unclaimed, u64::from(!kept));
+            msix.claim(V0, &mut fx).unwrap();
             assert_eq!(fx.take(), kept.then_some(Effect::Send(Vectors::one(V0))));
         }
     }
@@ -354,15 +352,15 @@ mod tests {
     fn uses_are_counted_and_checked() {
         let (mut msix, mut fx) = engine::<1, 1>(Policy::SPEC);
         for _ in 1..u16::MAX {
-            msix.use_vector(V0, &mut fx).unwrap();
+            msix.claim(V0, &mut fx).unwrap();
         }
-        let full = Err(VectorError::TooManyUses { vector: V0 });
-        assert_eq!(msix.use_vector(V0, &mut fx), full);
-        assert_eq!(msix.use_count(V0), Some(u16::MAX));
-        msix.unuse_all(&mut fx).unwrap();
+        let full = Err(VectorError::TooManyClaims { vector: V0 });
+        assert_eq!(msix.claim(V0, &mut fx), full);
+        assert_eq!(msix.claims(V0), Some(u16::MAX));
+        msix.unclaim_all(&mut fx).unwrap();
         take(&mut fx);
-        msix.unuse_vector(V0, &mut fx).unwrap();
-        assert_eq!((msix.use_count(V0), fx.take()), (Some(0), None), "no-op at 0");
+        msix.unclaim(V0, &mut fx).unwrap();
+        assert_eq!((msix.claims(V0), fx.take()), (Some(0), None), "no-op at 0");
     }
 
     #[test]
@@ -375,9 +373,9 @@ mod tests {
         assert_eq!(msix.withdraw(V0, &mut fx), Ok(false));
         assert_eq!(fx.take(), held);
         msix.notify(V0, &mut fx).unwrap();
-        msix.unuse_vector(V0, &mut fx).unwrap();
+        msix.unclaim(V0, &mut fx).unwrap();
         assert_eq!(fx.take(), held);
-        assert_eq!((msix.counters().withdrawn, msix.counters().dropped_unused), (1, 1));
+        assert_eq!((msix.counters().withdrawn, msix.counters().dropped_unclaimed), (1, 1));
 
         msix.set_mask(V0, false, &mut fx).unwrap();
         take(&mut fx);

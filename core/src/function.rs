@@ -7,7 +7,7 @@ mod platform;
 mod snapshot;
 mod tagged;
 
-pub use operation::ModeOperation;
+pub use operation::FunctionOperation;
 
 use crate::effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 use crate::entry::Message;
@@ -25,7 +25,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 
 /// Most effects one input of a [`Function`] emits for the largest table.
-pub const MAX_MODE_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
+pub const MAX_FUNCTION_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
 
 /// Bits of Command that are kept here.
 const KEPT: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
@@ -46,10 +46,10 @@ pub enum Mode {
 
 /// One thing the host must do, and for which part of the function. In a list, everything of the mode
 /// that is left comes before anything of the mode that is entered (D2); the effects of one part
-/// stand together and in their own order, but for the Release of a part in a
+/// stand together and in their own order, but for the Disarm of a part in a
 /// [`Function::resume`], which comes before the others'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ModeEffect {
+pub enum FunctionEffect {
     /// For MSI-X; never [`Effect::IntxDeassert`] nor [`Effect::IntxReevaluate`].
     MsiX(Effect),
     /// For MSI; never [`Effect::IntxDeassert`] nor [`Effect::IntxReevaluate`].
@@ -59,15 +59,15 @@ pub enum ModeEffect {
 }
 
 /// A list for a [`Function`]. `CAP` must be at least [`Function::MAX_EFFECTS`]
-/// ([`MAX_MODE_EFFECTS`] fits all); less does not compile.
+/// ([`MAX_FUNCTION_EFFECTS`] fits all); less does not compile.
 ///
 /// ```compile_fail
 /// use msix_core::*;
 /// let mut function = Function::<Inline<64, 1>>::new(None, None, None).unwrap();
-/// let mut fx = ModeEffects::<13>::new(); // 64 vectors need 14
+/// let mut fx = FunctionEffects::<13>::new(); // 64 vectors need 14
 /// let _ = function.attach(&mut fx);
 /// ```
-pub type ModeEffects<const CAP: usize> = Effects<CAP, ModeEffect>;
+pub type FunctionEffects<const CAP: usize> = Effects<CAP, FunctionEffect>;
 
 /// The interrupt side of one PCI function: MSI, MSI-X and a pin, each if it has it, and the bits of
 /// the Command register that concern them.
@@ -79,17 +79,17 @@ pub type ModeEffects<const CAP: usize> = Effects<CAP, ModeEffect>;
 /// let msi = Msi::new(MsiCapability::new(1)?.with_64_bit_address(), Policy::SPEC);
 /// let mut function =
 ///     Function::<Inline<1, 1>>::new(Some(msi), None, Some(Intx::new(IntxSource::Emulated)))?;
-/// let mut fx = ModeEffects::<14>::new();
+/// let mut fx = FunctionEffects::<14>::new();
 ///
 /// function.attach(&mut fx)?; // a host listens
-/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Use)));
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Arm)));
 /// function.write_command(0, &[0x06], &mut fx)?; // memory and bus master on
 /// function.set_level(true, &mut fx)?; // the device asks for attention
-/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Assert)));
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Assert)));
 /// function.write_msi(2, &[0x01], &mut fx)?; // the guest enables MSI:
-/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Deassert))); // INTx is left first
-/// assert_eq!(fx.take(), Some(ModeEffect::Intx(IntxEffect::Release)));
-/// assert_eq!(fx.take(), Some(ModeEffect::Msi(Effect::Use(Vectors::new(0, 1)))));
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Deassert))); // INTx is left first
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Disarm)));
+/// assert_eq!(fx.take(), Some(FunctionEffect::Msi(Effect::Arm(Vectors::new(0, 1)))));
 /// assert_eq!(function.mode(), Mode::Msi);
 /// # Ok(())
 /// # }
@@ -104,12 +104,12 @@ pub struct Function<S> {
     intx: Option<Intx>,
     /// Those bits of Command that are kept here.
     command: u16,
-    counters: ModeCounters,
+    counters: FunctionCounters,
 }
 
 /// Totals of a [`Function`] that no part of it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ModeCounters {
+pub struct FunctionCounters {
     /// How often a guest enabled MSI and MSI-X together, which is undefined (A10, H18).
     pub conflicts: u64,
     /// Events of [`Function::notify`] that were left to the pin's level.
@@ -135,7 +135,7 @@ impl<S: Storage> Function<S> {
             msix,
             intx,
             command: 0,
-            counters: ModeCounters { conflicts: 0, to_intx: 0 },
+            counters: FunctionCounters { conflicts: 0, to_intx: 0 },
         };
         let fresh = function.msi.as_ref().is_none_or(Msi::is_fresh)
             && function.msix.as_ref().is_none_or(|msix| {
@@ -206,7 +206,7 @@ impl<S: Storage> Function<S> {
 
     /// Totals.
     #[must_use]
-    pub const fn counters(&self) -> &ModeCounters {
+    pub const fn counters(&self) -> &FunctionCounters {
         &self.counters
     }
 
@@ -283,7 +283,7 @@ impl<S: Storage> Function<S> {
 }
 
 /// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
-fn ready<S: Storage, K: EffectSink<ModeEffect>>(fx: &K) -> Result<(), NotCarriedOut> {
+fn ready<S: Storage, K: EffectSink<FunctionEffect>>(fx: &K) -> Result<(), NotCarriedOut> {
     const {
         assert!(
             K::CAPACITY >= Function::<S>::MAX_EFFECTS,

@@ -6,14 +6,14 @@ use crate::effect::{Effect, EffectSink, NotCarriedOut};
 use crate::entry::Entry;
 use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, LOADING};
 use crate::msix::{Msix, ready};
-use crate::policy::{IntxRule, UsesOnReset, WhileDisabled};
+use crate::policy::{ClaimsOnReset, IntxRule, WhileDisabled};
 use crate::settle::{Request, used_among};
 use crate::span::Span;
 use crate::storage::Storage;
 use crate::vectors::{Vectors, Word};
 
 impl<S: Storage> Msix<S> {
-    /// A backend listens from now on. Emits Use for all deliverable vectors (H12); nothing when one
+    /// A backend listens from now on. Emits Arm for all deliverable vectors (H12); nothing when one
     /// is attached already.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// The backend goes away. Emits Poll by policy (H13), then Release for all live vectors (C40);
+    /// The backend goes away. Emits Poll by policy (H13), then Disarm for all live vectors (C40);
     /// nothing when none is attached. Feed the answer of the Poll before the backend is gone.
     ///
     /// # Errors
@@ -40,13 +40,13 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// The backend could not carry out a Use or Reroute for these: those of them that are live
-    /// are delivered by Send from now on, and tried again at their next Use (H11, C39). Others
+    /// The backend could not carry out an Arm or Reroute for these: those of them that are live
+    /// are delivered by Send from now on, and tried again at their next Arm (H11, C39). Others
     /// are ignored. Emits nothing.
     ///
-    /// Report a failure before the Release of the Use that failed: after another Use the engine cannot
+    /// Report a failure before the Disarm of the Arm that failed: after another Arm the engine cannot
     /// tell whose it was.
-    pub fn failed(&mut self, vectors: Vectors) {
+    pub fn report_failed(&mut self, vectors: Vectors) {
         let words = self.storage.memory_mut().words;
         if let Some(word) = words.get_mut(usize::from(vectors.word())) {
             let failed = vectors.bits() & word.live.get();
@@ -61,7 +61,7 @@ impl<S: Storage> Msix<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn polled<K: EffectSink>(
+    pub fn report_held<K: EffectSink>(
         &mut self,
         vectors: Vectors,
         fx: &mut K,
@@ -71,8 +71,8 @@ impl<S: Storage> Msix<S> {
         let memory = self.storage.memory_mut();
         let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
         let first = usize::from(vectors.word()).wrapping_mul(64);
-        let used = used_among(memory.uses.get(first..).unwrap_or_default(), inside);
-        counters::add(&mut self.counters.dropped_unused, inside & !used);
+        let used = used_among(memory.claims.get(first..).unwrap_or_default(), inside);
+        counters::add(&mut self.counters.dropped_unclaimed, inside & !used);
         counters::add(&mut self.counters.coalesced, used & word.pending.get());
         word.pending.insert(used);
         self.settle(Request::DIFFERENCE, fx);
@@ -80,7 +80,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Bus Master Enable of the Command register (A11). Under [`crate::BusMasterOff::Latch`] it
-    /// gates like a mask and emits Release, or Use and Send (H16).
+    /// gates like a mask and emits Disarm, or Arm and Send (H16).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -97,7 +97,7 @@ impl<S: Storage> Msix<S> {
 
     /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
     /// zero, pending bits dropped and counted, use counts by policy (C01). Bus master is the
-    /// Command register's, and is told apart. Emits Release for all live vectors, Drain by policy
+    /// Command register's, and is told apart. Emits Disarm for all live vectors, Drain by policy
     /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
     ///
     /// # Errors
@@ -116,8 +116,8 @@ impl<S: Storage> Msix<S> {
         self.stale_entries = 0;
         let memory = self.storage.memory_mut();
         memory.entries.fill(Entry::RESET);
-        if self.policy.uses_on_reset == UsesOnReset::Clear {
-            memory.uses.fill(0);
+        if self.policy.claims_on_reset == ClaimsOnReset::Clear {
+            memory.claims.fill(0);
         }
         for word in memory.words {
             counters::add(&mut self.counters.dropped_reset, word.pending.get());
@@ -147,7 +147,7 @@ impl<S: Storage> Msix<S> {
 #[cfg(test)]
 mod tests {
     use crate::testing::{engine, take};
-    use crate::{Effect, Policy, UsesOnReset, Vector, Vectors};
+    use crate::{ClaimsOnReset, Effect, Policy, Vector, Vectors};
 
     const V0: Vector = Vector::new(0);
 
@@ -158,11 +158,11 @@ mod tests {
         take(&mut fx);
         msix.detach(&mut fx).unwrap();
         let set = Vectors::one(V0);
-        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Release(set)]);
+        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Disarm(set)]);
         msix.detach(&mut fx).unwrap();
         assert_eq!(take(&mut fx), [], "nobody is there");
         msix.attach(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(set)]);
+        assert_eq!(take(&mut fx), [Effect::Arm(set)]);
         msix.attach(&mut fx).unwrap();
         assert_eq!(take(&mut fx), [], "it knows already");
     }
@@ -172,13 +172,13 @@ mod tests {
         let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
         msix.set_mask(V0, false, &mut fx).unwrap();
         take(&mut fx);
-        msix.failed(Vectors::new(0, 0b11)); // vector 1 is not live
-        msix.failed(Vectors::new(9, 1)); // no such word
+        msix.report_failed(Vectors::new(0, 0b11)); // vector 1 is not live
+        msix.report_failed(Vectors::new(9, 1)); // no such word
         assert_eq!((msix.is_fallback(V0), msix.counters().failures), (Some(true), 1));
         msix.notify(V0, &mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
         msix.set_mask(V0, true, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Release(Vectors::one(V0))]);
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::one(V0))]);
         assert_eq!(msix.is_fallback(V0), Some(false));
     }
 
@@ -186,25 +186,25 @@ mod tests {
     fn events_the_host_held_are_latched_or_sent_and_strangers_ignored() {
         let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
         msix.set_mask(V0, false, &mut fx).unwrap();
-        msix.unuse_vector(Vector::new(2), &mut fx).unwrap_err(); // the list is full
+        msix.unclaim(Vector::new(2), &mut fx).unwrap_err(); // the list is full
         take(&mut fx);
-        msix.unuse_vector(Vector::new(2), &mut fx).unwrap();
+        msix.unclaim(Vector::new(2), &mut fx).unwrap();
         take(&mut fx);
-        msix.polled(Vectors::new(0, 0b111), &mut fx).unwrap();
+        msix.report_held(Vectors::new(0, 0b111), &mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
-        msix.polled(Vectors::new(0, 0b010), &mut fx).unwrap();
-        msix.polled(Vectors::new(1, u64::MAX), &mut fx).unwrap();
-        msix.polled(Vectors::new(u16::MAX, u64::MAX), &mut fx).unwrap();
+        msix.report_held(Vectors::new(0, 0b010), &mut fx).unwrap();
+        msix.report_held(Vectors::new(1, u64::MAX), &mut fx).unwrap();
+        msix.report_held(Vectors::new(u16::MAX, u64::MAX), &mut fx).unwrap();
         assert_eq!(take(&mut fx), []);
         assert!(msix.pending().eq([Vectors::new(0, 2), Vectors::new(1, 1)]));
         let counters = msix.counters();
-        assert_eq!((counters.sent, counters.coalesced, counters.dropped_unused), (1, 1, 1));
+        assert_eq!((counters.sent, counters.coalesced, counters.dropped_unclaimed), (1, 1, 1));
     }
 
     #[test]
     fn a_reset_restores_the_defaults_and_tells_the_host() {
-        for uses_on_reset in [UsesOnReset::Keep, UsesOnReset::Clear] {
-            let policy = Policy { uses_on_reset, ..Policy::SPEC };
+        for claims_on_reset in [ClaimsOnReset::Keep, ClaimsOnReset::Clear] {
+            let policy = Policy { claims_on_reset, ..Policy::SPEC };
             let (mut msix, mut fx) = engine::<2, 1>(policy);
             msix.set_mask(V0, false, &mut fx).unwrap();
             take(&mut fx);
@@ -213,13 +213,13 @@ mod tests {
             assert_eq!(
                 take(&mut fx),
                 [
-                    Effect::Release(Vectors::one(V0)),
+                    Effect::Disarm(Vectors::one(V0)),
                     Effect::Drain(Vectors::new(0, 3)),
                     Effect::IntxReevaluate
                 ]
             );
-            let uses = u16::from(uses_on_reset == UsesOnReset::Keep);
-            assert_eq!(msix.use_count(V0), Some(uses));
+            let uses = u16::from(claims_on_reset == ClaimsOnReset::Keep);
+            assert_eq!(msix.claims(V0), Some(uses));
             assert_eq!((msix.is_masked(V0), msix.counters().dropped_reset), (Some(true), 1));
             assert!(!msix.control().enabled() && msix.pending().next().is_none());
             msix.reset(&mut fx).unwrap();

@@ -12,10 +12,10 @@ pub enum IntxEffect {
     /// The guest's interrupt controller shall see this function's line low.
     Deassert,
     /// Stop delivering the line by itself: disarm. An answer to this is not needed.
-    Release,
+    Disarm,
     /// Deliver the line from now on: route, then arm (a KVM irqfd with resampling, the INTx index of
-    /// a passed-through device). What fails comes back through [`Intx::failed`].
-    Use,
+    /// a passed-through device). What fails comes back through [`Intx::report_failed`].
+    Arm,
     /// The guest's interrupt controller shall see this function's line high. It may be said again
     /// after an EOI, for a level that is still high; to a controller that still sees it high it says
     /// nothing new.
@@ -31,7 +31,7 @@ pub enum IntxSource {
     /// A device that is emulated here: [`Intx::set_level`].
     Emulated,
     /// A line of a passed-through device. It is masked by the one who saw it fire
-    /// ([`Intx::fired`]), until it is unmasked after the guest's EOI.
+    /// ([`Intx::report_fired`]), until it is unmasked after the guest's EOI.
     Physical,
 }
 
@@ -61,7 +61,7 @@ const LOADING: u16 = 16;
 const USED: u16 = 32;
 /// Told: the guest's controller sees it high.
 const ASSERTED: u16 = 64;
-/// The Use failed (H11).
+/// The Arm failed (H11).
 const FALLBACK: u16 = 128;
 
 impl Intx {
@@ -118,7 +118,7 @@ impl Intx {
     }
 
     /// Whether the line is live but its use failed, so that userspace drives it: a physical line by
-    /// [`fired`](Self::fired) and [`eoi`](Self::eoi), an emulated one by carrying out Assert and
+    /// [`report_fired`](Self::report_fired) and [`eoi`](Self::eoi), an emulated one by carrying out Assert and
     /// Deassert (H11).
     #[must_use]
     pub const fn is_fallback(&self) -> bool {
@@ -154,7 +154,10 @@ impl Intx {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn fired<K: EffectSink<IntxEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn report_fired<K: EffectSink<IntxEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready(fx)?;
         if self.source == IntxSource::Physical && self.has(USED) {
             self.set(HIGH, true);
@@ -189,7 +192,7 @@ impl Intx {
         Ok(())
     }
 
-    /// Interrupt Disable of the Command register (A17). Emits Deassert and Release, or Use and
+    /// Interrupt Disable of the Command register (A17). Emits Deassert and Disarm, or Arm and
     /// Assert.
     ///
     /// # Errors
@@ -202,7 +205,7 @@ impl Intx {
         self.change(DISABLED, on, fx)
     }
 
-    /// MSI or MSI-X of the function is enabled (A10). Emits Deassert and Release, or Use and Assert.
+    /// MSI or MSI-X of the function is enabled (A10). Emits Deassert and Disarm, or Arm and Assert.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -214,7 +217,7 @@ impl Intx {
         self.change(PROHIBITED, on, fx)
     }
 
-    /// A backend listens from now on. Emits Use when the line is open.
+    /// A backend listens from now on. Emits Arm when the line is open.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -222,7 +225,7 @@ impl Intx {
         self.change(ATTACHED, true, fx)
     }
 
-    /// The backend goes away. Emits Release, and Deassert before it for a physical line that was
+    /// The backend goes away. Emits Disarm, and Deassert before it for a physical line that was
     /// asserted.
     ///
     /// # Errors
@@ -231,15 +234,15 @@ impl Intx {
         self.change(ATTACHED, false, fx)
     }
 
-    /// The backend could not carry out the Use. The line stays live, for userspace to drive, until
-    /// its Release (H11). Emits nothing.
-    pub const fn failed(&mut self) {
+    /// The backend could not carry out the Arm. The line stays live, for userspace to drive, until
+    /// its Disarm (H11). Emits nothing.
+    pub const fn report_failed(&mut self) {
         let used = self.has(USED);
         self.set(FALLBACK, used);
     }
 
     /// Conventional or function-level reset (A13): the level low, Interrupt Disable and prohibition
-    /// gone. Emits Deassert and Release, then Use: a physical line is armed anew, however it was
+    /// gone. Emits Deassert and Disarm, then Arm: a physical line is armed anew, however it was
     /// masked.
     ///
     /// # Errors
@@ -316,11 +319,11 @@ impl Intx {
         }
         if self.has(USED) && !wanted {
             self.set(USED | FALLBACK, false);
-            fx.push(IntxEffect::Release);
+            fx.push(IntxEffect::Disarm);
         }
         if wanted && !self.has(USED) {
             self.set(USED, true);
-            fx.push(IntxEffect::Use);
+            fx.push(IntxEffect::Arm);
         }
         if high && !self.has(ASSERTED) {
             self.set(ASSERTED, true);
@@ -335,7 +338,7 @@ impl Intx {
             fx.push(IntxEffect::Deassert);
         }
         if self.has(USED) {
-            fx.push(IntxEffect::Release);
+            fx.push(IntxEffect::Disarm);
         }
         self.set(ASSERTED | USED | FALLBACK, false);
         if self.source == IntxSource::Physical {
@@ -380,7 +383,7 @@ fn ready<K: EffectSink<IntxEffect>>(fx: &K) -> Result<(), NotCarriedOut> {
 mod tests {
     use super::*;
     use crate::Effects;
-    use IntxEffect::{Assert, Deassert, Release, Unmask, Use};
+    use IntxEffect::{Arm, Assert, Deassert, Disarm, Unmask};
     use std::vec::Vec;
 
     type Fx = Effects<4, IntxEffect>;
@@ -388,7 +391,7 @@ mod tests {
 
     const HIGH: Input = |intx, fx| intx.set_level(true, fx);
     const LOW: Input = |intx, fx| intx.set_level(false, fx);
-    const FIRED: Input = |intx, fx| intx.fired(fx);
+    const FIRED: Input = |intx, fx| intx.report_fired(fx);
     const EOI: Input = |intx, fx| intx.eoi(fx);
     const DISABLE: Input = |intx, fx| intx.set_disabled(true, fx);
     const ENABLE: Input = |intx, fx| intx.set_disabled(false, fx);
@@ -414,22 +417,22 @@ mod tests {
             IntxSource::Emulated,
             &[
                 (HIGH, true, &[Assert]),
-                (ATTACH, true, &[Use]),
+                (ATTACH, true, &[Arm]),
                 (HIGH, true, &[]),
-                (DISABLE, true, &[Deassert, Release]),
+                (DISABLE, true, &[Deassert, Disarm]),
                 (LOW, false, &[]),
                 (HIGH, true, &[]),
                 (PROHIBIT, false, &[]),
                 (ENABLE, false, &[]),
-                (PERMIT, true, &[Use, Assert]),
+                (PERMIT, true, &[Arm, Assert]),
                 (EOI, true, &[Assert]),
                 (LOW, false, &[Deassert]),
                 (EOI, false, &[]),
                 (FIRED, false, &[]),
                 (HIGH, true, &[Assert]),
-                (DETACH, true, &[Release]),
-                (ATTACH, true, &[Use]),
-                (RESET, false, &[Deassert, Release, Use]),
+                (DETACH, true, &[Disarm]),
+                (ATTACH, true, &[Arm]),
+                (RESET, false, &[Deassert, Disarm, Arm]),
             ],
         );
     }
@@ -440,7 +443,7 @@ mod tests {
             IntxSource::Physical,
             &[
                 (FIRED, false, &[]), // not armed
-                (ATTACH, false, &[Use]),
+                (ATTACH, false, &[Arm]),
                 (HIGH, false, &[]),
                 (EOI, false, &[]), // another function's
                 (FIRED, true, &[Assert]),
@@ -448,13 +451,13 @@ mod tests {
                 (EOI, false, &[Deassert, Unmask]),
                 (EOI, false, &[]),
                 (FIRED, true, &[Assert]),
-                (PROHIBIT, false, &[Deassert, Release]),
+                (PROHIBIT, false, &[Deassert, Disarm]),
                 (FIRED, false, &[]), // a late one
-                (PERMIT, false, &[Use]),
+                (PERMIT, false, &[Arm]),
                 (FIRED, true, &[Assert]),
-                (RESET, false, &[Deassert, Release, Use]),
+                (RESET, false, &[Deassert, Disarm, Arm]),
                 (FIRED, true, &[Assert]),
-                (DETACH, false, &[Deassert, Release]),
+                (DETACH, false, &[Deassert, Disarm]),
             ],
         );
     }
@@ -462,14 +465,14 @@ mod tests {
     #[test]
     fn a_use_that_failed_is_remembered_until_its_release() {
         let (mut intx, mut fx) = (Intx::new(IntxSource::Physical), Fx::new());
-        intx.failed();
+        intx.report_failed();
         assert!(!intx.is_fallback(), "nobody used it");
         intx.attach(&mut fx).unwrap();
-        assert_eq!(fx.take(), Some(Use));
-        intx.failed();
+        assert_eq!(fx.take(), Some(Arm));
+        intx.report_failed();
         assert!(intx.is_fallback() && intx.is_live());
         intx.set_disabled(true, &mut fx).unwrap();
-        assert_eq!(fx.take(), Some(Release));
+        assert_eq!(fx.take(), Some(Disarm));
         assert!(!intx.is_fallback());
     }
 
@@ -477,7 +480,7 @@ mod tests {
     fn a_loaded_line_is_silent_until_it_resumes() {
         let (mut intx, mut fx) = (Intx::new(IntxSource::Emulated), Fx::new());
         intx.attach(&mut fx).unwrap();
-        assert_eq!(fx.take(), Some(Use));
+        assert_eq!(fx.take(), Some(Arm));
         intx.load(true, false, false);
         for input in [EOI, HIGH, PERMIT, ENABLE, ATTACH] {
             input(&mut intx, &mut fx).unwrap();
@@ -486,7 +489,7 @@ mod tests {
         intx.release_loaded(&mut fx);
         intx.resume(&mut fx);
         let emitted: Vec<_> = core::iter::from_fn(|| fx.take()).collect();
-        assert_eq!(emitted, [Release, Use, Assert]);
+        assert_eq!(emitted, [Disarm, Arm, Assert]);
     }
 
     #[test]
@@ -494,7 +497,7 @@ mod tests {
         let inputs = [HIGH, FIRED, EOI, DISABLE, PROHIBIT, ATTACH, DETACH, RESET];
         for input in inputs {
             let (mut intx, mut fx) = (Intx::new(IntxSource::Emulated), Fx::new());
-            fx.push(Use);
+            fx.push(Arm);
             assert_eq!(input(&mut intx, &mut fx), Err(NotCarriedOut));
             assert_eq!(intx, Intx::new(IntxSource::Emulated));
         }

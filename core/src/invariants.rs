@@ -55,7 +55,7 @@ impl<S: Storage> Msix<S> {
             }
             let ready = word.pending.get() & deliverable;
             let first = usize::from(index).wrapping_mul(64);
-            let stuck = used_among(memory.uses.get(first..).unwrap_or_default(), ready);
+            let stuck = used_among(memory.claims.get(first..).unwrap_or_default(), ready);
             if stuck != 0 {
                 return Err(Violation::Stuck { word: index, bits: stuck });
             }

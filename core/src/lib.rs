@@ -36,7 +36,7 @@
 //! let mut fx = Effects::<5>::new(); // the capacity is checked against the bound when compiling
 //!
 //! let v0 = Vector::new(0);
-//! msix.use_vector(v0, &mut fx)?; // the device will raise vector 0
+//! msix.claim(v0, &mut fx)?; // the device will raise vector 0
 //! msix.attach(&mut fx)?; // a backend listens
 //! msix.write_config(2, &[0x00, 0x80], &mut fx)?; // the guest sets MSI-X Enable:
 //! assert_eq!(fx.take(), Some(Effect::IntxDeassert)); // INTx is prohibited now
@@ -44,7 +44,7 @@
 //! msix.write_table(0x8, &0x23_u32.to_le_bytes(), &mut fx)?;
 //! assert!(fx.is_empty());
 //! msix.write_table(0xc, &0_u32.to_le_bytes(), &mut fx)?; // and unmasks it:
-//! assert_eq!(fx.take(), Some(Effect::Use(Vectors::one(v0)))); // route and arm it
+//! assert_eq!(fx.take(), Some(Effect::Arm(Vectors::one(v0)))); // route and arm it
 //! msix.notify(v0, &mut fx)?; // the device has an event:
 //! assert_eq!(fx.take(), Some(Effect::Send(Vectors::one(v0)))); // deliver its message
 //! assert_eq!(msix.message(v0), Some(Message { address: 0xfee0_1000, data: 0x23 }));
@@ -65,7 +65,7 @@
 //! A *guest* that does something undefined is never an error: the access is ignored or answered
 //! as the [`Policy`] says and [`Access`] tells the embedder. A *caller* that names a vector
 //! outside the table gets a typed error and an unchanged state. What the *host* could not do
-//! comes back through [`Msix::failed`].
+//! comes back through [`Msix::report_failed`].
 //!
 //! # Panics and bounds
 //! Nothing here panics in a release build; in debug builds the invariants I1 to I6 are asserted
@@ -116,8 +116,8 @@ pub use effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 pub use entry::{Entry, Message};
 pub use events::{Delivery, DropReason};
 pub use function::{
-    Function, MAX_MODE_EFFECTS, Mode, ModeCounters, ModeEffect, ModeEffects, ModeOperation,
-    PartInUse,
+    Function, FunctionCounters, FunctionEffect, FunctionEffects, FunctionOperation,
+    MAX_FUNCTION_EFFECTS, Mode, PartInUse,
 };
 pub use intx::{Intx, IntxEffect, IntxSource};
 pub use invariants::Violation;
@@ -129,8 +129,8 @@ pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
 pub use plain::Snapshot;
 pub use policy::{
-    BusMasterOff, IntxRule, LiveRewrite, MessageAddress, MessageEnable, PendingOnDisable, Policy,
-    TableAccess, UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
+    BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
+    PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
 };
 pub use snapshot::{LoadError, SaveError};
 #[cfg(feature = "alloc")]

@@ -47,7 +47,7 @@ impl<S: Storage> Msix<S> {
 
     /// Guest write at byte `offset` of the table. A QWORD is applied as one (H5, C33).
     ///
-    /// Emits Release, or Use and Send, when the vector stops or starts to be deliverable; Reroute
+    /// Emits Disarm, or Arm and Send, when the vector stops or starts to be deliverable; Reroute
     /// by [`LiveRewrite`], Snoop by [`crate::Policy::snoop`].
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl<S: Storage> Msix<S> {
 
     /// First step of a guest read of `len` bytes at byte `offset` of the PBA: emits Poll for the
     /// vectors it covers whose events the host holds (C36, H12, H13). Carry it out, feed
-    /// [`polled`](Self::polled), then [`read_pba`](Self::read_pba).
+    /// [`report_held`](Self::report_held), then [`read_pba`](Self::read_pba).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -343,8 +343,8 @@ mod tests {
         assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "nothing changed");
         assert_eq!(write(0, &[0, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]), [Effect::Reroute(v1)], "A4");
         assert_eq!(write(0, &[0, 0x40, 0xe0, 0xfe]), []);
-        assert_eq!(write(12, &[1, 0, 0, 0]), [Effect::Release(v1)]);
-        assert_eq!(write(12, &[0, 0, 0, 0]), [Effect::Use(v1)], "tells the new address");
+        assert_eq!(write(12, &[1, 0, 0, 0]), [Effect::Disarm(v1)]);
+        assert_eq!(write(12, &[0, 0, 0, 0]), [Effect::Arm(v1)], "tells the new address");
         assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "so there is nothing left to tell");
         assert_eq!(msix.counters().reroutes, 2);
     }
@@ -366,7 +366,7 @@ mod tests {
             msix.poll_pba(offset, len, &mut fx).unwrap();
             assert_eq!(take(&mut fx), expected, "{offset} {len}");
         }
-        msix.failed(Vectors::one(Vector::new(33)));
+        msix.report_failed(Vectors::one(Vector::new(33)));
         msix.poll_pba(4, 4, &mut fx).unwrap();
         let all = Vectors::new(0, 0xffff_ffff_0000_0000);
         assert_eq!(take(&mut fx), [Effect::Poll(all)], "what failed is held too");

@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(msi.notify(Vector::new(1), &mut fx), Ok(Delivery::Pending));
         msi.write_config(16, &[0], &mut fx).unwrap();
         let (used, sent) = (Vectors::new(0, 0b11), Vectors::new(0, 0b10)); // one message for both
-        assert_eq!(take(&mut fx), [Effect::Use(used), Effect::Send(sent)]);
+        assert_eq!(take(&mut fx), [Effect::Arm(used), Effect::Send(sent)]);
         assert_eq!((msi.counters().sent, msi.counters().coalesced), (1, 2));
         assert!(msi.pending().is_empty());
     }

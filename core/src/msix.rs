@@ -15,10 +15,10 @@ use core::fmt;
 ///
 /// Inputs are grouped by who makes them: guest accesses ([`write_config`](Self::write_config),
 /// [`write_table`](Self::write_table), [`read_pba`](Self::read_pba), ...), the device
-/// ([`notify`](Self::notify), [`withdraw`](Self::withdraw), [`use_vector`](Self::use_vector), ...),
+/// ([`notify`](Self::notify), [`withdraw`](Self::withdraw), [`claim`](Self::claim), ...),
 /// the platform ([`set_bus_master`](Self::set_bus_master), [`reset`](Self::reset),
 /// [`load`](Self::load), ...) and the host backend ([`attach`](Self::attach),
-/// [`failed`](Self::failed), [`polled`](Self::polled), ...). None is called back into.
+/// [`report_failed`](Self::report_failed), [`report_held`](Self::report_held), ...). None is called back into.
 #[derive(Debug, Clone)]
 pub struct Msix<S> {
     pub(crate) storage: S,
@@ -182,8 +182,8 @@ impl<S: Storage> Msix<S> {
 
     /// How many uses `vector` has; `None` outside the table.
     #[must_use]
-    pub fn use_count(&self, vector: Vector) -> Option<u16> {
-        self.storage.memory().uses.get(vector.slot()).copied()
+    pub fn claims(&self, vector: Vector) -> Option<u16> {
+        self.storage.memory().claims.get(vector.slot()).copied()
     }
 
     /// The vectors the host has been told to use, in sets of 64 that are not empty.
@@ -257,7 +257,7 @@ pub enum VectorError {
         vectors: u16,
     },
     /// The vector has 65535 uses already (H9).
-    TooManyUses {
+    TooManyClaims {
         /// The vector named.
         vector: Vector,
     },
@@ -277,7 +277,7 @@ impl fmt::Display for VectorError {
             Self::OutOfRange { vector, vectors } => {
                 write!(f, "vector {vector} of a table with {vectors} vectors")
             }
-            Self::TooManyUses { vector } => {
+            Self::TooManyClaims { vector } => {
                 write!(f, "vector {vector} already has {} uses", u16::MAX)
             }
             Self::NotCarriedOut => NotCarriedOut.fmt(f),

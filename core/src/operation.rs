@@ -69,12 +69,12 @@ pub enum Operation {
     Notify(Vector),
     /// [`Msix::withdraw`].
     Withdraw(Vector),
-    /// [`Msix::use_vector`].
-    Use(Vector),
-    /// [`Msix::unuse_vector`].
-    Unuse(Vector),
-    /// [`Msix::unuse_all`].
-    UnuseAll,
+    /// [`Msix::claim`].
+    Claim(Vector),
+    /// [`Msix::unclaim`].
+    Unclaim(Vector),
+    /// [`Msix::unclaim_all`].
+    UnclaimAll,
     /// [`Msix::set_mask`].
     SetMask(Vector, bool),
     /// [`Msix::set_message`].
@@ -83,10 +83,10 @@ pub enum Operation {
     Attach,
     /// [`Msix::detach`].
     Detach,
-    /// [`Msix::failed`].
-    Failed(Vectors),
-    /// [`Msix::polled`].
-    Polled(Vectors),
+    /// [`Msix::report_failed`].
+    ReportFailed(Vectors),
+    /// [`Msix::report_held`].
+    ReportHeld(Vectors),
     /// [`Msix::set_bus_master`].
     SetBusMaster(bool),
     /// [`Msix::reset`].
@@ -155,18 +155,18 @@ impl Operation {
             Self::Withdraw(vector) => {
                 msix.withdraw(vector, fx).map_or(Answer::Nothing, Answer::Withdrawn)
             }
-            Self::Use(vector) => nothing(msix.use_vector(vector, fx)),
-            Self::Unuse(vector) => nothing(msix.unuse_vector(vector, fx)),
-            Self::UnuseAll => nothing(msix.unuse_all(fx)),
+            Self::Claim(vector) => nothing(msix.claim(vector, fx)),
+            Self::Unclaim(vector) => nothing(msix.unclaim(vector, fx)),
+            Self::UnclaimAll => nothing(msix.unclaim_all(fx)),
             Self::SetMask(vector, masked) => nothing(msix.set_mask(vector, masked, fx)),
             Self::SetMessage(vector, message) => nothing(msix.set_message(vector, message, fx)),
             Self::Attach => nothing(msix.attach(fx)),
             Self::Detach => nothing(msix.detach(fx)),
-            Self::Failed(vectors) => {
-                msix.failed(vectors);
+            Self::ReportFailed(vectors) => {
+                msix.report_failed(vectors);
                 Answer::Nothing
             }
-            Self::Polled(vectors) => nothing(msix.polled(vectors, fx)),
+            Self::ReportHeld(vectors) => nothing(msix.report_held(vectors, fx)),
             Self::SetBusMaster(on) => nothing(msix.set_bus_master(on, fx)),
             Self::Reset => nothing(msix.reset(fx)),
             Self::PrepareSave => nothing(msix.prepare_save(fx)),

@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// The PBA: ceil(N / 64) words (A5).
     pub pending: Vec<u64>,
     /// The use counts of the N vectors.
-    pub uses: Vec<u16>,
+    pub claims: Vec<u16>,
 }
 
 impl<S: Storage> Msix<S> {
@@ -39,7 +39,7 @@ impl<S: Storage> Msix<S> {
             control: self.control().register(self.vectors()),
             table: table.collect(),
             pending: memory.words.iter().map(|word| word.pending.get()).collect(),
-            uses: memory.uses.to_vec(),
+            claims: memory.claims.to_vec(),
         }
     }
 
@@ -50,7 +50,7 @@ impl<S: Storage> Msix<S> {
     pub fn load_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LoadError> {
         let control = self.checked_control(snapshot.control)?;
         let vectors = usize::from(self.vectors());
-        if (snapshot.table.len(), snapshot.pending.len(), snapshot.uses.len())
+        if (snapshot.table.len(), snapshot.pending.len(), snapshot.claims.len())
             != (vectors, vectors.div_ceil(64), vectors)
         {
             return Err(LoadError::Parts);
@@ -63,7 +63,7 @@ impl<S: Storage> Msix<S> {
             }
             bytes
         });
-        let (pending, uses) = (snapshot.pending.iter().copied(), snapshot.uses.iter().copied());
+        let (pending, uses) = (snapshot.pending.iter().copied(), snapshot.claims.iter().copied());
         self.replace(control, table, pending, Some(uses));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The choices that the specification leaves open, or that QEMU makes differently.
 //!
-//! Memory safety, the balance of Use and Release and the invariants I1 to I7 are no policy. Two
+//! Memory safety, the balance of Arm and Disarm and the invariants I1 to I7 are no policy. Two
 //! differences of section H need no field: a QWORD write of data and Vector Control is always
 //! applied as one (H5; QEMU's split can only be seen in effect lists, and it emits none there), and
 //! pending messages are always sent after their vector is used (H20).
@@ -24,10 +24,10 @@ pub struct Policy {
     pub vector_control: VectorControlBits,
     /// Whether address bits 1:0 reach the message (H7).
     pub message_address: MessageAddress,
-    /// Use counts at a function reset (C01, H8, H9).
-    pub uses_on_reset: UsesOnReset,
+    /// Claims at a function reset (C01, H8, H9).
+    pub claims_on_reset: ClaimsOnReset,
     /// A pending bit that becomes deliverable on a vector without a use (H9).
-    pub unused_pending: UnusedPending,
+    pub unclaimed_pending: UnclaimedPending,
     /// What bus master off does to messages (H16).
     pub bus_master_off: BusMasterOff,
     /// When INTx effects are emitted (H17).
@@ -60,8 +60,8 @@ impl Policy {
         table_access: TableAccess::Aligned,
         vector_control: VectorControlBits::SteeringTag,
         message_address: MessageAddress::Aligned,
-        uses_on_reset: UsesOnReset::Clear,
-        unused_pending: UnusedPending::Keep,
+        claims_on_reset: ClaimsOnReset::Clear,
+        unclaimed_pending: UnclaimedPending::Keep,
         bus_master_off: BusMasterOff::Latch,
         intx: IntxRule::OnChange,
         message_enable: MessageEnable::AsWritten,
@@ -80,8 +80,8 @@ impl Policy {
         table_access: TableAccess::Dwords,
         vector_control: VectorControlBits::Verbatim,
         message_address: MessageAddress::Verbatim,
-        uses_on_reset: UsesOnReset::Keep,
-        unused_pending: UnusedPending::Lose,
+        claims_on_reset: ClaimsOnReset::Keep,
+        unclaimed_pending: UnclaimedPending::Lose,
         bus_master_off: BusMasterOff::DropMessage,
         intx: IntxRule::OnEveryWrite,
         message_enable: MessageEnable::Capped,
@@ -126,7 +126,7 @@ pub enum LiveRewrite {
     /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
     /// covers the data dword, or the address pair as one QWORD. Never a torn address. SPEC.
     Reroute,
-    /// The host keeps the message it was told until the next Use. QEMU.
+    /// The host keeps the message it was told until the next Arm. QEMU.
     Ignore,
 }
 
@@ -173,9 +173,9 @@ pub enum MessageAddress {
     Verbatim,
 }
 
-/// Use counts at a function reset (C01, H8).
+/// Claims at a function reset (C01, H8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsesOnReset {
+pub enum ClaimsOnReset {
     /// They become 0; the device uses its vectors again. SPEC.
     Clear,
     /// They stay. QEMU.
@@ -184,7 +184,7 @@ pub enum UsesOnReset {
 
 /// A pending bit that becomes deliverable on a vector without a use (H9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnusedPending {
+pub enum UnclaimedPending {
     /// It stays until the vector is used, and is sent then. SPEC.
     Keep,
     /// It is cleared without a message, and counted. QEMU.

@@ -6,7 +6,7 @@ use crate::entry::Entry;
 use crate::events::{Delivery, DropReason};
 use crate::gate::{ATTACHED, BUS_MASTER, Gate, LOADING};
 use crate::msix::Msix;
-use crate::policy::UnusedPending;
+use crate::policy::UnclaimedPending;
 use crate::span::Span;
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors, WORDS, per_word};
@@ -120,10 +120,10 @@ impl<S: Storage> Msix<S> {
                 word.live.keep(wanted);
                 word.fallback.keep(wanted);
                 counters::add(&mut released, live & !wanted);
-                out.push(Effect::Release(Vectors::new(index, live & !wanted)));
+                out.push(Effect::Disarm(Vectors::new(index, live & !wanted)));
             }
         }
-        self.counters.releases = self.counters.releases.wrapping_add(released);
+        self.counters.disarms = self.counters.disarms.wrapping_add(released);
         (fresh != 0, ready != 0)
     }
 
@@ -139,14 +139,14 @@ impl<S: Storage> Msix<S> {
             if fresh != 0 {
                 word.live.insert(fresh);
                 counters::add(&mut used, fresh);
-                out.push(Effect::Use(Vectors::new(index, fresh)));
+                out.push(Effect::Arm(Vectors::new(index, fresh)));
                 if self.stale_entries != 0 {
                     let told = |v| _ = told(memory.entries, v, &mut self.stale_entries);
                     Vectors::new(index, fresh).iter().for_each(told);
                 }
             }
         }
-        self.counters.uses = self.counters.uses.wrapping_add(used);
+        self.counters.arms = self.counters.arms.wrapping_add(used);
     }
 
     /// Sends what is pending and deliverable (I2).
@@ -155,9 +155,9 @@ impl<S: Storage> Msix<S> {
         let gate = Gate::new(self.facts, &self.policy);
         let memory = self.storage.memory_mut();
         let bus_master = self.facts.has(BUS_MASTER);
-        let lose = self.policy.unused_pending == UnusedPending::Lose;
+        let lose = self.policy.unclaimed_pending == UnclaimedPending::Lose;
         let (mut sent, mut lost) = (0, 0);
-        let words = memory.words.iter_mut().zip(per_word(memory.uses));
+        let words = memory.words.iter_mut().zip(per_word(memory.claims));
         for (index, (word, uses)) in WORDS.zip(words) {
             let ready = word.pending.get() & gate.deliverable(memory.entries, index, word);
             if ready == 0 {
@@ -179,7 +179,7 @@ impl<S: Storage> Msix<S> {
         let counters = &mut self.counters;
         let total = if bus_master { &mut counters.sent } else { &mut counters.dropped_bus_master }; // H16
         *total = total.wrapping_add(sent);
-        counters.dropped_unused = counters.dropped_unused.wrapping_add(lost);
+        counters.dropped_unclaimed = counters.dropped_unclaimed.wrapping_add(lost);
     }
 
     /// As [`settle`](Self::settle), when the input changed nothing but registers and uses of
@@ -225,13 +225,13 @@ impl<S: Storage> Msix<S> {
         if was_live && !live {
             word.live.remove(bit);
             word.fallback.remove(bit);
-            counters::one(&mut self.counters.releases);
-            out.push(Effect::Release(set));
+            counters::one(&mut self.counters.disarms);
+            out.push(Effect::Disarm(set));
         }
         if live && !was_live {
             word.live.insert(bit);
-            counters::one(&mut self.counters.uses);
-            out.push(Effect::Use(set));
+            counters::one(&mut self.counters.arms);
+            out.push(Effect::Arm(set));
         }
         let ready = deliverable && word.pending.get() & bit != 0;
         if ready || self.stale_entries != 0 || self.policy.snoop {
@@ -240,7 +240,7 @@ impl<S: Storage> Msix<S> {
         debug_assert_eq!(self.check_words(set.word()..set.word().wrapping_add(1)), Ok(()));
     }
 
-    /// What few inputs about one vector need, after its Release or Use.
+    /// What few inputs about one vector need, after its Disarm or Arm.
     #[inline(never)]
     fn settle_rest<K: EffectSink>(
         &mut self,
@@ -269,15 +269,15 @@ impl<S: Storage> Msix<S> {
 
     /// Sends the message of a deliverable vector that is pending, if it has a use (I2).
     fn send_pending<K: EffectSink>(&mut self, vector: Vector, out: &mut Out<'_, K>) {
-        let used = self.use_count(vector).is_some_and(|count| count != 0);
-        if !used && self.policy.unused_pending == UnusedPending::Keep {
+        let used = self.claims(vector).is_some_and(|count| count != 0);
+        if !used && self.policy.unclaimed_pending == UnclaimedPending::Keep {
             return;
         }
         if let Some(word) = self.storage.memory_mut().words.get_mut(vector.word()) {
             word.pending.remove(vector.bit());
         }
         if !used {
-            counters::one(&mut self.counters.dropped_unused); // H9
+            counters::one(&mut self.counters.dropped_unclaimed); // H9
         } else if self.facts.has(BUS_MASTER) {
             counters::one(&mut self.counters.sent);
             out.push(Effect::Send(Vectors::one(vector)));
@@ -290,7 +290,7 @@ impl<S: Storage> Msix<S> {
     #[inline]
     pub(crate) fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
         debug_assert_eq!(self.is_deliverable(vector), Some(true), "I3");
-        debug_assert_ne!(self.use_count(vector), Some(0), "I3");
+        debug_assert_ne!(self.claims(vector), Some(0), "I3");
         debug_assert_eq!(self.is_pending(vector), Some(false), "I2");
         if !self.facts.has(BUS_MASTER) {
             counters::one(&mut self.counters.dropped_bus_master); // H16

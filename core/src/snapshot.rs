@@ -32,7 +32,7 @@ pub(crate) const CHECKSUM_LEN: usize = 4;
 
 impl<S: Storage> Msix<S> {
     /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14, C42). Carry it out, feed [`polled`](Self::polled), then save.
+    /// are in the snapshot (H14, C42). Carry it out, feed [`report_held`](Self::report_held), then save.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -75,7 +75,7 @@ impl<S: Storage> Msix<S> {
         self.put_table(&mut out);
         let memory = self.storage.memory();
         memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
-        memory.uses.iter().for_each(|count| out.put(count.to_le_bytes()));
+        memory.claims.iter().for_each(|count| out.put(count.to_le_bytes()));
         seal(bytes, needed);
         Ok(needed)
     }
@@ -132,7 +132,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Loads QEMU's msix field; `control` is Message Control from the saved config space, bytes
-    /// 2 and 3 of the capability (F3, F4). Use counts stay as they are. Otherwise as
+    /// 2 and 3 of the capability (F3, F4). Claims stay as they are. Otherwise as
     /// [`load`](Self::load).
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once (C44). Emits Release for what was live before the load, Use for what is wanted now, and
+    /// once (C44). Emits Disarm for what was live before the load, Arm for what is wanted now, and
     /// Send for what is pending and deliverable. Nothing when no load came before.
     ///
     /// # Errors
@@ -250,7 +250,7 @@ impl<S: Storage> Msix<S> {
             word.masked.insert(masked);
         }
         if let Some(uses) = uses {
-            memory.uses.iter_mut().zip(uses).for_each(|(slot, count)| *slot = count);
+            memory.claims.iter_mut().zip(uses).for_each(|(slot, count)| *slot = count);
         }
     }
 }
@@ -344,9 +344,9 @@ mod tests {
         assert_eq!(
             take(&mut fx),
             [
-                Effect::Release(Vectors::new(0, 3)),
-                Effect::Use(Vectors::new(0, 1)),
-                Effect::Use(Vectors::new(1, 1)),
+                Effect::Disarm(Vectors::new(0, 3)),
+                Effect::Arm(Vectors::new(0, 1)),
+                Effect::Arm(Vectors::new(1, 1)),
                 Effect::Send(Vectors::new(0, 1)),
             ]
         );
@@ -370,7 +370,7 @@ mod tests {
             } else {
                 msix.detach(&mut fx).unwrap();
             }
-            assert_eq!(take(&mut fx), [Effect::Release(Vectors::new(0, 2))]);
+            assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 2))]);
             assert_eq!(msix.is_loading(), !reset);
         }
     }

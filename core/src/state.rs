@@ -11,7 +11,8 @@ impl<S: Storage> PartialEq for Msix<S> {
         let (ours, theirs) = (self.storage.memory(), other.storage.memory());
         (self.facts, self.next_capability, self.stale_entries)
             == (other.facts, other.next_capability, other.stale_entries)
-            && (ours.entries, ours.uses, ours.words) == (theirs.entries, theirs.uses, theirs.words)
+            && (ours.entries, ours.claims, ours.words)
+                == (theirs.entries, theirs.claims, theirs.words)
     }
 }
 
@@ -23,7 +24,7 @@ impl<S: Storage> Hash for Msix<S> {
         self.facts.hash(state);
         self.next_capability.hash(state);
         memory.entries.hash(state);
-        memory.uses.hash(state);
+        memory.claims.hash(state);
         memory.words.hash(state);
     }
 }

@@ -14,14 +14,14 @@ pub(crate) mod sealed {
     #[derive(Debug)]
     pub struct Memory<'a> {
         pub entries: &'a [Entry],
-        pub uses: &'a [u16],
+        pub claims: &'a [u16],
         pub words: &'a [Word],
     }
 
     #[derive(Debug)]
     pub struct MemoryMut<'a> {
         pub entries: &'a mut [Entry],
-        pub uses: &'a mut [u16],
+        pub claims: &'a mut [u16],
         pub words: &'a mut [Word],
     }
 
@@ -54,19 +54,19 @@ pub trait Storage: sealed::Sealed {
 #[derive(Debug, Clone)]
 pub struct Inline<const N: usize, const W: usize> {
     entries: [Entry; N],
-    uses: [u16; N],
+    claims: [u16; N],
     words: [Word; W],
 }
 
 impl<const N: usize, const W: usize> sealed::Sealed for Inline<N, W> {
     fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: &self.entries, uses: &self.uses, words: &self.words }
+        sealed::Memory { entries: &self.entries, claims: &self.claims, words: &self.words }
     }
 
     fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
         sealed::MemoryMut {
             entries: &mut self.entries,
-            uses: &mut self.uses,
+            claims: &mut self.claims,
             words: &mut self.words,
         }
     }
@@ -81,7 +81,7 @@ impl<const N: usize, const W: usize> sealed::Fresh for Inline<N, W> {
         }
         (usize::from(vectors) == N).then_some(Self {
             entries: [Entry::RESET; N],
-            uses: [0; N],
+            claims: [0; N],
             words: [Word::RESET; W],
         })
     }
@@ -96,7 +96,7 @@ impl<const N: usize, const W: usize> Storage for Inline<N, W> {
 #[derive(Debug)]
 pub struct Borrowed<'a> {
     entries: &'a mut [Entry],
-    uses: &'a mut [u16],
+    claims: &'a mut [u16],
     words: &'a mut [Word],
 }
 
@@ -108,31 +108,35 @@ impl<'a> Borrowed<'a> {
     /// then untouched.
     pub fn new(
         entries: &'a mut [Entry],
-        uses: &'a mut [u16],
+        claims: &'a mut [u16],
         words: &'a mut [Word],
     ) -> Result<Self, StorageError> {
         let vectors = entries.len();
         if vectors == 0
             || vectors > usize::from(MAX_VECTORS)
-            || uses.len() != vectors
+            || claims.len() != vectors
             || words.len() != vectors.div_ceil(64)
         {
-            return Err(StorageError { entries: vectors, uses: uses.len(), words: words.len() });
+            return Err(StorageError {
+                entries: vectors,
+                claims: claims.len(),
+                words: words.len(),
+            });
         }
         entries.fill(Entry::RESET);
-        uses.fill(0);
+        claims.fill(0);
         words.fill(Word::RESET);
-        Ok(Self { entries, uses, words })
+        Ok(Self { entries, claims, words })
     }
 }
 
 impl sealed::Sealed for Borrowed<'_> {
     fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: self.entries, uses: self.uses, words: self.words }
+        sealed::Memory { entries: self.entries, claims: self.claims, words: self.words }
     }
 
     fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
-        sealed::MemoryMut { entries: self.entries, uses: self.uses, words: self.words }
+        sealed::MemoryMut { entries: self.entries, claims: self.claims, words: self.words }
     }
 }
 
@@ -145,8 +149,8 @@ impl Storage for Borrowed<'_> {
 pub struct StorageError {
     /// Entries given: N.
     pub entries: usize,
-    /// Use counts given; N are needed.
-    pub uses: usize,
+    /// Claims given; N are needed.
+    pub claims: usize,
     /// Words given; ceil(N / 64) are needed.
     pub words: usize,
 }
@@ -157,7 +161,7 @@ impl core::fmt::Display for StorageError {
             f,
             "storage of {} entries, {} use counts and {} words: N from 1 to 2048 entries need N \
              use counts and ceil(N / 64) words",
-            self.entries, self.uses, self.words
+            self.entries, self.claims, self.words
         )
     }
 }
@@ -169,20 +173,20 @@ impl core::error::Error for StorageError {}
 #[derive(Debug, Clone)]
 pub struct Boxed {
     entries: alloc::boxed::Box<[Entry]>,
-    uses: alloc::boxed::Box<[u16]>,
+    claims: alloc::boxed::Box<[u16]>,
     words: alloc::boxed::Box<[Word]>,
 }
 
 #[cfg(feature = "alloc")]
 impl sealed::Sealed for Boxed {
     fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: &self.entries, uses: &self.uses, words: &self.words }
+        sealed::Memory { entries: &self.entries, claims: &self.claims, words: &self.words }
     }
 
     fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
         sealed::MemoryMut {
             entries: &mut self.entries,
-            uses: &mut self.uses,
+            claims: &mut self.claims,
             words: &mut self.words,
         }
     }
@@ -194,7 +198,7 @@ impl sealed::Fresh for Boxed {
         let vectors = usize::from(vectors);
         Some(Self {
             entries: alloc::vec![Entry::RESET; vectors].into_boxed_slice(),
-            uses: alloc::vec![0; vectors].into_boxed_slice(),
+            claims: alloc::vec![0; vectors].into_boxed_slice(),
             words: alloc::vec![Word::RESET; vectors.div_ceil(64)].into_boxed_slice(),
         })
     }
@@ -212,22 +216,22 @@ mod tests {
     #[test]
     fn borrowed_memory_must_fit_itself() {
         let mut entries = [Entry::RESET; 65];
-        let mut uses = [7; 65];
+        let mut claims = [7; 65];
         let mut words = [Word::RESET; 2];
         for (e, u, w) in [(0, 0, 0), (65, 64, 2), (64, 64, 2), (65, 65, 1)] {
-            let error = Borrowed::new(&mut entries[..e], &mut uses[..u], &mut words[..w]);
-            assert_eq!(error.unwrap_err(), StorageError { entries: e, uses: u, words: w });
+            let error = Borrowed::new(&mut entries[..e], &mut claims[..u], &mut words[..w]);
+            assert_eq!(error.unwrap_err(), StorageError { entries: e, claims: u, words: w });
         }
-        assert_eq!(uses[0], 7, "refused memory is untouched");
-        Borrowed::new(&mut entries, &mut uses, &mut words).unwrap();
-        assert_eq!(uses[0], 0);
+        assert_eq!(claims[0], 7, "refused memory is untouched");
+        Borrowed::new(&mut entries, &mut claims, &mut words).unwrap();
+        assert_eq!(claims[0], 0);
     }
 
     #[test]
     fn more_than_2048_vectors_are_refused() {
         let mut entries = [Entry::RESET; 2049];
-        let mut uses = [0; 2049];
+        let mut claims = [0; 2049];
         let mut words = [Word::RESET; 33];
-        assert!(Borrowed::new(&mut entries, &mut uses, &mut words).is_err());
+        assert!(Borrowed::new(&mut entries, &mut claims, &mut words).is_err());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn engine<const N: usize, const W: usize>(policy: Policy) -> (Msix<In
     let mut msix = Msix::new(layout, policy).unwrap();
     let mut fx = Fx::new();
     for index in 0..vectors {
-        msix.use_vector(Vector::new(index), &mut fx).unwrap();
+        msix.claim(Vector::new(index), &mut fx).unwrap();
     }
     msix.attach(&mut fx).unwrap();
     msix.write_config(3, &[0x80], &mut fx).unwrap();
@@ -44,7 +44,7 @@ pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
 }
 
 /// A list that fits every function.
-pub(crate) type ModeFx = crate::ModeEffects<{ crate::MAX_MODE_EFFECTS }>;
+pub(crate) type ModeFx = crate::FunctionEffects<{ crate::MAX_FUNCTION_EFFECTS }>;
 
 /// A function of 2 MSI-X vectors, each used and unmasked, 2 MSI vectors and an emulated pin, with a
 /// backend and bus master on, in INTx mode, and its empty list.
@@ -53,7 +53,7 @@ pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx
     let mut msix = Msix::new(layout, policy).unwrap();
     let mut fx = Fx::new();
     for vector in [0, 1].map(Vector::new) {
-        msix.use_vector(vector, &mut fx).unwrap();
+        msix.claim(vector, &mut fx).unwrap();
         msix.set_mask(vector, false, &mut fx).unwrap();
     }
     let mut msi = Msi::new(MsiCapability::new(2).unwrap().with_masks(), policy);
@@ -68,6 +68,6 @@ pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx
 }
 
 /// Empties the list.
-pub(crate) fn take_modes(fx: &mut ModeFx) -> Vec<crate::ModeEffect> {
+pub(crate) fn take_modes(fx: &mut ModeFx) -> Vec<crate::FunctionEffect> {
     core::iter::from_fn(|| fx.take()).collect()
 }

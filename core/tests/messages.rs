@@ -14,10 +14,10 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
         (&NotCarriedOut, "the effects of the last input are not carried out yet"),
         (&VectorError::NotCarriedOut, "the effects of the last input are not carried out yet"),
         (&VectorError::OutOfRange { vector, vectors: 64 }, "vector 70 of a table with 64 vectors"),
-        (&VectorError::TooManyUses { vector }, "vector 70 already has 65535 uses"),
+        (&VectorError::TooManyClaims { vector }, "vector 70 already has 65535 uses"),
         (&NewError { layout: 65 }, "the storage is not for the layout's 65 vectors"),
         (
-            &StorageError { entries: 65, uses: 64, words: 1 },
+            &StorageError { entries: 65, claims: 64, words: 1 },
             "storage of 65 entries, 64 use counts and 1 words: N from 1 to 2048 entries need N use \
              counts and ceil(N / 64) words",
         ),

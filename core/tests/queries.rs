@@ -12,7 +12,7 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
     let mut fx = Effects::<8>::new();
     let (v3, v69, outside) = (Vector::new(3), Vector::new(69), Vector::new(70));
     for vector in [v3, v69] {
-        msix.use_vector(vector, &mut fx).unwrap();
+        msix.claim(vector, &mut fx).unwrap();
         assert_eq!(msix.notify(vector, &mut fx), Ok(Delivery::Pending));
         assert_eq!(msix.notify(vector, &mut fx), Ok(Delivery::Coalesced));
     }
@@ -31,12 +31,12 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
         assert_eq!(msix.is_pending(vector), Some(pending));
         assert_eq!(msix.is_live(vector), Some(live));
         assert_eq!(msix.is_deliverable(vector), Some(live));
-        assert_eq!((msix.is_fallback(vector), msix.use_count(vector)), (Some(false), Some(1)));
+        assert_eq!((msix.is_fallback(vector), msix.claims(vector)), (Some(false), Some(1)));
     }
     assert!(msix.message(v69).is_some());
     assert_eq!((msix.is_masked(outside), msix.is_pending(outside)), (None, None));
     assert_eq!((msix.is_live(outside), msix.is_fallback(outside)), (None, None));
-    assert_eq!((msix.is_deliverable(outside), msix.use_count(outside)), (None, None));
+    assert_eq!((msix.is_deliverable(outside), msix.claims(outside)), (None, None));
     assert_eq!(msix.message(outside), None);
 }
 

@@ -136,7 +136,7 @@ fn the_guests_in_the_corpus_are_these() {
         |v: u16, field, len, value| Operation::WriteTable { offset: 16 * v + field, len, value };
     let program = |v| [entry(v, 0, 4, 0xfee0_1000), entry(v, 4, 4, 0), entry(v, 8, 4, 0x41)];
     let linux = [
-        &[Operation::Attach, Operation::Use(v0), Operation::Use(v1), control(0xc0)][..],
+        &[Operation::Attach, Operation::Claim(v0), Operation::Claim(v1), control(0xc0)][..],
         &program(0),
         &program(1),
         &[entry(0, 12, 4, 1), entry(1, 12, 4, 1), control(0x80), entry(0, 12, 4, 0)],
@@ -146,7 +146,7 @@ fn the_guests_in_the_corpus_are_these() {
     ]
     .concat();
     let freebsd = [
-        &[Operation::Attach, Operation::Use(v0)][..],
+        &[Operation::Attach, Operation::Claim(v0)][..],
         &program(0),
         &[entry(0, 12, 4, 0), Operation::Notify(v0), control(0x80)],
         &[Operation::PollPba { offset: 0, len: 4 }, Operation::ReadPba { offset: 0, len: 4 }],
@@ -164,19 +164,19 @@ fn the_guests_in_the_corpus_are_these() {
     ];
     let host = [
         Operation::Attach,
-        Operation::Use(v0),
+        Operation::Claim(v0),
         control(0x80),
         Operation::SetMask(v0, false),
-        Operation::Failed(Vectors::one(v0)),
+        Operation::ReportFailed(Vectors::one(v0)),
         Operation::PrepareSave,
-        Operation::Polled(Vectors::new(0, u64::MAX)),
+        Operation::ReportHeld(Vectors::new(0, u64::MAX)),
         Operation::SetBusMaster(false),
         Operation::Notify(v0),
         Operation::SetBusMaster(true),
         Operation::Detach,
     ];
     let saved = [
-        Operation::Use(v0),
+        Operation::Claim(v0),
         Operation::Notify(v0),
         Operation::Attach,
         control(0x80),
@@ -185,8 +185,8 @@ fn the_guests_in_the_corpus_are_these() {
         Operation::Resume,
         Operation::SaveAndLoadQemu,
         Operation::Reset,
-        Operation::Unuse(v0),
-        Operation::UnuseAll,
+        Operation::Unclaim(v0),
+        Operation::UnclaimAll,
         Operation::Withdraw(v0),
     ];
     let odd = [
@@ -224,7 +224,7 @@ fn the_snapshots_in_the_corpus_are_these() {
     let save = |n, qemu| {
         let mut subject = msix_tests::subject::Subject::new(n, msix_core::Policy::SPEC);
         let v = Vector::new(n - 1);
-        subject.run(&[Operation::Use(v), Operation::Notify(v), Operation::SetMask(v, false)]);
+        subject.run(&[Operation::Claim(v), Operation::Notify(v), Operation::SetMask(v, false)]);
         if qemu { subject.saved_qemu() } else { subject.saved() }
     };
     let native = save(1, false);
@@ -324,9 +324,9 @@ fn encode(operation: &Operation, bytes: &mut Vec<u8>) {
         Operation::WritePba { offset, len } => access(bytes, 6, offset, len),
         Operation::Notify(v) => vector(bytes, 7, v),
         Operation::Withdraw(v) => vector(bytes, 8, v),
-        Operation::Use(v) => vector(bytes, 9, v),
-        Operation::Unuse(v) => vector(bytes, 10, v),
-        Operation::UnuseAll => kind(bytes, 11),
+        Operation::Claim(v) => vector(bytes, 9, v),
+        Operation::Unclaim(v) => vector(bytes, 10, v),
+        Operation::UnclaimAll => kind(bytes, 11),
         Operation::SetMask(v, masked) => {
             vector(bytes, 12, v);
             bytes.push(u8::from(masked));
@@ -338,8 +338,8 @@ fn encode(operation: &Operation, bytes: &mut Vec<u8>) {
         }
         Operation::Attach => kind(bytes, 14),
         Operation::Detach => kind(bytes, 15),
-        Operation::Failed(vectors) => set(bytes, 16, vectors),
-        Operation::Polled(vectors) => set(bytes, 17, vectors),
+        Operation::ReportFailed(vectors) => set(bytes, 16, vectors),
+        Operation::ReportHeld(vectors) => set(bytes, 17, vectors),
         Operation::SetBusMaster(on) => {
             kind(bytes, 18);
             bytes.push(u8::from(on));

@@ -85,12 +85,12 @@ fn fold(operation: Operation, n: u16) -> Operation {
         }
         Operation::Notify(v) => Operation::Notify(vector(v)),
         Operation::Withdraw(v) => Operation::Withdraw(vector(v)),
-        Operation::Use(v) => Operation::Use(vector(v)),
-        Operation::Unuse(v) => Operation::Unuse(vector(v)),
+        Operation::Claim(v) => Operation::Claim(vector(v)),
+        Operation::Unclaim(v) => Operation::Unclaim(vector(v)),
         Operation::SetMask(v, masked) => Operation::SetMask(vector(v), masked),
         Operation::SetMessage(v, message) => Operation::SetMessage(vector(v), message),
-        Operation::Failed(vectors) => Operation::Failed(set(vectors)),
-        Operation::Polled(vectors) => Operation::Polled(set(vectors)),
+        Operation::ReportFailed(vectors) => Operation::ReportFailed(set(vectors)),
+        Operation::ReportHeld(vectors) => Operation::ReportHeld(set(vectors)),
         other => other,
     }
 }

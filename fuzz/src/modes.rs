@@ -2,7 +2,7 @@
 
 use crate::policy;
 use arbitrary::{Arbitrary, Unstructured};
-use msix_core::{IntxSource, ModeOperation, MsiCapability, Vector};
+use msix_core::{FunctionOperation, IntxSource, MsiCapability, Vector};
 use msix_tests::modes::{Pair, Parts};
 
 /// Most inputs of one run.
@@ -33,10 +33,10 @@ pub fn modes(data: &[u8]) {
 pub(crate) const HEAD: usize = 6;
 
 /// The operations in `bytes`.
-pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = ModeOperation> + '_ {
+pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = FunctionOperation> + '_ {
     let mut bytes = Unstructured::new(bytes);
     let next = move || {
-        if bytes.is_empty() { None } else { ModeOperation::arbitrary(&mut bytes).ok() }
+        if bytes.is_empty() { None } else { FunctionOperation::arbitrary(&mut bytes).ok() }
     };
     std::iter::from_fn(next).take(MAX_OPERATIONS)
 }
@@ -55,37 +55,39 @@ fn parts(choice: u8) -> Parts {
 }
 
 /// The same input, with vectors and offsets that mostly exist.
-fn fold(operation: ModeOperation) -> ModeOperation {
+fn fold(operation: FunctionOperation) -> FunctionOperation {
     let vector = |v: Vector| Vector::new(v.index() % 5);
     let len = |len: u8| len % 10;
     match operation {
-        ModeOperation::WriteMsi { offset, len: bytes, value } => {
-            ModeOperation::WriteMsi { offset: offset % 26, len: len(bytes), value }
+        FunctionOperation::WriteMsi { offset, len: bytes, value } => {
+            FunctionOperation::WriteMsi { offset: offset % 26, len: len(bytes), value }
         }
-        ModeOperation::ReadMsi { offset, len: bytes } => {
-            ModeOperation::ReadMsi { offset: offset % 26, len: len(bytes) }
+        FunctionOperation::ReadMsi { offset, len: bytes } => {
+            FunctionOperation::ReadMsi { offset: offset % 26, len: len(bytes) }
         }
-        ModeOperation::PollMsi { offset, len: bytes } => {
-            ModeOperation::PollMsi { offset: offset % 26, len: len(bytes) }
+        FunctionOperation::PollMsi { offset, len: bytes } => {
+            FunctionOperation::PollMsi { offset: offset % 26, len: len(bytes) }
         }
-        ModeOperation::WriteMsix { offset, len: bytes, value } => {
-            ModeOperation::WriteMsix { offset: offset % 5, len: len(bytes), value }
+        FunctionOperation::WriteMsix { offset, len: bytes, value } => {
+            FunctionOperation::WriteMsix { offset: offset % 5, len: len(bytes), value }
         }
-        ModeOperation::WriteCommand { offset, len: bytes, value } => {
-            ModeOperation::WriteCommand { offset: offset % 3, len: len(bytes), value }
+        FunctionOperation::WriteCommand { offset, len: bytes, value } => {
+            FunctionOperation::WriteCommand { offset: offset % 3, len: len(bytes), value }
         }
-        ModeOperation::WriteTable { offset, len: bytes, value } => {
-            ModeOperation::WriteTable { offset: offset % 36, len: len(bytes), value }
+        FunctionOperation::WriteTable { offset, len: bytes, value } => {
+            FunctionOperation::WriteTable { offset: offset % 36, len: len(bytes), value }
         }
-        ModeOperation::PollPba { offset, len: bytes } => {
-            ModeOperation::PollPba { offset: offset % 10, len: len(bytes) }
+        FunctionOperation::PollPba { offset, len: bytes } => {
+            FunctionOperation::PollPba { offset: offset % 10, len: len(bytes) }
         }
-        ModeOperation::Notify(v) => ModeOperation::Notify(vector(v)),
-        ModeOperation::Withdraw(mode, v) => ModeOperation::Withdraw(mode, vector(v)),
-        ModeOperation::Use(v) => ModeOperation::Use(vector(v)),
-        ModeOperation::Unuse(v) => ModeOperation::Unuse(vector(v)),
-        ModeOperation::SetMask(v, masked) => ModeOperation::SetMask(vector(v), masked),
-        ModeOperation::SetMessage(v, message) => ModeOperation::SetMessage(vector(v), message),
+        FunctionOperation::Notify(v) => FunctionOperation::Notify(vector(v)),
+        FunctionOperation::Withdraw(mode, v) => FunctionOperation::Withdraw(mode, vector(v)),
+        FunctionOperation::Claim(v) => FunctionOperation::Claim(vector(v)),
+        FunctionOperation::Unclaim(v) => FunctionOperation::Unclaim(vector(v)),
+        FunctionOperation::SetMask(v, masked) => FunctionOperation::SetMask(vector(v), masked),
+        FunctionOperation::SetMessage(v, message) => {
+            FunctionOperation::SetMessage(vector(v), message)
+        }
         other => other,
     }
 }

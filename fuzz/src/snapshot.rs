@@ -56,13 +56,13 @@ fn live_a_little(both: &mut Lockstep<Boxed>) {
     run(
         both,
         &[
-            Operation::Use(first),
-            Operation::Use(last),
+            Operation::Claim(first),
+            Operation::Claim(last),
             Operation::Attach,
             Operation::WriteConfig { offset: 3, len: 1, value: 0x80 },
             Operation::Notify(last),
             Operation::SetMask(first, false),
-            Operation::Failed(msix_core::Vectors::one(first)),
+            Operation::ReportFailed(msix_core::Vectors::one(first)),
             Operation::WriteTable { offset: 0, len: 4, value: 0xfee0_1000 },
         ],
     );

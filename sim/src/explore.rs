@@ -1,6 +1,6 @@
 //! Every reachable state of the engine together with the world around it.
 //!
-//! The *world* is a host that can fail any Use, hold events of vectors it does not deliver, and
+//! The *world* is a host that can fail any Arm, hold events of vectors it does not deliver, and
 //! answer late; a guest that writes every register bit; a device; and a platform that attaches,
 //! detaches, saves, loads, resumes and resets at any point. [`explore`] visits all states, nearest
 //! first, and checks every [`Property`] in each and in every step; a violation comes with the
@@ -8,10 +8,10 @@
 //!
 //! # What the world is
 //! Every dword of a message has two values that differ in every bit, a vector has at most two uses,
-//! and the host's events of one vector are one, as in an eventfd (C8). What is loaded is the
+//! and the host's events of one vector are one, as in an eventfd (K8). What is loaded is the
 //! engine's own snapshot, in both encodings, or one of three that another engine saved; broken ones
 //! are tried in every state, as are accesses of other widths and vectors that do not exist. The host
-//! says that a Use failed as late as it likes, but not after the Release of that Use.
+//! says that an Arm failed as late as it likes, but not after the Disarm of that Arm.
 //!
 //! # What is folded
 //! Two states are one when only the values of their messages differ, not whether the host knows

@@ -1,4 +1,4 @@
-//! The registers of an in-kernel local APIC, as KVM saves and restores them (C13).
+//! The registers of an in-kernel local APIC, as KVM saves and restores them (K13).
 
 use kvm_bindings::kvm_lapic_state as State;
 use kvm_ioctls::{Error, VcpuFd};

@@ -51,7 +51,7 @@ pub use adapter::{
 };
 pub use cases::{CASES, Case, case};
 pub use choices::{
-    BusMasterOff, Choices, LiveRewrite, PendingOnDisable, TableAccess, UnusedPending,
+    BusMasterOff, Choices, LiveRewrite, PendingOnDisable, TableAccess, UnclaimedPending,
     VectorControlBits, WhileDisabled,
 };
 pub use engine::EngineSubject;

@@ -45,7 +45,7 @@ pub fn fresh(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
     let function = Function::new(routes, layout, Policy::SPEC, Format::default(), Vmm);
     let function = function.expect("a function of any layout");
     for vector in 0..vectors {
-        function.use_vector(Vector::new(vector)).expect("a vector of the table");
+        function.claim(Vector::new(vector)).expect("a vector of the table");
     }
     function
 }

@@ -186,7 +186,7 @@ impl<S: Storage> Steps for Lockstep<S> {
             same("masked", &engine.is_masked(vector), &Some(model.masked(v)))?;
             same("deliverable", &engine.is_deliverable(vector), &Some(model.deliverable(v)))?;
             same("pending", &engine.is_pending(vector), &Some(model.pending(v)))?;
-            same("the use count", &engine.use_count(vector), &Some(model.use_count(v)))?;
+            same("the use count", &engine.claims(vector), &Some(model.claims(v)))?;
         }
         Ok(())
     }

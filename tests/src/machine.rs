@@ -1,7 +1,7 @@
 //! A virtual machine of the real KVM, for tests of delivery: in-kernel interrupt controllers, vCPUs
 //! whose local APICs can be read, and, where a test wants one, a [`Guest`] that runs.
 //!
-//! Without a guest, [`Machine::take_irr`] tells which interrupts reached a vCPU (C13):
+//! Without a guest, [`Machine::take_irr`] tells which interrupts reached a vCPU (K13):
 //!
 //! ```no_run
 //! use msix_tests::machine::{Machine, message};
@@ -79,7 +79,7 @@ impl Machine {
     }
 
     /// [`Machine::new`] with local APICs in the kernel, and PIC and 24-pin IOAPIC left to user
-    /// space: such a machine starts without any GSI route (C1).
+    /// space: such a machine starts without any GSI route (K1).
     ///
     /// # Errors
     /// What KVM refused; also that there is no /dev/kvm.

@@ -13,9 +13,9 @@ pub mod strategy;
 use crate::told::Told;
 use model::NaiveFunction;
 use msix_core::{
-    Answer, BarIndex, Boxed, Effect, Effects, Function, Intx, IntxEffect, IntxSource, Layout,
-    MAX_MODE_EFFECTS, Mode, ModeEffect, ModeOperation, Msi, MsiCapability, Msix, Policy, Vector,
-    Vectors,
+    Answer, BarIndex, Boxed, Effect, Effects, Function, FunctionEffect, FunctionOperation, Intx,
+    IntxEffect, IntxSource, Layout, MAX_FUNCTION_EFFECTS, Mode, Msi, MsiCapability, Msix, Policy,
+    Vector, Vectors,
 };
 
 /// What one input told the host, about one vector or the pin.
@@ -82,10 +82,13 @@ impl Pair {
     ///
     /// # Errors
     /// What differs first.
-    pub fn step(&mut self, operation: &ModeOperation) -> Result<(Answer, Vec<ModeTold>), String> {
-        let mut fx = Effects::<MAX_MODE_EFFECTS, ModeEffect>::new();
+    pub fn step(
+        &mut self,
+        operation: &FunctionOperation,
+    ) -> Result<(Answer, Vec<ModeTold>), String> {
+        let mut fx = Effects::<MAX_FUNCTION_EFFECTS, FunctionEffect>::new();
         let answer = operation.apply(&mut self.function, &mut self.scratch, &mut fx);
-        let effects: Vec<ModeEffect> = fx.iter().collect();
+        let effects: Vec<FunctionEffect> = fx.iter().collect();
         let told: Vec<ModeTold> =
             effects.into_iter().flat_map(|effect| say(&self.function, effect)).collect();
         let (model_answer, model_told) = self.model.apply(operation);
@@ -142,15 +145,15 @@ impl Pair {
 
 /// An effect one vector at a time, with the messages of `function`.
 #[must_use]
-pub fn say(function: &Function<Boxed>, effect: ModeEffect) -> Vec<ModeTold> {
+pub fn say(function: &Function<Boxed>, effect: FunctionEffect) -> Vec<ModeTold> {
     match effect {
-        ModeEffect::MsiX(effect) => {
+        FunctionEffect::MsiX(effect) => {
             each(function, Mode::MsiX, effect).into_iter().map(ModeTold::MsiX).collect()
         }
-        ModeEffect::Msi(effect) => {
+        FunctionEffect::Msi(effect) => {
             each(function, Mode::Msi, effect).into_iter().map(ModeTold::Msi).collect()
         }
-        ModeEffect::Intx(effect) => vec![ModeTold::Intx(effect)],
+        FunctionEffect::Intx(effect) => vec![ModeTold::Intx(effect)],
     }
 }
 
@@ -158,9 +161,9 @@ fn each(function: &Function<Boxed>, mode: Mode, effect: Effect) -> Vec<Told> {
     let message = |v: Vector| function.message(mode, v).expect("effects name vectors there are");
     let one = |v: Vector| match effect {
         Effect::Poll(_) => Told::Poll(v.index()),
-        Effect::Release(_) => Told::Release(v.index()),
+        Effect::Disarm(_) => Told::Disarm(v.index()),
         Effect::Drain(_) => Told::Drain(v.index()),
-        Effect::Use(_) => Told::Use(v.index(), message(v)),
+        Effect::Arm(_) => Told::Arm(v.index(), message(v)),
         Effect::Reroute(_) => Told::Reroute(v.index(), message(v)),
         Effect::Snoop(_) => Told::Snoop(v.index()),
         Effect::Send(_) => Told::Send(v.index(), message(v)),

@@ -1,8 +1,8 @@
 //! Mixed policies.
 
 use msix_core::{
-    BusMasterOff, IntxRule, LiveRewrite, Message, MessageAddress, MessageEnable, PendingOnDisable,
-    Policy, TableAccess, UnusedPending, UsesOnReset, VectorControlBits, WhileDisabled,
+    BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, Message, MessageAddress, MessageEnable,
+    PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
 };
 
 /// The policy whose fields are chosen by the bits of `choice`, lowest first. Every combination of
@@ -31,8 +31,8 @@ pub fn mixed(choice: u32) -> Policy {
         live_rewrite: [LiveRewrite::Reroute, LiveRewrite::Ignore][pick(2) as usize],
         table_access: [TableAccess::Aligned, TableAccess::Dwords][pick(2) as usize],
         message_address: [MessageAddress::Aligned, MessageAddress::Verbatim][pick(2) as usize],
-        uses_on_reset: [UsesOnReset::Clear, UsesOnReset::Keep][pick(2) as usize],
-        unused_pending: [UnusedPending::Keep, UnusedPending::Lose][pick(2) as usize],
+        claims_on_reset: [ClaimsOnReset::Clear, ClaimsOnReset::Keep][pick(2) as usize],
+        unclaimed_pending: [UnclaimedPending::Keep, UnclaimedPending::Lose][pick(2) as usize],
         bus_master_off: [BusMasterOff::Latch, BusMasterOff::DropMessage][pick(2) as usize],
         intx: [IntxRule::OnChange, IntxRule::OnEveryWrite][pick(2) as usize],
         message_enable: [MessageEnable::AsWritten, MessageEnable::Capped][pick(2) as usize],

@@ -13,7 +13,7 @@ pub use saved::crc32;
 use access::{low, number};
 use msix_core::{
     Access, Answer, BusMasterOff, Counters, Message, MessageAddress, Operation, Policy,
-    UnusedPending, Vector, Vectors,
+    UnclaimedPending, Vector, Vectors,
 };
 
 /// The bits of the capability that a guest can write: Enable and Function Mask (A1).
@@ -110,17 +110,17 @@ impl Reference {
                 Answer::Read(ignored, _) => (Answer::Written(ignored), vec![]),
                 _ => unreachable!("a read answers with what was read"),
             },
-            Operation::UnuseAll => (Answer::Nothing, self.unuse_all()),
+            Operation::UnclaimAll => (Answer::Nothing, self.unclaim_all()),
             Operation::Attach => {
                 self.attached = true;
                 (Answer::Nothing, self.tell(Ask::default()))
             }
             Operation::Detach => (Answer::Nothing, self.detach()),
-            Operation::Failed(set) => {
-                self.failed(set);
+            Operation::ReportFailed(set) => {
+                self.report_failed(set);
                 (Answer::Nothing, vec![])
             }
-            Operation::Polled(set) => (Answer::Nothing, self.polled(set)),
+            Operation::ReportHeld(set) => (Answer::Nothing, self.report_held(set)),
             Operation::SetBusMaster(on) => {
                 self.bus_master = on;
                 (Answer::Nothing, self.tell(Ask::default()))
@@ -134,8 +134,8 @@ impl Reference {
             Operation::Resume => (Answer::Nothing, self.resume()),
             Operation::Notify(v)
             | Operation::Withdraw(v)
-            | Operation::Use(v)
-            | Operation::Unuse(v)
+            | Operation::Claim(v)
+            | Operation::Unclaim(v)
             | Operation::SetMask(v, _)
             | Operation::SetMessage(v, _) => match self.slot(v) {
                 Some(v) => self.apply_to(v, operation),
@@ -149,12 +149,12 @@ impl Reference {
         match *operation {
             Operation::Notify(_) => self.notify(v),
             Operation::Withdraw(_) => self.withdraw(v),
-            Operation::Use(_) => {
+            Operation::Claim(_) => {
                 // H9: checked, and refused at the end of the range.
                 self.uses[v] = self.uses[v].saturating_add(1);
                 (Answer::Nothing, self.tell(Ask::default()))
             }
-            Operation::Unuse(_) => (Answer::Nothing, self.unuse(v)),
+            Operation::Unclaim(_) => (Answer::Nothing, self.unuse(v)),
             Operation::SetMask(_, masked) => {
                 self.table[16 * v + 12] = self.table[16 * v + 12] & !1 | u8::from(masked);
                 (Answer::Nothing, self.tell(Ask::default()))
@@ -214,7 +214,7 @@ impl Reference {
 
     /// How many uses `v` has.
     #[must_use]
-    pub fn use_count(&self, v: usize) -> u16 {
+    pub fn claims(&self, v: usize) -> u16 {
         self.uses[v]
     }
 
@@ -291,7 +291,7 @@ impl Reference {
         ])
     }
 
-    /// Whether the host has events of `v`, if there are any: not delivered by it (C8, H11).
+    /// Whether the host has events of `v`, if there are any: not delivered by it (K8, H11).
     fn held(&self, v: usize) -> bool {
         self.attached && (!self.live[v] || self.fallback[v])
     }
@@ -317,8 +317,8 @@ impl Reference {
             if self.live[v] && (ask.release_all || !self.wanted(v)) {
                 self.live[v] = false;
                 self.fallback[v] = false;
-                self.counters.releases += 1;
-                told.push(Told::Release(v as u16));
+                self.counters.disarms += 1;
+                told.push(Told::Disarm(v as u16));
             }
         }
         for v in ask.drain {
@@ -330,8 +330,8 @@ impl Reference {
             if !self.live[v] && self.wanted(v) {
                 self.live[v] = true;
                 self.untold[v] = false;
-                self.counters.uses += 1;
-                told.push(Told::Use(v as u16, self.message(v)));
+                self.counters.arms += 1;
+                told.push(Told::Arm(v as u16, self.message(v)));
             }
         }
         let news = |v: &usize| self.live[*v] && self.untold[*v] && !self.loading; // H4, H15
@@ -361,8 +361,8 @@ impl Reference {
             told.push(Told::Send(v as u16, self.message(v)));
         } else if self.uses[v] > 0 {
             self.counters.dropped_bus_master += self.clear_pending(v); // H16
-        } else if self.policy.unused_pending == UnusedPending::Lose {
-            self.counters.dropped_unused += self.clear_pending(v); // H9
+        } else if self.policy.unclaimed_pending == UnclaimedPending::Lose {
+            self.counters.dropped_unclaimed += self.clear_pending(v); // H9
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn operations(n: u16) -> impl Strategy<Value = Vec<Operation>> {
 /// holds, until the vector is used again.
 pub fn operations_of_a_good_host(n: u16) -> impl Strategy<Value = Vec<Operation>> {
     operations(n).prop_map(|mut operations| {
-        operations.retain(|operation| !matches!(operation, Operation::Failed(_)));
+        operations.retain(|operation| !matches!(operation, Operation::ReportFailed(_)));
         operations
     })
 }
@@ -75,15 +75,15 @@ pub fn operation(n: u16) -> impl Strategy<Value = Operation> {
         1 => access(pba).prop_map(|(offset, len)| Operation::WritePba { offset, len }),
         8 => vector(n).prop_map(Operation::Notify),
         3 => vector(n).prop_map(Operation::Withdraw),
-        4 => vector(n).prop_map(Operation::Use),
-        2 => vector(n).prop_map(Operation::Unuse),
-        1 => Just(Operation::UnuseAll),
+        4 => vector(n).prop_map(Operation::Claim),
+        2 => vector(n).prop_map(Operation::Unclaim),
+        1 => Just(Operation::UnclaimAll),
         5 => (vector(n), any::<bool>()).prop_map(|(v, masked)| Operation::SetMask(v, masked)),
         2 => (vector(n), message()).prop_map(|(v, message)| Operation::SetMessage(v, message)),
         3 => Just(Operation::Attach),
         1 => Just(Operation::Detach),
-        2 => vectors(n).prop_map(Operation::Failed),
-        3 => vectors(n).prop_map(Operation::Polled),
+        2 => vectors(n).prop_map(Operation::ReportFailed),
+        3 => vectors(n).prop_map(Operation::ReportHeld),
         2 => any::<bool>().prop_map(Operation::SetBusMaster),
         1 => Just(Operation::Reset),
         1 => Just(Operation::PrepareSave),
@@ -97,7 +97,7 @@ pub fn operation(n: u16) -> impl Strategy<Value = Operation> {
 fn setup(n: u16) -> impl Strategy<Value = Vec<Operation>> {
     (prop::collection::vec(vector(n), 1..6), any::<bool>(), any::<bool>(), control_high()).prop_map(
         |(vectors, attach, unmask, high)| {
-            let mut operations: Vec<_> = vectors.iter().copied().map(Operation::Use).collect();
+            let mut operations: Vec<_> = vectors.iter().copied().map(Operation::Claim).collect();
             operations.extend(attach.then_some(Operation::Attach));
             if unmask {
                 operations.extend(vectors.iter().map(|v| Operation::SetMask(*v, false)));
@@ -147,20 +147,20 @@ fn story(n: u16) -> impl Strategy<Value = Vec<Operation>> {
         }),
         // The last use ends and comes back, with something pending in between.
         2 => vector(n).prop_map(|v| {
-            vec![Operation::SetMask(v, true), Operation::Notify(v), Operation::Unuse(v),
-                 Operation::SetMask(v, false), Operation::Use(v), Operation::Notify(v)]
+            vec![Operation::SetMask(v, true), Operation::Notify(v), Operation::Unclaim(v),
+                 Operation::SetMask(v, false), Operation::Claim(v), Operation::Notify(v)]
         }),
         // A use that fails, and another try (H11).
         2 => vector(n).prop_map(|v| {
             vec![Operation::Attach, Operation::SetMask(v, false),
-                 Operation::Failed(Vectors::one(v)), Operation::Notify(v), Operation::PrepareSave,
+                 Operation::ReportFailed(Vectors::one(v)), Operation::Notify(v), Operation::PrepareSave,
                  Operation::SetMask(v, true), Operation::SetMask(v, false)]
         }),
         // The host held an event, and the guest looks at the PBA (C35).
         2 => vector(n).prop_map(|v| {
             let offset = v.index() / 64 * 8;
             vec![Operation::SetMask(v, true), Operation::PollPba { offset, len: 8 },
-                 Operation::Polled(Vectors::one(v)), Operation::ReadPba { offset, len: 8 }]
+                 Operation::ReportHeld(Vectors::one(v)), Operation::ReadPba { offset, len: 8 }]
         }),
         2 => any::<bool>().prop_map(|qemu| {
             let saved = if qemu { Operation::SaveAndLoadQemu } else { Operation::SaveAndLoad };

@@ -11,12 +11,12 @@ pub enum Told {
     IntxDeassert,
     /// [`Effect::Poll`] of this vector.
     Poll(u16),
-    /// [`Effect::Release`] of this vector.
-    Release(u16),
+    /// [`Effect::Disarm`] of this vector.
+    Disarm(u16),
     /// [`Effect::Drain`] of this vector.
     Drain(u16),
-    /// [`Effect::Use`] of this vector, for this message.
-    Use(u16, Message),
+    /// [`Effect::Arm`] of this vector, for this message.
+    Arm(u16, Message),
     /// [`Effect::Reroute`] of this vector, to this message.
     Reroute(u16, Message),
     /// [`Effect::Snoop`] of this vector.
@@ -45,9 +45,9 @@ fn say<S: Storage>(engine: &Msix<S>, effect: Effect, told: &mut Vec<Told>) {
     match effect {
         Effect::IntxDeassert => told.push(Told::IntxDeassert),
         Effect::Poll(set) => each(set, &|v| Told::Poll(v.index())),
-        Effect::Release(set) => each(set, &|v| Told::Release(v.index())),
+        Effect::Disarm(set) => each(set, &|v| Told::Disarm(v.index())),
         Effect::Drain(set) => each(set, &|v| Told::Drain(v.index())),
-        Effect::Use(set) => each(set, &|v| Told::Use(v.index(), message(v))),
+        Effect::Arm(set) => each(set, &|v| Told::Arm(v.index(), message(v))),
         Effect::Reroute(set) => each(set, &|v| Told::Reroute(v.index(), message(v))),
         Effect::Snoop(set) => each(set, &|v| Told::Snoop(v.index())),
         Effect::Send(set) => each(set, &|v| Told::Send(v.index(), message(v))),

@@ -174,7 +174,7 @@ fn a_report_is_for_people_and_for_programs() {
     for expected in [
         "engine, QEMU, userspace",
         "C02  passed          all ones written",
-        "C37  not observable  Release before Use",
+        "C37  not observable  Disarm before Arm",
         "expected  use counts: [Ok(0)]",
         "got       [Ok(1)]",
     ] {

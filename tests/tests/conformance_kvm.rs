@@ -72,7 +72,7 @@ enum Fault {
     NeverAssigns,
     /// It is never deassigned, and said to be.
     NeverDeassigns,
-    /// Routes are committed at the next deassign or message, when an irqfd is assigned (C6).
+    /// Routes are committed at the next deassign or message, when an irqfd is assigned (K6).
     CommitsLate,
     /// Each commit is done twice.
     CommitsTwice,

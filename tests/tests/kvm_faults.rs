@@ -75,7 +75,7 @@ fn c2_c39_routes_that_another_function_has_are_done_without() {
     }
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("to the most");
     let routes = routes(&machine, AT_ONCE);
-    // All that KVM takes beside the 40 pins: the kernel itself is at its limit (C2).
+    // All that KVM takes beside the 40 pins: the kernel itself is at its limit (K2).
     let greedy = [(2048, 0x40), (2008, 0x80)].map(|(vectors, first)| {
         let function = programmed(&routes, vectors, first);
         function.write_config(3, &[0xc0]);

@@ -1,7 +1,8 @@
 //! A whole function does what its naive model does, input by input, and switches its modes in order.
 
 use msix_core::{
-    Answer, Effect, Function, Intx, IntxEffect, Mode, ModeEffect, ModeOperation, Msi, Policy,
+    Answer, Effect, Function, FunctionEffect, FunctionOperation, Intx, IntxEffect, Mode, Msi,
+    Policy,
 };
 use msix_tests::modes::strategy::{operations, parts};
 use msix_tests::modes::{ModeTold, Pair, Parts, function};
@@ -17,15 +18,15 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn cases() -> impl Strategy<Value = (Parts, Vec<ModeOperation>)> {
+fn cases() -> impl Strategy<Value = (Parts, Vec<FunctionOperation>)> {
     parts().prop_flat_map(|parts| (Just(parts), operations(parts)))
 }
 
 fn run(
     parts: Parts,
     policy: Policy,
-    operations: &[ModeOperation],
-    mut see: impl FnMut(&ModeOperation, Answer, &[ModeTold]),
+    operations: &[FunctionOperation],
+    mut see: impl FnMut(&FunctionOperation, Answer, &[ModeTold]),
 ) -> Result<(), TestCaseError> {
     let mut pair = Pair::new(parts, policy);
     for (index, operation) in operations.iter().enumerate() {
@@ -67,12 +68,12 @@ proptest! {
         run(parts, policy, &operations, |operation, _, told| {
             for told in told {
                 let (mode, kind) = match told {
-                    ModeTold::MsiX(Told::Use(v, _)) => ((Mode::MsiX as u8, *v), true),
-                    ModeTold::MsiX(Told::Release(v)) => ((Mode::MsiX as u8, *v), false),
-                    ModeTold::Msi(Told::Use(v, _)) => ((Mode::Msi as u8, *v), true),
-                    ModeTold::Msi(Told::Release(v)) => ((Mode::Msi as u8, *v), false),
-                    ModeTold::Intx(IntxEffect::Use) => ((Mode::Intx as u8, 0), true),
-                    ModeTold::Intx(IntxEffect::Release) => ((Mode::Intx as u8, 0), false),
+                    ModeTold::MsiX(Told::Arm(v, _)) => ((Mode::MsiX as u8, *v), true),
+                    ModeTold::MsiX(Told::Disarm(v)) => ((Mode::MsiX as u8, *v), false),
+                    ModeTold::Msi(Told::Arm(v, _)) => ((Mode::Msi as u8, *v), true),
+                    ModeTold::Msi(Told::Disarm(v)) => ((Mode::Msi as u8, *v), false),
+                    ModeTold::Intx(IntxEffect::Arm) => ((Mode::Intx as u8, 0), true),
+                    ModeTold::Intx(IntxEffect::Disarm) => ((Mode::Intx as u8, 0), false),
                     _ => continue,
                 };
                 let balanced = if kind { live.insert(mode) } else { live.remove(&mode) };
@@ -96,11 +97,11 @@ proptest! {
             for told in told {
                 let fine = match told {
                     ModeTold::Intx(IntxEffect::Assert) => {
-                        let again = *operation == ModeOperation::Eoi;
+                        let again = *operation == FunctionOperation::Eoi;
                         !std::mem::replace(&mut high, true) || again
                     }
                     ModeTold::Intx(IntxEffect::Deassert) => std::mem::replace(&mut high, false),
-                    ModeTold::Intx(IntxEffect::Unmask) => *operation == ModeOperation::Eoi,
+                    ModeTold::Intx(IntxEffect::Unmask) => *operation == FunctionOperation::Eoi,
                     _ => true,
                 };
                 if !fine {
@@ -117,18 +118,18 @@ proptest! {
         let mut function = function(parts, policy);
         let mut scratch = vec![0; function.saved_len()];
         for operation in &operations {
-            let mut fx = msix_core::ModeEffects::<{ msix_core::MAX_MODE_EFFECTS }>::new();
+            let mut fx = msix_core::FunctionEffects::<{ msix_core::MAX_FUNCTION_EFFECTS }>::new();
             operation.apply(&mut function, &mut scratch, &mut fx);
-            let count = |of: fn(&ModeEffect) -> bool| fx.iter().filter(of).count();
+            let count = |of: fn(&FunctionEffect) -> bool| fx.iter().filter(of).count();
             let words = usize::from(parts.msix.unwrap_or(0).div_ceil(64));
-            let pin = count(|e| matches!(e, ModeEffect::Intx(_)));
-            let msi = count(|e| matches!(e, ModeEffect::Msi(_)));
-            let msix = count(|e| matches!(e, ModeEffect::MsiX(_)));
+            let pin = count(|e| matches!(e, FunctionEffect::Intx(_)));
+            let msi = count(|e| matches!(e, FunctionEffect::Msi(_)));
+            let msix = count(|e| matches!(e, FunctionEffect::MsiX(_)));
             prop_assert!(pin <= Intx::MAX_EFFECTS && msi <= Msi::MAX_EFFECTS, "{operation:?}");
             prop_assert!(msix <= 2 + 3 * words, "{operation:?}: {msix}");
             let leaked = count(|e| matches!(e,
-                ModeEffect::Msi(Effect::IntxDeassert | Effect::IntxReevaluate)
-                | ModeEffect::MsiX(Effect::IntxDeassert | Effect::IntxReevaluate)));
+                FunctionEffect::Msi(Effect::IntxDeassert | Effect::IntxReevaluate)
+                | FunctionEffect::MsiX(Effect::IntxDeassert | Effect::IntxReevaluate)));
             prop_assert_eq!(leaked, 0);
         }
     }
@@ -140,7 +141,7 @@ proptest! {
     ) {
         let (before, after) = operations.split_at(operations.len() / 2);
         let mut pair = Pair::new(parts, policy);
-        for operation in before.iter().chain([&ModeOperation::Resume, &ModeOperation::Detach]) {
+        for operation in before.iter().chain([&FunctionOperation::Resume, &FunctionOperation::Detach]) {
             pair.step(operation).map_err(TestCaseError::fail)?;
         }
         let mut bytes = vec![0; pair.function.saved_len()];
@@ -148,7 +149,7 @@ proptest! {
         here.save(&mut bytes).unwrap();
         let mut there: Function<_> = function(parts, policy);
         prop_assert_eq!(there.load(&bytes), Ok(()));
-        let mut fx = msix_core::ModeEffects::<{ msix_core::MAX_MODE_EFFECTS }>::new();
+        let mut fx = msix_core::FunctionEffects::<{ msix_core::MAX_FUNCTION_EFFECTS }>::new();
         there.resume(&mut fx).unwrap();
         // What could be said already was said before the backend went.
         while fx.take().is_some() {}
@@ -189,10 +190,10 @@ fn the_generated_sequences_reach_every_kind_of_effect_of_every_part_and_every_sw
     let of = |part: &str, kinds: &[&str]| -> Vec<String> {
         kinds.iter().map(|kind| format!("{part}({kind}")).collect()
     };
-    let vectors = ["Poll(", "Release(", "Drain(", "Use(", "Reroute(", "Send("];
+    let vectors = ["Poll(", "Disarm(", "Drain(", "Arm(", "Reroute(", "Send("];
     let mut missing = of("MsiX", &vectors);
     missing.extend(of("Msi", &vectors));
-    missing.extend(of("Intx", &["Deassert", "Release", "Use", "Assert", "Unmask"]));
+    missing.extend(of("Intx", &["Deassert", "Disarm", "Arm", "Assert", "Unmask"]));
     missing.retain(|name| !seen.contains(name));
     assert!(missing.is_empty(), "never seen: {missing:?} of {seen:?}");
     let modes = [Mode::Intx, Mode::Msi, Mode::MsiX];

@@ -2,7 +2,7 @@
 
 use msix_core::{
     Answer, Boxed, Effect, EffectSink, Effects, MAX_EFFECTS, Message, Msix, NotCarriedOut,
-    Operation, PendingOnDisable, Policy, Snapshot, UnusedPending, Vector, VectorError, Vectors,
+    Operation, PendingOnDisable, Policy, Snapshot, UnclaimedPending, Vector, VectorError, Vectors,
 };
 use msix_tests::lockstep::engine;
 use msix_tests::reference::Reference;
@@ -56,11 +56,11 @@ proptest! {
         for operation in &operations {
             for told in subject.tell(operation).1 {
                 match told {
-                    Told::Use(v, _) => {
+                    Told::Arm(v, _) => {
                         uses += 1;
                         prop_assert!(live.insert(v), "{v} used twice, by {operation:?}");
                     }
-                    Told::Release(v) => {
+                    Told::Disarm(v) => {
                         releases += 1;
                         prop_assert!(live.remove(&v), "{v} released unused, by {operation:?}");
                     }
@@ -71,7 +71,7 @@ proptest! {
             prop_assert_eq!(&believed, &live, "after {:?}", operation);
         }
         let counters = subject.engine.counters();
-        prop_assert_eq!((counters.uses, counters.releases), (uses, releases));
+        prop_assert_eq!((counters.arms, counters.disarms), (uses, releases));
     }
 
     // I2, I3, A7, A10: judged by the registers of the model
@@ -88,7 +88,7 @@ proptest! {
                 if let Told::Send(v, message) = told {
                     let slot = usize::from(v);
                     prop_assert!(model.deliverable(slot), "{v} is not, {operation:?}");
-                    prop_assert!(model.use_count(slot) > 0, "{v} has no use, {operation:?}");
+                    prop_assert!(model.claims(slot) > 0, "{v} has no use, {operation:?}");
                     prop_assert_eq!(message, model.message(slot));
                 }
             }
@@ -96,7 +96,7 @@ proptest! {
                 let slot = usize::from(v);
                 let stuck = subject.engine.is_pending(Vector::new(v)) == Some(true)
                     && model.deliverable(slot)
-                    && model.use_count(slot) > 0;
+                    && model.claims(slot) > 0;
                 prop_assert!(!stuck, "{v} is, after {operation:?}");
             }
         }
@@ -120,25 +120,25 @@ proptest! {
                 let gone = before.is_pending(v) == Some(true) && after.is_pending(v) == Some(false);
                 let send = |told: &Told| matches!(told, Told::Send(s, _) if *s == v.index());
                 let sent = told.iter().any(send);
-                let unused = after.use_count(v) == Some(0);
+                let unused = after.claims(v) == Some(0);
                 let disabled = before.control().enabled() && !after.control().enabled();
                 let named = match operation {
                     Operation::Withdraw(named) => *named == v,
-                    Operation::Unuse(named) => *named == v && unused,
-                    Operation::UnuseAll | Operation::Reset => true,
+                    Operation::Unclaim(named) => *named == v && unused,
+                    Operation::UnclaimAll | Operation::Reset => true,
                     Operation::WriteConfig { .. } if disabled =>
                         policy.pending_on_disable == PendingOnDisable::Drop,
                     _ => false,
                 };
                 let deliverable = after.is_deliverable(v) == Some(true);
-                let lost = deliverable && unused && policy.unused_pending == UnusedPending::Lose;
+                let lost = deliverable && unused && policy.unclaimed_pending == UnclaimedPending::Lose;
                 let thrown_away = deliverable && !bus_master;
                 prop_assert!(!gone || sent || named || lost || thrown_away, "{v}, {operation:?}");
             }
         }
     }
 
-    // I5, C6
+    // I5, K6
     #[test]
     fn every_list_is_in_order_and_names_no_vector_twice(
         (n, operations) in cases(), policy in policies(),
@@ -165,8 +165,8 @@ proptest! {
         for operation in &operations {
             let one_vector = match operation {
                 Operation::WriteTable { offset, len, .. } => offset % 16 + u16::from(*len) <= 16,
-                Operation::Notify(_) | Operation::Withdraw(_) | Operation::Use(_)
-                | Operation::Unuse(_) | Operation::SetMask(..) | Operation::SetMessage(..) => true,
+                Operation::Notify(_) | Operation::Withdraw(_) | Operation::Claim(_)
+                | Operation::Unclaim(_) | Operation::SetMask(..) | Operation::SetMessage(..) => true,
                 _ => false,
             };
             let bound = if one_vector { 4 } else { 2 + 3 * usize::from(n).div_ceil(64) };
@@ -191,10 +191,10 @@ proptest! {
         let message = Message { address: value, data: 7 };
         let before = subject.state();
         for operation in [
-            Operation::Notify(vector), Operation::Withdraw(vector), Operation::Use(vector),
-            Operation::Unuse(vector), Operation::SetMask(vector, value % 2 == 0),
-            Operation::SetMessage(vector, message), Operation::Failed(past),
-            Operation::Polled(past), Operation::Failed(tail), Operation::Polled(tail),
+            Operation::Notify(vector), Operation::Withdraw(vector), Operation::Claim(vector),
+            Operation::Unclaim(vector), Operation::SetMask(vector, value % 2 == 0),
+            Operation::SetMessage(vector, message), Operation::ReportFailed(past),
+            Operation::ReportHeld(past), Operation::ReportFailed(tail), Operation::ReportHeld(tail),
             Operation::WriteTable { offset, len, value },
             Operation::WriteConfig { offset: 12 + len, len, value },
             Operation::WriteConfig { offset: 4 + len, len, value }, // read-only
@@ -217,7 +217,7 @@ proptest! {
             let (answer, _) = subject.apply(operation);
             events += match operation {
                 Operation::Notify(_) if matches!(answer, Answer::Event(_)) => 1,
-                Operation::Polled(set) => members(*set, n).len() as u64,
+                Operation::ReportHeld(set) => members(*set, n).len() as u64,
                 // The snapshot brings the events that its pending bits stand for.
                 Operation::SaveAndLoad | Operation::SaveAndLoadQemu => pending(&subject),
                 _ => 0,
@@ -241,7 +241,7 @@ proptest! {
         match one_more {
             // These need no list.
             Operation::ReadConfig { .. } | Operation::ReadTable { .. } | Operation::ReadPba { .. }
-            | Operation::WritePba { .. } | Operation::Failed(_) | Operation::SaveAndLoad
+            | Operation::WritePba { .. } | Operation::ReportFailed(_) | Operation::SaveAndLoad
             | Operation::SaveAndLoadQemu => {}
             _ => {
                 prop_assert_eq!(answer, Answer::Nothing);
@@ -257,9 +257,9 @@ fn rank(effect: &Effect) -> u8 {
     match effect {
         Effect::IntxDeassert => 0,
         Effect::Poll(_) => 1,
-        Effect::Release(_) => 2,
+        Effect::Disarm(_) => 2,
         Effect::Drain(_) => 3,
-        Effect::Use(_) => 4,
+        Effect::Arm(_) => 4,
         Effect::Reroute(_) => 5,
         Effect::Snoop(_) => 6,
         Effect::Send(_) => 7,
@@ -277,8 +277,8 @@ fn every_call_about_one_vector_says_which_error_it_was() {
     let calls: [VectorCall; 6] = [
         |engine, v, fx| engine.notify(v, fx).map(|_| ()),
         |engine, v, fx| engine.withdraw(v, fx).map(|_| ()),
-        |engine, v, fx| engine.use_vector(v, fx),
-        |engine, v, fx| engine.unuse_vector(v, fx),
+        |engine, v, fx| engine.claim(v, fx),
+        |engine, v, fx| engine.unclaim(v, fx),
         |engine, v, fx| engine.set_mask(v, false, fx),
         |engine, v, fx| engine.set_message(v, Message::default(), fx),
     ];
@@ -300,10 +300,10 @@ fn every_call_about_the_function_says_that_the_list_is_not_carried_out() {
         |engine, fx| engine.write_config(2, &[0, 0x80], fx),
         |engine, fx| engine.write_table(0, &[0; 4], fx).map(|_| ()),
         |engine, fx| engine.poll_pba(0, 8, fx),
-        |engine, fx| engine.unuse_all(fx),
+        |engine, fx| engine.unclaim_all(fx),
         |engine, fx| engine.attach(fx),
         |engine, fx| engine.detach(fx),
-        |engine, fx| engine.polled(Vectors::new(0, 1), fx),
+        |engine, fx| engine.report_held(Vectors::new(0, 1), fx),
         |engine, fx| engine.set_bus_master(false, fx),
         |engine, fx| engine.reset(fx),
         |engine, fx| engine.prepare_save(fx),
@@ -319,11 +319,11 @@ fn every_call_about_the_function_says_that_the_list_is_not_carried_out() {
 #[test]
 fn one_use_too_many_is_refused_and_counts_nothing() {
     let mut subject = Subject::new(1, Policy::SPEC);
-    let full = Snapshot { uses: vec![u16::MAX], ..subject.engine.snapshot() };
+    let full = Snapshot { claims: vec![u16::MAX], ..subject.engine.snapshot() };
     subject.engine.load_snapshot(&full).expect("any use count is valid");
     let before = subject.state();
     let vector = Vector::new(0);
-    let refused = subject.engine.use_vector(vector, &mut Fx::new());
-    assert_eq!(refused, Err(VectorError::TooManyUses { vector }));
+    let refused = subject.engine.claim(vector, &mut Fx::new());
+    assert_eq!(refused, Err(VectorError::TooManyClaims { vector }));
     assert_eq!(subject.state(), before);
 }

@@ -74,8 +74,8 @@ proptest! {
         target.run(&bus_master.copied().into_iter().collect::<Vec<_>>());
         if matches!(encoding, Encoding::Qemu) {
             for v in (0..n).map(Vector::new) {
-                let uses = source.engine.use_count(v).unwrap_or_default();
-                target.run(&vec![Operation::Use(v); usize::from(uses)]); // the device's job, F4
+                let uses = source.engine.claims(v).unwrap_or_default();
+                target.run(&vec![Operation::Claim(v); usize::from(uses)]); // the device's job, F4
             }
         }
         if source.engine.is_attached() {
@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(target.state().live, Vec::<u16>::new(), "told before the resume");
         let (_, told) = target.tell(&Operation::Resume);
         let used: Vec<u16> = told.iter().map_while(|told| match told {
-            Told::Use(v, _) => Some(*v),
+            Told::Arm(v, _) => Some(*v),
             _ => None,
         }).collect();
         prop_assert_eq!(told.len(), used.len(), "only uses: {:?}", told);
@@ -122,11 +122,11 @@ proptest! {
         }
         let (_, told) = subject.tell(&Operation::Resume);
         let released: Vec<u16> = told.iter().filter_map(|told| match told {
-            Told::Release(v) => Some(*v),
+            Told::Disarm(v) => Some(*v),
             _ => None,
         }).collect();
         prop_assert_eq!(&released, &before.live);
-        let used = told.iter().filter(|told| matches!(told, Told::Use(..))).count();
+        let used = told.iter().filter(|told| matches!(told, Told::Arm(..))).count();
         prop_assert_eq!(used, subject.state().live.len());
         prop_assert_eq!(subject.tell(&Operation::Resume).1, [], "a second resume");
     }
@@ -146,7 +146,7 @@ proptest! {
             }
             let (_, told) = subject.tell(operation);
             let new = |told: &Told| {
-                matches!(told, Told::Use(..) | Told::Reroute(..) | Told::Send(..))
+                matches!(told, Told::Arm(..) | Told::Reroute(..) | Told::Send(..))
             };
             prop_assert!(!told.iter().any(new), "{operation:?}: {told:?}");
         }
@@ -246,7 +246,7 @@ proptest! {
         match part {
             0 => snapshot.table.resize(resize(snapshot.table.len()), [0; 4]),
             1 => snapshot.pending.resize(resize(snapshot.pending.len()), 0),
-            _ => snapshot.uses.resize(resize(snapshot.uses.len()), 0),
+            _ => snapshot.claims.resize(resize(snapshot.claims.len()), 0),
         }
         prop_assert_eq!(subject.engine.load_snapshot(&snapshot), Err(LoadError::Parts));
         prop_assert_eq!(subject.state(), before);
@@ -277,7 +277,7 @@ fn run(both: &mut Lockstep<Boxed>, operations: &[Operation]) -> Result<(), TestC
 fn busy(n: u16) -> Subject {
     let mut subject = Subject::new(n, Policy::SPEC);
     for v in (0..n).map(Vector::new) {
-        subject.run(&[Operation::Use(v), Operation::Notify(v)]);
+        subject.run(&[Operation::Claim(v), Operation::Notify(v)]);
     }
     subject.run(&[Operation::WriteConfig { offset: 3, len: 1, value: 0xc0 }, Operation::Attach]);
     subject

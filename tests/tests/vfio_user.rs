@@ -159,7 +159,7 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
         )
         .expect("a function");
         for vector in 0..VECTORS {
-            function.use_vector(Vector::new(vector)).expect("a vector of the table");
+            function.claim(Vector::new(vector)).expect("a vector of the table");
             let entry = u64::from(vector) * 16;
             function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
             function.write_table(entry + 8, &(0x40 + u32::from(vector)).to_le_bytes());

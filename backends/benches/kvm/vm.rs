@@ -52,7 +52,7 @@ impl Ours {
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
         let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Rest)?;
         for vector in 0..vectors {
-            function.use_vector(Vector::new(vector))?;
+            function.claim(Vector::new(vector))?;
         }
         function.write_config(2, &[0x00, 0x80]);
         Ok(Self { function, routes, vectors })

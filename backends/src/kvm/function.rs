@@ -135,7 +135,7 @@ impl<P: Platform> Function<P> {
     pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
         let mut inner = self.shared.lock();
         for failed in inner.host.connect(vector, eventfd)? {
-            inner.msix.failed(Vectors::one(failed));
+            inner.msix.report_failed(Vectors::one(failed));
         }
         Ok(())
     }
@@ -165,32 +165,32 @@ impl<P: Platform> Function<P> {
         self.shared.input(|msix, fx| msix.withdraw(vector, fx))
     }
 
-    /// See [`Msix::use_vector`].
+    /// See [`Msix::claim`].
     ///
     /// # Errors
-    /// [`VectorError::OutOfRange`], [`VectorError::TooManyUses`].
-    pub fn use_vector(&self, vector: Vector) -> Result<(), VectorError> {
+    /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`].
+    pub fn claim(&self, vector: Vector) -> Result<(), VectorError> {
         let mut inner = self.shared.lock();
-        let used = inner.input(|msix, fx| msix.use_vector(vector, fx));
+        let used = inner.input(|msix, fx| msix.claim(vector, fx));
         inner.tell_use(vector);
         used
     }
 
-    /// See [`Msix::unuse_vector`].
+    /// See [`Msix::unclaim`].
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
-    pub fn unuse_vector(&self, vector: Vector) -> Result<(), VectorError> {
+    pub fn unclaim(&self, vector: Vector) -> Result<(), VectorError> {
         let mut inner = self.shared.lock();
-        let unused = inner.input(|msix, fx| msix.unuse_vector(vector, fx));
+        let unused = inner.input(|msix, fx| msix.unclaim(vector, fx));
         inner.tell_use(vector);
         unused
     }
 
-    /// See [`Msix::unuse_all`].
-    pub fn unuse_all(&self) {
+    /// See [`Msix::unclaim_all`].
+    pub fn unclaim_all(&self) {
         let mut inner = self.shared.lock();
-        always(inner.input(|msix, fx| msix.unuse_all(fx)));
+        always(inner.input(|msix, fx| msix.unclaim_all(fx)));
         inner.tell_uses();
     }
 
@@ -324,7 +324,7 @@ impl<P: Platform> Shared<P> {
 }
 
 impl<P: Platform> Inner<P> {
-    /// Use counts may have changed.
+    /// Claims may have changed.
     fn tell_uses(&self) {
         (0..self.msix.vectors()).for_each(|vector| self.tell_use(Vector::new(vector)));
     }
@@ -340,7 +340,7 @@ impl<P: Platform> Inner<P> {
     /// The use count of `vector` may have changed.
     fn tell_use(&self, vector: Vector) {
         if let Some(line) = self.host.lines.get(usize::from(vector.index())) {
-            line.gate.set_used(self.msix.use_count(vector).is_some_and(|uses| uses > 0));
+            line.gate.set_used(self.msix.claims(vector).is_some_and(|uses| uses > 0));
         }
     }
 
@@ -366,7 +366,7 @@ impl<P: Platform> Waiter for Shared<P> {
     fn flush(&self) {
         let mut inner = self.lock();
         for vector in inner.host.flush() {
-            inner.msix.failed(Vectors::one(vector));
+            inner.msix.report_failed(Vectors::one(vector));
         }
     }
 }

@@ -16,7 +16,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// What a function needs of the VMM around it.
 pub trait Platform: Send {
     /// A message whose address is no interrupt's: the device writes `data` to guest memory, as a bus
-    /// master would (C11).
+    /// master would (K11).
     fn write_memory(&mut self, address: u64, data: u32);
     /// Lower the INTx line: MSI-X was enabled (A10).
     fn intx_deassert(&mut self);
@@ -29,11 +29,11 @@ pub trait Platform: Send {
 /// A vector as the host was told of it.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// The message of its last Use, Reroute or Send.
+    /// The message of its last Arm, Reroute or Send.
     message: Option<Message>,
-    /// Kept from the first Use until the function goes (H23).
+    /// Kept from the first Arm until the function goes (H23).
     gsi: Option<u32>,
-    /// Between Use and Release.
+    /// Between Arm and Disarm.
     live: bool,
     /// KVM owns the eventfd.
     assigned: bool,
@@ -110,7 +110,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Connects `vector` to an eventfd that somebody else made and writes, at any time: a guest that
     /// has unmasked it already gets the events from now on, and those that the eventfd holds. Vectors
-    /// that the engine should know to have failed ([`msix_core::Msix::failed`]).
+    /// that the engine should know to have failed ([`msix_core::Msix::report_failed`]).
     ///
     /// # Errors
     /// `InvalidInput` past the table; `AlreadyExists` when it has an eventfd. `eventfd` is then closed.
@@ -166,20 +166,20 @@ impl<P: Platform> KvmHost<P> {
 
     /// Whether the eventfd of `vector`, which is not KVM's, held an event. It does no more. An event
     /// of a live vector is the engine's ([`msix_core::Msix::notify`]); that of a masked one stays where
-    /// it is until a poll asks for it (C8).
+    /// it is until a poll asks for it (K8).
     pub fn take(&mut self, vector: Vector) -> bool {
         let index = usize::from(vector.index());
         self.vectors.get(index).is_some_and(|state| !state.assigned) && self.lines[index].take()
     }
 
     /// Whether the loop should read the eventfd: with routes not while the vector is masked, for then
-    /// it is the eventfd that holds the event (C8).
+    /// it is the eventfd that holds the event (K8).
     pub(super) fn is_watched(&self, vector: Vector) -> bool {
         self.vectors.get(usize::from(vector.index())).is_some_and(|state| state.watched)
     }
 
     /// Commits and arms what waits, and tries again what failed. Vectors whose route the kernel
-    /// refuses, and the engine should know to have failed ([`msix_core::Msix::failed`]).
+    /// refuses, and the engine should know to have failed ([`msix_core::Msix::report_failed`]).
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         if !self.waiting.is_empty() {
@@ -194,7 +194,7 @@ impl<P: Platform> KvmHost<P> {
             }
         }
         for vector in self.stuck.take() {
-            self.disarm(vector);
+            self.take_back(vector);
             self.watch(vector);
         }
         for vector in self.unwatched.take() {
@@ -239,15 +239,15 @@ impl<P: Platform> KvmHost<P> {
         let waiting = self.waiting.members().into_iter().filter_map(gsi).collect();
         for (vector, gsi) in self.routes.current(waiting) {
             self.waiting.remove(vector);
-            if !self.arm(vector, gsi) {
+            if !self.give(vector, gsi) {
                 failed.push(Vector::new(vector));
                 self.watch(vector);
             }
         }
     }
 
-    /// Makes the eventfd KVM's. Nobody else reads it then (C7).
-    fn arm(&mut self, vector: u16, gsi: u32) -> bool {
+    /// Makes the eventfd KVM's. Nobody else reads it then (K7).
+    fn give(&mut self, vector: u16, gsi: u32) -> bool {
         self.unwatch(vector);
         let line = &self.lines[usize::from(vector)];
         if self.connected && line.made().is_none() {
@@ -266,7 +266,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
     /// engine all the same, and it is tried again.
-    fn disarm(&mut self, vector: u16) {
+    fn take_back(&mut self, vector: u16) {
         let state = &mut self.vectors[usize::from(vector)];
         let line = &self.lines[usize::from(vector)];
         if let (true, Some(eventfd), Some(gsi)) = (state.assigned, line.made(), state.gsi) {
@@ -336,7 +336,7 @@ fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {
 }
 
 impl<P: Platform> Host for KvmHost<P> {
-    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
         let mut failed = Vec::new();
         let mut wants: SmallVec<[Want; 1]> = SmallVec::new();
         let mut vectors: SmallVec<[Vector; 1]> = SmallVec::new();
@@ -357,7 +357,7 @@ impl<P: Platform> Host for KvmHost<P> {
             let index = vector.index();
             self.vectors[usize::from(index)].gsi = want.gsi;
             match (want.place, want.gsi) {
-                (Place::Current, Some(gsi)) if self.arm(index, gsi) => {}
+                (Place::Current, Some(gsi)) if self.give(index, gsi) => {}
                 (Place::Waiting, Some(_)) => self.waiting.insert(index),
                 _ => failed.push(*vector),
             }
@@ -374,14 +374,14 @@ impl<P: Platform> Host for KvmHost<P> {
         failed
     }
 
-    fn release(&mut self, vectors: &[Vectors]) {
+    fn disarm(&mut self, vectors: &[Vectors]) {
         for vector in each(vectors).map(Vector::index) {
             self.vectors[usize::from(vector)].live = false;
             self.waiting.remove(vector);
             if !self.routes.userspace {
                 self.unwatch(vector);
             }
-            self.disarm(vector);
+            self.take_back(vector);
         }
         if let Some((physical, _)) = &mut self.physical {
             physical.unused(&each(vectors).collect::<Vec<_>>());
@@ -405,13 +405,13 @@ impl<P: Platform> Host for KvmHost<P> {
                 _ => failed.push(route.vector),
             }
         }
-        // In place, under a live irqfd (C6). What waits, goes on waiting.
+        // In place, under a live irqfd (K6). What waits, goes on waiting.
         if self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)).is_err() {
             failed.extend(armed.into_iter().map(|(vector, _)| vector));
         }
         for vector in failed.iter().map(|vector| vector.index()) {
             self.waiting.remove(vector);
-            self.disarm(vector);
+            self.take_back(vector);
             self.watch(vector);
         }
         failed
@@ -449,7 +449,7 @@ impl<P: Platform> Drop for KvmHost<P> {
         self.set_enabled(false);
         for vector in (0..).take(self.vectors.len()) {
             self.unwatch(vector);
-            self.disarm(vector);
+            self.take_back(vector);
         }
         self.give_back();
         if let Some(id) = self.id {

@@ -8,12 +8,12 @@ use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// What a line asks of a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (C12).
+/// What a line asks of a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12).
 pub trait Resampling: Send + Sync {
     /// A write of `trigger` asserts `gsi`; the guest's EOI lowers it and writes `resample`.
     ///
     /// # Errors
-    /// The kernel's; EINVAL with a split irqchip (C4).
+    /// The kernel's; EINVAL with a split irqchip (K4).
     fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()>;
     /// Not any more; the line is lowered.
     ///

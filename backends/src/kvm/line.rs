@@ -69,7 +69,7 @@ impl<B: Bits> Gate<B> {
     ///
     /// The second look is what loses nothing. When it still finds the gate open, the event was
     /// written before the gate was closed, and so before KVM was told to let go; or KVM took the
-    /// eventfd up again since, with what was in it (C7).
+    /// eventfd up again since, with what was in it (K7).
     pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
         if self.0.load() != ASSIGNED | USED || !write() {
             return Fired::Tell;
@@ -114,7 +114,7 @@ impl Line {
         self.eventfd.get()
     }
 
-    /// Takes what the eventfd holds: whether there was an event. Not while KVM owns it (C7).
+    /// Takes what the eventfd holds: whether there was an event. Not while KVM owns it (K7).
     pub(super) fn take(&self) -> bool {
         self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
     }
@@ -197,7 +197,7 @@ mod tests {
             }
         }
 
-        /// As the effects of a mask: Release.
+        /// As the effects of a mask: Disarm.
         fn mask(&self) {
             let mut engine = self.engine.lock().unwrap();
             engine.masked = true;
@@ -205,7 +205,7 @@ mod tests {
             self.kernel.lock().unwrap().assigned = false;
         }
 
-        /// As the effects of an unmask: Use, by an irqfd or not, then Send.
+        /// As the effects of an unmask: Arm, by an irqfd or not, then Send.
         fn unmask(&self, by_irqfd: bool) {
             let mut engine = self.engine.lock().unwrap();
             engine.masked = false;

@@ -7,11 +7,11 @@ use msix_core::Message;
 pub struct Msi {
     /// Low 32 bits of the address.
     pub address_lo: u32,
-    /// High 32 bits; with extended destinations, bits 31:8 are bits 31:8 of the APIC id (C11).
+    /// High 32 bits; with extended destinations, bits 31:8 are bits 31:8 of the APIC id (K11).
     pub address_hi: u32,
     /// Data.
     pub data: u32,
-    /// The device's id, where interrupt controllers tell devices apart (C10).
+    /// The device's id, where interrupt controllers tell devices apart (K10).
     pub device: Option<u32>,
 }
 
@@ -19,15 +19,15 @@ pub struct Msi {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Format {
     /// The VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids with
-    /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination (C11).
+    /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination (K11).
     pub extended_destinations: bool,
-    /// Requester id to go with every message: needed where KVM_CAP_MSI_DEVID is (C10).
+    /// Requester id to go with every message: needed where KVM_CAP_MSI_DEVID is (K10).
     pub device: Option<u32>,
 }
 
 impl Format {
     /// The message for KVM; `None` when it is no interrupt but a write to memory. KVM itself does
-    /// not look: it would deliver a message to address 0 to the first processor (C11).
+    /// not look: it would deliver a message to address 0 to the first processor (K11).
     pub(crate) fn encode(self, message: Message) -> Option<Msi> {
         if cfg!(target_arch = "x86_64") && message.address >> 20 != 0xfee {
             return None;

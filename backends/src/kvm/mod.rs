@@ -1,6 +1,6 @@
 //! MSI-X through KVM: a route table, irqfds, and KVM_SIGNAL_MSI for what has neither.
 //!
-//! [`Routes`] is the one owner of a VM's route table (C1): made once a VM, shared by all devices.
+//! [`Routes`] is the one owner of a VM's route table (K1): made once a VM, shared by all devices.
 //! [`Function`] is one PCI function on it: the engine and its backend behind a lock, with a way past
 //! the lock for events that KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with
 //! locks of its own. [`PciFunction`] is a function with MSI and INTx too. The system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of
@@ -37,7 +37,7 @@
 //! // Once a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
 //! let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Vmm)?;
-//! function.use_vector(Vector::new(0))?;
+//! function.claim(Vector::new(0))?;
 //! // From a processor's thread, at a trapped access:
 //! function.write_config(2, &[0x00, 0x80]);
 //! function.write_table(0x0c, &0_u32.to_le_bytes());

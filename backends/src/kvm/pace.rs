@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long changed routes may wait for each other. A commit costs time for every route in the table
-/// (C3), and Linux unmasks vectors one by one: N commits for N vectors are N * N. A vector whose
+/// (K3), and Linux unmasks vectors one by one: N commits for N vectors are N * N. A vector whose
 /// route waits is delivered through KVM_SIGNAL_MSI, so what waits is the cheaper way, never an
 /// event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,18 +12,18 @@ use super::routes::{Routes, Waiter};
 use crate::eventfd::Source;
 use inner::{Bus, Ear, Inner};
 use msix_core::{
-    Access, Boxed, Delivery, Function, Intx, IntxSource, Layout, LoadError, MAX_MODE_EFFECTS, Mode,
-    ModeEffects, Msi, MsiCapability, Msix, Policy, Vector, VectorError,
+    Access, Boxed, Delivery, Function, FunctionEffects, Intx, IntxSource, Layout, LoadError,
+    MAX_FUNCTION_EFFECTS, Mode, Msi, MsiCapability, Msix, Policy, Vector, VectorError,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-type Fx = ModeEffects<MAX_MODE_EFFECTS>;
+type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 
 /// What a function needs of the VMM around it. Called with the function's lock held.
 pub trait PciPlatform: Send {
-    /// A message whose address is no interrupt's: the device writes `data` to guest memory (C11).
+    /// A message whose address is no interrupt's: the device writes `data` to guest memory (K11).
     fn write_memory(&mut self, address: u64, data: u32);
     /// The level of the function's pin at the guest's interrupt controller, unless KVM drives it.
     fn set_line(&mut self, asserted: bool);
@@ -55,7 +55,7 @@ pub struct PassedThrough {
     /// Its INTx.
     pub line: Option<Box<dyn PhysicalLine>>,
     /// The VM and the GSI of the guest's pin, where its interrupt controller is KVM's own: the line
-    /// then goes from device to guest and back without the VMM. `None` with a split irqchip (C12).
+    /// then goes from device to guest and back without the VMM. `None` with a split irqchip (K12).
     pub resampled: Option<(Box<dyn Resampling>, u32)>,
     /// How long BARs stay unmapped after an interrupt that userspace brought to the guest.
     pub quiet: Duration,
@@ -225,12 +225,12 @@ impl<P: PciPlatform> PciFunction<P> {
         self.shared.input(|engine, fx| always(engine.set_level(high, fx)));
     }
 
-    /// An emulated device uses a vector of MSI-X ([`Function::use_vector`]).
+    /// An emulated device uses a vector of MSI-X ([`Function::claim`]).
     ///
     /// # Errors
     /// [`VectorError`].
-    pub fn use_vector(&self, vector: Vector) -> Result<(), VectorError> {
-        self.shared.input(|engine, fx| engine.use_vector(vector, fx))
+    pub fn claim(&self, vector: Vector) -> Result<(), VectorError> {
+        self.shared.input(|engine, fx| engine.claim(vector, fx))
     }
 
     /// The guest acknowledged the pin's interrupt, as an interrupt controller in userspace sees it.

@@ -10,11 +10,11 @@ const NODE: &str = "/dev/kvm";
 /// What MSI-X delivery through KVM can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// GSIs and route entries a VM can have (`KVM_CAP_IRQ_ROUTING`, C2).
+    /// GSIs and route entries a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
     pub routes: u32,
-    /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, C10).
+    /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, K10).
     pub device_ids: bool,
-    /// 32-bit APIC ids can be enabled (`KVM_CAP_X2APIC_API`), which extended destinations need (C11).
+    /// 32-bit APIC ids can be enabled (`KVM_CAP_X2APIC_API`), which extended destinations need (K11).
     pub wide_apic_ids: bool,
 }
 

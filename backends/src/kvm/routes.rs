@@ -55,7 +55,7 @@ pub enum RoutesError {
     /// The entries cannot be kept.
     #[error(transparent)]
     Keep(#[from] KeepError),
-    /// The kernel refused the table; the one before is still there (C2).
+    /// The kernel refused the table; the one before is still there (K2).
     #[error("KVM_SET_GSI_ROUTING: {0}")]
     Commit(#[source] io::Error),
 }
@@ -285,7 +285,7 @@ impl Routes {
         self.counted(&self.counts.deassigns, self.vm.deassign(eventfd, gsi))
     }
 
-    /// Nobody to take it is no failure: the guest asked for that (C10).
+    /// Nobody to take it is no failure: the guest asked for that (K10).
     pub(super) fn signal(&self, msi: Msi) -> io::Result<bool> {
         self.counted(&self.counts.signals, self.vm.signal(msi))
     }

@@ -1,8 +1,8 @@
-//! The route table of a VM as a plan: what should be in it, and what KVM was told (C1). Pure.
+//! The route table of a VM as a plan: what should be in it, and what KVM was told (K1). Pure.
 
 use super::message::Msi;
 
-/// GSIs and routes that a VM can have, both (C2).
+/// GSIs and routes that a VM can have, both (K2).
 const MOST: u32 = 4096;
 /// GSIs below are the pins of the I/O APIC.
 pub(super) const FIRST_GSI: u32 = 24;
@@ -39,7 +39,7 @@ impl Entry {
 /// The interrupt controllers that the VM has in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Irqchip {
-    /// KVM_CREATE_IRQCHIP: two 8259 and an I/O APIC, whose routes must stay in the table (C1).
+    /// KVM_CREATE_IRQCHIP: two 8259 and an I/O APIC, whose routes must stay in the table (K1).
     Full,
     /// KVM_CAP_SPLIT_IRQCHIP: local APICs alone. The VMM gives its I/O APIC's routes to
     /// [`Routes::keep`](super::Routes::keep).
@@ -47,7 +47,7 @@ pub enum Irqchip {
 }
 
 impl Irqchip {
-    /// What KVM itself puts into the table (C1).
+    /// What KVM itself puts into the table (K1).
     pub(super) fn defaults(self) -> Vec<Entry> {
         match self {
             Self::Split => Vec::new(),
@@ -134,7 +134,7 @@ impl Table {
     }
 
     /// Gives a GSI back. Its route leaves the table with the next commit; nothing may be armed on
-    /// it (C6).
+    /// it (K6).
     pub(super) fn give_back(&mut self, gsi: u32) {
         let Some(slot) = self.slot_mut(gsi) else { return };
         let stale = !slot.is_current();

@@ -15,22 +15,22 @@ use vmm_sys_util::eventfd::EventFd;
 /// What the backend asks of a VM. [`VmFd`] is one; another can count, fail or pretend.
 #[cfg_attr(test, mockall::automock)]
 pub trait Vm: Send + Sync {
-    /// KVM_SET_GSI_ROUTING: replaces the whole table (C1).
+    /// KVM_SET_GSI_ROUTING: replaces the whole table (K1).
     ///
     /// # Errors
-    /// The kernel's; the old table is then still there (C2).
+    /// The kernel's; the old table is then still there (K2).
     fn set_routes(&self, routes: &[Entry]) -> io::Result<()>;
-    /// KVM_IRQFD: the VM takes the eventfd's events from now on, what it holds included (C7).
+    /// KVM_IRQFD: the VM takes the eventfd's events from now on, what it holds included (K7).
     ///
     /// # Errors
-    /// The kernel's (C4).
+    /// The kernel's (K4).
     fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
-    /// KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN: the eventfd keeps its events from now on (C8).
+    /// KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN: the eventfd keeps its events from now on (K8).
     ///
     /// # Errors
-    /// The kernel's (C9).
+    /// The kernel's (K9).
     fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
-    /// KVM_SIGNAL_MSI: whether anybody took it (C10).
+    /// KVM_SIGNAL_MSI: whether anybody took it (K10).
     ///
     /// # Errors
     /// The kernel's.

@@ -18,7 +18,7 @@ const GROWTH: u32 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhileMasked {
     /// It goes on to write the vector's eventfd, which nobody reads before the guest asks for pending
-    /// bits or unmasks: the event is a pending bit that the guest can see (C8). Masking costs no
+    /// bits or unmasks: the event is a pending bit that the guest can see (K8). Masking costs no
     /// SET_IRQS, and vectors that the guest has not unmasked yet can be bound ahead: a logarithm of
     /// calls for vectors that come up one by one.
     #[default]

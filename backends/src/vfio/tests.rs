@@ -150,7 +150,7 @@ impl World {
             Function::passed_through(&routes, layout, policy, format, Vmm::default(), physical);
         let function = function.unwrap();
         for vector in 0..vectors {
-            function.use_vector(Vector::new(vector)).unwrap();
+            function.claim(Vector::new(vector)).unwrap();
             program(&function, vector, 0x40 + u32::from(vector));
         }
         Self { fake, device, routes, function }

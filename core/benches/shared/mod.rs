@@ -49,7 +49,7 @@ impl<const N: usize, const W: usize> Engine<Inline<N, W>> {
         let mut msix = Msix::new(layout, Policy::SPEC).unwrap();
         let mut sink = Count::default();
         for index in 0..vectors {
-            msix.use_vector(Vector::new(index), &mut sink).unwrap();
+            msix.claim(Vector::new(index), &mut sink).unwrap();
         }
         msix.attach(&mut sink).unwrap();
         Self { msix, sink }
@@ -77,7 +77,7 @@ impl<S: Storage> Subject for Engine<S> {
 
     fn pend_all(&mut self) {
         for word in 0..self.msix.vectors().div_ceil(64) {
-            self.msix.polled(Vectors::new(word, u64::MAX), &mut self.sink).unwrap();
+            self.msix.report_held(Vectors::new(word, u64::MAX), &mut self.sink).unwrap();
         }
     }
 

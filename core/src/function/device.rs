@@ -1,7 +1,7 @@
 //! Inputs of the device: events, its level, and the side channels of a platform.
 
 use super::tagged::{AsIntx, AsMsi, AsMsix};
-use super::{Function, Mode, ModeEffect, ready};
+use super::{Function, FunctionEffect, Mode, ready};
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::entry::Message;
 use crate::events::Delivery;
@@ -20,7 +20,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
-    pub fn notify<K: EffectSink<ModeEffect>>(
+    pub fn notify<K: EffectSink<FunctionEffect>>(
         &mut self,
         vector: Vector,
         fx: &mut K,
@@ -44,7 +44,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
-    pub fn withdraw<K: EffectSink<ModeEffect>>(
+    pub fn withdraw<K: EffectSink<FunctionEffect>>(
         &mut self,
         mode: Mode,
         vector: Vector,
@@ -64,7 +64,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn set_level<K: EffectSink<ModeEffect>>(
+    pub fn set_level<K: EffectSink<FunctionEffect>>(
         &mut self,
         high: bool,
         fx: &mut K,
@@ -76,14 +76,17 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// A physical line fired ([`Intx::fired`](crate::Intx::fired)); nothing without a pin.
+    /// A physical line fired ([`Intx::report_fired`](crate::Intx::report_fired)); nothing without a pin.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn fired<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn report_fired<K: EffectSink<FunctionEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         match &mut self.intx {
-            Some(intx) => intx.fired(&mut AsIntx(fx)),
+            Some(intx) => intx.report_fired(&mut AsIntx(fx)),
             None => Ok(()),
         }
     }
@@ -92,7 +95,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn eoi<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn eoi<K: EffectSink<FunctionEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         match &mut self.intx {
             Some(intx) => intx.eoi(&mut AsIntx(fx)),
@@ -100,43 +103,43 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The device will raise `vector` of MSI-X ([`Msix::use_vector`]). MSI counts no uses.
+    /// The device will raise `vector` of MSI-X ([`Msix::claim`]). MSI counts no uses.
     ///
     /// # Errors
     /// [`VectorError`].
-    pub fn use_vector<K: EffectSink<ModeEffect>>(
+    pub fn claim<K: EffectSink<FunctionEffect>>(
         &mut self,
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
         ready::<S, K>(fx)?;
-        self.msix_or(vector)?.use_vector(vector, &mut AsMsix(fx))
+        self.msix_or(vector)?.claim(vector, &mut AsMsix(fx))
     }
 
-    /// One use of `vector` of MSI-X less ([`Msix::unuse_vector`]).
+    /// One use of `vector` of MSI-X less ([`Msix::unclaim`]).
     ///
     /// # Errors
     /// [`VectorError`].
-    pub fn unuse_vector<K: EffectSink<ModeEffect>>(
+    pub fn unclaim<K: EffectSink<FunctionEffect>>(
         &mut self,
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
         ready::<S, K>(fx)?;
-        self.msix_or(vector)?.unuse_vector(vector, &mut AsMsix(fx))
+        self.msix_or(vector)?.unclaim(vector, &mut AsMsix(fx))
     }
 
-    /// All uses of all vectors of MSI-X end ([`Msix::unuse_all`]).
+    /// All uses of all vectors of MSI-X end ([`Msix::unclaim_all`]).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn unuse_all<K: EffectSink<ModeEffect>>(
+    pub fn unclaim_all<K: EffectSink<FunctionEffect>>(
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         match &mut self.msix {
-            Some(msix) => msix.unuse_all(&mut AsMsix(fx)),
+            Some(msix) => msix.unclaim_all(&mut AsMsix(fx)),
             None => Ok(()),
         }
     }
@@ -145,7 +148,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`VectorError`].
-    pub fn set_mask<K: EffectSink<ModeEffect>>(
+    pub fn set_mask<K: EffectSink<FunctionEffect>>(
         &mut self,
         vector: Vector,
         masked: bool,
@@ -159,7 +162,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`VectorError`].
-    pub fn set_message<K: EffectSink<ModeEffect>>(
+    pub fn set_message<K: EffectSink<FunctionEffect>>(
         &mut self,
         vector: Vector,
         message: Message,
@@ -196,11 +199,11 @@ mod tests {
         take_modes(&mut fx);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
         let set = Vectors::one(V1);
-        assert_eq!(take_modes(&mut fx), [ModeEffect::Msi(Effect::Send(set))]);
+        assert_eq!(take_modes(&mut fx), [FunctionEffect::Msi(Effect::Send(set))]);
         f.write_msix(3, &[0x80], &mut fx).unwrap();
         take_modes(&mut fx);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
-        assert_eq!(take_modes(&mut fx), [ModeEffect::MsiX(Effect::Send(set))]);
+        assert_eq!(take_modes(&mut fx), [FunctionEffect::MsiX(Effect::Send(set))]);
         let vector = Vector::new(2);
         let outside = Err(VectorError::OutOfRange { vector, vectors: 2 });
         assert_eq!(f.notify(vector, &mut fx), outside);
@@ -222,10 +225,10 @@ mod tests {
     #[test]
     fn the_side_channels_reach_msi_x() {
         let (mut f, mut fx) = function(Policy::SPEC);
-        f.unuse_vector(V1, &mut fx).unwrap();
+        f.unclaim(V1, &mut fx).unwrap();
         take_modes(&mut fx);
-        assert_eq!(f.msix().unwrap().use_count(V1), Some(0));
-        f.use_vector(V1, &mut fx).unwrap();
+        assert_eq!(f.msix().unwrap().claims(V1), Some(0));
+        f.claim(V1, &mut fx).unwrap();
         f.set_mask(V1, true, &mut fx).unwrap();
         assert_eq!(f.msix().unwrap().is_masked(V1), Some(true));
         let message = Message { address: 0x1000, data: 7 };
@@ -233,23 +236,23 @@ mod tests {
         assert_eq!(f.message(Mode::MsiX, V1), Some(message));
         assert_eq!((f.message(Mode::Intx, V1), f.message(Mode::None, V1)), (None, None));
         assert_eq!(f.message(Mode::Msi, V1), Some(Message { address: 0, data: 1 }));
-        f.unuse_all(&mut fx).unwrap();
-        assert_eq!(f.msix().unwrap().use_count(V1), Some(0));
+        f.unclaim_all(&mut fx).unwrap();
+        assert_eq!(f.msix().unwrap().claims(V1), Some(0));
     }
 
     #[test]
     fn a_physical_line_fires_and_is_unmasked_after_the_eoi() {
-        use crate::IntxEffect::{Assert, Deassert, Unmask, Use};
+        use crate::IntxEffect::{Arm, Assert, Deassert, Unmask};
         let intx = Intx::new(IntxSource::Physical);
         let mut f = Function::<Inline<1, 1>>::new(None, None, Some(intx)).unwrap();
         let mut fx = ModeFx::new();
         f.attach(&mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [ModeEffect::Intx(Use)]);
+        assert_eq!(take_modes(&mut fx), [FunctionEffect::Intx(Arm)]);
         for _ in 0..2 {
-            f.fired(&mut fx).unwrap();
-            assert_eq!(take_modes(&mut fx), [ModeEffect::Intx(Assert)]);
+            f.report_fired(&mut fx).unwrap();
+            assert_eq!(take_modes(&mut fx), [FunctionEffect::Intx(Assert)]);
             f.eoi(&mut fx).unwrap();
-            let expected = [ModeEffect::Intx(Deassert), ModeEffect::Intx(Unmask)];
+            let expected = [FunctionEffect::Intx(Deassert), FunctionEffect::Intx(Unmask)];
             assert_eq!(take_modes(&mut fx), expected);
         }
     }

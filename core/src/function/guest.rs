@@ -1,7 +1,7 @@
 //! Guest accesses: the two capabilities, Command, table and PBA.
 
 use super::tagged::{AsIntx, AsMsi, AsMsix};
-use super::{Function, KEPT, ModeEffect, ready};
+use super::{Function, FunctionEffect, KEPT, ready};
 use crate::config::written_control;
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::mmio::Access;
@@ -16,7 +16,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn write_msi<K: EffectSink<ModeEffect>>(
+    pub fn write_msi<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: usize,
         bytes: &[u8],
@@ -42,7 +42,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn poll_msi<K: EffectSink<ModeEffect>>(
+    pub fn poll_msi<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: usize,
         len: usize,
@@ -60,7 +60,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn write_msix<K: EffectSink<ModeEffect>>(
+    pub fn write_msix<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: usize,
         bytes: &[u8],
@@ -90,12 +90,12 @@ impl<S: Storage> Function<S> {
     /// what lies past it is ignored. Bus Master Enable gates MSI and MSI-X (A11, H16), Interrupt
     /// Disable the pin (A17); I/O and memory enable are kept for whoever asks.
     ///
-    /// Emits Release, or Use and Send, of the current mode, and Deassert and Release, or Use and
+    /// Emits Disarm, or Arm and Send, of the current mode, and Deassert and Disarm, or Arm and
     /// Assert, of the pin.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn write_command<K: EffectSink<ModeEffect>>(
+    pub fn write_command<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: usize,
         bytes: &[u8],
@@ -127,7 +127,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn write_table<K: EffectSink<ModeEffect>>(
+    pub fn write_table<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: u64,
         bytes: &[u8],
@@ -145,7 +145,7 @@ impl<S: Storage> Function<S> {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn poll_pba<K: EffectSink<ModeEffect>>(
+    pub fn poll_pba<K: EffectSink<FunctionEffect>>(
         &mut self,
         offset: u64,
         len: usize,
@@ -160,7 +160,7 @@ impl<S: Storage> Function<S> {
 
     /// Before MSI or MSI-X is entered: the pin is left. `forget`: and its level forgotten, where the
     /// policy says so (H27).
-    pub(super) fn close_intx<K: EffectSink<ModeEffect>>(
+    pub(super) fn close_intx<K: EffectSink<FunctionEffect>>(
         &mut self,
         prohibited: bool,
         forget: bool,
@@ -177,7 +177,7 @@ impl<S: Storage> Function<S> {
     }
 
     /// After MSI and MSI-X are left: the pin is armed again.
-    pub(super) fn open_intx<K: EffectSink<ModeEffect>>(
+    pub(super) fn open_intx<K: EffectSink<FunctionEffect>>(
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
@@ -190,7 +190,7 @@ impl<S: Storage> Function<S> {
     }
 
     /// Takes MSI out of force for MSI-X, or puts it back (H18).
-    pub(super) fn override_msi<K: EffectSink<ModeEffect>>(
+    pub(super) fn override_msi<K: EffectSink<FunctionEffect>>(
         &mut self,
         on: bool,
         fx: &mut K,
@@ -210,8 +210,8 @@ impl<S: Storage> Function<S> {
 
 #[cfg(test)]
 mod tests {
-    use crate::IntxEffect::{Assert, Deassert, Release, Use};
-    use crate::ModeEffect::{Intx, Msi, MsiX};
+    use crate::FunctionEffect::{Intx, Msi, MsiX};
+    use crate::IntxEffect::{Arm, Assert, Deassert, Disarm};
     use crate::testing::{function, take_modes};
     use crate::{Access, Effect, Function, Inline, Mode, Policy, Vector, Vectors};
 
@@ -223,23 +223,23 @@ mod tests {
         f.set_level(true, &mut fx).unwrap();
         assert_eq!(take_modes(&mut fx), [Intx(Assert)]);
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release), Msi(Effect::Use(BOTH))]);
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm), Msi(Effect::Arm(BOTH))]);
         assert_eq!((f.mode(), f.status()), (Mode::Msi, 0));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Msi(Effect::Release(BOTH)), MsiX(Effect::Use(BOTH))]);
+        assert_eq!(take_modes(&mut fx), [Msi(Effect::Disarm(BOTH)), MsiX(Effect::Arm(BOTH))]);
         assert_eq!((f.mode(), f.is_conflicted(), f.counters().conflicts), (Mode::MsiX, true, 1));
         f.write_msi(12, &[1], &mut fx).unwrap(); // out of force, and still a register
         assert_eq!(take_modes(&mut fx), []);
         f.write_msix(3, &[0], &mut fx).unwrap();
         let v1 = Vectors::new(0, 2);
-        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Release(BOTH)), Msi(Effect::Use(v1))]);
+        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Disarm(BOTH)), Msi(Effect::Arm(v1))]);
         assert_eq!(f.mode(), Mode::Msi);
         f.write_msi(2, &[0x10], &mut fx).unwrap();
         let poll = Msi(Effect::Poll(Vectors::new(0, 1))); // H13
-        assert_eq!(take_modes(&mut fx), [poll, Msi(Effect::Release(v1)), Intx(Use), Intx(Assert)]);
+        assert_eq!(take_modes(&mut fx), [poll, Msi(Effect::Disarm(v1)), Intx(Arm), Intx(Assert)]);
         assert_eq!((f.mode(), f.status()), (Mode::Intx, 8));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release), MsiX(Effect::Use(BOTH))]);
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm), MsiX(Effect::Arm(BOTH))]);
         f.write_msi(2, &[0x11], &mut fx).unwrap(); // the other way into a conflict
         assert_eq!((take_modes(&mut fx).len(), f.counters().conflicts), (0, 2));
     }
@@ -262,7 +262,7 @@ mod tests {
             let mut level = crate::testing::ModeFx::new();
             f.set_level(true, &mut level).unwrap();
             assert_eq!(enable(&mut f, true), []);
-            assert_eq!(enable(&mut f, false).last(), Some(&Intx(Use)), "no Assert");
+            assert_eq!(enable(&mut f, false).last(), Some(&Intx(Arm)), "no Assert");
             f.set_level(true, &mut level).unwrap();
             assert_eq!(level.take(), Some(Intx(Assert)));
         }
@@ -274,18 +274,18 @@ mod tests {
         f.set_level(true, &mut fx).unwrap();
         take_modes(&mut fx);
         f.write_command(0, &[0xff, 0xff], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Release)]);
+        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm)]);
         assert_eq!((f.command(), f.status()), (0x407, 8));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
         take_modes(&mut fx);
         f.write_command(0, &[0x03], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Release(BOTH))]);
+        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Disarm(BOTH))]);
         f.write_command(1, &[0], &mut fx).unwrap();
         f.write_command(2, &[0xff], &mut fx).unwrap();
         assert_eq!((take_modes(&mut fx).len(), f.command()), (0, 3));
         f.write_msix(3, &[0], &mut fx).unwrap();
         let poll = MsiX(Effect::Poll(BOTH)); // they were not live
-        assert_eq!(take_modes(&mut fx), [poll, Intx(Use), Intx(Assert)], "no bus master needed");
+        assert_eq!(take_modes(&mut fx), [poll, Intx(Arm), Intx(Assert)], "no bus master needed");
     }
 
     #[test]
@@ -303,6 +303,6 @@ mod tests {
         assert_eq!((f.mode(), f.status()), (Mode::None, 0));
         assert!(f.notify(Vector::new(0), &mut fx).is_err());
         assert!(f.withdraw(Mode::Msi, Vector::new(0), &mut fx).is_err());
-        assert!(f.use_vector(Vector::new(0), &mut fx).is_err());
+        assert!(f.claim(Vector::new(0), &mut fx).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The inputs of a function as data, as [`crate::Operation`] is for MSI-X alone.
 
-use super::{Function, Mode, ModeEffect};
+use super::{Function, FunctionEffect, Mode};
 use crate::effect::EffectSink;
 use crate::entry::Message;
 use crate::mmio::Access;
@@ -11,7 +11,7 @@ use crate::vectors::{Vector, Vectors};
 /// One input of a [`Function`]. With feature `arbitrary` it can be made from fuzzer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-pub enum ModeOperation {
+pub enum FunctionOperation {
     /// [`Function::write_msi`] of the low `len` bytes (up to 8) of `value`.
     WriteMsi {
         /// Byte offset in the capability.
@@ -75,16 +75,16 @@ pub enum ModeOperation {
     Withdraw(Mode, Vector),
     /// [`Function::set_level`].
     SetLevel(bool),
-    /// [`Function::fired`].
-    Fired,
+    /// [`Function::report_fired`].
+    ReportFired,
     /// [`Function::eoi`].
     Eoi,
-    /// [`Function::use_vector`].
-    Use(Vector),
-    /// [`Function::unuse_vector`].
-    Unuse(Vector),
-    /// [`Function::unuse_all`].
-    UnuseAll,
+    /// [`Function::claim`].
+    Claim(Vector),
+    /// [`Function::unclaim`].
+    Unclaim(Vector),
+    /// [`Function::unclaim_all`].
+    UnclaimAll,
     /// [`Function::set_mask`].
     SetMask(Vector, bool),
     /// [`Function::set_message`].
@@ -93,10 +93,10 @@ pub enum ModeOperation {
     Attach,
     /// [`Function::detach`].
     Detach,
-    /// [`Function::failed`].
-    Failed(Mode, Vectors),
-    /// [`Function::polled`].
-    Polled(Mode, Vectors),
+    /// [`Function::report_failed`].
+    ReportFailed(Mode, Vectors),
+    /// [`Function::report_held`].
+    ReportHeld(Mode, Vectors),
     /// [`Function::reset`].
     Reset,
     /// [`Function::prepare_save`].
@@ -107,10 +107,10 @@ pub enum ModeOperation {
     Resume,
 }
 
-impl ModeOperation {
+impl FunctionOperation {
     /// Applies it. `scratch` is room for a snapshot, [`Function::saved_len`] bytes; with less,
     /// [`SaveAndLoad`](Self::SaveAndLoad) does nothing.
-    pub fn apply<S: Storage, K: EffectSink<ModeEffect>>(
+    pub fn apply<S: Storage, K: EffectSink<FunctionEffect>>(
         &self,
         function: &mut Function<S>,
         scratch: &mut [u8],
@@ -154,20 +154,20 @@ impl ModeOperation {
                 function.withdraw(mode, vector, fx).map_or(Answer::Nothing, Answer::Withdrawn)
             }
             Self::SetLevel(high) => nothing(function.set_level(high, fx)),
-            Self::Fired => nothing(function.fired(fx)),
+            Self::ReportFired => nothing(function.report_fired(fx)),
             Self::Eoi => nothing(function.eoi(fx)),
-            Self::Use(vector) => nothing(function.use_vector(vector, fx)),
-            Self::Unuse(vector) => nothing(function.unuse_vector(vector, fx)),
-            Self::UnuseAll => nothing(function.unuse_all(fx)),
+            Self::Claim(vector) => nothing(function.claim(vector, fx)),
+            Self::Unclaim(vector) => nothing(function.unclaim(vector, fx)),
+            Self::UnclaimAll => nothing(function.unclaim_all(fx)),
             Self::SetMask(vector, masked) => nothing(function.set_mask(vector, masked, fx)),
             Self::SetMessage(vector, message) => nothing(function.set_message(vector, message, fx)),
             Self::Attach => nothing(function.attach(fx)),
             Self::Detach => nothing(function.detach(fx)),
-            Self::Failed(mode, vectors) => {
-                function.failed(mode, vectors);
+            Self::ReportFailed(mode, vectors) => {
+                function.report_failed(mode, vectors);
                 Answer::Nothing
             }
-            Self::Polled(mode, vectors) => nothing(function.polled(mode, vectors, fx)),
+            Self::ReportHeld(mode, vectors) => nothing(function.report_held(mode, vectors, fx)),
             Self::Reset => nothing(function.reset(fx)),
             Self::PrepareSave => nothing(function.prepare_save(fx)),
             Self::SaveAndLoad => match function.save(scratch) {

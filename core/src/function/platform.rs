@@ -1,17 +1,20 @@
 //! Inputs of the host backend and of the platform around the function.
 
 use super::tagged::{AsIntx, AsMsi, AsMsix};
-use super::{Function, Mode, ModeEffect, ready};
+use super::{Function, FunctionEffect, Mode, ready};
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::storage::Storage;
 use crate::vectors::Vectors;
 
 impl<S: Storage> Function<S> {
-    /// A backend listens from now on, for all modes. Emits Use for what the current mode delivers.
+    /// A backend listens from now on, for all modes. Emits Arm for what the current mode delivers.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn attach<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn attach<K: EffectSink<FunctionEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.attach(&mut AsMsi(fx))?;
@@ -26,12 +29,15 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The backend goes away. Emits Poll by policy (H13) and Release for what is live. Feed the
+    /// The backend goes away. Emits Poll by policy (H13) and Disarm for what is live. Feed the
     /// answers before the backend is gone.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn detach<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn detach<K: EffectSink<FunctionEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.detach(&mut AsMsi(fx))?;
@@ -46,24 +52,24 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The backend could not carry out a Use or Reroute of `mode` for these (H11); for INTx the
+    /// The backend could not carry out an Arm or Reroute of `mode` for these (H11); for INTx the
     /// vectors do not matter. Emits nothing.
-    pub fn failed(&mut self, mode: Mode, vectors: Vectors) {
+    pub fn report_failed(&mut self, mode: Mode, vectors: Vectors) {
         match (mode, &mut self.msix, &mut self.msi, &mut self.intx) {
-            (Mode::MsiX, Some(msix), ..) => msix.failed(vectors),
-            (Mode::Msi, _, Some(msi), _) => msi.failed(vectors),
-            (Mode::Intx, .., Some(intx)) => intx.failed(),
+            (Mode::MsiX, Some(msix), ..) => msix.report_failed(vectors),
+            (Mode::Msi, _, Some(msi), _) => msi.report_failed(vectors),
+            (Mode::Intx, .., Some(intx)) => intx.report_failed(),
             _ => {}
         }
     }
 
     /// The backend's answer to a Poll of `mode`: the host held, and gave up, events of these
-    /// ([`Msix::polled`](crate::Msix::polled), [`Msi::polled`](crate::Msi::polled)). Nothing for
+    /// ([`Msix::report_held`](crate::Msix::report_held), [`Msi::report_held`](crate::Msi::report_held)). Nothing for
     /// INTx.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn polled<K: EffectSink<ModeEffect>>(
+    pub fn report_held<K: EffectSink<FunctionEffect>>(
         &mut self,
         mode: Mode,
         vectors: Vectors,
@@ -71,19 +77,22 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         match (mode, &mut self.msix, &mut self.msi) {
-            (Mode::MsiX, Some(msix), _) => msix.polled(vectors, &mut AsMsix(fx)),
-            (Mode::Msi, _, Some(msi)) => msi.polled(vectors, &mut AsMsi(fx)),
+            (Mode::MsiX, Some(msix), _) => msix.report_held(vectors, &mut AsMsix(fx)),
+            (Mode::Msi, _, Some(msi)) => msi.report_held(vectors, &mut AsMsi(fx)),
             _ => Ok(()),
         }
     }
 
     /// Conventional or function-level reset, from any mode (A13): MSI and MSI-X disabled and in
-    /// their reset state, Command 0, the level low. Emits Release for all that is live, Drain by
-    /// policy (H8), and Use of the pin: INTx is armed again, afresh.
+    /// their reset state, Command 0, the level low. Emits Disarm for all that is live, Drain by
+    /// policy (H8), and Arm of the pin: INTx is armed again, afresh.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn reset<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn reset<K: EffectSink<FunctionEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.reset(&mut AsMsi(fx))?;
@@ -130,15 +139,16 @@ mod tests {
             f.write_command(0, &[7], &mut fx).unwrap();
             f.reset(&mut fx).unwrap();
             let emitted = take_modes(&mut fx);
-            let left: &[ModeEffect] = match number {
-                0 => {
-                    &[ModeEffect::Intx(IntxEffect::Deassert), ModeEffect::Intx(IntxEffect::Release)]
-                }
-                1 => &[ModeEffect::Msi(Effect::Release(BOTH))],
-                _ => &[ModeEffect::MsiX(Effect::Release(BOTH))],
+            let left: &[FunctionEffect] = match number {
+                0 => &[
+                    FunctionEffect::Intx(IntxEffect::Deassert),
+                    FunctionEffect::Intx(IntxEffect::Disarm),
+                ],
+                1 => &[FunctionEffect::Msi(Effect::Disarm(BOTH))],
+                _ => &[FunctionEffect::MsiX(Effect::Disarm(BOTH))],
             };
             assert!(left.iter().all(|effect| emitted.contains(effect)), "{emitted:?}");
-            assert_eq!(emitted.last(), Some(&ModeEffect::Intx(IntxEffect::Use)), "{emitted:?}");
+            assert_eq!(emitted.last(), Some(&FunctionEffect::Intx(IntxEffect::Arm)), "{emitted:?}");
             assert_eq!((f.mode(), f.command(), f.status()), (Mode::Intx, 0, 0));
             assert!(f.check() && !f.is_conflicted());
         }
@@ -157,9 +167,18 @@ mod tests {
                 take_modes(&mut fx);
             }
             let (released, used) = match number {
-                0 => (ModeEffect::Intx(IntxEffect::Release), ModeEffect::Intx(IntxEffect::Use)),
-                1 => (ModeEffect::Msi(Effect::Release(BOTH)), ModeEffect::Msi(Effect::Use(BOTH))),
-                _ => (ModeEffect::MsiX(Effect::Release(BOTH)), ModeEffect::MsiX(Effect::Use(BOTH))),
+                0 => (
+                    FunctionEffect::Intx(IntxEffect::Disarm),
+                    FunctionEffect::Intx(IntxEffect::Arm),
+                ),
+                1 => (
+                    FunctionEffect::Msi(Effect::Disarm(BOTH)),
+                    FunctionEffect::Msi(Effect::Arm(BOTH)),
+                ),
+                _ => (
+                    FunctionEffect::MsiX(Effect::Disarm(BOTH)),
+                    FunctionEffect::MsiX(Effect::Arm(BOTH)),
+                ),
             };
             f.detach(&mut fx).unwrap();
             assert_eq!(take_modes(&mut fx), [released]);
@@ -171,20 +190,20 @@ mod tests {
     #[test]
     fn answers_reach_the_mode_they_name() {
         let (mut f, mut fx) = function(Policy::SPEC);
-        f.failed(Mode::Intx, BOTH);
+        f.report_failed(Mode::Intx, BOTH);
         assert!(f.intx().unwrap().is_fallback());
-        f.failed(Mode::None, BOTH);
-        f.polled(Mode::Msi, BOTH, &mut fx).unwrap();
+        f.report_failed(Mode::None, BOTH);
+        f.report_held(Mode::Msi, BOTH, &mut fx).unwrap();
         assert_eq!(f.msi().unwrap().pending(), BOTH);
-        f.polled(Mode::MsiX, Vectors::new(0, 1), &mut fx).unwrap();
+        f.report_held(Mode::MsiX, Vectors::new(0, 1), &mut fx).unwrap();
         assert_eq!(f.msix().unwrap().pending().next(), Some(Vectors::new(0, 1)));
-        f.polled(Mode::Intx, BOTH, &mut fx).unwrap();
+        f.report_held(Mode::Intx, BOTH, &mut fx).unwrap();
         f.write_msi(2, &[0x11], &mut fx).unwrap();
         take_modes(&mut fx);
-        f.failed(Mode::Msi, BOTH);
+        f.report_failed(Mode::Msi, BOTH);
         assert_eq!(f.msi().unwrap().fallback(), BOTH);
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        f.failed(Mode::MsiX, BOTH);
+        f.report_failed(Mode::MsiX, BOTH);
         assert_eq!(f.msix().unwrap().is_fallback(crate::Vector::new(1)), Some(true));
     }
 
@@ -223,18 +242,20 @@ mod tests {
             |f, fx| f.poll_pba(0, 8, fx).is_err(),
             |f, fx| f.notify(crate::Vector::new(0), fx).is_err(),
             |f, fx| f.withdraw(Mode::Intx, crate::Vector::new(0), fx).is_err(),
-            |f, fx| f.set_level(true, fx).is_err() && f.fired(fx).is_err() && f.eoi(fx).is_err(),
+            |f, fx| {
+                f.set_level(true, fx).is_err() && f.report_fired(fx).is_err() && f.eoi(fx).is_err()
+            },
             |f, fx| f.attach(fx).is_err() && f.detach(fx).is_err(),
-            |f, fx| f.polled(Mode::None, BOTH, fx).is_err(),
+            |f, fx| f.report_held(Mode::None, BOTH, fx).is_err(),
             |f, fx| f.reset(fx).is_err(),
             |f, fx| f.prepare_save(fx).is_err() && f.resume(fx).is_err(),
-            |f, fx| f.unuse_all(fx).is_err(),
+            |f, fx| f.unclaim_all(fx).is_err(),
             |f, fx| f.set_mask(crate::Vector::new(0), true, fx).is_err(),
         ];
         for input in inputs {
             let (mut f, mut fx) = function(Policy::SPEC);
             let before = f.clone();
-            fx.push(ModeEffect::Intx(IntxEffect::Use));
+            fx.push(FunctionEffect::Intx(IntxEffect::Arm));
             assert!(input(&mut f, &mut fx));
             assert!(f == before && fx.len() == 1);
         }

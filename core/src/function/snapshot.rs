@@ -5,7 +5,7 @@
 //! (4).
 
 use super::tagged::{AsIntx, AsMsi, AsMsix};
-use super::{Function, KEPT, ModeEffect, ready};
+use super::{Function, FunctionEffect, KEPT, ready};
 use crate::effect::{EffectSink, NotCarriedOut};
 use crate::gate::LOADING;
 use crate::intx::{Intx, IntxSource};
@@ -26,11 +26,11 @@ const HIGH: u8 = 8;
 
 impl<S: Storage> Function<S> {
     /// First step of a save: emits Poll for every vector whose events the host holds (H14). Carry it
-    /// out, feed [`polled`](Self::polled), then save.
+    /// out, feed [`report_held`](Self::report_held), then save.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn prepare_save<K: EffectSink<ModeEffect>>(
+    pub fn prepare_save<K: EffectSink<FunctionEffect>>(
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
@@ -128,12 +128,15 @@ impl<S: Storage> Function<S> {
     }
 
     /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once. Emits Release for what was live before the load, of whatever mode, then Use for what is
+    /// once. Emits Disarm for what was live before the load, of whatever mode, then Arm for what is
     /// wanted now, and Send or Assert for what is pending. Nothing when no load came before.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn resume<K: EffectSink<ModeEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+    pub fn resume<K: EffectSink<FunctionEffect>>(
+        &mut self,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if !self.is_loading() {
             return Ok(());
@@ -204,9 +207,9 @@ mod tests {
         assert_eq!(
             take_modes(&mut fx),
             [
-                ModeEffect::MsiX(Effect::Release(both)),
-                ModeEffect::Msi(Effect::Use(both)),
-                ModeEffect::Msi(Effect::Send(Vectors::new(0, 1))),
+                FunctionEffect::MsiX(Effect::Disarm(both)),
+                FunctionEffect::Msi(Effect::Arm(both)),
+                FunctionEffect::Msi(Effect::Send(Vectors::new(0, 1))),
             ]
         );
         assert_eq!(saved(&msix), saved(&msi));
@@ -215,9 +218,9 @@ mod tests {
         assert_eq!(
             take_modes(&mut fx),
             [
-                ModeEffect::Msi(Effect::Release(both)),
-                ModeEffect::Intx(IntxEffect::Use),
-                ModeEffect::Intx(IntxEffect::Assert),
+                FunctionEffect::Msi(Effect::Disarm(both)),
+                FunctionEffect::Intx(IntxEffect::Arm),
+                FunctionEffect::Intx(IntxEffect::Assert),
             ]
         );
         msix.resume(&mut fx).unwrap();

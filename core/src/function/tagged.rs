@@ -1,6 +1,6 @@
 //! Sinks through which the parts of a function emit into its one list.
 
-use super::ModeEffect;
+use super::FunctionEffect;
 use crate::effect::{Effect, EffectSink};
 use crate::intx::IntxEffect;
 
@@ -15,7 +15,7 @@ pub(super) struct AsIntx<'a, K>(pub(super) &'a mut K);
 
 // The function has looked at its list before it asks its parts, whose effects fit together.
 
-impl<K: EffectSink<ModeEffect>> EffectSink for AsMsix<'_, K> {
+impl<K: EffectSink<FunctionEffect>> EffectSink for AsMsix<'_, K> {
     const CAPACITY: usize = usize::MAX;
 
     fn is_ready(&self) -> bool {
@@ -24,12 +24,12 @@ impl<K: EffectSink<ModeEffect>> EffectSink for AsMsix<'_, K> {
 
     fn push(&mut self, effect: Effect) {
         if !matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate) {
-            self.0.push(ModeEffect::MsiX(effect));
+            self.0.push(FunctionEffect::MsiX(effect));
         }
     }
 }
 
-impl<K: EffectSink<ModeEffect>> EffectSink for AsMsi<'_, K> {
+impl<K: EffectSink<FunctionEffect>> EffectSink for AsMsi<'_, K> {
     const CAPACITY: usize = usize::MAX;
 
     fn is_ready(&self) -> bool {
@@ -38,12 +38,12 @@ impl<K: EffectSink<ModeEffect>> EffectSink for AsMsi<'_, K> {
 
     fn push(&mut self, effect: Effect) {
         if !matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate) {
-            self.0.push(ModeEffect::Msi(effect));
+            self.0.push(FunctionEffect::Msi(effect));
         }
     }
 }
 
-impl<K: EffectSink<ModeEffect>> EffectSink<IntxEffect> for AsIntx<'_, K> {
+impl<K: EffectSink<FunctionEffect>> EffectSink<IntxEffect> for AsIntx<'_, K> {
     const CAPACITY: usize = usize::MAX;
 
     fn is_ready(&self) -> bool {
@@ -51,6 +51,6 @@ impl<K: EffectSink<ModeEffect>> EffectSink<IntxEffect> for AsIntx<'_, K> {
     }
 
     fn push(&mut self, effect: IntxEffect) {
-        self.0.push(ModeEffect::Intx(effect));
+        self.0.push(FunctionEffect::Intx(effect));
     }
 }

@@ -39,7 +39,7 @@ impl Msi {
 
     /// First step of a guest read of `len` bytes at byte `offset`: when it covers the pending
     /// register, emits Poll for the vectors whose events the host holds (A16, H13). Carry it out,
-    /// feed [`polled`](Self::polled), then [`read_config`](Self::read_config).
+    /// feed [`report_held`](Self::report_held), then [`read_config`](Self::read_config).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -62,7 +62,7 @@ impl Msi {
     /// Guest write at byte `offset` of the capability, of any width and alignment (A14). A write
     /// is applied as one.
     ///
-    /// Emits Release, or Use and Send, as vectors stop or start to be deliverable, Reroute by
+    /// Emits Disarm, or Arm and Send, as vectors stop or start to be deliverable, Reroute by
     /// [`LiveRewrite`], and by policy IntxDeassert, IntxReevaluate, Poll and Drain (H2, H3, H13,
     /// H17).
     ///
@@ -267,8 +267,8 @@ mod tests {
         let cases: [(usize, &[u8], &[Effect]); 8] = [
             (4, &[4, 0x20, 0xe0, 0xfe], &[]),
             (8, &[1, 0, 0, 0], &[]),
-            (2, &[0x11], &[Effect::Release(Vectors::new(0, 0b1100))]), // the address may be half
-            (2, &[0x21], &[Effect::Use(Vectors::new(0, 0b1100))]),
+            (2, &[0x11], &[Effect::Disarm(Vectors::new(0, 0b1100))]), // the address may be half
+            (2, &[0x21], &[Effect::Arm(Vectors::new(0, 0b1100))]),
             (12, &[0x40], &[Effect::Reroute(Vectors::new(0, 0b11))]), // the others know already
             (12, &[0x40, 0], &[]),
             (4, &[0, 0x10, 0xe0, 0xfe, 0, 0, 0, 0], &[Effect::Reroute(all)]),
@@ -286,10 +286,7 @@ mod tests {
         spec.write_config(12, &[0x43], &mut fx).unwrap();
         spec.write_config(2, &[0x11], &mut fx).unwrap();
         let rest = Vectors::new(0, 0b11);
-        assert_eq!(
-            take(&mut fx),
-            [Effect::Release(Vectors::new(0, 0b1100)), Effect::Reroute(rest)]
-        );
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 0b1100)), Effect::Reroute(rest)]);
         // A 32-bit address is complete with its one register.
         let mut narrow = Msi::new(MsiCapability::new(1).unwrap(), Policy::SPEC);
         narrow.attach(&mut fx).unwrap();
@@ -339,8 +336,8 @@ mod tests {
             take(&mut fx),
             [
                 Effect::IntxDeassert,
-                Effect::Release(Vectors::new(0, 0b0001)),
-                Effect::Use(v1),
+                Effect::Disarm(Vectors::new(0, 0b0001)),
+                Effect::Arm(v1),
                 Effect::Reroute(Vectors::new(0, 0b1100)),
                 Effect::Send(v1),
             ]
@@ -353,13 +350,13 @@ mod tests {
         for (policy, disable, enable) in [
             (
                 Policy::SPEC,
-                Vec::from([Effect::Release(all), Effect::IntxReevaluate]),
-                Vec::from([Effect::IntxDeassert, Effect::Use(all)]),
+                Vec::from([Effect::Disarm(all), Effect::IntxReevaluate]),
+                Vec::from([Effect::IntxDeassert, Effect::Arm(all)]),
             ),
             (
                 Policy::QEMU,
-                Vec::from([Effect::Release(all)]),
-                Vec::from([Effect::IntxDeassert, Effect::Use(all)]),
+                Vec::from([Effect::Disarm(all)]),
+                Vec::from([Effect::IntxDeassert, Effect::Arm(all)]),
             ),
             (
                 Policy {
@@ -367,8 +364,8 @@ mod tests {
                     while_disabled: WhileDisabled::Drop,
                     ..Policy::SPEC
                 },
-                Vec::from([Effect::Release(all), Effect::Drain(all), Effect::IntxReevaluate]),
-                Vec::from([Effect::IntxDeassert, Effect::Drain(all), Effect::Use(all)]),
+                Vec::from([Effect::Disarm(all), Effect::Drain(all), Effect::IntxReevaluate]),
+                Vec::from([Effect::IntxDeassert, Effect::Drain(all), Effect::Arm(all)]),
             ),
         ] {
             let (mut msi, mut fx) = msi(policy);

@@ -9,7 +9,7 @@ use crate::policy::IntxRule;
 use crate::vectors::Vectors;
 
 impl Msi {
-    /// A backend listens from now on. Emits Use for all deliverable vectors (H12).
+    /// A backend listens from now on. Emits Arm for all deliverable vectors (H12).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -20,7 +20,7 @@ impl Msi {
         Ok(())
     }
 
-    /// The backend goes away. Emits Poll by policy (H13), then Release for all live vectors. Feed
+    /// The backend goes away. Emits Poll by policy (H13), then Disarm for all live vectors. Feed
     /// the answer of the Poll before the backend is gone.
     ///
     /// # Errors
@@ -35,10 +35,10 @@ impl Msi {
         Ok(())
     }
 
-    /// The backend could not carry out a Use or Reroute for these: those of them that are live are
-    /// delivered by Send from now on, and tried again at their next Use (H11). Others are ignored.
+    /// The backend could not carry out an Arm or Reroute for these: those of them that are live are
+    /// delivered by Send from now on, and tried again at their next Arm (H11). Others are ignored.
     /// Emits nothing.
-    pub fn failed(&mut self, vectors: Vectors) {
+    pub fn report_failed(&mut self, vectors: Vectors) {
         let failed = self.inside(vectors) & self.state.live;
         counters::add(&mut self.context.counters.failures, failed.into());
         self.state.fallback |= failed;
@@ -50,7 +50,7 @@ impl Msi {
     ///
     /// # Errors
     /// [`NotCarriedOut`].
-    pub fn polled<K: EffectSink>(
+    pub fn report_held<K: EffectSink>(
         &mut self,
         vectors: Vectors,
         fx: &mut K,
@@ -99,7 +99,7 @@ impl Msi {
     }
 
     /// Conventional or function-level reset (A13): all registers zero, events dropped and counted.
-    /// Bus master is the Command register's, and is told apart, as is MSI-X. Emits Release for all
+    /// Bus master is the Command register's, and is told apart, as is MSI-X. Emits Disarm for all
     /// live vectors, Drain by policy (H8), and IntxReevaluate by policy when MSI was enabled.
     ///
     /// # Errors
@@ -138,18 +138,18 @@ mod tests {
         take(&mut fx);
         msi.detach(&mut fx).unwrap();
         let live = Vectors::new(0, 0b1101);
-        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Release(live)]);
+        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Disarm(live)]);
         msi.detach(&mut fx).unwrap();
         assert_eq!(take(&mut fx), []);
         msi.attach(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(live)]);
+        assert_eq!(take(&mut fx), [Effect::Arm(live)]);
     }
 
     #[test]
     fn what_failed_is_delivered_from_here_until_its_next_use() {
         let (mut msi, mut fx) = msi(Policy::SPEC);
-        msi.failed(Vectors::new(0, 0b1_0001)); // there is no vector 4
-        msi.failed(Vectors::new(1, 1));
+        msi.report_failed(Vectors::new(0, 0b1_0001)); // there is no vector 4
+        msi.report_failed(Vectors::new(1, 1));
         assert_eq!((msi.fallback(), msi.counters().failures), (Vectors::one(V0), 1));
         msi.prepare_save(&mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Poll(Vectors::one(V0))]);
@@ -166,11 +166,11 @@ mod tests {
         msi.write_config(16, &[2], &mut fx).unwrap();
         take(&mut fx);
         for _ in 0..2 {
-            msi.polled(Vectors::new(0, 0b1_0010), &mut fx).unwrap();
-            msi.polled(Vectors::new(1, 1), &mut fx).unwrap();
+            msi.report_held(Vectors::new(0, 0b1_0010), &mut fx).unwrap();
+            msi.report_held(Vectors::new(1, 1), &mut fx).unwrap();
             assert_eq!(take(&mut fx), []);
         }
-        msi.polled(Vectors::one(V0), &mut fx).unwrap();
+        msi.report_held(Vectors::one(V0), &mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
         assert_eq!((msi.pending(), msi.counters().coalesced), (Vectors::new(0, 2), 1));
     }
@@ -180,10 +180,10 @@ mod tests {
         let (mut spec, mut fx) = msi(Policy::SPEC);
         let all = Vectors::new(0, 0xf);
         spec.set_bus_master(false, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Release(all)]);
+        assert_eq!(take(&mut fx), [Effect::Disarm(all)]);
         assert_eq!(spec.notify(V0, &mut fx), Ok(Delivery::Pending));
         spec.set_bus_master(true, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(all), Effect::Send(Vectors::one(V0))]);
+        assert_eq!(take(&mut fx), [Effect::Arm(all), Effect::Send(Vectors::one(V0))]);
         let (mut qemu, _) = msi(Policy::QEMU);
         qemu.set_bus_master(false, &mut fx).unwrap();
         assert_eq!(take(&mut fx), []);
@@ -192,7 +192,7 @@ mod tests {
         take(&mut fx);
         qemu.notify(V0, &mut fx).unwrap();
         qemu.write_config(16, &[0], &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(Vectors::one(V0))]);
+        assert_eq!(take(&mut fx), [Effect::Arm(Vectors::one(V0))]);
         assert_eq!(qemu.counters().dropped_bus_master, 2);
     }
 
@@ -201,11 +201,11 @@ mod tests {
         let (mut msi, mut fx) = msi(Policy::SPEC);
         let all = Vectors::new(0, 0xf);
         msi.set_overridden(true, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Release(all)]);
+        assert_eq!(take(&mut fx), [Effect::Disarm(all)]);
         assert!(msi.is_enabled() && msi.is_overridden());
         assert_eq!(msi.notify(V0, &mut fx), Ok(Delivery::Pending));
         msi.set_overridden(false, &mut fx).unwrap();
-        assert_eq!(take(&mut fx), [Effect::Use(all), Effect::Send(Vectors::one(V0))]);
+        assert_eq!(take(&mut fx), [Effect::Arm(all), Effect::Send(Vectors::one(V0))]);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         let all = Vectors::new(0, 0xf);
         assert_eq!(
             take(&mut fx),
-            [Effect::Release(Vectors::new(0, 0b1101)), Effect::Drain(all), Effect::IntxReevaluate]
+            [Effect::Disarm(Vectors::new(0, 0b1101)), Effect::Drain(all), Effect::IntxReevaluate]
         );
         let control = [5, 0, 0x84, 1];
         assert_eq!(msi.capability()[..4], control);

@@ -39,15 +39,15 @@ impl Msi {
         emit(Effect::Poll, request.poll & self.held(), &mut out);
         let (wanted, live) = (self.wanted(), self.state.live);
         let counters = &mut self.context.counters;
-        counters::add(&mut counters.releases, u64::from(live & !wanted));
-        counters::add(&mut counters.uses, u64::from(wanted & !live));
+        counters::add(&mut counters.disarms, u64::from(live & !wanted));
+        counters::add(&mut counters.arms, u64::from(wanted & !live));
         self.state.live &= wanted;
         self.state.fallback &= wanted;
         self.state.stale &= wanted;
-        emit(Effect::Release, live & !wanted, &mut out);
-        emit(Effect::Drain, request.drain & self.held(), &mut out); // a Use would deliver it (C7)
+        emit(Effect::Disarm, live & !wanted, &mut out);
+        emit(Effect::Drain, request.drain & self.held(), &mut out); // an Arm would deliver it (K7)
         self.state.live = wanted;
-        emit(Effect::Use, wanted & !live, &mut out);
+        emit(Effect::Arm, wanted & !live, &mut out);
         // Between load and resume the host keeps what it has; the resume tells it all (H15).
         if request.complete && !self.state.facts.has(LOADING) {
             let stale = core::mem::take(&mut self.state.stale);
@@ -98,7 +98,7 @@ impl Msi {
         if facts.has(ATTACHED) { self.deliverable_bits() | kept } else { 0 }
     }
 
-    /// Vectors whose events, if any, the host holds: not told to use, or told in vain (C8, H11).
+    /// Vectors whose events, if any, the host holds: not told to use, or told in vain (K8, H11).
     fn held(&self) -> u32 {
         if self.state.facts.has(ATTACHED) {
             (!self.state.live | self.state.fallback) & self.context.capability.bits()

@@ -36,7 +36,7 @@ impl Msi {
     pub const SAVED_LEN: usize = HEADER_LEN + MSI_LONGEST + EVENTS_LEN + CHECKSUM_LEN;
 
     /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14). Carry it out, feed [`polled`](Self::polled), then save.
+    /// are in the snapshot (H14). Carry it out, feed [`report_held`](Self::report_held), then save.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -93,7 +93,7 @@ impl Msi {
     }
 
     /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once. Emits Release for what was live before the load, Use for what is wanted now, and Send
+    /// once. Emits Disarm for what was live before the load, Arm for what is wanted now, and Send
     /// for what is pending and deliverable. Nothing when no load came before.
     ///
     /// # Errors
@@ -199,8 +199,8 @@ mod tests {
         assert_eq!(
             take(&mut fx),
             [
-                Effect::Release(Vectors::new(0, 0xf)),
-                Effect::Use(set),
+                Effect::Disarm(Vectors::new(0, 0xf)),
+                Effect::Arm(set),
                 Effect::Send(Vectors::new(0, 1)),
             ]
         );

@@ -103,15 +103,15 @@ fn executed(script: &Script) -> Result<Run, String> {
     Ok(run)
 }
 
-/// What is wrong with an effect, if anything: Use and Release alternate (H1), and only what can be
+/// What is wrong with an effect, if anything: Arm and Disarm alternate (H1), and only what can be
 /// delivered is sent (I3).
 fn misused(msix: &Msix<Boxed>, effect: Effect, used: &mut BTreeSet<Vector>) -> Option<String> {
     let wrong = |v: &Vector| match effect {
-        Effect::Use(_) => !used.insert(*v),
-        Effect::Release(_) => !used.remove(v),
+        Effect::Arm(_) => !used.insert(*v),
+        Effect::Disarm(_) => !used.remove(v),
         Effect::Reroute(_) => !used.contains(v),
         Effect::Send(_) => {
-            msix.is_deliverable(*v) != Some(true) || msix.use_count(*v).unwrap_or(0) == 0
+            msix.is_deliverable(*v) != Some(true) || msix.claims(*v).unwrap_or(0) == 0
         }
         _ => false,
     };
@@ -128,10 +128,10 @@ fn effect_text(msix: &Msix<Boxed>, effect: Effect) -> String {
         Effect::IntxDeassert => "INTx: deassert".to_owned(),
         Effect::IntxReevaluate => "INTx: re-evaluate".to_owned(),
         Effect::Poll(set) => format!("poll {}", listed(set, |v| v.to_string())),
-        Effect::Release(set) => format!("release {}", listed(set, |v| v.to_string())),
+        Effect::Disarm(set) => format!("release {}", listed(set, |v| v.to_string())),
         Effect::Drain(set) => format!("drain {}", listed(set, |v| v.to_string())),
         Effect::Snoop(set) => format!("snoop {}", listed(set, |v| v.to_string())),
-        Effect::Use(set) => format!("use {}", listed(set, message)),
+        Effect::Arm(set) => format!("use {}", listed(set, message)),
         Effect::Reroute(set) => format!("reroute {}", listed(set, message)),
         Effect::Send(set) => format!("send {}", listed(set, message)),
     }
@@ -165,7 +165,7 @@ fn answer_text(answer: Answer) -> Option<String> {
         Answer::Event(Delivery::Coalesced) => "pending already".to_owned(),
         Answer::Event(Delivery::Intx) => "left to INTx".to_owned(),
         Answer::Event(Delivery::Dropped(reason)) => match reason {
-            DropReason::Unused => "dropped: the vector has no use".to_owned(),
+            DropReason::Unclaimed => "dropped: the vector has no use".to_owned(),
             DropReason::Disabled => "dropped: disabled".to_owned(),
             DropReason::BusMaster => "dropped: bus master is off".to_owned(),
         },

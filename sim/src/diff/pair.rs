@@ -83,10 +83,10 @@ impl Host for Memory {
     }
 
     // QEMU's device delivers from userspace here: nothing is routed, armed or held.
-    fn use_vectors(&mut self, _: &[Route]) -> Vec<Vector> {
+    fn arm(&mut self, _: &[Route]) -> Vec<Vector> {
         Vec::new()
     }
-    fn release(&mut self, _: &[Vectors]) {}
+    fn disarm(&mut self, _: &[Vectors]) {}
     fn reroute(&mut self, _: &[Route]) -> Vec<Vector> {
         Vec::new()
     }
@@ -123,7 +123,7 @@ impl Pair {
         let mut msix = Msix::new(layout, policy).map_err(|error| broken(&error))?;
         let mut fx = Effects::<MAX_EFFECTS>::new();
         for vector in (0..vectors).map(Vector::new) {
-            msix.use_vector(vector, &mut fx).map_err(|error| broken(&error))?;
+            msix.claim(vector, &mut fx).map_err(|error| broken(&error))?;
         }
         let (base, len) = window(index, vectors);
         let mut pair = Self { function, msix, memory: Memory::new(base, len) };

@@ -89,7 +89,7 @@ impl Defect {
             return subject.pass(input, fx); // refused, as by the real engine
         }
         let n = subject.msix.vectors();
-        let uses = |v: Vector| subject.msix.use_count(v).unwrap_or(0);
+        let uses = |v: Vector| subject.msix.claims(v).unwrap_or(0);
         match (self, operation) {
             (Self::ShortBit, Operation::Notify(v)) if v.index() >= 32 => {
                 let short = Vector::new(v.index() % 32);
@@ -140,17 +140,17 @@ impl Defect {
                 }
                 subject.pass(input, fx)
             }
-            (Self::FailureIgnored, Operation::Failed(_))
+            (Self::FailureIgnored, Operation::ReportFailed(_))
             | (Self::BusMasterIgnored, Operation::SetBusMaster(_)) => Answer::Nothing,
             (Self::WithdrawIgnored, Operation::Withdraw(v)) => {
                 let answer = subject.pass(input, fx);
                 if answer == Answer::Withdrawn(true) {
-                    let again = Input::Operation(Operation::Polled(Vectors::one(v)));
+                    let again = Input::Operation(Operation::ReportHeld(Vectors::one(v)));
                     subject.pass(again, &mut List::new());
                 }
                 answer
             }
-            (Self::LateAnswerDropped, Operation::Polled(_))
+            (Self::LateAnswerDropped, Operation::ReportHeld(_))
                 if !subject.msix.control().enabled() =>
             {
                 Answer::Nothing
@@ -191,12 +191,12 @@ impl Defect {
         let answer = subject.pass(Input::Operation(operation), &mut list);
         if self == Self::UsedTwice && operation == Operation::Attach {
             let live: Vec<Vectors> = subject.msix.live().collect();
-            live.into_iter().for_each(|set| fx.push(Effect::Use(set)));
+            live.into_iter().for_each(|set| fx.push(Effect::Arm(set)));
         }
         let mut held_back = None;
         while let Some(effect) = list.take() {
             match (self, effect, operation) {
-                (Self::SendBeforeUse, Effect::Use(_), _) => held_back = Some(effect),
+                (Self::SendBeforeUse, Effect::Arm(_), _) => held_back = Some(effect),
                 (Self::PollRange, Effect::Poll(set), Operation::PollPba { offset, len }) => {
                     let end = u64::from(offset) + u64::from(len) * 8;
                     let below = if end < 64 { (1 << end) - 1 } else { u64::MAX };
@@ -223,13 +223,13 @@ impl Defect {
     fn swallows(self, effect: Effect, operation: Operation) -> bool {
         match (self, effect) {
             (Self::PendingNotSent, Effect::Send(_)) => !matches!(operation, Operation::Notify(_)),
-            (Self::NoReleaseOnDisable, Effect::Release(_)) => {
+            (Self::NoReleaseOnDisable, Effect::Disarm(_)) => {
                 matches!(operation, Operation::WriteConfig { value, .. } if value & ENABLE == 0)
             }
-            (Self::NoReleaseOnMask, Effect::Release(_)) => {
+            (Self::NoReleaseOnMask, Effect::Disarm(_)) => {
                 matches!(operation, Operation::WriteTable { .. } | Operation::SetMask(..))
             }
-            (Self::RestoreWithoutUse, Effect::Use(_)) => operation == Operation::Resume,
+            (Self::RestoreWithoutUse, Effect::Arm(_)) => operation == Operation::Resume,
             (Self::NoReroute, Effect::Reroute(_)) => true,
             (Self::HeldSurvivesReset, Effect::Drain(_)) => operation == Operation::Reset,
             (Self::IntxForgotten, Effect::IntxReevaluate) => true,

@@ -7,7 +7,7 @@ use super::setup::Setup;
 use super::subject::{List, Subject};
 use msix_core::{Effect, Message, Storage, Vectors};
 
-/// How far a Use or Reroute that failed has come.
+/// How far an Arm or Reroute that failed has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum Failure {
     /// It did not fail.
@@ -27,7 +27,7 @@ pub(crate) struct Line {
     /// With this message.
     pub(crate) message: Message,
     pub(crate) failure: Failure,
-    /// It holds an event; more than one are one, as in an eventfd that nobody reads (C8).
+    /// It holds an event; more than one are one, as in an eventfd that nobody reads (K8).
     pub(crate) held: bool,
     /// It gave an event up for a Poll and its answer is under way.
     pub(crate) answer: bool,
@@ -115,7 +115,7 @@ impl Host {
                     done.drained |= members;
                     self.each(members, |_, line| line.held = false);
                 }
-                Effect::Release(set) => {
+                Effect::Disarm(set) => {
                     touches(setup, set, members)?;
                     must(self.told(members), Property::Told, || {
                         format!("{effect:?}, but the host does not use all of them")
@@ -126,7 +126,7 @@ impl Host {
                         *line = Line { held, answer, ..Line::default() };
                     });
                 }
-                Effect::Use(set) => {
+                Effect::Arm(set) => {
                     touches(setup, set, members)?;
                     must(!self.any_told(members), Property::Told, || {
                         format!("{effect:?}, but the host uses some of them already")
@@ -140,7 +140,7 @@ impl Host {
                         if fail >> index & 1 != 0 {
                             line.failure = Failure::Unreported;
                         } else if std::mem::take(&mut line.held) {
-                            delivered |= 1 << index; // C7
+                            delivered |= 1 << index; // K7
                         }
                     });
                     done.delivered |= delivered;
@@ -203,9 +203,9 @@ const fn rank(effect: Effect) -> u8 {
     match effect {
         Effect::IntxDeassert => 0,
         Effect::Poll(_) => 1,
-        Effect::Release(_) => 2,
+        Effect::Disarm(_) => 2,
         Effect::Drain(_) => 3,
-        Effect::Use(_) => 4,
+        Effect::Arm(_) => 4,
         Effect::Reroute(_) => 5,
         Effect::Snoop(_) => 6,
         Effect::Send(_) => 7,

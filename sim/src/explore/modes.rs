@@ -14,7 +14,7 @@ pub use defect::ModeDefect;
 
 use crate::replay::Peer;
 use msix_core::{
-    BarIndex, Effects, Function, Inline, Intx, IntxSource, Layout, Mode, ModeOperation, Msi,
+    BarIndex, Effects, Function, FunctionOperation, Inline, Intx, IntxSource, Layout, Mode, Msi,
     MsiCapability, Msix, Policy, Vector, Vectors,
 };
 use rules::{Found, Moment};
@@ -148,7 +148,7 @@ pub fn explore_modes(options: &ModeOptions, mut progress: impl FnMut(usize, u32)
     outcome
 }
 
-fn way(events: &[ModeOperation], parents: &[Parent], mut state: u32) -> Vec<String> {
+fn way(events: &[FunctionOperation], parents: &[Parent], mut state: u32) -> Vec<String> {
     let mut inputs = Vec::new();
     while state != 0 {
         let Some(parent) = parents.get(state as usize) else { break };
@@ -176,7 +176,7 @@ fn fresh(policy: Policy, source: IntxSource) -> Explored {
         let layout = Layout::exclusive_bar(2, BarIndex::new(0).ok()?).ok()?;
         let mut msix = Msix::new(layout, policy).ok()?;
         for v in [0, 1].map(Vector::new) {
-            msix.use_vector(v, &mut Effects::<5>::new()).ok()?;
+            msix.claim(v, &mut Effects::<5>::new()).ok()?;
         }
         let capability = MsiCapability::new(2).ok()?.with_masks();
         let msi = Msi::new(capability, policy);
@@ -186,55 +186,55 @@ fn fresh(policy: Policy, source: IntxSource) -> Explored {
 }
 
 /// The alphabet.
-fn events(vectors: u16, source: IntxSource) -> Vec<ModeOperation> {
+fn events(vectors: u16, source: IntxSource) -> Vec<FunctionOperation> {
     let mut events = Vec::new();
     for value in [0x00, 0x01, 0x10, 0x11] {
-        events.push(ModeOperation::WriteMsi { offset: 2, len: 2, value });
+        events.push(FunctionOperation::WriteMsi { offset: 2, len: 2, value });
     }
     for value in [0, 0x40] {
-        events.push(ModeOperation::WriteMsi { offset: 4, len: 2, value }); // half an address
+        events.push(FunctionOperation::WriteMsi { offset: 4, len: 2, value }); // half an address
     }
-    events.push(ModeOperation::WriteMsi { offset: 8, len: 2, value: 0 }); // and the data
+    events.push(FunctionOperation::WriteMsi { offset: 8, len: 2, value: 0 }); // and the data
     for value in 0..1 << vectors {
-        events.push(ModeOperation::WriteMsi { offset: 12, len: 4, value });
+        events.push(FunctionOperation::WriteMsi { offset: 12, len: 4, value });
     }
     for value in [0, 0x4000, 0x8000, 0xc000] {
-        events.push(ModeOperation::WriteMsix { offset: 2, len: 2, value });
+        events.push(FunctionOperation::WriteMsix { offset: 2, len: 2, value });
     }
     for value in [0, 0x0004, 0x0400, 0x0404] {
-        events.push(ModeOperation::WriteCommand { offset: 0, len: 2, value });
+        events.push(FunctionOperation::WriteCommand { offset: 0, len: 2, value });
     }
     for v in (0..vectors).map(Vector::new) {
         events.extend([
-            ModeOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 0 },
-            ModeOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 1 },
-            ModeOperation::Notify(v),
+            FunctionOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 0 },
+            FunctionOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 1 },
+            FunctionOperation::Notify(v),
         ]);
         for mode in [Mode::Msi, Mode::MsiX] {
             events.extend([
-                ModeOperation::Withdraw(mode, v),
-                ModeOperation::Failed(mode, Vectors::one(v)),
-                ModeOperation::Polled(mode, Vectors::one(v)),
+                FunctionOperation::Withdraw(mode, v),
+                FunctionOperation::ReportFailed(mode, Vectors::one(v)),
+                FunctionOperation::ReportHeld(mode, Vectors::one(v)),
             ]);
         }
     }
     match source {
         IntxSource::Emulated => {
-            events.extend([true, false].map(ModeOperation::SetLevel));
+            events.extend([true, false].map(FunctionOperation::SetLevel));
         }
-        IntxSource::Physical => events.push(ModeOperation::Fired),
+        IntxSource::Physical => events.push(FunctionOperation::ReportFired),
     }
     events.extend([
-        ModeOperation::Eoi,
-        ModeOperation::Failed(Mode::Intx, Vectors::new(0, 0)),
-        ModeOperation::PollMsi { offset: 16, len: 4 },
-        ModeOperation::PollPba { offset: 0, len: 8 },
-        ModeOperation::Attach,
-        ModeOperation::Detach,
-        ModeOperation::Reset,
-        ModeOperation::PrepareSave,
-        ModeOperation::SaveAndLoad,
-        ModeOperation::Resume,
+        FunctionOperation::Eoi,
+        FunctionOperation::ReportFailed(Mode::Intx, Vectors::new(0, 0)),
+        FunctionOperation::PollMsi { offset: 16, len: 4 },
+        FunctionOperation::PollPba { offset: 0, len: 8 },
+        FunctionOperation::Attach,
+        FunctionOperation::Detach,
+        FunctionOperation::Reset,
+        FunctionOperation::PrepareSave,
+        FunctionOperation::SaveAndLoad,
+        FunctionOperation::Resume,
     ]);
     events
 }

@@ -47,7 +47,7 @@ fn idle<S: Storage + Clone>(setup: &Setup<S>, node: &Node<S>) -> Result<(), Foun
     }
     for v in (0..setup.vectors()).map(Vector::new).filter(|v| !setup.at.contains(v)) {
         let entry = node.subject.entry(v);
-        let uses = node.subject.engine().use_count(v);
+        let uses = node.subject.engine().claims(v);
         must(entry == [0, 1 << 32] && uses == Some(0), Property::Idle, || {
             format!("vector {v} has entry {entry:x?} and {uses:?} uses")
         })?;
@@ -152,12 +152,12 @@ fn refusable<S: Storage + Clone>(setup: &Setup<S>, node: &Node<S>) -> Vec<Operat
         Operation::WritePba { offset: 0, len: 8 },
         Operation::Notify(past),
         Operation::Withdraw(past),
-        Operation::Use(past),
-        Operation::Unuse(past),
+        Operation::Claim(past),
+        Operation::Unclaim(past),
         Operation::SetMask(past, false),
         Operation::SetMessage(past, super::setup::OTHER),
-        Operation::Polled(Vectors::new(n.div_ceil(64), u64::MAX)),
-        Operation::Failed(Vectors::new(n.div_ceil(64), u64::MAX)),
+        Operation::ReportHeld(Vectors::new(n.div_ceil(64), u64::MAX)),
+        Operation::ReportFailed(Vectors::new(n.div_ceil(64), u64::MAX)),
     ];
     for (index, v) in setup.at.iter().enumerate() {
         let entry = v.index() * 16;
@@ -171,10 +171,10 @@ fn refusable<S: Storage + Clone>(setup: &Setup<S>, node: &Node<S>) -> Vec<Operat
         }
         let line = &node.host.lines[index];
         if !line.told {
-            inputs.push(Operation::Failed(Vectors::one(*v))); // too late: released by now
+            inputs.push(Operation::ReportFailed(Vectors::one(*v))); // too late: released by now
         }
         if node.registers.entries[index].uses == 0 && !setup.policy.drain {
-            inputs.push(Operation::Unuse(*v));
+            inputs.push(Operation::Unclaim(*v));
         }
     }
     inputs
@@ -238,7 +238,7 @@ fn closing<S: Storage + Clone>(setup: &Setup<S>, start: &Node<S>) -> Vec<Event> 
     let mut events = vec![input(Operation::SetBusMaster(true))];
     for (index, v) in setup.at.iter().enumerate() {
         if start.registers.entries[index].uses == 0 {
-            events.push(input(Operation::Use(*v)));
+            events.push(input(Operation::Claim(*v)));
         }
         if start.host.lines[index].failure == Failure::Unreported {
             events.push(Event::Report(index));

@@ -30,7 +30,7 @@ impl Property {
         (
             Self::Told,
             "told",
-            "the host uses exactly the vectors that are deliverable, Use and Release alternate, and \
+            "the host uses exactly the vectors that are deliverable, Arm and Disarm alternate, and \
              what failed is known (I1, H1, H11)",
         ),
         (

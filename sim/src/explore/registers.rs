@@ -4,7 +4,7 @@ use super::MOST;
 use super::setup::Setup;
 use super::subject::{Input, Subject};
 use msix_core::{BusMasterOff, Message, MessageAddress, Operation, Policy, Storage};
-use msix_core::{UsesOnReset, Vector, VectorControlBits};
+use msix_core::{ClaimsOnReset, Vector, VectorControlBits};
 
 /// One entry, its pending bit, and its uses (which no guest can read).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,7 +51,7 @@ impl Registers {
                 data: low(rest),
                 control: low(rest >> 32),
                 pending: subject.pba(v.index() / 64) >> (v.index() % 64) & 1 != 0,
-                uses: subject.engine().use_count(*v).unwrap_or(0),
+                uses: subject.engine().claims(*v).unwrap_or(0),
             };
         }
         Self { enabled: control & 0x8000 != 0, function_masked: control & 0x4000 != 0, entries }
@@ -96,18 +96,18 @@ impl Registers {
                     entry.control &= !1;
                 }
             }
-            Operation::Use(v) => {
+            Operation::Claim(v) => {
                 index(v).into_iter().for_each(|i| self.entries[i].uses += 1);
             }
-            Operation::Unuse(v) => {
+            Operation::Unclaim(v) => {
                 let entry = index(v).map(|i| &mut self.entries[i]);
                 entry.into_iter().for_each(|e| e.uses = e.uses.saturating_sub(1));
             }
-            Operation::UnuseAll => self.entries.iter_mut().for_each(|entry| entry.uses = 0),
+            Operation::UnclaimAll => self.entries.iter_mut().for_each(|entry| entry.uses = 0),
             Operation::Reset => {
                 (self.enabled, self.function_masked) = (false, false);
                 for entry in self.entries.iter_mut().take(setup.at.len()) {
-                    let keep = policy.uses_on_reset == UsesOnReset::Keep;
+                    let keep = policy.claims_on_reset == ClaimsOnReset::Keep;
                     let uses = if keep { entry.uses } else { 0 };
                     *entry = Entry { control: 1, uses, pending: entry.pending, ..Entry::default() };
                 }

@@ -8,7 +8,7 @@ use super::setup::Setup;
 use super::step::Node;
 use super::subject::Input;
 use msix_core::{
-    Access, Answer, BusMasterOff, IntxRule, LiveRewrite, Operation, Storage, UnusedPending,
+    Access, Answer, BusMasterOff, IntxRule, LiveRewrite, Operation, Storage, UnclaimedPending,
 };
 
 /// A step that was taken.
@@ -138,13 +138,13 @@ impl<S: Storage + Clone> Step<'_, S> {
             let deliverable = !after.host.loading
                 && after.registers.deliverable(index, policy, after.host.bus_master);
             let lost = deliverable
-                && (new.uses == 0 && policy.unused_pending == UnusedPending::Lose
+                && (new.uses == 0 && policy.unclaimed_pending == UnclaimedPending::Lose
                     || !after.host.bus_master
                         && policy.bus_master_off == BusMasterOff::DropMessage);
             let named = match self.operation() {
-                None | Some(Operation::Reset | Operation::UnuseAll) => true,
+                None | Some(Operation::Reset | Operation::UnclaimAll) => true,
                 Some(Operation::Withdraw(w)) => w == *v,
-                Some(Operation::Unuse(w)) => w == *v && new.uses == 0,
+                Some(Operation::Unclaim(w)) => w == *v && new.uses == 0,
                 _ => false,
             };
             let sent = self.done.sent >> index & 1 != 0;
@@ -153,7 +153,7 @@ impl<S: Storage + Clone> Step<'_, S> {
             })?;
             let event = match self.operation() {
                 Some(Operation::Notify(n)) => n == *v,
-                Some(Operation::Polled(set)) => set.contains(*v),
+                Some(Operation::ReportHeld(set)) => set.contains(*v),
                 operation => operation.is_none(),
             };
             must(!set || event, Property::Pending, || {
@@ -177,7 +177,7 @@ impl<S: Storage + Clone> Step<'_, S> {
         let now = pending(&after.registers);
         let (notified, given) = match self.operation() {
             Some(Operation::Notify(v)) => (Some(v), 1),
-            Some(Operation::Polled(set)) => (None, u64::from(set.len())),
+            Some(Operation::ReportHeld(set)) => (None, u64::from(set.len())),
             _ => (None, 0),
         };
         let brought = if self.is_load() { now } else { 0 };
@@ -199,16 +199,16 @@ impl<S: Storage + Clone> Step<'_, S> {
         };
         let policy = &self.setup.policy;
         let unused = match self.operation() {
-            Some(Operation::Notify(v) | Operation::Unuse(v)) => uses(v) == 0,
-            Some(Operation::Polled(set)) => set.iter().any(|v| uses(v) == 0),
-            Some(Operation::UnuseAll) => true,
-            _ => policy.unused_pending == UnusedPending::Lose,
+            Some(Operation::Notify(v) | Operation::Unclaim(v)) => uses(v) == 0,
+            Some(Operation::ReportHeld(set)) => set.iter().any(|v| uses(v) == 0),
+            Some(Operation::UnclaimAll) => true,
+            _ => policy.unclaimed_pending == UnclaimedPending::Lose,
         };
         let off = !after.host.bus_master && policy.bus_master_off == BusMasterOff::DropMessage;
         let reset = self.operation() == Some(Operation::Reset);
         let withdraw = matches!(self.operation(), Some(Operation::Withdraw(_)));
         for (reason, moved, may) in [
-            ("no use", new.dropped_unused - old.dropped_unused, unused),
+            ("no use", new.dropped_unclaimed - old.dropped_unclaimed, unused),
             ("disabled", new.dropped_disabled - old.dropped_disabled, false),
             ("bus master off", new.dropped_bus_master - old.dropped_bus_master, off),
             ("reset", new.dropped_reset - old.dropped_reset, reset),
@@ -257,9 +257,9 @@ impl<S: Storage + Clone> Step<'_, S> {
         let (setup, drain) = (self.setup, self.setup.policy.drain);
         for (index, v) in setup.at.iter().enumerate() {
             let named = match self.operation() {
-                Some(Operation::Reset | Operation::UnuseAll) => true,
+                Some(Operation::Reset | Operation::UnclaimAll) => true,
                 Some(Operation::Withdraw(w)) => w == *v,
-                Some(Operation::Unuse(w)) => {
+                Some(Operation::Unclaim(w)) => {
                     let (old, new) = (&self.before.registers, &after.registers);
                     w == *v && old.entries[index].uses > 0 && new.entries[index].uses == 0
                 }
@@ -320,8 +320,8 @@ impl<S: Storage + Clone> Step<'_, S> {
                 Operation::WriteTable { .. }
                     | Operation::Notify(_)
                     | Operation::Withdraw(_)
-                    | Operation::Use(_)
-                    | Operation::Unuse(_)
+                    | Operation::Claim(_)
+                    | Operation::Unclaim(_)
                     | Operation::SetMask(..)
                     | Operation::SetMessage(..)
             )

@@ -21,7 +21,7 @@ pub(crate) enum Event {
     Answer(usize),
     /// All answers of one 64-vector word arrive as one.
     AnswerAll,
-    /// The host says that an earlier Use or Reroute failed.
+    /// The host says that an earlier Arm or Reroute failed.
     Report(usize),
 }
 
@@ -140,8 +140,8 @@ fn events(at: &[Vector], snapshots: usize) -> Vec<Event> {
         inputs.extend([
             Operation::Notify(*v),
             Operation::Withdraw(*v),
-            Operation::Use(*v),
-            Operation::Unuse(*v),
+            Operation::Claim(*v),
+            Operation::Unclaim(*v),
             Operation::SetMask(*v, true),
             Operation::SetMask(*v, false),
         ]);
@@ -152,7 +152,7 @@ fn events(at: &[Vector], snapshots: usize) -> Vec<Event> {
         }
     }
     inputs.extend([
-        Operation::UnuseAll,
+        Operation::UnclaimAll,
         Operation::Attach,
         Operation::Detach,
         Operation::SetBusMaster(false),
@@ -202,7 +202,7 @@ fn snapshots<S: Storage + Clone>(msix: &Msix<S>, at: &[Vector]) -> Vec<Snapshot>
     for v in at {
         script.extend([
             Operation::SetMessage(*v, OTHER),
-            Operation::Use(*v),
+            Operation::Claim(*v),
             Operation::Notify(*v),
         ]);
     }

@@ -96,12 +96,12 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
     let vector = |index: usize| setup.at.get(index).copied();
     let host = &mut node.host;
     let operation = match event {
-        Event::Input(Operation::Use(v)) => {
+        Event::Input(Operation::Claim(v)) => {
             let index = setup.at.iter().position(|at| *at == v)?;
             if node.registers.entries[index].uses >= MOST_USES {
                 return None;
             }
-            Operation::Use(v)
+            Operation::Claim(v)
         }
         Event::Input(operation) => operation,
         Event::Load(which) => return setup.snapshots.get(which).map(|s| Some(Input::Load(s))),
@@ -125,7 +125,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
             if !std::mem::take(&mut host.lines[index].answer) {
                 return None;
             }
-            Operation::Polled(Vectors::one(vector(index)?))
+            Operation::ReportHeld(Vectors::one(vector(index)?))
         }
         Event::AnswerAll => {
             let due = |index: &usize| host.lines[*index].answer;
@@ -143,7 +143,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
                 host.lines[index].answer = false;
                 bits |= Vectors::one(setup.at[index]).bits();
             }
-            Operation::Polled(Vectors::new(word, bits))
+            Operation::ReportHeld(Vectors::new(word, bits))
         }
         Event::Report(index) => {
             let line = &mut host.lines[index];
@@ -151,7 +151,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
                 return None;
             }
             line.failure = Failure::Reported;
-            Operation::Failed(Vectors::one(vector(index)?))
+            Operation::ReportFailed(Vectors::one(vector(index)?))
         }
     };
     Some(Some(Input::Operation(operation)))

@@ -180,7 +180,7 @@ impl<B: Board> Device<B> {
             id: None,
             rings: 0,
         };
-        device.use_vectors();
+        device.arm();
         if options.revision == Revision::One {
             device.set_up()?;
             let memory = device.memory.as_ref().map_or(expected, Memory::size);
@@ -236,7 +236,7 @@ impl<B: Board> Device<B> {
         }
         self.pin.reset();
         self.config.reset();
-        self.use_vectors();
+        self.arm();
         self.apply_command();
     }
 
@@ -345,12 +345,12 @@ impl<B: Board> Device<B> {
     }
 
     /// The device uses all its vectors. Counts that outlived a reset are left alone (H9).
-    fn use_vectors(&self) {
+    fn arm(&self) {
         let Some(function) = &self.function else { return };
-        let unused = |v: &Vector| function.inspect(|m| m.use_count(*v)) == Some(0);
+        let unused = |v: &Vector| function.inspect(|m| m.claims(*v)) == Some(0);
         for vector in (0..self.options.vectors).map(Vector::new).filter(unused) {
             // Of the table, and far from too many.
-            let _ = function.use_vector(vector);
+            let _ = function.claim(vector);
         }
     }
 

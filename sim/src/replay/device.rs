@@ -7,8 +7,8 @@ use crate::functions::LastWrite;
 use crate::report::{DeviceReport, Masked};
 use msix_backends::carry_out;
 use msix_core::{
-    Access, Answer, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix,
-    Operation, Policy, UsesOnReset, Vector,
+    Access, Answer, BarIndex, Boxed, ClaimsOnReset, Delivery, Effects, Layout, MAX_EFFECTS,
+    Message, Msix, Operation, Policy, Vector,
 };
 
 /// A function that is replayed.
@@ -139,7 +139,7 @@ impl Device {
 
     fn use_all(&mut self) {
         for index in 0..self.vectors() {
-            self.apply(Operation::Use(Vector::new(index)));
+            self.apply(Operation::Claim(Vector::new(index)));
         }
     }
 
@@ -162,7 +162,7 @@ impl Device {
 
     fn restart(&mut self, bus_master: bool, now: Moment) {
         self.apply(Operation::Reset);
-        if self.msix.policy().uses_on_reset == UsesOnReset::Clear {
+        if self.msix.policy().claims_on_reset == ClaimsOnReset::Clear {
             self.use_all();
         }
         self.apply(Operation::SetBusMaster(bus_master));
@@ -452,7 +452,7 @@ fn little_endian(bytes: &[u8]) -> (u8, u64) {
 }
 
 /// Whether a message arrives at 'apic-msi' as it is in the entry. Outside the interrupt range it
-/// is a write to memory; in remappable format an IOMMU changes it on the way (C11).
+/// is a write to memory; in remappable format an IOMMU changes it on the way (K11).
 fn can_be_seen(message: Message) -> bool {
     message.address >> 20 == 0xfee && message.address & 0x10 == 0
 }

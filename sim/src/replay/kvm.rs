@@ -1,4 +1,4 @@
-//! A real virtual machine under a replay (C13): its devices are functions of the KVM backend, every
+//! A real virtual machine under a replay (K13): its devices are functions of the KVM backend, every
 //! event is a write to an eventfd, and every interrupt is read from a local APIC. Its vCPUs never run.
 
 mod arrival;
@@ -103,8 +103,8 @@ impl Kvm {
             Operation::WriteTable { offset, len, value } => {
                 device.function.write_table(u64::from(offset), low(&value.to_le_bytes(), len));
             }
-            Operation::Use(vector) => {
-                device.function.use_vector(vector).map_err(io::Error::other)?;
+            Operation::Claim(vector) => {
+                device.function.claim(vector).map_err(io::Error::other)?;
             }
             Operation::SetBusMaster(on) => device.function.set_bus_master(on),
             Operation::Reset => device.function.reset(),

@@ -16,12 +16,12 @@ fn len(sets: &[Vectors]) -> u64 {
 }
 
 impl Host for Recorder {
-    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
         self.counts.uses += routes.len() as u64;
         Vec::new()
     }
 
-    fn release(&mut self, vectors: &[Vectors]) {
+    fn disarm(&mut self, vectors: &[Vectors]) {
         self.counts.release += len(vectors);
     }
 

@@ -99,26 +99,18 @@ pub fn msix_withdraw(
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_use_vector(
-    msix: &mut Engine,
-    vector: Vector,
-    fx: &mut List,
-) -> Result<(), VectorError> {
-    msix.use_vector(vector, fx)
+pub fn msix_claim(msix: &mut Engine, vector: Vector, fx: &mut List) -> Result<(), VectorError> {
+    msix.claim(vector, fx)
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_unuse_vector(
-    msix: &mut Engine,
-    vector: Vector,
-    fx: &mut List,
-) -> Result<(), VectorError> {
-    msix.unuse_vector(vector, fx)
+pub fn msix_unclaim(msix: &mut Engine, vector: Vector, fx: &mut List) -> Result<(), VectorError> {
+    msix.unclaim(vector, fx)
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_unuse_all(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msix.unuse_all(fx)
+pub fn msix_unclaim_all(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut> {
+    msix.unclaim_all(fx)
 }
 
 #[unsafe(no_mangle)]
@@ -152,17 +144,17 @@ pub fn msix_detach(msix: &mut Engine, fx: &mut List) -> Result<(), NotCarriedOut
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_failed(msix: &mut Engine, vectors: Vectors) {
-    msix.failed(vectors);
+pub fn msix_report_failed(msix: &mut Engine, vectors: Vectors) {
+    msix.report_failed(vectors);
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_polled(
+pub fn msix_report_held(
     msix: &mut Engine,
     vectors: Vectors,
     fx: &mut List,
 ) -> Result<(), NotCarriedOut> {
-    msix.polled(vectors, fx)
+    msix.report_held(vectors, fx)
 }
 
 #[unsafe(no_mangle)]
@@ -255,8 +247,8 @@ pub fn msix_is_deliverable(msix: &Engine, vector: Vector) -> Option<bool> {
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_use_count(msix: &Engine, vector: Vector) -> Option<u16> {
-    msix.use_count(vector)
+pub fn msix_claims(msix: &Engine, vector: Vector) -> Option<u16> {
+    msix.claims(vector)
 }
 
 #[unsafe(no_mangle)]
@@ -310,12 +302,12 @@ pub fn msix_new(place: &mut Option<Engine>, layout: Layout, policy: Policy) -> O
 pub fn msix_with_storage<'a>(
     place: &mut Option<Msix<Borrowed<'a>>>,
     entries: &'a mut [Entry],
-    uses: &'a mut [u16],
+    claims: &'a mut [u16],
     words: &'a mut [Word],
     layout: &Layout,
     policy: &Policy,
 ) -> bool {
-    let storage = Borrowed::new(entries, uses, words).ok();
+    let storage = Borrowed::new(entries, claims, words).ok();
     *place = storage.and_then(|storage| Msix::with_storage(storage, *layout, *policy).ok());
     place.is_some()
 }

@@ -2,13 +2,13 @@
 
 use crate::List;
 use msix_core::{
-    Access, Answer, Delivery, Inline, Intx, IntxEffect, IntxSource, LoadError, Message, Mode,
-    ModeEffect, ModeEffects, ModeOperation, Msi, MsiCapability, MsiCapabilityError, Msix,
+    Access, Answer, Delivery, FunctionEffect, FunctionEffects, FunctionOperation, Inline, Intx,
+    IntxEffect, IntxSource, LoadError, Message, Mode, Msi, MsiCapability, MsiCapabilityError, Msix,
     NotCarriedOut, PartInUse, Policy, SaveError, Vector, VectorError, Vectors, Violation,
 };
 
 type Function = msix_core::Function<Inline<64, 1>>;
-type ModeList = ModeEffects<14>;
+type ModeList = FunctionEffects<14>;
 type PinList = msix_core::Effects<4, IntxEffect>;
 
 #[unsafe(no_mangle)]
@@ -77,8 +77,12 @@ pub fn msi_detach(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
 }
 
 #[unsafe(no_mangle)]
-pub fn msi_polled(msi: &mut Msi, vectors: Vectors, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.polled(vectors, fx)
+pub fn msi_report_held(
+    msi: &mut Msi,
+    vectors: Vectors,
+    fx: &mut List,
+) -> Result<(), NotCarriedOut> {
+    msi.report_held(vectors, fx)
 }
 
 #[unsafe(no_mangle)]
@@ -97,8 +101,8 @@ pub fn msi_reset(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
 }
 
 #[unsafe(no_mangle)]
-pub fn msi_failed(msi: &mut Msi, vectors: Vectors) {
-    msi.failed(vectors);
+pub fn msi_report_failed(msi: &mut Msi, vectors: Vectors) {
+    msi.report_failed(vectors);
 }
 
 #[unsafe(no_mangle)]
@@ -187,8 +191,8 @@ pub fn intx_set_level(intx: &mut Intx, high: bool, fx: &mut PinList) -> Result<(
 }
 
 #[unsafe(no_mangle)]
-pub fn intx_fired(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.fired(fx)
+pub fn intx_report_fired(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
+    intx.report_fired(fx)
 }
 
 #[unsafe(no_mangle)]
@@ -226,8 +230,8 @@ pub fn intx_reset(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut
 }
 
 #[unsafe(no_mangle)]
-pub fn intx_failed(intx: &mut Intx) {
-    intx.failed();
+pub fn intx_report_failed(intx: &mut Intx) {
+    intx.report_failed();
 }
 
 #[unsafe(no_mangle)]
@@ -334,8 +338,11 @@ pub fn function_set_level(
 }
 
 #[unsafe(no_mangle)]
-pub fn function_fired(function: &mut Function, fx: &mut ModeList) -> Result<(), NotCarriedOut> {
-    function.fired(fx)
+pub fn function_report_fired(
+    function: &mut Function,
+    fx: &mut ModeList,
+) -> Result<(), NotCarriedOut> {
+    function.report_fired(fx)
 }
 
 #[unsafe(no_mangle)]
@@ -344,26 +351,29 @@ pub fn function_eoi(function: &mut Function, fx: &mut ModeList) -> Result<(), No
 }
 
 #[unsafe(no_mangle)]
-pub fn function_use_vector(
+pub fn function_claim(
     function: &mut Function,
     vector: Vector,
     fx: &mut ModeList,
 ) -> Result<(), VectorError> {
-    function.use_vector(vector, fx)
+    function.claim(vector, fx)
 }
 
 #[unsafe(no_mangle)]
-pub fn function_unuse_vector(
+pub fn function_unclaim(
     function: &mut Function,
     vector: Vector,
     fx: &mut ModeList,
 ) -> Result<(), VectorError> {
-    function.unuse_vector(vector, fx)
+    function.unclaim(vector, fx)
 }
 
 #[unsafe(no_mangle)]
-pub fn function_unuse_all(function: &mut Function, fx: &mut ModeList) -> Result<(), NotCarriedOut> {
-    function.unuse_all(fx)
+pub fn function_unclaim_all(
+    function: &mut Function,
+    fx: &mut ModeList,
+) -> Result<(), NotCarriedOut> {
+    function.unclaim_all(fx)
 }
 
 #[unsafe(no_mangle)]
@@ -397,13 +407,13 @@ pub fn function_detach(function: &mut Function, fx: &mut ModeList) -> Result<(),
 }
 
 #[unsafe(no_mangle)]
-pub fn function_polled(
+pub fn function_report_held(
     function: &mut Function,
     mode: Mode,
     vectors: Vectors,
     fx: &mut ModeList,
 ) -> Result<(), NotCarriedOut> {
-    function.polled(mode, vectors, fx)
+    function.report_held(mode, vectors, fx)
 }
 
 #[unsafe(no_mangle)]
@@ -412,8 +422,8 @@ pub fn function_reset(function: &mut Function, fx: &mut ModeList) -> Result<(), 
 }
 
 #[unsafe(no_mangle)]
-pub fn function_failed(function: &mut Function, mode: Mode, vectors: Vectors) {
-    function.failed(mode, vectors);
+pub fn function_report_failed(function: &mut Function, mode: Mode, vectors: Vectors) {
+    function.report_failed(mode, vectors);
 }
 
 #[unsafe(no_mangle)]
@@ -475,7 +485,7 @@ pub fn function_check(function: &Function) -> bool {
 }
 
 #[unsafe(no_mangle)]
-pub fn function_take(fx: &mut ModeList) -> Option<ModeEffect> {
+pub fn function_take(fx: &mut ModeList) -> Option<FunctionEffect> {
     fx.take()
 }
 
@@ -497,7 +507,7 @@ pub fn function_new(
 
 #[unsafe(no_mangle)]
 pub fn function_apply(
-    operation: &ModeOperation,
+    operation: &FunctionOperation,
     function: &mut Function,
     scratch: &mut [u8],
     fx: &mut ModeList,

@@ -72,7 +72,7 @@ pub trait Device {
     /// The messages that were sent since the last call, in order, whoever sent them.
     fn messages(&mut self) -> Vec<Message>;
 
-    /// Use counts (C24), if the implementation has such a thing.
+    /// Claims (C24), if the implementation has such a thing.
     fn uses(&mut self) -> Option<&mut dyn Uses>;
     /// Taking an event back (A8).
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal>;
@@ -98,23 +98,23 @@ pub trait Device {
     fn qemu_field(&mut self) -> Option<&mut dyn QemuField>;
 }
 
-/// Use counts: how many users in the device each vector has.
+/// Claims: how many users in the device each vector has.
 pub trait Uses {
     /// One use more.
     ///
     /// # Errors
     /// [`Refused`] outside the table.
-    fn use_vector(&mut self, vector: u32) -> Result<(), Refused>;
+    fn claim(&mut self, vector: u32) -> Result<(), Refused>;
     /// One use less.
     ///
     /// # Errors
     /// [`Refused`] outside the table.
-    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused>;
+    fn unclaim(&mut self, vector: u32) -> Result<(), Refused>;
     /// How many there are.
     ///
     /// # Errors
     /// [`Refused`] outside the table.
-    fn use_count(&mut self, vector: u32) -> Result<u32, Refused>;
+    fn claims(&mut self, vector: u32) -> Result<u32, Refused>;
 }
 
 /// The cause of an event was satisfied before it could be delivered (A8).
@@ -171,14 +171,14 @@ pub trait Intx {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostCall {
     /// Deliver its events from now on, with this message. Attempts that fail are logged too.
-    Use {
+    Arm {
         /// The vector.
         vector: u16,
         /// Its message.
         message: Message,
     },
     /// Stop that.
-    Release {
+    Disarm {
         /// The vector.
         vector: u16,
     },
@@ -216,7 +216,7 @@ pub trait HostLog {
 
 /// A host that does what a case asks for.
 pub trait HostScript {
-    /// From now on every Use of `vector` fails, or works again.
+    /// From now on every Arm of `vector` fails, or works again.
     fn fail_uses(&mut self, vector: u16, fail: bool);
     /// The host sees an event of `vector` (an eventfd is written): it delivers it if it was told
     /// to use the vector, and holds it otherwise.

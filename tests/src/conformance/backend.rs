@@ -36,24 +36,24 @@ pub(super) fn c37(lab: &Lab<'_>) -> Outcome {
         let saved = bench.save()?;
         bench.all_calls()?;
         bench.load(&saved)?;
-        bench.resume()?; // tells everything anew: both Release and Use
+        bench.resume()?; // tells everything anew: both Disarm and Arm
         in_order(&mut bench)?;
     }
-    backend_order(&bench.backend_calls("Release, Use and Send do come in order")?)
-        .or_else(|why| bench.fail("commit before arm, disarm before unroute (C6)", why))
+    backend_order(&bench.backend_calls("Disarm, Arm and Send do come in order")?)
+        .or_else(|why| bench.fail("commit before arm, disarm before unroute (K6)", why))
 }
 
-/// Release before Use before Send, among the calls since the last look (I5).
+/// Disarm before Arm before Send, among the calls since the last look (I5).
 fn in_order(bench: &mut Bench<'_>) -> Outcome {
     let calls = bench.all_calls()?;
     let rank = |call: &HostCall| match call {
-        HostCall::Release { .. } => Some(0),
-        HostCall::Use { .. } => Some(1),
+        HostCall::Disarm { .. } => Some(0),
+        HostCall::Arm { .. } => Some(1),
         HostCall::Send { .. } => Some(2),
         _ => None,
     };
     let sorted = calls.iter().filter_map(rank).is_sorted();
-    bench.must(sorted, "Release before Use before Send", &calls)
+    bench.must(sorted, "Disarm before Arm before Send", &calls)
 }
 
 impl Bench<'_> {
@@ -66,7 +66,7 @@ impl Bench<'_> {
     }
 }
 
-/// C6: a vector is armed only on a committed route, and unrouted only when disarmed.
+/// K6: a vector is armed only on a committed route, and unrouted only when disarmed.
 fn backend_order(calls: &[BackendCall]) -> Result<(), String> {
     let (mut wanted, mut armed) = (BTreeSet::new(), BTreeSet::new());
     let mut committed = BTreeSet::new();

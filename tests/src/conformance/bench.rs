@@ -209,7 +209,7 @@ impl<'a> Bench<'a> {
     pub(super) fn image(&mut self) -> Image {
         let vectors = self.lab.looked_at();
         let counts = self.device.uses().map(|uses| {
-            vectors.iter().map(|v| uses.use_count(u32::from(*v)).unwrap_or(u32::MAX)).collect()
+            vectors.iter().map(|v| uses.claims(u32::from(*v)).unwrap_or(u32::MAX)).collect()
         });
         Image {
             config: self.config(),
@@ -249,14 +249,14 @@ impl<'a> Bench<'a> {
 
     pub(super) fn use_if_counted(&mut self, v: u16) -> Outcome {
         let Some(uses) = self.device.uses() else { return Ok(()) };
-        let used = uses.use_vector(u32::from(v));
+        let used = uses.claim(u32::from(v));
         self.did(format!("use v{v}"));
         used.or_else(|Refused(why)| self.fail("the use is taken", why))
     }
 
     /// After a reset, which may have ended the uses (C01): the device uses its vectors again.
     pub(super) fn use_again(&mut self, v: u16) -> Outcome {
-        match self.device.uses().map(|uses| uses.use_count(u32::from(v))) {
+        match self.device.uses().map(|uses| uses.claims(u32::from(v))) {
             Some(Ok(0)) => self.use_if_counted(v),
             _ => Ok(()),
         }
@@ -296,7 +296,7 @@ impl<'a> Bench<'a> {
         Ok(self.device.host_log().ok_or_else(|| no("the host log"))?.calls())
     }
 
-    /// Those that change what the host delivers: Use, Release and Reroute.
+    /// Those that change what the host delivers: Arm, Disarm and Reroute.
     pub(super) fn moves(&mut self) -> Result<Vec<HostCall>, Stop> {
         let moves = |call: &HostCall| {
             !matches!(call, HostCall::Send { .. } | HostCall::Poll { .. } | HostCall::Drain { .. })
@@ -377,8 +377,8 @@ impl Live {
     pub(super) fn follow(&mut self, calls: &[HostCall]) -> Result<(), String> {
         for call in calls {
             let balanced = match *call {
-                HostCall::Use { vector, message } => self.0.insert(vector, message).is_none(),
-                HostCall::Release { vector } => self.0.remove(&vector).is_some(),
+                HostCall::Arm { vector, message } => self.0.insert(vector, message).is_none(),
+                HostCall::Disarm { vector } => self.0.remove(&vector).is_some(),
                 HostCall::Reroute { vector, message } => self.0.insert(vector, message).is_some(),
                 _ => true,
             };

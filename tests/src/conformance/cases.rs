@@ -174,13 +174,13 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C29",
-        "program a masked vector: no host call; unmask: exactly one Use with the final message",
+        "program a masked vector: no host call; unmask: exactly one Arm with the final message",
         host::c29,
     ),
     at(
         ALL,
         "C30",
-        "mask: Release; disable: Release of all live; function mask: likewise; each once",
+        "mask: Disarm; disable: Disarm of all live; function mask: likewise; each once",
         host::c30,
     ),
     at(
@@ -217,14 +217,14 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C37",
-        "Release before Use before Send; route commit before arm; disarm before unroute",
+        "Disarm before Arm before Send; route commit before arm; disarm before unroute",
         backend::c37,
     ),
     at(ALL, "C38", "N vectors unmasked by function unmask: one commit, one SET_IRQS", backend::c38),
     at(
         ALL,
         "C39",
-        "Use fails for vector k: k alone falls back to userspace delivery, the others are live, a later unmask tries again",
+        "Arm fails for vector k: k alone falls back to userspace delivery, the others are live, a later unmask tries again",
         host::c39,
     ),
     at(

@@ -1,7 +1,7 @@
 //! Where the rules leave a choice, which one an implementation made.
 
 pub use msix_core::{
-    BusMasterOff, LiveRewrite, PendingOnDisable, TableAccess, UnusedPending, VectorControlBits,
+    BusMasterOff, LiveRewrite, PendingOnDisable, TableAccess, UnclaimedPending, VectorControlBits,
     WhileDisabled,
 };
 use msix_core::{MessageAddress, Policy};
@@ -25,7 +25,7 @@ pub struct Choices {
     /// Events while bus master is off (H16; C26).
     pub bus_master_off: Option<BusMasterOff>,
     /// A pending bit that becomes deliverable without a use (H9; C24).
-    pub unused_pending: Option<UnusedPending>,
+    pub unclaimed_pending: Option<UnclaimedPending>,
 }
 
 impl Choices {
@@ -38,7 +38,7 @@ impl Choices {
         vector_control: None,
         message_address: None,
         bus_master_off: None,
-        unused_pending: None,
+        unclaimed_pending: None,
     };
 
     /// Those of the engine under `policy`.
@@ -52,7 +52,7 @@ impl Choices {
             vector_control: Some(policy.vector_control),
             message_address: Some(policy.message_address),
             bus_master_off: Some(policy.bus_master_off),
-            unused_pending: Some(policy.unused_pending),
+            unclaimed_pending: Some(policy.unclaimed_pending),
         }
     }
 

@@ -178,7 +178,7 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     }
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
-        let used = vector_of(vector).ok().and_then(|v| self.msix.use_count(v));
+        let used = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
         // A device has an eventfd for the vectors it uses, and signals it while a backend listens.
         let by_host = self.delivery == Delivery::Irqfd && self.msix.is_attached();
         match (used, u16::try_from(vector)) {
@@ -233,16 +233,16 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
 }
 
 impl<H: SuiteHost> Uses for EngineDevice<H> {
-    fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        self.about(vector, Msix::use_vector)
+    fn claim(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Msix::claim)
     }
 
-    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        self.about(vector, Msix::unuse_vector)
+    fn unclaim(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Msix::unclaim)
     }
 
-    fn use_count(&mut self, vector: u32) -> Result<u32, Refused> {
-        let count = self.msix.use_count(vector_of(vector)?);
+    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
+        let count = self.msix.claims(vector_of(vector)?);
         count.map(u32::from).ok_or_else(|| Refused(format!("no vector {vector}")))
     }
 }

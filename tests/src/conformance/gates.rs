@@ -3,7 +3,7 @@
 
 use super::adapter::HostCall;
 use super::bench::{Bench, Live, Outcome, Stop, message_of, no};
-use super::choices::{BusMasterOff, UnusedPending};
+use super::choices::{BusMasterOff, UnclaimedPending};
 use super::lab::Lab;
 
 pub(super) fn c24(lab: &Lab<'_>) -> Outcome {
@@ -57,11 +57,11 @@ fn unused_and_pending(lab: &Lab<'_>) -> Outcome {
     bench.expect_silence()?;
     bench.use_if_counted(0)?;
     let got = bench.messages().len();
-    match lab.choices.unused_pending {
+    match lab.choices.unclaimed_pending {
         Some(choice) => bench.expect(
             "messages at the first use",
             &got,
-            &usize::from(choice == UnusedPending::Keep),
+            &usize::from(choice == UnclaimedPending::Keep),
         ),
         None => bench.must(got <= 1, "at most one message at the first use", &got),
     }
@@ -71,13 +71,13 @@ impl Bench<'_> {
     fn unuse(&mut self, v: u16) -> Outcome {
         self.did(format!("unuse v{v}"));
         let uses = self.device.uses().ok_or_else(|| no("use counts"))?;
-        let got = uses.unuse_vector(u32::from(v));
+        let got = uses.unclaim(u32::from(v));
         self.expect("unuse", &got, &Ok(()))
     }
 
     fn expect_use_count(&mut self, v: u16, expected: u32) -> Outcome {
         let uses = self.device.uses().ok_or_else(|| no("use counts"))?;
-        let got = uses.use_count(u32::from(v));
+        let got = uses.claims(u32::from(v));
         self.expect("use count", &got, &Ok(expected))
     }
 }
@@ -97,8 +97,8 @@ pub(super) fn c25(lab: &Lab<'_>) -> Outcome {
         let got = bench.device.fire(v);
         bench.must_refuse(&format!("fire {v}"), got)?;
         if let Some(device) = bench.device.uses() {
-            let got = [device.use_vector(v), device.unuse_vector(v)];
-            let count = device.use_count(v);
+            let got = [device.claim(v), device.unclaim(v)];
+            let count = device.claims(v);
             got.into_iter().try_for_each(|got| bench.must_refuse(&format!("use {v}"), got))?;
             bench.must_refuse(&format!("use count of {v}"), count)?;
         }

@@ -143,7 +143,7 @@ pub(super) fn c32(lab: &Lab<'_>) -> Outcome {
             bench.must(fine, "one message, whole", &got)?;
             bench.mask(v);
             bench.unmask(v); // A9: now at the latest
-            bench.expect_moves(&[released(v), HostCall::Use { vector: v, message: new }])?;
+            bench.expect_moves(&[released(v), HostCall::Arm { vector: v, message: new }])?;
         }
     }
     Ok(())
@@ -174,7 +174,7 @@ pub(super) fn c33(lab: &Lab<'_>) -> Outcome {
         bench.expect_pending(v, true)?;
         bench.set_data_and_control(v, new.data, 0);
         bench.expect_messages(&[new])?;
-        bench.expect_moves_if_logged(&[HostCall::Use { vector: v, message: new }])?;
+        bench.expect_moves_if_logged(&[HostCall::Arm { vector: v, message: new }])?;
         bench.set_data_and_control(v, 0x40ad, 1);
         bench.expect_moves_if_logged(&[released(v)])?;
         bench.fire(v)?;
@@ -208,7 +208,7 @@ pub(super) fn c34(lab: &Lab<'_>) -> Outcome {
             // A host that keeps the routes of masked vectors commits when it is told another one.
             let mut routes = 0;
             for call in &calls {
-                if let HostCall::Use { message, .. } | HostCall::Reroute { message, .. } = *call {
+                if let HostCall::Arm { message, .. } | HostCall::Reroute { message, .. } = *call {
                     routes += usize::from(message != told);
                     told = message;
                 }
@@ -258,7 +258,7 @@ pub(super) fn c36(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;
     let live = lab.n / 2;
     bench.use_if_counted(live)?;
-    bench.program(live, message_of(live)); // address 0 is no interrupt (C11)
+    bench.program(live, message_of(live)); // address 0 is no interrupt (K11)
     bench.unmask(live);
     bench.forget();
     let n = u32::from(lab.n);
@@ -315,11 +315,11 @@ pub(super) fn c39(lab: &Lab<'_>) -> Outcome {
 }
 
 pub(super) fn used(vector: u16) -> HostCall {
-    HostCall::Use { vector, message: message_of(vector) }
+    HostCall::Arm { vector, message: message_of(vector) }
 }
 
 pub(super) fn released(vector: u16) -> HostCall {
-    HostCall::Release { vector }
+    HostCall::Disarm { vector }
 }
 
 fn messages_of(vectors: &[u16]) -> BTreeMap<u16, Message> {
@@ -328,8 +328,8 @@ fn messages_of(vectors: &[u16]) -> BTreeMap<u16, Message> {
 
 pub(super) fn vector_of(call: &HostCall) -> u16 {
     match *call {
-        HostCall::Use { vector, .. }
-        | HostCall::Release { vector }
+        HostCall::Arm { vector, .. }
+        | HostCall::Disarm { vector }
         | HostCall::Reroute { vector, .. }
         | HostCall::Send { vector, .. }
         | HostCall::Poll { vector }

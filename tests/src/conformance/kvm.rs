@@ -198,17 +198,17 @@ impl KvmSuiteHost {
 }
 
 impl Host for KvmSuiteHost {
-    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
         for &Route { vector, message } in routes {
-            self.calls.push(HostCall::Use { vector: vector.index(), message });
+            self.calls.push(HostCall::Arm { vector: vector.index(), message });
             self.eventfd(vector.index());
         }
-        self.host.use_vectors(routes)
+        self.host.arm(routes)
     }
 
-    fn release(&mut self, vectors: &[Vectors]) {
-        self.calls.extend(each(vectors).map(|vector| HostCall::Release { vector }));
-        self.host.release(vectors);
+    fn disarm(&mut self, vectors: &[Vectors]) {
+        self.calls.extend(each(vectors).map(|vector| HostCall::Disarm { vector }));
+        self.host.disarm(vectors);
     }
 
     fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {

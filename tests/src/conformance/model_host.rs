@@ -26,18 +26,18 @@ pub(super) struct ModelHost {
     pub(super) intx: Vec<IntxCall>,
     /// Messages since they were taken.
     pub(super) messages: Vec<Message>,
-    /// Vectors it delivers by itself, and the message it was told (C6).
+    /// Vectors it delivers by itself, and the message it was told (K6).
     armed: BTreeMap<u16, Message>,
-    /// Vectors with a counter that is not 0 (C8).
+    /// Vectors with a counter that is not 0 (K8).
     held: BTreeSet<u16>,
     /// Vectors whose uses fail.
     failing: BTreeSet<u16>,
 }
 
 impl ModelHost {
-    /// Delivers a vector from now on, what it holds included (C7).
+    /// Delivers a vector from now on, what it holds included (K7).
     pub(super) fn use_one(&mut self, vector: u16, message: Message) -> bool {
-        self.calls.push(HostCall::Use { vector, message });
+        self.calls.push(HostCall::Arm { vector, message });
         if self.failing.contains(&vector) {
             return false;
         }
@@ -49,7 +49,7 @@ impl ModelHost {
     }
 
     pub(super) fn release_one(&mut self, vector: u16) {
-        self.calls.push(HostCall::Release { vector });
+        self.calls.push(HostCall::Disarm { vector });
         self.armed.remove(&vector);
     }
 
@@ -83,11 +83,11 @@ impl ModelHost {
 }
 
 impl Host for ModelHost {
-    fn use_vectors(&mut self, routes: &[Route]) -> Vec<Vector> {
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
         failed_of(routes, |route| self.use_one(route.vector.index(), route.message))
     }
 
-    fn release(&mut self, vectors: &[Vectors]) {
+    fn disarm(&mut self, vectors: &[Vectors]) {
         each(vectors).for_each(|vector| self.release_one(vector.index()));
     }
 

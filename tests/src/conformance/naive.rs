@@ -93,22 +93,22 @@ impl NaiveDevice {
         let (mut failed, mut held) = (Vec::new(), Vec::new());
         for told in told {
             match told {
-                Told::Use(v, message) if !self.host.use_one(v, message) => failed.push(v),
+                Told::Arm(v, message) if !self.host.use_one(v, message) => failed.push(v),
                 Told::Reroute(v, message) if !self.host.reroute_one(v, message) => failed.push(v),
                 Told::Poll(v) if self.host.poll_one(v) => held.push(v),
-                Told::Release(v) => self.host.release_one(v),
+                Told::Disarm(v) => self.host.release_one(v),
                 Told::Drain(v) => self.host.drain_one(v),
                 Told::Send(v, message) => self.host.send_one(v, message),
                 Told::IntxDeassert => self.host.intx.push(IntxCall::Deassert),
                 Told::IntxReevaluate => self.host.intx.push(IntxCall::Reevaluate),
-                Told::Use(..) | Told::Reroute(..) | Told::Poll(_) | Told::Snoop(_) => {}
+                Told::Arm(..) | Told::Reroute(..) | Told::Poll(_) | Told::Snoop(_) => {}
             }
         }
         for v in failed {
-            self.model.apply(&Operation::Failed(Vectors::one(Vector::new(v))));
+            self.model.apply(&Operation::ReportFailed(Vectors::one(Vector::new(v))));
         }
         for v in held {
-            let (_, told) = self.model.apply(&Operation::Polled(Vectors::one(Vector::new(v))));
+            let (_, told) = self.model.apply(&Operation::ReportHeld(Vectors::one(Vector::new(v))));
             self.carry_out(told);
         }
     }
@@ -180,7 +180,7 @@ impl Device for NaiveDevice {
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
         let checked = self.checked(vector)?;
-        let used = self.model.use_count(usize::from(checked.index())) > 0;
+        let used = self.model.claims(usize::from(checked.index())) > 0;
         if used && self.delivery == Delivery::Irqfd && self.model.is_attached() {
             self.signal(checked.index());
             return Ok(());
@@ -231,17 +231,17 @@ impl Device for NaiveDevice {
 }
 
 impl Uses for NaiveDevice {
-    fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        self.about(vector, Operation::Use)
+    fn claim(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Operation::Claim)
     }
 
-    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        self.about(vector, Operation::Unuse)
+    fn unclaim(&mut self, vector: u32) -> Result<(), Refused> {
+        self.about(vector, Operation::Unclaim)
     }
 
-    fn use_count(&mut self, vector: u32) -> Result<u32, Refused> {
+    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
         let vector = self.checked(vector)?;
-        Ok(u32::from(self.model.use_count(usize::from(vector.index()))))
+        Ok(u32::from(self.model.claims(usize::from(vector.index()))))
     }
 }
 

@@ -39,7 +39,7 @@ fn is_reset(bench: &mut Bench<'_>) -> Outcome {
     bench.expect("PBA", &pba, &vec![0; words])?;
     let vectors = bench.lab.looked_at();
     if let Some(uses) = bench.device.uses() {
-        let counts: Vec<_> = vectors.iter().map(|v| uses.use_count(u32::from(*v))).collect();
+        let counts: Vec<_> = vectors.iter().map(|v| uses.claims(u32::from(*v))).collect();
         bench.expect("use counts", &counts, &vec![Ok(0); vectors.len()])?;
     }
     Ok(())

@@ -250,7 +250,7 @@ pub(super) fn c44(lab: &Lab<'_>) -> Outcome {
         bench.expect("uses and releases in turn", &balance, &Ok(()))?;
         let wanted = unmasked(lab);
         let used =
-            |v: u16, call: &&HostCall| matches!(call, HostCall::Use { vector, .. } if *vector == v);
+            |v: u16, call: &&HostCall| matches!(call, HostCall::Arm { vector, .. } if *vector == v);
         for v in &wanted {
             let uses = calls.iter().filter(|call| used(*v, call)).count();
             bench.expect(&format!("uses of v{v}"), &uses, &1)?;

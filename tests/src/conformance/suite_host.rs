@@ -12,7 +12,7 @@ pub(super) trait SuiteHost: Host {
     fn intx(&mut self) -> Vec<IntxCall>;
     /// The messages sent since the last call, in order.
     fn messages(&mut self) -> Vec<Message>;
-    /// From now on every Use of `vector` fails, or works again.
+    /// From now on every Arm of `vector` fails, or works again.
     fn fail_uses(&mut self, vector: u16, fail: bool);
     /// The eventfd of `vector` is written.
     fn signal(&mut self, vector: u16);

@@ -6,8 +6,8 @@ use super::{ModeTold, Parts};
 use crate::reference::{Reference, crc32};
 use crate::told::Told;
 use msix_core::{
-    Access, Answer, Delivery, IntxEffect, IntxRule, IntxSource, Mode, ModeCounters, ModeOperation,
-    Operation, Policy, Vector,
+    Access, Answer, Delivery, FunctionCounters, FunctionOperation, IntxEffect, IntxRule,
+    IntxSource, Mode, Operation, Policy, Vector,
 };
 
 /// A function: the parts it has, and Command.
@@ -24,7 +24,7 @@ pub struct NaiveFunction {
     /// Command: bits 0, 1, 2 and 10.
     pub command: u16,
     /// Totals.
-    pub counters: ModeCounters,
+    pub counters: FunctionCounters,
 }
 
 /// What the parts told the host in one input.
@@ -51,7 +51,7 @@ impl NaiveFunction {
             intx: parts.intx.map(NaivePin::new),
             emulated: parts.intx == Some(IntxSource::Emulated),
             command: 0,
-            counters: ModeCounters::default(),
+            counters: FunctionCounters::default(),
         }
     }
 
@@ -106,18 +106,18 @@ impl NaiveFunction {
     }
 
     /// One input: its answer, and what the host was told, in order.
-    pub fn apply(&mut self, operation: &ModeOperation) -> (Answer, Vec<ModeTold>) {
+    pub fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<ModeTold>) {
         let old = self.mode();
         let (answer, lists) = self.parts(operation);
-        let resumed = *operation == ModeOperation::Resume;
+        let resumed = *operation == FunctionOperation::Resume;
         (answer, order(lists, old, self.mode(), resumed))
     }
 
-    fn parts(&mut self, operation: &ModeOperation) -> (Answer, Lists) {
+    fn parts(&mut self, operation: &FunctionOperation) -> (Answer, Lists) {
         let mut lists = Lists::default();
         let mut answer = Answer::Nothing;
         match *operation {
-            ModeOperation::WriteMsi { offset, len, value } => {
+            FunctionOperation::WriteMsi { offset, len, value } => {
                 let was = self.msi_on();
                 let bytes = &value.to_le_bytes()[..usize::from(len.min(8))];
                 if let Some(msi) = &mut self.msi {
@@ -126,7 +126,7 @@ impl NaiveFunction {
                     self.switched(was, self.msix_on(), reached && !self.msix_on(), &mut lists);
                 }
             }
-            ModeOperation::ReadMsi { offset, len } => {
+            FunctionOperation::ReadMsi { offset, len } => {
                 if let Some(msi) = &self.msi {
                     let byte = |at: usize| u64::from(*msi.config.get(at).unwrap_or(&0xff));
                     let first = usize::from(offset);
@@ -135,11 +135,11 @@ impl NaiveFunction {
                     answer = Answer::Read(Access::Done, value);
                 }
             }
-            ModeOperation::PollMsi { offset, len } => {
+            FunctionOperation::PollMsi { offset, len } => {
                 let (offset, len) = (usize::from(offset), usize::from(len.min(8)));
                 lists.msi = self.msi.as_mut().map_or(vec![], |m| m.poll_config(offset, len));
             }
-            ModeOperation::WriteMsix { offset, len, value } => {
+            FunctionOperation::WriteMsix { offset, len, value } => {
                 let (was, msi) = (self.msix_on(), self.msi_on());
                 lists.msix = self.msix(&Operation::WriteConfig { offset, len, value }).1;
                 let reached = offset <= 3 && offset + len.min(8) > 3 && self.msix_on();
@@ -149,7 +149,7 @@ impl NaiveFunction {
                 }
                 self.switched(was, msi, reached, &mut lists);
             }
-            ModeOperation::WriteCommand { offset, len, value } => {
+            FunctionOperation::WriteCommand { offset, len, value } => {
                 let mut bytes = self.command.to_le_bytes();
                 for (i, byte) in value.to_le_bytes().iter().take(usize::from(len)).enumerate() {
                     if let Some(to) = bytes.get_mut(usize::from(offset) + i) {
@@ -162,76 +162,80 @@ impl NaiveFunction {
                 lists.msix = self.msix(&Operation::SetBusMaster(master)).1;
                 lists.intx = self.intx.as_mut().map_or(vec![], |i| i.set_disabled(disabled));
             }
-            ModeOperation::WriteTable { offset, len, value } => {
+            FunctionOperation::WriteTable { offset, len, value } => {
                 (answer, lists.msix) = match self.msix {
                     Some(_) => self.msix(&Operation::WriteTable { offset, len, value }),
                     None => (Answer::Written(Access::OutOfRange), vec![]),
                 };
             }
-            ModeOperation::PollPba { offset, len } => {
+            FunctionOperation::PollPba { offset, len } => {
                 lists.msix = self.msix(&Operation::PollPba { offset, len }).1;
             }
-            ModeOperation::Notify(v) => (answer, lists) = self.notify(v),
-            ModeOperation::Withdraw(Mode::MsiX, v) => {
+            FunctionOperation::Notify(v) => (answer, lists) = self.notify(v),
+            FunctionOperation::Withdraw(Mode::MsiX, v) => {
                 (answer, lists.msix) = self.msix(&Operation::Withdraw(v));
             }
-            ModeOperation::Withdraw(Mode::Msi, v) => {
+            FunctionOperation::Withdraw(Mode::Msi, v) => {
                 if let Some((msi, v)) = self.msi_vector(v) {
                     (answer, lists.msi) = msi.withdraw(v);
                 }
             }
-            ModeOperation::Withdraw(..) => answer = Answer::Withdrawn(false),
-            ModeOperation::SetLevel(high) => lists.intx = self.pin(|pin| pin.set_level(high)),
-            ModeOperation::Fired => lists.intx = self.pin(NaivePin::fire),
-            ModeOperation::Eoi => lists.intx = self.pin(NaivePin::eoi),
-            ModeOperation::Use(v) => lists.msix = self.msix(&Operation::Use(v)).1,
-            ModeOperation::Unuse(v) => lists.msix = self.msix(&Operation::Unuse(v)).1,
-            ModeOperation::UnuseAll => lists.msix = self.msix(&Operation::UnuseAll).1,
-            ModeOperation::SetMask(v, on) => lists.msix = self.msix(&Operation::SetMask(v, on)).1,
-            ModeOperation::SetMessage(v, m) => {
+            FunctionOperation::Withdraw(..) => answer = Answer::Withdrawn(false),
+            FunctionOperation::SetLevel(high) => lists.intx = self.pin(|pin| pin.set_level(high)),
+            FunctionOperation::ReportFired => lists.intx = self.pin(NaivePin::fire),
+            FunctionOperation::Eoi => lists.intx = self.pin(NaivePin::eoi),
+            FunctionOperation::Claim(v) => lists.msix = self.msix(&Operation::Claim(v)).1,
+            FunctionOperation::Unclaim(v) => lists.msix = self.msix(&Operation::Unclaim(v)).1,
+            FunctionOperation::UnclaimAll => lists.msix = self.msix(&Operation::UnclaimAll).1,
+            FunctionOperation::SetMask(v, on) => {
+                lists.msix = self.msix(&Operation::SetMask(v, on)).1
+            }
+            FunctionOperation::SetMessage(v, m) => {
                 lists.msix = self.msix(&Operation::SetMessage(v, m)).1;
             }
-            ModeOperation::Attach => {
+            FunctionOperation::Attach => {
                 lists.msi = self.msi.as_mut().map_or(vec![], NaiveMsi::attach);
                 lists.msix = self.msix(&Operation::Attach).1;
                 lists.intx = self.pin(|pin| pin.set_attached(true));
             }
-            ModeOperation::Detach => {
+            FunctionOperation::Detach => {
                 lists.msi = self.msi.as_mut().map_or(vec![], NaiveMsi::detach);
                 lists.msix = self.msix(&Operation::Detach).1;
                 lists.intx = self.pin(|pin| pin.set_attached(false));
             }
-            ModeOperation::Failed(Mode::MsiX, set) => _ = self.msix(&Operation::Failed(set)),
-            ModeOperation::Failed(Mode::Msi, set) => {
-                self.msi.iter_mut().for_each(|msi| msi.failed(set));
+            FunctionOperation::ReportFailed(Mode::MsiX, set) => {
+                _ = self.msix(&Operation::ReportFailed(set))
             }
-            ModeOperation::Failed(Mode::Intx, _) => {
+            FunctionOperation::ReportFailed(Mode::Msi, set) => {
+                self.msi.iter_mut().for_each(|msi| msi.report_failed(set));
+            }
+            FunctionOperation::ReportFailed(Mode::Intx, _) => {
                 self.intx.iter_mut().for_each(NaivePin::fail);
             }
-            ModeOperation::Polled(Mode::MsiX, set) => {
-                lists.msix = self.msix(&Operation::Polled(set)).1;
+            FunctionOperation::ReportHeld(Mode::MsiX, set) => {
+                lists.msix = self.msix(&Operation::ReportHeld(set)).1;
             }
-            ModeOperation::Polled(Mode::Msi, set) => {
-                lists.msi = self.msi.as_mut().map_or(vec![], |msi| msi.polled(set));
+            FunctionOperation::ReportHeld(Mode::Msi, set) => {
+                lists.msi = self.msi.as_mut().map_or(vec![], |msi| msi.report_held(set));
             }
-            ModeOperation::Failed(..) | ModeOperation::Polled(..) => {}
-            ModeOperation::Reset => {
+            FunctionOperation::ReportFailed(..) | FunctionOperation::ReportHeld(..) => {}
+            FunctionOperation::Reset => {
                 self.command = 0;
                 lists.msi = self.msi.as_mut().map_or(vec![], NaiveMsi::reset);
                 lists.msix = self.msix(&Operation::Reset).1;
                 self.msix(&Operation::SetBusMaster(false));
                 lists.intx = self.pin(NaivePin::reset);
             }
-            ModeOperation::PrepareSave => {
+            FunctionOperation::PrepareSave => {
                 lists.msi = self.msi.as_mut().map_or(vec![], NaiveMsi::poll);
                 lists.msix = self.msix(&Operation::PrepareSave).1;
             }
-            ModeOperation::SaveAndLoad => {
+            FunctionOperation::SaveAndLoad => {
                 self.msi.iter_mut().for_each(NaiveMsi::loaded);
                 self.msix(&Operation::SaveAndLoad);
                 self.intx.iter_mut().for_each(NaivePin::loaded);
             }
-            ModeOperation::Resume => {
+            FunctionOperation::Resume => {
                 lists.msi = self.msi.as_mut().map_or(vec![], NaiveMsi::resume);
                 lists.msix = self.msix(&Operation::Resume).1;
                 lists.intx = self.pin(NaivePin::resume);
@@ -294,7 +298,7 @@ impl NaiveFunction {
     }
 }
 
-/// What enters the new mode comes last (D2); after a load every Release and Deassert comes first.
+/// What enters the new mode comes last (D2); after a load every Disarm and Deassert comes first.
 fn order(lists: Lists, old: Mode, new: Mode, resumed: bool) -> Vec<ModeTold> {
     let place = |mode: Mode| u8::from(old != new && mode == new);
     // Parts of one place stand in this order.
@@ -308,9 +312,9 @@ fn order(lists: Lists, old: Mode, new: Mode, resumed: bool) -> Vec<ModeTold> {
         all.extend(told.into_iter().map(|told| {
             let leaves = matches!(
                 told,
-                ModeTold::MsiX(Told::Release(_))
-                    | ModeTold::Msi(Told::Release(_))
-                    | ModeTold::Intx(IntxEffect::Release | IntxEffect::Deassert)
+                ModeTold::MsiX(Told::Disarm(_))
+                    | ModeTold::Msi(Told::Disarm(_))
+                    | ModeTold::Intx(IntxEffect::Disarm | IntxEffect::Deassert)
             );
             let place = if resumed { u8::from(!leaves) } else { place(mode) };
             (place, told)

@@ -291,7 +291,7 @@ impl NaiveMsi {
     }
 
     /// The host held events of these.
-    pub fn polled(&mut self, set: Vectors) -> Vec<Told> {
+    pub fn report_held(&mut self, set: Vectors) -> Vec<Told> {
         for v in self.members(set) {
             self.counters.coalesced += u64::from(self.events[v]);
             self.events[v] = true;
@@ -300,7 +300,7 @@ impl NaiveMsi {
     }
 
     /// The host could not serve these live vectors.
-    pub fn failed(&mut self, set: Vectors) {
+    pub fn report_failed(&mut self, set: Vectors) {
         for v in self.members(set).into_iter().filter(|v| self.live[*v]).collect::<Vec<_>>() {
             self.fallback[v] = true;
             self.counters.failures += 1;
@@ -385,8 +385,8 @@ impl NaiveMsi {
         for v in self.all() {
             if self.live[v] && (ask.release_all || !self.wanted(v)) {
                 (self.live[v], self.fallback[v], self.untold[v]) = (false, false, false);
-                self.counters.releases += 1;
-                told.push(Told::Release(v as u16));
+                self.counters.disarms += 1;
+                told.push(Told::Disarm(v as u16));
             }
         }
         for v in ask.drain {
@@ -397,8 +397,8 @@ impl NaiveMsi {
         for v in self.all() {
             if !self.live[v] && self.wanted(v) {
                 self.live[v] = true;
-                self.counters.uses += 1;
-                told.push(Told::Use(v as u16, self.message(v)));
+                self.counters.arms += 1;
+                told.push(Told::Arm(v as u16, self.message(v)));
             }
         }
         for v in self.all() {

@@ -102,7 +102,7 @@ impl NaivePin {
         self.tell()
     }
 
-    /// The Use failed.
+    /// The Arm failed.
     pub fn fail(&mut self) {
         self.failed = self.used;
     }
@@ -136,7 +136,7 @@ impl NaivePin {
             told.push(IntxEffect::Deassert);
         }
         if std::mem::take(&mut self.used) {
-            told.push(IntxEffect::Release);
+            told.push(IntxEffect::Disarm);
         }
         (self.fired, self.failed) = (false, false);
         told
@@ -153,7 +153,7 @@ impl NaivePin {
                 self.asserted = false;
                 told.push(IntxEffect::Deassert);
             }
-            told.extend(std::mem::take(&mut self.used).then_some(IntxEffect::Release));
+            told.extend(std::mem::take(&mut self.used).then_some(IntxEffect::Disarm));
             (self.fired, self.failed) = (false, false);
         }
         if self.loading {
@@ -166,7 +166,7 @@ impl NaivePin {
         }
         if self.attached && open && !self.used {
             self.used = true;
-            told.push(IntxEffect::Use);
+            told.push(IntxEffect::Arm);
         }
         if high && !self.asserted {
             self.asserted = true;

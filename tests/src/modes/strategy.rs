@@ -1,7 +1,7 @@
 //! Input sequences for a function, with a bias to switches while something is pending or asserted.
 
 use super::Parts;
-use msix_core::{IntxSource, Message, Mode, ModeOperation, MsiCapability, Vector, Vectors};
+use msix_core::{FunctionOperation, IntxSource, Message, Mode, MsiCapability, Vector, Vectors};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -24,13 +24,13 @@ pub fn parts() -> impl Strategy<Value = Parts> {
 }
 
 /// A sequence that begins with a backend, bus master and used vectors in most cases.
-pub fn operations(parts: Parts) -> impl Strategy<Value = Vec<ModeOperation>> {
+pub fn operations(parts: Parts) -> impl Strategy<Value = Vec<FunctionOperation>> {
     let setup = [
-        ModeOperation::Attach,
-        ModeOperation::WriteCommand { offset: 0, len: 1, value: 6 },
-        ModeOperation::Use(Vector::new(0)),
-        ModeOperation::Use(Vector::new(1)),
-        ModeOperation::SetMask(Vector::new(0), false),
+        FunctionOperation::Attach,
+        FunctionOperation::WriteCommand { offset: 0, len: 1, value: 6 },
+        FunctionOperation::Claim(Vector::new(0)),
+        FunctionOperation::Claim(Vector::new(1)),
+        FunctionOperation::SetMask(Vector::new(0), false),
     ];
     let wide = parts.msi.is_some_and(MsiCapability::is_64_bit);
     (any::<u8>(), prop::collection::vec(operation(wide), 1..60)).prop_map(
@@ -60,66 +60,66 @@ fn mode() -> impl Strategy<Value = Mode> {
 }
 
 /// A write of the MSI capability: mostly one register in full.
-fn write_msi(wide: bool) -> impl Strategy<Value = ModeOperation> {
+fn write_msi(wide: bool) -> impl Strategy<Value = FunctionOperation> {
     let data = if wide { 12_u8 } else { 8 };
     let control = (0..8_u64, any::<bool>(), select(vec![(2_u8, 1_u8), (2, 2), (0, 4), (1, 8)]));
     prop_oneof![
         6 => control.prop_map(|(multiple, on, (offset, len))| {
             let value = (multiple << 4 | u64::from(on)) << (8 * (2 - offset));
-            ModeOperation::WriteMsi { offset, len, value }
+            FunctionOperation::WriteMsi { offset, len, value }
         }),
         2 => (select(vec![(4, 4), (8, 4), (4, 8), (6, 1)]), 0..3_u64).prop_map(
-            |((offset, len), value)| ModeOperation::WriteMsi { offset, len, value: value << 2 }),
+            |((offset, len), value)| FunctionOperation::WriteMsi { offset, len, value: value << 2 }),
         2 => (select(vec![1, 2]), 0..0x50_u64).prop_map(move |(len, value)| {
-            ModeOperation::WriteMsi { offset: data, len, value }
+            FunctionOperation::WriteMsi { offset: data, len, value }
         }),
         4 => (any::<bool>(), 0..4_u64).prop_map(move |(all, value)| {
             let value = if all && value > 1 { u64::MAX } else { value };
-            ModeOperation::WriteMsi { offset: data + 4, len: 4, value }
+            FunctionOperation::WriteMsi { offset: data + 4, len: 4, value }
         }),
         1 => (0..26_u8, 0..10_u8, any::<u64>()).prop_map(|(offset, len, value)| {
-            ModeOperation::WriteMsi { offset, len, value }
+            FunctionOperation::WriteMsi { offset, len, value }
         }),
     ]
 }
 
 /// Any input.
-pub fn operation(wide: bool) -> impl Strategy<Value = ModeOperation> {
+pub fn operation(wide: bool) -> impl Strategy<Value = FunctionOperation> {
     prop_oneof![
         12 => write_msi(wide),
-        2 => (0..26_u8, 0..10_u8).prop_map(|(offset, len)| ModeOperation::ReadMsi { offset, len }),
-        2 => (0..26_u8, 0..10_u8).prop_map(|(offset, len)| ModeOperation::PollMsi { offset, len }),
+        2 => (0..26_u8, 0..10_u8).prop_map(|(offset, len)| FunctionOperation::ReadMsi { offset, len }),
+        2 => (0..26_u8, 0..10_u8).prop_map(|(offset, len)| FunctionOperation::PollMsi { offset, len }),
         5 => (select(vec![0x00_u64, 0x80, 0x80, 0xc0]), select(vec![(3_u8, 1_u8), (2, 2), (0, 4)]))
             .prop_map(|(high, (offset, len))| {
-                ModeOperation::WriteMsix { offset, len, value: high << (8 * (3 - offset)) }
+                FunctionOperation::WriteMsix { offset, len, value: high << (8 * (3 - offset)) }
             }),
         3 => (select(vec![0x000_u64, 0x004, 0x006, 0x404, 0x400]), 0..3_u8, 0..3_u8)
-            .prop_map(|(value, offset, len)| ModeOperation::WriteCommand {
+            .prop_map(|(value, offset, len)| FunctionOperation::WriteCommand {
                 offset, len, value: value >> (8 * offset),
             }),
         2 => (0..3_u16, 0..4_u16, 0..4_u64).prop_map(|(v, field, value)| {
-            ModeOperation::WriteTable { offset: 16 * v + 4 * field, len: 4, value }
+            FunctionOperation::WriteTable { offset: 16 * v + 4 * field, len: 4, value }
         }),
-        1 => (0..16_u16, 0..10_u8).prop_map(|(offset, len)| ModeOperation::PollPba { offset, len }),
-        8 => vector().prop_map(ModeOperation::Notify),
-        3 => (mode(), vector()).prop_map(|(mode, v)| ModeOperation::Withdraw(mode, v)),
-        4 => any::<bool>().prop_map(ModeOperation::SetLevel),
-        3 => Just(ModeOperation::Fired),
-        3 => Just(ModeOperation::Eoi),
-        1 => vector().prop_map(ModeOperation::Use),
-        1 => vector().prop_map(ModeOperation::Unuse),
-        1 => Just(ModeOperation::UnuseAll),
-        2 => (vector(), any::<bool>()).prop_map(|(v, on)| ModeOperation::SetMask(v, on)),
+        1 => (0..16_u16, 0..10_u8).prop_map(|(offset, len)| FunctionOperation::PollPba { offset, len }),
+        8 => vector().prop_map(FunctionOperation::Notify),
+        3 => (mode(), vector()).prop_map(|(mode, v)| FunctionOperation::Withdraw(mode, v)),
+        4 => any::<bool>().prop_map(FunctionOperation::SetLevel),
+        3 => Just(FunctionOperation::ReportFired),
+        3 => Just(FunctionOperation::Eoi),
+        1 => vector().prop_map(FunctionOperation::Claim),
+        1 => vector().prop_map(FunctionOperation::Unclaim),
+        1 => Just(FunctionOperation::UnclaimAll),
+        2 => (vector(), any::<bool>()).prop_map(|(v, on)| FunctionOperation::SetMask(v, on)),
         1 => vector().prop_map(|v| {
-            ModeOperation::SetMessage(v, Message { address: 0xfee0_1000, data: 0x41 })
+            FunctionOperation::SetMessage(v, Message { address: 0xfee0_1000, data: 0x41 })
         }),
-        2 => Just(ModeOperation::Attach),
-        1 => Just(ModeOperation::Detach),
-        2 => (mode(), vectors()).prop_map(|(mode, set)| ModeOperation::Failed(mode, set)),
-        3 => (mode(), vectors()).prop_map(|(mode, set)| ModeOperation::Polled(mode, set)),
-        1 => Just(ModeOperation::Reset),
-        1 => Just(ModeOperation::PrepareSave),
-        2 => Just(ModeOperation::SaveAndLoad),
-        3 => Just(ModeOperation::Resume),
+        2 => Just(FunctionOperation::Attach),
+        1 => Just(FunctionOperation::Detach),
+        2 => (mode(), vectors()).prop_map(|(mode, set)| FunctionOperation::ReportFailed(mode, set)),
+        3 => (mode(), vectors()).prop_map(|(mode, set)| FunctionOperation::ReportHeld(mode, set)),
+        1 => Just(FunctionOperation::Reset),
+        1 => Just(FunctionOperation::PrepareSave),
+        2 => Just(FunctionOperation::SaveAndLoad),
+        3 => Just(FunctionOperation::Resume),
     ]
 }

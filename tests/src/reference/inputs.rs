@@ -3,7 +3,7 @@
 use super::{Ask, Reference, WRITABLE};
 use crate::told::Told;
 use msix_core::{
-    Answer, Delivery, DropReason, IntxRule, Message, PendingOnDisable, UsesOnReset, Vectors,
+    Answer, ClaimsOnReset, Delivery, DropReason, IntxRule, Message, PendingOnDisable, Vectors,
     WhileDisabled,
 };
 
@@ -45,8 +45,8 @@ impl Reference {
     pub(super) fn notify(&mut self, v: usize) -> (Answer, Vec<Told>) {
         let none = vec![];
         if self.uses[v] == 0 {
-            self.counters.dropped_unused += 1; // C24
-            return (Answer::Event(Delivery::Dropped(DropReason::Unused)), none);
+            self.counters.dropped_unclaimed += 1; // C24
+            return (Answer::Event(Delivery::Dropped(DropReason::Unclaimed)), none);
         }
         if !self.enabled() && self.policy.while_disabled == WhileDisabled::Drop {
             self.counters.dropped_disabled += 1; // H3
@@ -87,15 +87,15 @@ impl Reference {
         if self.uses[v] > 0 {
             return vec![];
         }
-        self.counters.dropped_unused += self.clear_pending(v);
+        self.counters.dropped_unclaimed += self.clear_pending(v);
         self.dropped(vec![v])
     }
 
     /// No use of any vector, and nothing pending.
-    pub(super) fn unuse_all(&mut self) -> Vec<Told> {
+    pub(super) fn unclaim_all(&mut self) -> Vec<Told> {
         for v in self.all() {
             self.uses[v] = 0;
-            self.counters.dropped_unused += self.clear_pending(v);
+            self.counters.dropped_unclaimed += self.clear_pending(v);
         }
         self.dropped(self.all())
     }
@@ -130,7 +130,7 @@ impl Reference {
     }
 
     /// The host could not serve these live vectors (H11).
-    pub(super) fn failed(&mut self, set: Vectors) {
+    pub(super) fn report_failed(&mut self, set: Vectors) {
         for v in self.members(set) {
             if self.live[v] {
                 self.fallback[v] = true;
@@ -139,11 +139,11 @@ impl Reference {
         }
     }
 
-    /// The host held events of these (C8).
-    pub(super) fn polled(&mut self, set: Vectors) -> Vec<Told> {
+    /// The host held events of these (K8).
+    pub(super) fn report_held(&mut self, set: Vectors) -> Vec<Told> {
         for v in self.members(set) {
             if self.uses[v] == 0 {
-                self.counters.dropped_unused += 1;
+                self.counters.dropped_unclaimed += 1;
             } else if self.pending(v) {
                 self.counters.coalesced += 1;
             } else {
@@ -166,7 +166,7 @@ impl Reference {
         let was_enabled = self.enabled();
         for v in self.all() {
             self.counters.dropped_reset += self.clear_pending(v);
-            if self.policy.uses_on_reset == UsesOnReset::Clear {
+            if self.policy.claims_on_reset == ClaimsOnReset::Clear {
                 self.uses[v] = 0;
             }
         }

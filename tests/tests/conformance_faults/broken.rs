@@ -102,7 +102,7 @@ impl Broken {
         let each = self.is(Fault::CommitPerVector);
         let (mut arm, mut changed) = (Vec::new(), false);
         for call in calls {
-            if let HostCall::Use { vector, message } | HostCall::Reroute { vector, message } = *call
+            if let HostCall::Arm { vector, message } | HostCall::Reroute { vector, message } = *call
                 && self.routes.insert(vector, message) != Some(message)
             {
                 self.kernel.push(BackendCall::Route { vector });
@@ -112,8 +112,8 @@ impl Broken {
                 changed = true;
             }
             match *call {
-                HostCall::Use { vector, .. } => arm.push(BackendCall::Arm { vector }),
-                HostCall::Release { vector } => self.kernel.push(BackendCall::Disarm { vector }),
+                HostCall::Arm { vector, .. } => arm.push(BackendCall::Arm { vector }),
+                HostCall::Disarm { vector } => self.kernel.push(BackendCall::Disarm { vector }),
                 _ => {}
             }
         }
@@ -192,7 +192,7 @@ impl Broken {
                 self.marked.insert(v);
             }
             Fault::UsesMaskedEntries if masked && field < 3 => {
-                self.log.push(HostCall::Use { vector: v, message: old });
+                self.log.push(HostCall::Arm { vector: v, message: old });
             }
             Fault::TornReroute if !masked && field == 0 && bytes.len() == 4 => {
                 self.inner.write_table(at, bytes);
@@ -245,7 +245,7 @@ impl Device for Broken {
         let after = self.high();
         self.after_config_write(before, after);
         let leaks = self.is(Fault::DisableDoesNotRelease) && after & 0x80 == 0;
-        self.tell(|call| !leaks || !matches!(call, HostCall::Release { .. }));
+        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
     }
 
     fn read_table(&mut self, offset: u64, bytes: &mut [u8]) {

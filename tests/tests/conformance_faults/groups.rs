@@ -15,17 +15,17 @@ macro_rules! inner {
 }
 
 impl Uses for Broken {
-    fn use_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        inner!(self.uses).use_vector(vector)
+    fn claim(&mut self, vector: u32) -> Result<(), Refused> {
+        inner!(self.uses).claim(vector)
     }
-    fn unuse_vector(&mut self, vector: u32) -> Result<(), Refused> {
-        if self.is(Fault::UnuseAtZeroUses) && self.use_count(vector) == Ok(0) {
-            return inner!(self.uses).use_vector(vector);
+    fn unclaim(&mut self, vector: u32) -> Result<(), Refused> {
+        if self.is(Fault::UnuseAtZeroUses) && self.claims(vector) == Ok(0) {
+            return inner!(self.uses).claim(vector);
         }
-        inner!(self.uses).unuse_vector(vector)
+        inner!(self.uses).unclaim(vector)
     }
-    fn use_count(&mut self, vector: u32) -> Result<u32, Refused> {
-        inner!(self.uses).use_count(vector)
+    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
+        inner!(self.uses).claims(vector)
     }
 }
 
@@ -46,7 +46,7 @@ impl FunctionReset for Broken {
             self.inner.write_table(12, &[0; 4]);
         }
         let leaks = self.is(Fault::ResetDoesNotRelease);
-        self.tell(|call| !leaks || !matches!(call, HostCall::Release { .. }));
+        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
     }
 }
 
@@ -106,7 +106,7 @@ impl Attachment for Broken {
         self.tell(|_| true);
         inner!(self.attachment).detach();
         let leaks = self.is(Fault::DetachLeaks);
-        self.tell(|call| !leaks || !matches!(call, HostCall::Release { .. }));
+        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
         if !self.is(Fault::DetachKeepsRoutes) {
             let unroute = std::mem::take(&mut self.routes).into_keys();
             self.kernel.extend(unroute.map(|vector| BackendCall::Unroute { vector }));
@@ -121,7 +121,7 @@ impl Snapshots for Broken {
     fn load(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         if self.is(Fault::LoadSpeaks) {
             let message = self.message(0);
-            self.log.push(HostCall::Use { vector: 0, message });
+            self.log.push(HostCall::Arm { vector: 0, message });
         }
         let answer = inner!(self.snapshots).load(bytes);
         if self.is(Fault::LoadChangesOnError) && answer.is_err() {
@@ -133,7 +133,7 @@ impl Snapshots for Broken {
         self.tell(|_| true);
         inner!(self.snapshots).resume();
         let silent = self.is(Fault::RestoreWithoutUse);
-        self.tell(|call| !silent || !matches!(call, HostCall::Use { .. }));
+        self.tell(|call| !silent || !matches!(call, HostCall::Arm { .. }));
     }
 }
 

@@ -48,7 +48,7 @@ impl Backend for Writer {
                     self.line(format_args!("{device} raise {}", vector.index()));
                 }
                 Operation::Reset => self.line(format_args!("{device} reset")),
-                Operation::Use(_) => {} // all are, and stay so
+                Operation::Claim(_) => {} // all are, and stay so
                 other => panic!("{other:?} is no input of a replay"),
             }
         }

@@ -9,7 +9,7 @@ use crate::kvm::intx::Wire;
 use crate::kvm::physical::PhysicalMsi;
 use crate::kvm::routes::Waiter;
 use msix_core::{
-    Boxed, Effect, Function, IntxEffect, Mode, ModeEffect, Msi, Msix, Vector, Vectors,
+    Boxed, Effect, Function, FunctionEffect, IntxEffect, Mode, Msi, Msix, Vector, Vectors,
 };
 use smallvec::smallvec;
 use std::mem::discriminant;
@@ -62,15 +62,15 @@ impl<P: PciPlatform> Inner<P> {
     pub(super) fn use_all(&mut self) {
         let vectors = self.engine.msix().filter(|_| self.uses_all).map_or(0, Msix::vectors);
         for vector in (0..vectors).map(Vector::new) {
-            if self.engine.msix().and_then(|msix| msix.use_count(vector)) == Some(0) {
+            if self.engine.msix().and_then(|msix| msix.claims(vector)) == Some(0) {
                 // Of the table, with no use so far.
-                let _ = self.input(|engine, fx| engine.use_vector(vector, fx));
+                let _ = self.input(|engine, fx| engine.claim(vector, fx));
             }
         }
     }
 
     /// The guest left a mode: its index of the device is disabled first, for the next cannot be enabled
-    /// beside it (D2). INTx is left by its Release.
+    /// beside it (D2). INTx is left by its Disarm.
     pub(super) fn leave(&mut self) {
         let mode = self.engine.mode();
         if self.mode == Mode::MsiX && mode != Mode::MsiX {
@@ -122,19 +122,19 @@ impl<P: PciPlatform> Inner<P> {
                     other => break other,
                 }
             };
-            if effect == ModeEffect::Intx(IntxEffect::Use) && std::mem::take(&mut reset) {
+            if effect == FunctionEffect::Intx(IntxEffect::Arm) && std::mem::take(&mut reset) {
                 lock(&self.platform).reset_device();
             }
             let (mode, done) = match effect {
-                ModeEffect::Intx(effect) => {
+                FunctionEffect::Intx(effect) => {
                     self.intx(effect);
                     continue;
                 }
-                ModeEffect::MsiX(kind) => (Mode::MsiX, self.vectors(Mode::MsiX, kind, &sets)),
-                ModeEffect::Msi(kind) => (Mode::Msi, self.vectors(Mode::Msi, kind, &sets)),
+                FunctionEffect::MsiX(kind) => (Mode::MsiX, self.vectors(Mode::MsiX, kind, &sets)),
+                FunctionEffect::Msi(kind) => (Mode::Msi, self.vectors(Mode::Msi, kind, &sets)),
             };
             for vector in done.failed {
-                self.engine.failed(mode, Vectors::one(vector));
+                self.engine.report_failed(mode, Vectors::one(vector));
             }
             held.extend(done.held.into_iter().map(|set| (mode, set)));
         }
@@ -142,7 +142,7 @@ impl<P: PciPlatform> Inner<P> {
             lock(&self.platform).reset_device();
         }
         for (mode, set) in held {
-            always(self.engine.polled(mode, set, &mut *self.fx));
+            always(self.engine.report_held(mode, set, &mut *self.fx));
             self.carry_out(false); // an answer can only cause Send, so this ends
         }
     }
@@ -157,14 +157,14 @@ impl<P: PciPlatform> Inner<P> {
 
     fn intx(&mut self, effect: IntxEffect) {
         match effect {
-            IntxEffect::Use => {
+            IntxEffect::Arm => {
                 if let Some(wire) = &mut self.wire
                     && !wire.arm()
                 {
-                    self.engine.failed(Mode::Intx, Vectors::new(0, 0));
+                    self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
                 }
             }
-            IntxEffect::Release => {
+            IntxEffect::Disarm => {
                 if let Some(wire) = &mut self.wire {
                     wire.disarm();
                 }
@@ -201,7 +201,7 @@ impl<P: PciPlatform> Inner<P> {
             Mode::Msi => &mut self.msi,
             _ => {
                 if self.wire.as_mut().is_some_and(Wire::take) {
-                    self.input(|engine, fx| always(engine.fired(fx)));
+                    self.input(|engine, fx| always(engine.report_fired(fx)));
                 }
                 return;
             }
@@ -209,7 +209,7 @@ impl<P: PciPlatform> Inner<P> {
         if host.is_watched(vector) && host.take(vector) {
             let set = Vectors::one(vector);
             // Of this mode's vector, whatever the mode is by now: it becomes pending, or is sent.
-            self.input(|engine, fx| always(engine.polled(mode, set, fx)));
+            self.input(|engine, fx| always(engine.report_held(mode, set, fx)));
         }
     }
 }
@@ -241,26 +241,25 @@ impl<P: PciPlatform> Waiter for Shared<P> {
     fn flush(&self) {
         let mut inner = self.lock();
         for vector in inner.msix.flush() {
-            inner.engine.failed(Mode::MsiX, Vectors::one(vector));
+            inner.engine.report_failed(Mode::MsiX, Vectors::one(vector));
         }
         for vector in inner.msi.flush() {
-            inner.engine.failed(Mode::Msi, Vectors::one(vector));
+            inner.engine.report_failed(Mode::Msi, Vectors::one(vector));
         }
     }
 }
 
-fn is_like(more: ModeEffect, effect: ModeEffect) -> bool {
+fn is_like(more: FunctionEffect, effect: FunctionEffect) -> bool {
     match (more, effect) {
-        (ModeEffect::MsiX(a), ModeEffect::MsiX(b)) | (ModeEffect::Msi(a), ModeEffect::Msi(b)) => {
-            discriminant(&a) == discriminant(&b)
-        }
+        (FunctionEffect::MsiX(a), FunctionEffect::MsiX(b))
+        | (FunctionEffect::Msi(a), FunctionEffect::Msi(b)) => discriminant(&a) == discriminant(&b),
         _ => false,
     }
 }
 
-const fn vectors(effect: ModeEffect) -> Vectors {
+const fn vectors(effect: FunctionEffect) -> Vectors {
     match effect {
-        ModeEffect::MsiX(effect) | ModeEffect::Msi(effect) => effect.vectors(),
-        ModeEffect::Intx(_) => Vectors::new(0, 0),
+        FunctionEffect::MsiX(effect) | FunctionEffect::Msi(effect) => effect.vectors(),
+        FunctionEffect::Intx(_) => Vectors::new(0, 0),
     }
 }

@@ -20,7 +20,7 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let function = Function::connected(&world.routes, layout, policy, format, Vmm::default());
     world.function = function.unwrap();
     for vector in 0..2 {
-        world.function.use_vector(Vector::new(vector)).unwrap();
+        world.function.claim(Vector::new(vector)).unwrap();
         program(&world.function, vector, 0x40 + u32::from(vector));
     }
     world.function.write_config(3, &[0x80]);

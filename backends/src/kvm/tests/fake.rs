@@ -1,4 +1,4 @@
-//! A VM that behaves as KVM does (C1, C2, C4 to C9), and fails on demand.
+//! A VM that behaves as KVM does (K1, K2, K4 to K9), and fails on demand.
 
 use crate::kvm::message::Msi;
 use crate::kvm::table::Entry;
@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) failing: BTreeSet<usize>,
     /// Fail all calls for which this says so.
     pub(crate) broken: Option<fn(Call) -> bool>,
-    /// What the kernel would never forgive: events on a GSI without a route (C5).
+    /// What the kernel would never forgive: events on a GSI without a route (K5).
     pub(crate) lost: usize,
 }
 

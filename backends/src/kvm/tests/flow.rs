@@ -204,10 +204,10 @@ fn h4_a_live_rewrite_changes_the_route_in_place() {
 fn a_vector_without_a_use_stays_silent_on_every_way() {
     let world = World::new(2, Deferral::NONE);
     world.mask(0, false);
-    world.function.unuse_vector(Vector::new(0)).unwrap();
+    world.function.unclaim(Vector::new(0)).unwrap();
     world.fire(0);
     assert!(world.delivered().is_empty());
-    world.function.use_vector(Vector::new(0)).unwrap();
+    world.function.claim(Vector::new(0)).unwrap();
     world.fire(0);
     assert_eq!(world.delivered(), [0x40]);
     let outside = Vector::new(2);

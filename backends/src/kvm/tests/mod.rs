@@ -66,7 +66,7 @@ impl World {
         let function =
             Function::new(routes, layout, Policy::SPEC, Format::default(), Vmm::default()).unwrap();
         for vector in 0..vectors {
-            function.use_vector(Vector::new(vector)).unwrap();
+            function.claim(Vector::new(vector)).unwrap();
             program(&function, vector, 0x40 + u32::from(vector));
         }
         function.write_config(3, &[0x80]);

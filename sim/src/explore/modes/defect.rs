@@ -1,7 +1,9 @@
 //! Defects that a mode machine could have, put into its effects or its state from outside.
 
 use super::Explored;
-use msix_core::{Answer, Effect, IntxEffect, Mode, ModeEffect, ModeEffects, ModeOperation, Vector};
+use msix_core::{
+    Answer, Effect, FunctionEffect, FunctionEffects, FunctionOperation, IntxEffect, Mode, Vector,
+};
 
 /// A seeded defect. Each is found by one property: see [`ModeDefect::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -54,29 +56,29 @@ impl ModeDefect {
         Self::ALL.iter().find(|(defect, ..)| *defect == self).map_or("", |(_, text, _)| text)
     }
 
-    fn drops(self, operation: &ModeOperation, effect: ModeEffect) -> bool {
+    fn drops(self, operation: &FunctionOperation, effect: FunctionEffect) -> bool {
         match self {
-            Self::MsiKeptUnderMsix => matches!(effect, ModeEffect::Msi(Effect::Release(_))),
+            Self::MsiKeptUnderMsix => matches!(effect, FunctionEffect::Msi(Effect::Disarm(_))),
             Self::MsixKept => {
-                matches!(operation, ModeOperation::WriteMsix { .. })
-                    && matches!(effect, ModeEffect::MsiX(Effect::Release(_)))
+                matches!(operation, FunctionOperation::WriteMsix { .. })
+                    && matches!(effect, FunctionEffect::MsiX(Effect::Disarm(_)))
             }
-            Self::PinKept => effect == ModeEffect::Intx(IntxEffect::Release),
+            Self::PinKept => effect == FunctionEffect::Intx(IntxEffect::Disarm),
             Self::PinNotArmedAgain => {
                 let config = matches!(
                     operation,
-                    ModeOperation::WriteMsi { .. } | ModeOperation::WriteMsix { .. }
+                    FunctionOperation::WriteMsi { .. } | FunctionOperation::WriteMsix { .. }
                 );
-                config && effect == ModeEffect::Intx(IntxEffect::Use)
+                config && effect == FunctionEffect::Intx(IntxEffect::Arm)
             }
-            Self::AssertForgotten => effect == ModeEffect::Intx(IntxEffect::Assert),
-            Self::DeassertForgotten => effect == ModeEffect::Intx(IntxEffect::Deassert),
-            Self::UnmaskForgotten => effect == ModeEffect::Intx(IntxEffect::Unmask),
+            Self::AssertForgotten => effect == FunctionEffect::Intx(IntxEffect::Assert),
+            Self::DeassertForgotten => effect == FunctionEffect::Intx(IntxEffect::Deassert),
+            Self::UnmaskForgotten => effect == FunctionEffect::Intx(IntxEffect::Unmask),
             Self::PollForgotten => {
-                *operation == ModeOperation::PrepareSave
-                    && matches!(effect, ModeEffect::Msi(Effect::Poll(_)))
+                *operation == FunctionOperation::PrepareSave
+                    && matches!(effect, FunctionEffect::Msi(Effect::Poll(_)))
             }
-            Self::RerouteForgotten => matches!(effect, ModeEffect::Msi(Effect::Reroute(_))),
+            Self::RerouteForgotten => matches!(effect, FunctionEffect::Msi(Effect::Reroute(_))),
             _ => false,
         }
     }
@@ -85,53 +87,53 @@ impl ModeDefect {
 /// Applies an input, with its effects, as a function with the defect would.
 pub(super) fn apply(
     function: &mut Explored,
-    operation: &ModeOperation,
+    operation: &FunctionOperation,
     defect: Option<ModeDefect>,
-) -> (Answer, Vec<ModeEffect>) {
+) -> (Answer, Vec<FunctionEffect>) {
     let mut scratch = [0; 256];
-    let mut fx = ModeEffects::<14>::new();
+    let mut fx = FunctionEffects::<14>::new();
     let mut effects = Vec::new();
-    let mut take = |fx: &mut ModeEffects<14>| {
+    let mut take = |fx: &mut FunctionEffects<14>| {
         effects.extend(std::iter::from_fn(|| fx.take()));
     };
-    if defect == Some(ModeDefect::EoiForgotten) && *operation == ModeOperation::Eoi {
+    if defect == Some(ModeDefect::EoiForgotten) && *operation == FunctionOperation::Eoi {
         return (Answer::Nothing, effects);
     }
     let was = function.mode();
     let answer = operation.apply(function, &mut scratch, &mut fx);
     take(&mut fx);
-    if *operation == ModeOperation::Reset {
+    if *operation == FunctionOperation::Reset {
         // A device uses its vectors again, where a reset ended their use (C01).
         for v in [0, 1].map(Vector::new) {
-            if function.msix().is_some_and(|msix| msix.use_count(v) == Some(0)) {
-                ModeOperation::Use(v).apply(function, &mut scratch, &mut fx);
+            if function.msix().is_some_and(|msix| msix.claims(v) == Some(0)) {
+                FunctionOperation::Claim(v).apply(function, &mut scratch, &mut fx);
                 take(&mut fx);
             }
         }
     }
     match (defect, operation) {
-        (Some(ModeDefect::EventLostAtSwitch), ModeOperation::WriteMsix { .. })
+        (Some(ModeDefect::EventLostAtSwitch), FunctionOperation::WriteMsix { .. })
             if was != function.mode() =>
         {
             for v in [0, 1].map(Vector::new) {
                 // As if it had never been: the counters do not know either.
-                let lost = ModeOperation::Withdraw(Mode::Msi, v);
+                let lost = FunctionOperation::Withdraw(Mode::Msi, v);
                 lost.apply(function, &mut scratch, &mut fx);
                 while fx.take().is_some() {}
             }
         }
-        (Some(ModeDefect::BusMasterSurvivesReset), ModeOperation::Reset) => {
-            let on = ModeOperation::WriteCommand { offset: 0, len: 2, value: 4 };
+        (Some(ModeDefect::BusMasterSurvivesReset), FunctionOperation::Reset) => {
+            let on = FunctionOperation::WriteCommand { offset: 0, len: 2, value: 4 };
             on.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
-        (Some(ModeDefect::LevelSurvivesReset), ModeOperation::Reset) => {
-            let on = ModeOperation::WriteMsix { offset: 3, len: 1, value: 0x80 };
+        (Some(ModeDefect::LevelSurvivesReset), FunctionOperation::Reset) => {
+            let on = FunctionOperation::WriteMsix { offset: 3, len: 1, value: 0x80 };
             on.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
-        (Some(ModeDefect::LoadSpeaks), ModeOperation::SaveAndLoad) => {
-            ModeOperation::Resume.apply(function, &mut scratch, &mut fx);
+        (Some(ModeDefect::LoadSpeaks), FunctionOperation::SaveAndLoad) => {
+            FunctionOperation::Resume.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
         _ => {}
@@ -140,13 +142,13 @@ pub(super) fn apply(
     effects.retain(|effect| !defect.drops(operation, *effect));
     match defect {
         ModeDefect::EnterFirst if was != function.mode() => effects.reverse(),
-        ModeDefect::IntxLeaked if matches!(operation, ModeOperation::WriteMsi { .. }) => {
-            effects.push(ModeEffect::Msi(Effect::IntxReevaluate));
+        ModeDefect::IntxLeaked if matches!(operation, FunctionOperation::WriteMsi { .. }) => {
+            effects.push(FunctionEffect::Msi(Effect::IntxReevaluate));
         }
         ModeDefect::SendUnderMsix => {
             for effect in &mut effects {
-                if let ModeEffect::MsiX(Effect::Send(set)) = *effect {
-                    *effect = ModeEffect::Msi(Effect::Send(set));
+                if let FunctionEffect::MsiX(Effect::Send(set)) = *effect {
+                    *effect = FunctionEffect::Msi(Effect::Send(set));
                 }
             }
         }

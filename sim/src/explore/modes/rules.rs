@@ -4,8 +4,8 @@
 use super::Explored;
 use super::defect::{self, ModeDefect};
 use msix_core::{
-    Answer, BusMasterOff, Counters, Delivery, Effect, IntxEffect, IntxRule, IntxSource,
-    LiveRewrite, Mode, ModeEffect, ModeOperation, UnusedPending, Vector, Vectors,
+    Answer, BusMasterOff, Counters, Delivery, Effect, FunctionEffect, FunctionOperation,
+    IntxEffect, IntxRule, IntxSource, LiveRewrite, Mode, UnclaimedPending, Vector, Vectors,
 };
 use std::hash::{Hash, Hasher};
 
@@ -67,19 +67,19 @@ impl Moment {
     }
 
     /// Whether the world lets an input happen.
-    pub(super) fn can(&self, operation: &ModeOperation) -> bool {
+    pub(super) fn can(&self, operation: &FunctionOperation) -> bool {
         match *operation {
-            ModeOperation::Failed(Mode::Msi, set) => self.told.msi & set.bits() != 0,
-            ModeOperation::Failed(Mode::MsiX, set) => self.told.msix & set.bits() != 0,
-            ModeOperation::Failed(..) => self.told.pin,
+            FunctionOperation::ReportFailed(Mode::Msi, set) => self.told.msi & set.bits() != 0,
+            FunctionOperation::ReportFailed(Mode::MsiX, set) => self.told.msix & set.bits() != 0,
+            FunctionOperation::ReportFailed(..) => self.told.pin,
             // Only a vector that is not live, or that failed, has events that the host holds.
-            ModeOperation::Polled(Mode::Msi, set) => {
+            FunctionOperation::ReportHeld(Mode::Msi, set) => {
                 self.attached && self.told.msi & set.bits() == 0
             }
-            ModeOperation::Polled(Mode::MsiX, set) => {
+            FunctionOperation::ReportHeld(Mode::MsiX, set) => {
                 self.attached && self.told.msix & set.bits() == 0
             }
-            ModeOperation::Fired => self.told.pin && !self.high,
+            FunctionOperation::ReportFired => self.told.pin && !self.high,
             _ => true,
         }
     }
@@ -87,7 +87,7 @@ impl Moment {
     /// One step.
     pub(super) fn after(
         &self,
-        operation: &ModeOperation,
+        operation: &FunctionOperation,
         defect: Option<ModeDefect>,
     ) -> Result<Self, Found> {
         let mut next = self.clone();
@@ -102,32 +102,32 @@ impl Moment {
             format!("{sent:?} sends in mode {:?}", next.function.mode())
         })?;
         self.polled(&next, operation, &effects)?;
-        if *operation == ModeOperation::Reset {
+        if *operation == FunctionOperation::Reset {
             let f = &next.function;
             let clear = f.mode() == Mode::Intx && f.command() == 0 && f.status() == 0;
             must(clear, "reset", || format!("{:?}, Command {:#x}", f.mode(), f.command()))?;
-            let armed = effects.contains(&ModeEffect::Intx(IntxEffect::Use));
+            let armed = effects.contains(&FunctionEffect::Intx(IntxEffect::Arm));
             must(armed == self.attached, "reset", || "the pin is not armed again".to_owned())?;
         }
         Ok(next)
     }
 
     /// What the input does to the world around the function.
-    fn world(&mut self, operation: &ModeOperation) {
+    fn world(&mut self, operation: &FunctionOperation) {
         match *operation {
-            ModeOperation::Attach => self.attached = true,
-            ModeOperation::Detach => self.attached = false,
-            ModeOperation::SetLevel(high) => self.high = high,
-            ModeOperation::Fired => self.high = true,
-            ModeOperation::Eoi if self.is_physical() && self.told.asserted && !self.loading => {
+            FunctionOperation::Attach => self.attached = true,
+            FunctionOperation::Detach => self.attached = false,
+            FunctionOperation::SetLevel(high) => self.high = high,
+            FunctionOperation::ReportFired => self.high = true,
+            FunctionOperation::Eoi if self.is_physical() && self.told.asserted && !self.loading => {
                 self.high = false;
             }
-            ModeOperation::Reset => (self.high, self.loading) = (false, false),
-            ModeOperation::SaveAndLoad => {
+            FunctionOperation::Reset => (self.high, self.loading) = (false, false),
+            FunctionOperation::SaveAndLoad => {
                 self.loading = true;
                 self.high &= !self.is_physical();
             }
-            ModeOperation::Resume if self.loading => {
+            FunctionOperation::Resume if self.loading => {
                 self.loading = false;
                 self.high &= !self.is_physical();
             }
@@ -136,16 +136,16 @@ impl Moment {
         let forgets =
             self.function.msi().is_some_and(|msi| msi.policy().intx == IntxRule::OnEveryWrite);
         let enables = match *operation {
-            ModeOperation::WriteMsi { offset: 2, .. } => self.function.mode() == Mode::Msi,
-            ModeOperation::WriteMsix { .. } => self.function.mode() == Mode::MsiX,
+            FunctionOperation::WriteMsi { offset: 2, .. } => self.function.mode() == Mode::Msi,
+            FunctionOperation::WriteMsix { .. } => self.function.mode() == Mode::MsiX,
             _ => false,
         };
         self.high &= !(forgets && enables && !self.is_physical()); // H27
     }
 
     /// A released physical line is masked by nobody.
-    fn physical(&mut self, effects: &[ModeEffect]) {
-        let released = effects.contains(&ModeEffect::Intx(IntxEffect::Release));
+    fn physical(&mut self, effects: &[FunctionEffect]) {
+        let released = effects.contains(&FunctionEffect::Intx(IntxEffect::Disarm));
         self.high &= !(released && self.is_physical());
     }
 
@@ -156,29 +156,29 @@ impl Moment {
     /// Follows the list as a host does, effect by effect. Which mode sent something.
     fn carry_out(
         &mut self,
-        operation: &ModeOperation,
-        effects: &[ModeEffect],
+        operation: &FunctionOperation,
+        effects: &[FunctionEffect],
     ) -> Result<Option<Mode>, Found> {
         let (mut sent, mut unmasked) = (None, false);
         must(effects.len() <= Explored::MAX_EFFECTS, "bound", || format!("{effects:?}"))?;
-        let loads = *operation == ModeOperation::SaveAndLoad;
+        let loads = *operation == FunctionOperation::SaveAndLoad;
         must(!loads || effects.is_empty(), "told", || format!("a load says {effects:?}"))?;
         for effect in effects {
             let before = self.told;
             let wrong = || format!("{effect:?} after {before:x?}, in {effects:?}");
             match *effect {
-                ModeEffect::Intx(effect) => {
+                FunctionEffect::Intx(effect) => {
                     unmasked |= effect == IntxEffect::Unmask;
-                    let eoi = *operation == ModeOperation::Eoi;
+                    let eoi = *operation == FunctionOperation::Eoi;
                     must(self.told.pin_follows(effect, eoi), "alternate", wrong)?;
                 }
-                ModeEffect::Msi(effect) => {
+                FunctionEffect::Msi(effect) => {
                     let told = &mut self.told.msi;
                     must(vectors_follow(told, effect)?, "alternate", wrong)?;
                     self.learn(effect);
                     sent = if matches!(effect, Effect::Send(_)) { Some(Mode::Msi) } else { sent };
                 }
-                ModeEffect::MsiX(effect) => {
+                FunctionEffect::MsiX(effect) => {
                     let told = &mut self.told.msix;
                     must(vectors_follow(told, effect)?, "alternate", wrong)?;
                     sent = if matches!(effect, Effect::Send(_)) { Some(Mode::MsiX) } else { sent };
@@ -188,15 +188,15 @@ impl Moment {
             let used = [t.msi != 0, t.msix != 0, t.pin].into_iter().filter(|used| *used).count();
             must(used <= 1, "alone", wrong)?;
         }
-        let lowered = effects.contains(&ModeEffect::Intx(IntxEffect::Deassert));
-        let due = self.is_physical() && *operation == ModeOperation::Eoi && lowered;
+        let lowered = effects.contains(&FunctionEffect::Intx(IntxEffect::Deassert));
+        let due = self.is_physical() && *operation == FunctionOperation::Eoi && lowered;
         must(unmasked == due, "level", || format!("unmasked: {unmasked}, in {effects:?}"))?;
         Ok(sent)
     }
 
     /// The message that an effect tells the host.
     fn learn(&mut self, effect: Effect) {
-        if let (Effect::Use(set) | Effect::Reroute(set), Some(msi)) = (effect, self.function.msi())
+        if let (Effect::Arm(set) | Effect::Reroute(set), Some(msi)) = (effect, self.function.msi())
         {
             for v in set.iter() {
                 if let (Some(slot), Some(message)) =
@@ -235,11 +235,16 @@ impl Moment {
     }
 
     /// Every event ends in one place, and for a reason.
-    fn counted(&self, next: &Self, operation: &ModeOperation, answer: Answer) -> Result<(), Found> {
+    fn counted(
+        &self,
+        next: &Self,
+        operation: &FunctionOperation,
+        answer: Answer,
+    ) -> Result<(), Found> {
         let (old, new) = (&self.registers, &next.registers);
         let taken = matches!(answer, Answer::Event(d) if d != Delivery::Intx);
         let polled = |of: Mode| match *operation {
-            ModeOperation::Polled(mode, set) if mode == of => set.len(),
+            FunctionOperation::ReportHeld(mode, set) if mode == of => set.len(),
             _ => 0,
         };
         let notified = |of: Mode| u32::from(taken && self.function.mode() == of);
@@ -249,7 +254,7 @@ impl Moment {
         ];
         for (mode, before, after, was, is) in parts {
             let (before, after) = (u64::from(before.count_ones()), u64::from(after.count_ones()));
-            let loaded = if *operation == ModeOperation::SaveAndLoad { after } else { 0 };
+            let loaded = if *operation == FunctionOperation::SaveAndLoad { after } else { 0 };
             let given = u64::from(polled(mode) + notified(mode)) + loaded;
             let total = |c: &Counters| c.sent + c.coalesced + c.withdrawn + c.to_intx + c.dropped();
             let ended = total(&is) - total(&was);
@@ -259,15 +264,15 @@ impl Moment {
             let policy = self.function.msix().map(|msix| *msix.policy());
             let off = policy.is_some_and(|p| p.bus_master_off == BusMasterOff::DropMessage);
             let off = off && next.function.command() & 4 == 0;
-            let lose = policy.is_some_and(|p| p.unused_pending == UnusedPending::Lose);
+            let lose = policy.is_some_and(|p| p.unclaimed_pending == UnclaimedPending::Lose);
             let unused = (old.used & new.used) != 3 || lose;
-            let withdrawn = matches!(operation, ModeOperation::Withdraw(of, _) if *of == mode);
+            let withdrawn = matches!(operation, FunctionOperation::Withdraw(of, _) if *of == mode);
             for (moved, may) in [
                 (is.withdrawn - was.withdrawn, withdrawn),
-                (is.dropped_reset - was.dropped_reset, *operation == ModeOperation::Reset),
+                (is.dropped_reset - was.dropped_reset, *operation == FunctionOperation::Reset),
                 (is.dropped_load - was.dropped_load, loaded > 0),
                 (is.dropped_bus_master - was.dropped_bus_master, off),
-                (is.dropped_unused - was.dropped_unused, unused && mode == Mode::MsiX),
+                (is.dropped_unclaimed - was.dropped_unclaimed, unused && mode == Mode::MsiX),
                 (is.dropped_disabled - was.dropped_disabled + is.to_intx - was.to_intx, false),
             ] {
                 must(moved == 0 || may, "lossless", || format!("{mode:?}: {was:?} became {is:?}"))?;
@@ -280,20 +285,21 @@ impl Moment {
     fn polled(
         &self,
         next: &Self,
-        operation: &ModeOperation,
-        effects: &[ModeEffect],
+        operation: &FunctionOperation,
+        effects: &[FunctionEffect],
     ) -> Result<(), Found> {
-        let reads = matches!(operation, ModeOperation::PrepareSave | ModeOperation::PollMsi { .. });
+        let reads =
+            matches!(operation, FunctionOperation::PrepareSave | FunctionOperation::PollMsi { .. });
         if let (true, Some(msi)) = (reads, self.function.msi()) {
             let held = (!self.told.msi | msi.fallback().bits()) & 3;
             let held = if self.attached { held } else { 0 };
             let asked = effects.iter().find_map(|effect| match effect {
-                ModeEffect::Msi(Effect::Poll(set)) => Some(set.bits()),
+                FunctionEffect::Msi(Effect::Poll(set)) => Some(set.bits()),
                 _ => None,
             });
             must(asked.unwrap_or(0) == held, "poll", || format!("{held:#b} holds events"))?;
         }
-        let complete = matches!(operation, ModeOperation::WriteMsi { offset: 8, .. });
+        let complete = matches!(operation, FunctionOperation::WriteMsi { offset: 8, .. });
         if let (true, false, Some(msi)) = (complete, self.loading, next.function.msi())
             && msi.policy().live_rewrite == LiveRewrite::Reroute
         {
@@ -310,15 +316,25 @@ impl Moment {
     pub(super) fn probe(&self, defect: Option<ModeDefect>) -> Result<(), Found> {
         let mut now = self.clone();
         let v = [0, 1].map(Vector::new);
-        let msix = |value| ModeOperation::WriteMsix { offset: 3, len: 1, value };
-        let msi = |value| ModeOperation::WriteMsi { offset: 2, len: 1, value };
-        let unmask =
-            |v: Vector| ModeOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 0 };
-        let unmasked = ModeOperation::WriteMsi { offset: 12, len: 4, value: 0 };
-        let on = ModeOperation::WriteCommand { offset: 0, len: 2, value: 4 };
+        let msix = |value| FunctionOperation::WriteMsix { offset: 3, len: 1, value };
+        let msi = |value| FunctionOperation::WriteMsi { offset: 2, len: 1, value };
+        let unmask = |v: Vector| FunctionOperation::WriteTable {
+            offset: v.index() * 16 + 12,
+            len: 4,
+            value: 0,
+        };
+        let unmasked = FunctionOperation::WriteMsi { offset: 12, len: 4, value: 0 };
+        let on = FunctionOperation::WriteCommand { offset: 0, len: 2, value: 4 };
         for (operations, of) in [
             (
-                &[ModeOperation::Resume, ModeOperation::Attach, on, msix(0), unmasked, msi(0x11)][..],
+                &[
+                    FunctionOperation::Resume,
+                    FunctionOperation::Attach,
+                    on,
+                    msix(0),
+                    unmasked,
+                    msi(0x11),
+                ][..],
                 Mode::Msi,
             ),
             (&[msi(0), unmask(v[0]), unmask(v[1]), msix(0x80)], Mode::MsiX),
@@ -344,8 +360,8 @@ impl Told {
     fn pin_follows(&mut self, effect: IntxEffect, eoi: bool) -> bool {
         match effect {
             IntxEffect::Deassert => std::mem::replace(&mut self.asserted, false),
-            IntxEffect::Release => std::mem::replace(&mut self.pin, false),
-            IntxEffect::Use => !std::mem::replace(&mut self.pin, true),
+            IntxEffect::Disarm => std::mem::replace(&mut self.pin, false),
+            IntxEffect::Arm => !std::mem::replace(&mut self.pin, true),
             IntxEffect::Assert => !std::mem::replace(&mut self.asserted, true) || eoi,
             IntxEffect::Unmask => eoi && !self.asserted,
         }
@@ -360,11 +376,11 @@ fn vectors_follow(told: &mut u64, effect: Effect) -> Result<bool, Found> {
     must(set.word() == 0 && set.bits() & !3 == 0, "kinds", || format!("{effect:?}"))?;
     let (bits, all) = (set.bits(), *told & set.bits() == set.bits());
     Ok(match effect {
-        Effect::Release(_) => {
+        Effect::Disarm(_) => {
             *told &= !bits;
             all
         }
-        Effect::Use(_) => std::mem::replace(told, *told | bits) & bits == 0,
+        Effect::Arm(_) => std::mem::replace(told, *told | bits) & bits == 0,
         Effect::Reroute(_) => all,
         _ => true,
     })
@@ -408,7 +424,7 @@ impl Registers {
             let mut control = [0; 4];
             msix.read_table(u64::from(v) * 16 + 12, &mut control);
             masked |= u64::from(control[0] & 1) << v;
-            used |= u64::from(msix.use_count(Vector::new(v)).is_some_and(|uses| uses > 0)) << v;
+            used |= u64::from(msix.claims(Vector::new(v)).is_some_and(|uses| uses > 0)) << v;
         }
         let mut pba = [0; 8];
         msix.read_pba(0, &mut pba);

@@ -61,7 +61,7 @@ fn e7_masking_a_vector_that_was_never_unmasked() {
     }
     let uses = |world: &World| {
         let function = world.device.function.as_ref().unwrap();
-        function.inspect(|msix| (msix.counters().uses, msix.counters().releases))
+        function.inspect(|msix| (msix.counters().arms, msix.counters().disarms))
     };
     assert_eq!(uses(&world), (0, 0));
     write(&own[0]);
@@ -111,7 +111,7 @@ fn e8f_counters_surviving_reset() {
             world.device.reset(); // H9: uses do not grow
         }
         let function = world.device.function.as_ref().unwrap();
-        assert_eq!(function.inspect(|msix| msix.use_count(Vector::new(0))), Some(1));
+        assert_eq!(function.inspect(|msix| msix.claims(Vector::new(0))), Some(1));
     }
     let mut line = World::new(Options { interrupt: Interrupt::Pin, ..Options::new(1) });
     let own = line.connect(OWN, 1);

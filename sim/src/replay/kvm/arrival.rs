@@ -26,7 +26,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// For `vcpus` local APICs in xAPIC mode with flat logical ids (C11).
+    /// For `vcpus` local APICs in xAPIC mode with flat logical ids (K11).
     pub(super) fn of(message: Message, vcpus: u8) -> Self {
         let Message { address, data } = message;
         if !is_interrupt(message) {

@@ -1,4 +1,4 @@
-//! The virtual machine: vCPUs that never run, and their local APICs (C13).
+//! The virtual machine: vCPUs that never run, and their local APICs (K13).
 
 use super::arrival::{Arrival, highest_target};
 use crate::lapic;

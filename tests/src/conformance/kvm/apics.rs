@@ -37,7 +37,7 @@ pub(super) fn clear(machine: &Machine) {
 type Interrupt = (u8, u8);
 
 /// What a message asks for, if it is a fixed or lowest-priority interrupt to one of the machine's
-/// vCPUs (C11). Others leave no trace in an IRR.
+/// vCPUs (K11). Others leave no trace in an IRR.
 fn interrupt(msi: &Msi) -> Option<Interrupt> {
     let [vector, mode, ..] = msi.data.to_le_bytes();
     let destination = (msi.address_lo >> 12) as u8;

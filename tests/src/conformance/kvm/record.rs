@@ -115,7 +115,7 @@ impl Record {
         }
     }
 
-    /// An eventfd was written, and KVM had it taken at once if it is an irqfd (C8). What it did not
+    /// An eventfd was written, and KVM had it taken at once if it is an irqfd (K8). What it did not
     /// take is left, and was not delivered.
     pub(super) fn written(&mut self, eventfd: &EventFd) {
         if let Some(&gsi) = self.irqfds.get(&eventfd.as_raw_fd())
@@ -125,7 +125,7 @@ impl Record {
         }
     }
 
-    /// All GSIs are given back: the routes leave the table with the next commit (C6).
+    /// All GSIs are given back: the routes leave the table with the next commit (K6).
     pub(super) fn given_back(&mut self) {
         for gsi in std::mem::take(&mut self.told).into_keys() {
             self.log.push(Asked::Unroute, gsi);
@@ -180,7 +180,7 @@ impl Record {
         self.irqfds.insert(eventfd.as_raw_fd(), gsi);
         self.log.push(Asked::Arm, gsi);
         if held {
-            self.injected(gsi); // C7
+            self.injected(gsi); // K7
         }
     }
 
@@ -189,7 +189,7 @@ impl Record {
         self.log.push(Asked::Disarm, gsi);
     }
 
-    /// KVM took an event for a GSI. Without a route it is lost (C5).
+    /// KVM took an event for a GSI. Without a route it is lost (K5).
     fn injected(&mut self, gsi: u32) {
         if let Some(msi) = self.routes.get(&gsi) {
             self.delivered(*msi);

@@ -5,14 +5,14 @@ use super::{MSIX_MESSAGE, ModeDevice, ModeSubject, MsixBeside, PhysicalLine, nam
 use crate::modes::{ModeTold, Parts, function, say};
 use crate::told::Told;
 use msix_core::{
-    Answer, Boxed, Function, IntxEffect, IntxSource, MAX_MODE_EFFECTS, Message, Mode, ModeEffects,
-    ModeOperation, MsiCapability, Policy, Vector,
+    Answer, Boxed, Function, FunctionEffects, FunctionOperation, IntxEffect, IntxSource,
+    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, Policy, Vector,
 };
 
 /// A function that is driven by operations.
 pub(super) trait Operated {
     /// One input.
-    fn apply(&mut self, operation: &ModeOperation) -> (Answer, Vec<ModeTold>);
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<ModeTold>);
     /// How it interrupts.
     fn mode(&self) -> Mode;
     /// The Status register.
@@ -48,8 +48,8 @@ impl ModeSubject for FunctionSubject {
 struct Engine(Function<Boxed>);
 
 impl Operated for Engine {
-    fn apply(&mut self, operation: &ModeOperation) -> (Answer, Vec<ModeTold>) {
-        let mut fx = ModeEffects::<MAX_MODE_EFFECTS>::new();
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<ModeTold>) {
+        let mut fx = FunctionEffects::<MAX_FUNCTION_EFFECTS>::new();
         let answer = operation.apply(&mut self.0, &mut [], &mut fx);
         (answer, fx.iter().flat_map(|effect| say(&self.0, effect)).collect())
     }
@@ -104,14 +104,14 @@ impl<F: Operated + 'static> OperatedDevice<F> {
             fired: 0,
         };
         let v0 = Vector::new(0);
-        device.give(ModeOperation::Attach);
-        device.give(ModeOperation::WriteCommand { offset: 0, len: 1, value: 4 });
-        device.give(ModeOperation::Use(v0));
-        device.give(ModeOperation::SetMessage(v0, MSIX_MESSAGE));
+        device.give(FunctionOperation::Attach);
+        device.give(FunctionOperation::WriteCommand { offset: 0, len: 1, value: 4 });
+        device.give(FunctionOperation::Claim(v0));
+        device.give(FunctionOperation::SetMessage(v0, MSIX_MESSAGE));
         device
     }
 
-    fn give(&mut self, operation: ModeOperation) -> Answer {
+    fn give(&mut self, operation: FunctionOperation) -> Answer {
         let (answer, told) = self.function.apply(&operation);
         for told in told {
             self.carry_out(told);
@@ -119,7 +119,7 @@ impl<F: Operated + 'static> OperatedDevice<F> {
         if let (true, true, false) = self.physical {
             self.physical.2 = true; // D12
             self.fired += 1;
-            self.give(ModeOperation::Fired);
+            self.give(FunctionOperation::ReportFired);
         }
         answer
     }
@@ -133,8 +133,8 @@ impl<F: Operated + 'static> OperatedDevice<F> {
                     IntxEffect::Assert => self.line = true,
                     IntxEffect::Deassert => self.line = false,
                     IntxEffect::Unmask => self.physical.2 = false,
-                    IntxEffect::Use | IntxEffect::Release => {
-                        let used = effect == IntxEffect::Use;
+                    IntxEffect::Arm | IntxEffect::Disarm => {
+                        let used = effect == IntxEffect::Arm;
                         (self.physical.1, self.physical.2) = (used, false);
                         self.log.push((Mode::Intx, used));
                     }
@@ -145,11 +145,11 @@ impl<F: Operated + 'static> OperatedDevice<F> {
         let used = &mut self.used[usize::from(mode == Mode::MsiX)];
         match told {
             Told::Send(_, message) => self.messages.push(message),
-            Told::Use(..) => {
+            Told::Arm(..) => {
                 *used += 1;
                 self.log.extend((*used == 1).then_some((mode, true)));
             }
-            Told::Release(_) => {
+            Told::Disarm(_) => {
                 *used -= 1;
                 self.log.extend((*used == 0).then_some((mode, false)));
             }
@@ -159,7 +159,7 @@ impl<F: Operated + 'static> OperatedDevice<F> {
 
     /// Writes at most 8 bytes at a time.
     fn command(&mut self, offset: u8, value: u64) {
-        self.give(ModeOperation::WriteCommand { offset, len: 1, value });
+        self.give(FunctionOperation::WriteCommand { offset, len: 1, value });
     }
 }
 
@@ -170,15 +170,15 @@ fn value(bytes: &[u8]) -> u64 {
 impl<F: Operated + 'static> ModeDevice for OperatedDevice<F> {
     fn read_msi(&mut self, offset: usize, bytes: &mut [u8]) {
         let (offset, len) = (offset as u8, bytes.len() as u8);
-        self.give(ModeOperation::PollMsi { offset, len });
-        if let Answer::Read(_, value) = self.give(ModeOperation::ReadMsi { offset, len }) {
+        self.give(FunctionOperation::PollMsi { offset, len });
+        if let Answer::Read(_, value) = self.give(FunctionOperation::ReadMsi { offset, len }) {
             bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
         }
     }
 
     fn write_msi(&mut self, offset: usize, bytes: &[u8]) {
         let (offset, len) = (offset as u8, bytes.len() as u8);
-        self.give(ModeOperation::WriteMsi { offset, len, value: value(bytes) });
+        self.give(FunctionOperation::WriteMsi { offset, len, value: value(bytes) });
     }
 
     fn set_bus_master(&mut self, on: bool) {
@@ -196,16 +196,16 @@ impl<F: Operated + 'static> ModeDevice for OperatedDevice<F> {
     fn fire(&mut self, vector: u16) {
         match self.function.mode() {
             Mode::Msi | Mode::MsiX => {
-                self.give(ModeOperation::Notify(Vector::new(vector)));
+                self.give(FunctionOperation::Notify(Vector::new(vector)));
             }
             Mode::Intx | Mode::None => {
-                self.give(ModeOperation::SetLevel(true));
+                self.give(FunctionOperation::SetLevel(true));
             }
         }
     }
 
     fn satisfy(&mut self) {
-        self.give(ModeOperation::SetLevel(false));
+        self.give(FunctionOperation::SetLevel(false));
     }
 
     fn messages(&mut self) -> Vec<Message> {
@@ -247,7 +247,7 @@ impl<F: Operated + 'static> ModeDevice for OperatedDevice<F> {
 impl<F: Operated + 'static> Withdrawal for OperatedDevice<F> {
     fn withdraw(&mut self, vector: u32) -> Result<(), Refused> {
         let vector = Vector::new(u16::try_from(vector).map_err(Refused::because)?);
-        match self.give(ModeOperation::Withdraw(Mode::Msi, vector)) {
+        match self.give(FunctionOperation::Withdraw(Mode::Msi, vector)) {
             Answer::Withdrawn(_) => Ok(()),
             _ => Err(Refused("no such vector".to_owned())),
         }
@@ -257,24 +257,24 @@ impl<F: Operated + 'static> Withdrawal for OperatedDevice<F> {
 impl<F: Operated + 'static> MsixBeside for OperatedDevice<F> {
     fn set_enabled(&mut self, on: bool) {
         let value = if on { 0x80 } else { 0 };
-        self.give(ModeOperation::WriteMsix { offset: 3, len: 1, value });
+        self.give(FunctionOperation::WriteMsix { offset: 3, len: 1, value });
     }
 }
 
 impl<F: Operated + 'static> FunctionReset for OperatedDevice<F> {
     fn reset(&mut self) {
-        self.give(ModeOperation::Reset);
+        self.give(FunctionOperation::Reset);
     }
 }
 
 impl<F: Operated + 'static> PhysicalLine for OperatedDevice<F> {
     fn assert(&mut self, high: bool) {
         self.physical.0 = high;
-        self.give(ModeOperation::PrepareSave); // an input that changes nothing
+        self.give(FunctionOperation::PrepareSave); // an input that changes nothing
     }
 
     fn eoi(&mut self) {
-        self.give(ModeOperation::Eoi);
+        self.give(FunctionOperation::Eoi);
     }
 
     fn fired(&mut self) -> u32 {

@@ -5,7 +5,7 @@ use super::engine::{Operated, OperatedDevice};
 use super::{ModeDevice, ModeSubject, name_of};
 use crate::modes::ModeTold;
 use crate::modes::model::NaiveFunction;
-use msix_core::{Answer, Mode, ModeOperation, Policy};
+use msix_core::{Answer, FunctionOperation, Mode, Policy};
 
 /// [`NaiveFunction`], with a host that carries everything out.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ impl ModeSubject for NaiveFunctionSubject {
 }
 
 impl Operated for NaiveFunction {
-    fn apply(&mut self, operation: &ModeOperation) -> (Answer, Vec<ModeTold>) {
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<ModeTold>) {
         self.apply(operation)
     }
 

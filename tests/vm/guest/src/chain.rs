@@ -97,7 +97,7 @@ pub(crate) fn assign(
         Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
             .map_err(text)?;
     for vector in 0..vectors {
-        function.use_vector(Vector::new(vector)).map_err(text)?;
+        function.claim(Vector::new(vector)).map_err(text)?;
         let entry = u64::from(vector) * 16;
         function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
         function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());

@@ -184,7 +184,7 @@ fn prepared(vm: &VmFd) -> Result<VcpuFd, String> {
     Ok(cpu)
 }
 
-/// Enables the local APIC in software (C13), with a logical id of its own as Linux gives it.
+/// Enables the local APIC in software (K13), with a logical id of its own as Linux gives it.
 pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
     let mut lapic = cpu.get_lapic().map_err(text)?;
     lapic.regs[0xf0] = -1;
