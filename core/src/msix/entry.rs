@@ -1,6 +1,6 @@
 //! A table entry and the message it holds.
 
-use crate::policy::{MessageAddress, Policy};
+use crate::policy::{MessageAddress, Policy, VectorControlBits};
 use crate::spec;
 
 /// What a vector writes to memory: one 32-bit write of `data` to `address` (A11).
@@ -28,9 +28,9 @@ impl Entry {
     /// After reset: address, data and Vector Control zero, but for the mask bit (A3).
     pub const RESET: Self = Self([0; 4]);
 
-    pub(crate) fn message(&self, policy: &Policy) -> Message {
+    pub(crate) fn message(&self, address: MessageAddress) -> Message {
         let [low, high, data, _] = self.0;
-        let low = match policy.message_address {
+        let low = match address {
             MessageAddress::Verbatim => low,
             MessageAddress::Aligned => low & !0b11, // H7
         };
@@ -63,9 +63,9 @@ impl Entry {
 
     /// Stores Vector Control but for the mask bit, which is the caller's (H7, C10).
     #[inline]
-    pub(crate) fn store_control(&mut self, value: u32, policy: &Policy) {
+    pub(crate) fn store_control(&mut self, value: u32, kept: VectorControlBits) {
         let [.., control] = &mut self.0;
-        *control = value & policy.vector_control.bits() | *control & STALE;
+        *control = value & kept.bits() | *control & STALE;
     }
 
     pub(crate) fn is_stale(&self) -> bool {
@@ -82,7 +82,7 @@ impl Entry {
     pub(crate) fn from_guest_view(bytes: [u8; 16], policy: &Policy) -> Self {
         let value = u128::from_le_bytes(bytes);
         let mut entry = Self([low_dword(value), low_dword(value >> 32), low_dword(value >> 64), 0]);
-        entry.store_control(low_dword(value >> 96), policy);
+        entry.store_control(low_dword(value >> 96), policy.vector_control);
         entry
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn the_stale_note_is_never_seen_by_the_guest() {
         let mut entry = Entry::RESET;
         entry.set_stale(true);
-        entry.store_control(0xffff_ffff, &Policy::QEMU);
+        entry.store_control(0xffff_ffff, VectorControlBits::Verbatim);
         assert!(entry.is_stale());
         assert_eq!(entry.dword(3, false), 0xffff_fffe);
         assert_eq!(entry.dword(3, true), 0xffff_ffff);

@@ -1,13 +1,14 @@
 //! The capability in config space: 10 to 24 bytes.
 
+use super::Msi;
 use super::capability::Registers;
 use super::settle::Request;
-use super::{Msi, ready};
 use crate::counters;
-use crate::effect::{Effect, EffectSink, NotCarriedOut};
-use crate::gate::ENABLED;
-use crate::policy::{IntxRule, LiveRewrite, MessageEnable, PendingOnDisable, WhileDisabled};
+use crate::effects::EffectSink;
+use crate::facts::Fact;
+use crate::policy::{LiveRewrite, MessageEnable};
 use crate::spec::{MSI_ENABLE, MSI_LONGEST};
+use crate::switch::Switch;
 
 /// Offset of the low byte of Message Control: MSI Enable and Multiple Message Enable (A14).
 const CONTROL_LOW: usize = 2;
@@ -16,19 +17,19 @@ const ADDRESS: usize = 4;
 
 impl Msi {
     /// Points the capability at the next one in the chain (byte 1); bits 1:0 are cleared.
-    pub const fn set_next_capability(&mut self, offset: u8) {
+    pub(crate) const fn set_next_capability(&mut self, offset: u8) {
         self.state.next_capability = offset & !0b11;
     }
 
     /// The capability as the guest reads it; bytes past its end are 0 (A14).
     #[must_use]
-    pub fn capability(&self) -> [u8; MSI_LONGEST] {
+    pub(crate) fn capability(&self) -> [u8; MSI_LONGEST] {
         self.context.capability.image(self.state.next_capability, &self.registers())
     }
 
     /// Second step of a guest read at byte `offset` of the capability, of any width; the first is
     /// [`poll_config`](Self::poll_config). Bytes past the capability's end read all ones.
-    pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+    pub(crate) fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         let image = self.capability();
         let capability = image.get(..self.context.capability.len()).unwrap_or_default();
         for (index, byte) in (0..usize::MAX).zip(bytes) {
@@ -38,43 +39,22 @@ impl Msi {
     }
 
     /// First step of a guest read of `len` bytes at byte `offset`: when it covers the pending
-    /// register, emits Poll for the vectors whose events the host holds (A16, H13). Carry it out,
-    /// feed [`report_held`](Self::report_held), then [`read_config`](Self::read_config).
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn poll_config<K: EffectSink>(
-        &mut self,
-        offset: usize,
-        len: usize,
-        fx: &mut K,
-    ) -> Result<(), NotCarriedOut> {
-        ready(fx)?;
+    /// register, emits Poll for the vectors whose events the host holds (A16, H13).
+    pub(crate) fn poll_config<K: EffectSink>(&mut self, offset: usize, len: usize, fx: &mut K) {
         let covered = self.context.capability.pending_at().is_some_and(|at| {
             offset < at.saturating_add(4) && offset.saturating_add(len) > at && len > 0
         });
         if covered {
-            self.ask_host(Effect::Poll, self.pollable(), fx);
+            self.poll(fx);
         }
-        Ok(())
     }
 
     /// Guest write at byte `offset` of the capability, of any width and alignment (A14). A write
     /// is applied as one.
     ///
     /// Emits Disarm, or Arm and Send, as vectors stop or start to be deliverable, Reroute by
-    /// [`LiveRewrite`], and by policy IntxDeassert, IntxReevaluate, Poll and Drain (H2, H3, H13,
-    /// H17).
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn write_config<K: EffectSink>(
-        &mut self,
-        offset: usize,
-        bytes: &[u8],
-        fx: &mut K,
-    ) -> Result<(), NotCarriedOut> {
-        ready(fx)?;
+    /// [`LiveRewrite`], and by policy Poll and Drain (H2, H3, H13).
+    pub(crate) fn write_config<K: EffectSink>(&mut self, offset: usize, bytes: &[u8], fx: &mut K) {
         let covers = |at: usize| at.checked_sub(offset).and_then(|index| bytes.get(index));
         let mut image = self.capability();
         for (at, byte) in (0..self.context.capability.len()).zip(&mut image) {
@@ -93,55 +73,24 @@ impl Msi {
         let (was_live, old_low) = (self.state.live, self.low());
         let old = self.registers();
         let untold = self.state.stale != 0;
-        let was_in_force = self.in_force();
+        let was_in_force = self.state.in_force();
         self.store(&new);
         if self.context.policy.live_rewrite == LiveRewrite::Reroute {
             self.mark_stale(&old, old_low, was_live);
         }
         complete |= control_written && old_low != self.low() && !untold;
-        let mut request = self.switched(was_in_force, control_written);
-        request.complete = complete;
-        self.settle(request, fx);
-        Ok(())
+        let request = self.switch(was_in_force, control_written);
+        self.settle(Request { complete, ..request }, fx);
     }
 
     /// What a change between in force and not asks for; the registers have changed already.
-    pub(super) fn switched(&mut self, was_in_force: bool, control_written: bool) -> Request {
-        let mut request = Request::DIFFERENCE;
-        let policy = self.context.policy;
-        let enabled = !was_in_force && self.in_force();
-        let disabled = was_in_force && !self.in_force();
-        let written = control_written && self.in_force();
-        request.intx = match policy.intx {
-            IntxRule::OnChange if enabled => Some(Effect::IntxDeassert),
-            IntxRule::OnChange if disabled => Some(Effect::IntxReevaluate),
-            IntxRule::OnEveryWrite if written => Some(Effect::IntxDeassert),
-            _ => None,
-        };
-        if enabled && policy.while_disabled != WhileDisabled::Latch && policy.drain {
-            request.drain = u32::MAX; // H3: what the host held meanwhile is dropped too
+    pub(super) fn switch(&mut self, was: bool, written: bool) -> Request {
+        let switch = Switch::new(&self.context.policy, was, self.state.in_force(), written);
+        if switch.drop_pending {
+            let dropped = core::mem::take(&mut self.state.events);
+            counters::add(&mut self.context.counters.dropped_disabled, dropped.into());
         }
-        if disabled {
-            match policy.pending_on_disable {
-                PendingOnDisable::Keep if policy.poll_before_disable => request.poll = u32::MAX, // H13
-                PendingOnDisable::Keep => {}
-                PendingOnDisable::Drop => {
-                    let dropped = core::mem::take(&mut self.state.events);
-                    counters::add(&mut self.context.counters.dropped_disabled, dropped.into());
-                    if policy.drain {
-                        request.drain = u32::MAX;
-                    }
-                }
-            }
-        }
-        request
-    }
-
-    /// Vectors that a poll asks for: while disabled, what the host holds is only wanted where such
-    /// events are latched (H3).
-    pub(super) fn pollable(&self) -> u32 {
-        let latched = self.context.policy.while_disabled == WhileDisabled::Latch;
-        if latched || self.in_force() { u32::MAX } else { 0 }
+        Request::switch(switch)
     }
 
     pub(super) fn registers(&self) -> Registers {
@@ -158,7 +107,7 @@ impl Msi {
     /// Takes over all that a guest can write.
     pub(super) fn store(&mut self, new: &Registers) {
         let [low, _] = new.control.to_le_bytes();
-        self.state.facts.set(ENABLED, new.control & MSI_ENABLE != 0);
+        self.state.facts.set(Fact::DISABLED, new.control & MSI_ENABLE == 0);
         self.state.multiple = low >> 4 & 0b111;
         self.state.address = new.address;
         self.state.data = new.data;
@@ -200,7 +149,7 @@ pub(crate) fn written_enable(offset: usize, bytes: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::testing::{msi, take};
-    use crate::{MsiCapability, Policy, Vector, Vectors};
+    use crate::{Effect, MsiCapability, PendingOnDisable, Policy, Vector, Vectors, WhileDisabled};
     use std::vec::Vec;
 
     #[test]
@@ -219,7 +168,7 @@ mod tests {
             for len in [1, 2, 3, 4, 8, 26] {
                 let (mut msi, mut fx) = (fresh.clone(), crate::testing::Fx::new());
                 let before = msi.capability();
-                msi.write_config(offset, &std::vec![0xff; len], &mut fx).unwrap();
+                msi.write_config(offset, &std::vec![0xff; len], &mut fx);
                 let expected: Vec<u8> =
                     (0..24)
                         .map(|at| {
@@ -230,7 +179,7 @@ mod tests {
             }
         }
         let (mut msi, mut fx) = (fresh.clone(), crate::testing::Fx::new());
-        msi.write_config(usize::MAX, &[1, 1], &mut fx).unwrap();
+        msi.write_config(usize::MAX, &[1, 1], &mut fx);
         assert_eq!(msi, fresh);
     }
 
@@ -255,7 +204,7 @@ mod tests {
             (Policy::QEMU, 0x70, 0x70), // only a write that leaves it enabled
         ] {
             let (mut msi, mut fx) = msi(policy);
-            msi.write_config(2, &[written], &mut fx).unwrap();
+            msi.write_config(2, &[written], &mut fx);
             assert_eq!(msi.capability()[2] & 0x71, read, "{written:#x}");
             assert!(msi.allocated() <= 4);
         }
@@ -277,31 +226,31 @@ mod tests {
         let (mut spec, mut fx) = msi(Policy::SPEC);
         let (mut qemu, _) = msi(Policy::QEMU);
         for (offset, bytes, expected) in cases {
-            spec.write_config(offset, bytes, &mut fx).unwrap();
+            spec.write_config(offset, bytes, &mut fx);
             assert_eq!(take(&mut fx), expected, "{bytes:x?} at {offset}");
-            qemu.write_config(offset, bytes, &mut fx).unwrap();
+            qemu.write_config(offset, bytes, &mut fx);
             assert!(!take(&mut fx).contains(&Effect::Reroute(all)));
         }
         // Another number of vectors is another message for those that stay.
-        spec.write_config(12, &[0x43], &mut fx).unwrap();
-        spec.write_config(2, &[0x11], &mut fx).unwrap();
+        spec.write_config(12, &[0x43], &mut fx);
+        spec.write_config(2, &[0x11], &mut fx);
         let rest = Vectors::new(0, 0b11);
         assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 0b1100)), Effect::Reroute(rest)]);
         // A 32-bit address is complete with its one register.
         let mut narrow = Msi::new(MsiCapability::new(1).unwrap(), Policy::SPEC);
-        narrow.attach(&mut fx).unwrap();
-        narrow.write_config(2, &[1], &mut fx).unwrap();
+        narrow.attach(&mut fx);
+        narrow.write_config(2, &[1], &mut fx);
         take(&mut fx);
-        narrow.write_config(4, &[4, 0], &mut fx).unwrap();
+        narrow.write_config(4, &[4, 0], &mut fx);
         assert_eq!(take(&mut fx), []);
-        narrow.write_config(4, &[8, 0, 0, 0], &mut fx).unwrap();
+        narrow.write_config(4, &[8, 0, 0, 0], &mut fx);
         assert_eq!(take(&mut fx), [Effect::Reroute(Vectors::one(Vector::new(0)))]);
     }
 
     #[test]
     fn only_a_read_of_the_pending_register_polls() {
         let (mut msi, mut fx) = msi(Policy::SPEC);
-        msi.write_config(16, &[0b0110], &mut fx).unwrap();
+        msi.write_config(16, &[0b0110], &mut fx);
         take(&mut fx);
         for (offset, len, polls) in [
             (0, 20, false),
@@ -311,31 +260,29 @@ mod tests {
             (24, 4, false),
             (20, 0, false),
         ] {
-            msi.poll_config(offset, len, &mut fx).unwrap();
+            msi.poll_config(offset, len, &mut fx);
             let expected = polls.then_some(Effect::Poll(Vectors::new(0, 0b0110)));
             assert_eq!(fx.take(), expected, "{len} bytes at {offset}");
         }
         let mut plain = Msi::new(MsiCapability::new(4).unwrap(), Policy::SPEC);
-        plain.attach(&mut fx).unwrap();
-        plain.poll_config(0, 24, &mut fx).unwrap();
+        plain.attach(&mut fx);
+        plain.poll_config(0, 24, &mut fx);
         assert!(fx.is_empty());
     }
 
     #[test]
-    fn the_most_that_one_write_emits_is_five_effects() {
-        let policy = Policy { intx: IntxRule::OnEveryWrite, ..Policy::SPEC };
-        let (mut msi, mut fx) = msi(policy);
-        msi.write_config(16, &[0b0010], &mut fx).unwrap();
+    fn one_write_can_disarm_arm_reroute_and_send() {
+        let (mut msi, mut fx) = msi(Policy::SPEC);
+        msi.write_config(16, &[0b0010], &mut fx);
         take(&mut fx);
         msi.notify(Vector::new(1), &mut fx).unwrap();
         let mut bytes = msi.capability();
         (bytes[4], bytes[16]) = (4, 0b0001);
-        msi.write_config(0, &bytes, &mut fx).unwrap();
+        msi.write_config(0, &bytes, &mut fx);
         let v1 = Vectors::new(0, 0b0010);
         assert_eq!(
             take(&mut fx),
             [
-                Effect::IntxDeassert,
                 Effect::Disarm(Vectors::new(0, 0b0001)),
                 Effect::Arm(v1),
                 Effect::Reroute(Vectors::new(0, 0b1100)),
@@ -345,33 +292,25 @@ mod tests {
     }
 
     #[test]
-    fn an_enable_and_a_disable_tell_intx_and_the_host_by_policy() {
+    fn an_enable_and_a_disable_tell_the_host_by_policy() {
         let all = Vectors::new(0, 0xf);
         for (policy, disable, enable) in [
-            (
-                Policy::SPEC,
-                Vec::from([Effect::Disarm(all), Effect::IntxReevaluate]),
-                Vec::from([Effect::IntxDeassert, Effect::Arm(all)]),
-            ),
-            (
-                Policy::QEMU,
-                Vec::from([Effect::Disarm(all)]),
-                Vec::from([Effect::IntxDeassert, Effect::Arm(all)]),
-            ),
+            (Policy::SPEC, Vec::from([Effect::Disarm(all)]), Vec::from([Effect::Arm(all)])),
+            (Policy::QEMU, Vec::from([Effect::Disarm(all)]), Vec::from([Effect::Arm(all)])),
             (
                 Policy {
                     pending_on_disable: PendingOnDisable::Drop,
                     while_disabled: WhileDisabled::Drop,
                     ..Policy::SPEC
                 },
-                Vec::from([Effect::Disarm(all), Effect::Drain(all), Effect::IntxReevaluate]),
-                Vec::from([Effect::IntxDeassert, Effect::Drain(all), Effect::Arm(all)]),
+                Vec::from([Effect::Disarm(all), Effect::Drain(all)]),
+                Vec::from([Effect::Drain(all), Effect::Arm(all)]),
             ),
         ] {
             let (mut msi, mut fx) = msi(policy);
-            msi.write_config(2, &[0x20], &mut fx).unwrap();
+            msi.write_config(2, &[0x20], &mut fx);
             assert_eq!(take(&mut fx), disable);
-            msi.write_config(2, &[0x21], &mut fx).unwrap();
+            msi.write_config(2, &[0x21], &mut fx);
             assert_eq!(take(&mut fx), enable);
         }
     }

@@ -1,10 +1,10 @@
 //! Guest accesses to the table and the PBA, of any width and alignment.
 
-use crate::effect::{EffectSink, NotCarriedOut};
+use super::settle::{Change, Request};
+use super::{Msix, ready};
+use crate::effects::{EffectSink, NotCarriedOut};
 use crate::layout::Region;
-use crate::msix::{Msix, ready};
 use crate::policy::{LiveRewrite, TableAccess};
-use crate::settle::{Change, Request};
 use crate::span::Span;
 use crate::spec::VECTOR_MASK;
 use crate::storage::Storage;
@@ -35,14 +35,31 @@ struct Dwords {
 
 impl<S: Storage> Msix<S> {
     /// Guest read at byte `offset` of the table.
+    #[inline]
     pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        let memory = self.storage.memory();
-        self.read(Region::Table, offset, bytes, |dword| {
-            let vector = entry_of(dword);
-            let entry = memory.entries.get(vector.slot())?;
-            let word = memory.words.get(vector.word())?;
-            Some(entry.dword(field_of(dword), word.masked.get() & vector.bit() != 0))
-        })
+        // What every guest does, and so the path that is kept short.
+        if let (Ok(dword), 0) = (<&mut [u8; 4]>::try_from(&mut *bytes), offset % 4)
+            && let Some(value) = self.table_dword(offset / 4)
+        {
+            *dword = value.to_le_bytes();
+            return Access::Done;
+        }
+        self.read_table_otherwise(offset, bytes)
+    }
+
+    /// A table read that is not an aligned DWORD inside the table.
+    #[inline(never)]
+    fn read_table_otherwise(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        self.read(Region::Table, offset, bytes, |dword| self.table_dword(dword))
+    }
+
+    /// Dword `index` of the table as the guest reads it.
+    #[inline]
+    fn table_dword(&self, index: u64) -> Option<u32> {
+        let (vector, memory) = (entry_of(index), self.storage.memory());
+        let entry = memory.entries.get(usize::try_from(index / 4).ok()?)?;
+        let word = memory.words.get(vector.word())?;
+        Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
     }
 
     /// Guest write at byte `offset` of the table. A QWORD is applied as one (H5, C33).
@@ -61,16 +78,64 @@ impl<S: Storage> Msix<S> {
     ) -> Result<Access, NotCarriedOut> {
         ready::<S, K>(fx)?;
         // What every guest does, and so the path that is kept short.
-        if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4)
-            && let Some(touched) = self.store(offset / 4, u32::from_le_bytes(value))
-        {
-            // What may be sent hangs on the mask, and on the message only where that may be exempt.
-            if touched != OTHER || self.policy.snoop || self.policy.never_masked.is_some() {
-                self.settle_entry(entry_of(offset / 4), touched, fx);
+        if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
+            let (dword, value) = (offset / 4, u32::from_le_bytes(value));
+            let done = if dword % 4 == 3 {
+                self.write_control(dword, value, fx)
+            } else {
+                self.write_message(dword, value, fx)
+            };
+            if done {
+                return Ok(Access::Done);
             }
-            return Ok(Access::Done);
         }
         Ok(self.write_others(offset, bytes, fx))
+    }
+
+    /// Writes Vector Control; whether `dword` is in the table.
+    #[inline]
+    fn write_control<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
+        let vector = entry_of(dword);
+        let memory = self.storage.memory_mut();
+        let slot = usize::try_from(dword / 4).ok();
+        let Some(entry) = slot.and_then(|slot| memory.entries.get_mut(slot)) else { return false };
+        let Some(word) = memory.words.get_mut(vector.word()) else { return false };
+        entry.store_control(value, self.policy.vector_control);
+        let masked = value & VECTOR_MASK != 0;
+        let changed = masked != (word.masked.get() & vector.bit() != 0);
+        if changed {
+            word.masked.toggle(vector.bit());
+            if self.facts.plainly_sending() && !entry.is_stale() {
+                let counters = &mut self.counters;
+                // One call for each, so that each is compiled for what it does.
+                let ready = if masked {
+                    Self::settle_mask(word, vector, true, counters, fx)
+                } else {
+                    Self::settle_mask(word, vector, false, counters, fx)
+                };
+                if ready {
+                    self.send_pending(vector, fx);
+                }
+                self.check_vector(vector);
+                return true;
+            }
+        }
+        if changed || self.facts.special() {
+            self.settle_vector(vector, Change { written: true, complete: false }, fx);
+        }
+        true
+    }
+
+    /// Writes a dword of the message; whether it is in the table.
+    #[inline]
+    fn write_message<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
+        let Some(touched) = self.store(dword, value) else { return false };
+        // Only the mask decides what may be sent, unless messages may be exempt.
+        if touched != OTHER || self.facts.special() {
+            let change = Change { written: true, complete: touched & COMPLETE != 0 };
+            self.settle_vector(entry_of(dword), change, fx);
+        }
+        true
     }
 
     /// A table write that is not an aligned DWORD inside the table.
@@ -87,22 +152,15 @@ impl<S: Storage> Msix<S> {
             touched |= self.store(dword, u32::from_le_bytes(*value)).unwrap_or(NOTHING);
         }
         if first != last {
-            let snoop = Span::new(first.index(), last.index().wrapping_add(1));
-            let snoop = if self.policy.snoop { snoop } else { Span::EMPTY };
-            self.settle(Request { snoop, ..Request::DIFFERENCE }, fx);
+            let written = Span::new(first.index(), last.index().wrapping_add(1));
+            self.settle(Request { written, ..Request::FACTS }, fx);
         } else if touched != NOTHING {
             // A4: the address pair as one QWORD is complete.
             let pair = touched & (LOW | HIGH) == LOW | HIGH;
-            self.settle_entry(first, if pair { touched | COMPLETE } else { touched }, fx);
+            let change = Change { written: true, complete: pair || touched & COMPLETE != 0 };
+            self.settle_vector(first, change, fx);
         }
         access
-    }
-
-    /// Settles one entry after a write.
-    #[inline(never)]
-    fn settle_entry<K: EffectSink>(&mut self, vector: Vector, touched: u8, fx: &mut K) {
-        let change = Change { written: true, complete: touched & COMPLETE != 0 };
-        self.settle_vector(vector, change, fx);
     }
 
     /// Stores a dword; says what that touched, `None` when it is not in the table.
@@ -114,7 +172,7 @@ impl<S: Storage> Msix<S> {
         let vector = entry_of(dword);
         let word = memory.words.get_mut(vector.word())?;
         if field == 3 {
-            entry.store_control(value, &self.policy);
+            entry.store_control(value, self.policy.vector_control);
             let masked = value & VECTOR_MASK != 0;
             if masked == (word.masked.get() & vector.bit() != 0) {
                 return Some(OTHER);

@@ -1,8 +1,8 @@
 //! Inputs of the host backend and of the platform around the function.
 
-use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::sinks::{AsIntx, AsMsi, AsMsix};
 use super::{Function, FunctionEffect, Mode, ready};
-use crate::effect::{EffectSink, NotCarriedOut};
+use crate::effects::{EffectSink, NotCarriedOut};
 use crate::storage::Storage;
 use crate::vectors::Vectors;
 
@@ -17,13 +17,13 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
-            msi.attach(&mut AsMsi(fx))?;
+            msi.attach(&mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.attach(&mut AsMsix(fx))?;
         }
         if let Some(intx) = &mut self.intx {
-            intx.attach(&mut AsIntx(fx))?;
+            intx.attach(&mut AsIntx(fx));
         }
         debug_assert!(self.check());
         Ok(())
@@ -40,13 +40,13 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
-            msi.detach(&mut AsMsi(fx))?;
+            msi.detach(&mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.detach(&mut AsMsix(fx))?;
         }
         if let Some(intx) = &mut self.intx {
-            intx.detach(&mut AsIntx(fx))?;
+            intx.detach(&mut AsIntx(fx));
         }
         debug_assert!(self.check());
         Ok(())
@@ -64,7 +64,7 @@ impl<S: Storage> Function<S> {
     }
 
     /// The backend's answer to a Poll of `mode`: the host held, and gave up, events of these
-    /// ([`Msix::report_held`](crate::Msix::report_held), [`Msi::report_held`](crate::Msi::report_held)). Nothing for
+    /// ([`Msix::report_held`](crate::Msix::report_held)). Nothing for
     /// INTx.
     ///
     /// # Errors
@@ -78,7 +78,10 @@ impl<S: Storage> Function<S> {
         ready::<S, K>(fx)?;
         match (mode, &mut self.msix, &mut self.msi) {
             (Mode::MsiX, Some(msix), _) => msix.report_held(vectors, &mut AsMsix(fx)),
-            (Mode::Msi, _, Some(msi)) => msi.report_held(vectors, &mut AsMsi(fx)),
+            (Mode::Msi, _, Some(msi)) => {
+                msi.report_held(vectors, &mut AsMsi(fx));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -95,7 +98,7 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
-            msi.reset(&mut AsMsi(fx))?;
+            msi.reset(&mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.reset(&mut AsMsix(fx))?;
@@ -103,7 +106,7 @@ impl<S: Storage> Function<S> {
         self.command = 0;
         self.tell_bus_master();
         if let Some(intx) = &mut self.intx {
-            intx.reset(&mut AsIntx(fx))?;
+            intx.reset(&mut AsIntx(fx));
         }
         debug_assert!(self.check());
         Ok(())
@@ -114,7 +117,7 @@ impl<S: Storage> Function<S> {
 mod tests {
     use super::*;
     use crate::testing::{ModeFx, function, take_modes};
-    use crate::{Effect, Function, Inline, IntxEffect, Msi, MsiCapability, PartInUse, Policy};
+    use crate::{Effect, Function, Inline, IntxEffect, Policy};
 
     const BOTH: Vectors = Vectors::new(0, 3);
 
@@ -205,29 +208,6 @@ mod tests {
         f.write_msix(3, &[0x80], &mut fx).unwrap();
         f.report_failed(Mode::MsiX, BOTH);
         assert_eq!(f.msix().unwrap().is_fallback(crate::Vector::new(1)), Some(true));
-    }
-
-    #[test]
-    fn a_part_in_use_does_not_become_a_part_of_a_function() {
-        let capability = MsiCapability::new(1).unwrap();
-        let mut fx = crate::testing::Fx::new();
-        for enable in [false, true] {
-            let mut msi = Msi::new(capability, Policy::SPEC);
-            if enable {
-                msi.write_config(2, &[1], &mut fx).unwrap();
-                fx.take().unwrap();
-            } else {
-                msi.attach(&mut fx).unwrap();
-            }
-            let made = Function::<Inline<1, 1>>::new(Some(msi), None, None);
-            assert_eq!(made.err(), Some(PartInUse));
-        }
-        let (msix, _) = crate::testing::engine::<1, 1>(Policy::SPEC);
-        assert_eq!(Function::new(None, Some(msix), None).err(), Some(PartInUse));
-        let mut intx = crate::Intx::new(crate::IntxSource::Emulated);
-        let mut list = crate::Effects::<4, IntxEffect>::new();
-        intx.attach(&mut list).unwrap();
-        assert_eq!(Function::<Inline<1, 1>>::new(None, None, Some(intx)).err(), Some(PartInUse));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The registers of a function as plain data, for embedders that serialise their own way.
 
-use crate::msix::Msix;
+use super::Msix;
 use crate::snapshot::LoadError;
 use crate::storage::Storage;
 use crate::vectors::per_word;

@@ -175,6 +175,30 @@ impl<const CAP: usize, E: Copy> EffectSink<E> for Effects<CAP, E> {
     }
 }
 
+/// A sink that, in debug builds, holds every list to its order (I5) and its bound (I6).
+pub(crate) struct Ordered<'a, K> {
+    sink: &'a mut K,
+    bound: usize,
+    rank: u8,
+}
+
+impl<'a, K: EffectSink> Ordered<'a, K> {
+    pub(crate) fn new(sink: &'a mut K, bound: usize) -> Self {
+        Self { sink, bound, rank: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, effect: Effect) {
+        debug_assert!(effect.rank() >= self.rank, "I5: {effect:?} is out of order");
+        debug_assert!(self.bound > 0, "I6: {effect:?} is one too many");
+        if cfg!(debug_assertions) {
+            self.rank = effect.rank();
+            self.bound = self.bound.saturating_sub(1);
+        }
+        self.sink.push(effect);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! When two engines are the same: what they would do from now on.
 
-use crate::msix::Msix;
+use super::Msix;
 use crate::storage::Storage;
 use core::hash::{Hash, Hasher};
 

@@ -1,19 +1,19 @@
 //! Sinks through which the parts of a function emit into its one list.
 
 use super::FunctionEffect;
-use crate::effect::{Effect, EffectSink};
+use crate::effects::{Effect, EffectSink};
 use crate::intx::IntxEffect;
 
 /// The sink of MSI-X. Its INTx effects are dropped: the pin has its own facts to settle by.
 pub(super) struct AsMsix<'a, K>(pub(super) &'a mut K);
 
-/// The sink of MSI, likewise.
+/// The sink of MSI.
 pub(super) struct AsMsi<'a, K>(pub(super) &'a mut K);
 
 /// The sink of the pin.
 pub(super) struct AsIntx<'a, K>(pub(super) &'a mut K);
 
-// The function has looked at its list before it asks its parts, whose effects fit together.
+// Capacity was checked by `Function`; the bounds of its parts add up to it.
 
 impl<K: EffectSink<FunctionEffect>> EffectSink for AsMsix<'_, K> {
     const CAPACITY: usize = usize::MAX;
@@ -37,9 +37,7 @@ impl<K: EffectSink<FunctionEffect>> EffectSink for AsMsi<'_, K> {
     }
 
     fn push(&mut self, effect: Effect) {
-        if !matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate) {
-            self.0.push(FunctionEffect::Msi(effect));
-        }
+        self.0.push(FunctionEffect::Msi(effect));
     }
 }
 

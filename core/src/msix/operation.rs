@@ -1,10 +1,10 @@
 //! The inputs as data, so that sequences of them can be generated, stored, shrunk and replayed.
 
-use crate::effect::EffectSink;
-use crate::entry::Message;
-use crate::events::Delivery;
-use crate::mmio::Access;
-use crate::msix::Msix;
+use super::Msix;
+use super::device::Delivery;
+use super::entry::Message;
+use super::guest::Access;
+use crate::effects::EffectSink;
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 

@@ -1,15 +1,16 @@
 //! Inputs of the device: events, withdrawals, uses, and the side channels of a platform.
 
-use crate::counters;
-use crate::effect::{Effect, EffectSink, NotCarriedOut};
-use crate::entry::Message;
-use crate::gate::ENABLED;
-use crate::msix::{Msix, VectorError, ready};
+use super::entry::Message;
+use super::settle::Change;
+use super::{Msix, VectorError, ready};
+use crate::counters::{self, Counters};
+use crate::effects::{Effect, EffectSink, NotCarriedOut};
+use crate::facts::Fact;
+use crate::kernel::{self, Registers};
 use crate::policy::WhileDisabled;
-use crate::settle::Change;
 use crate::span::Span;
 use crate::storage::Storage;
-use crate::vectors::Vector;
+use crate::vectors::{Vector, Vectors, Word};
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,55 +54,66 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
         ready::<S, K>(fx)?;
-        match self.claims(vector) {
-            None => return Err(self.out_of_range(vector)),
-            Some(0) => {
-                counters::one(&mut self.counters.dropped_unclaimed);
-                return Ok(Delivery::Dropped(DropReason::Unclaimed));
-            }
-            Some(_) => {}
+        let switches = self.switches(|all| all);
+        let memory = self.storage.memory_mut();
+        let Some(&claims) = memory.claims.get(vector.slot()) else {
+            return Err(self.out_of_range(vector));
+        };
+        if claims == 0 {
+            counters::one(&mut self.counters.dropped_unclaimed);
+            return Ok(Delivery::Dropped(DropReason::Unclaimed));
         }
-        if self.is_plainly_deliverable(vector) {
+        let Some(word) = memory.words.get_mut(vector.word()) else {
+            return Err(self.out_of_range(vector));
+        };
+        let masked = word.masked.get() & vector.bit() != 0;
+        let registers = Registers { masked, exempt: false, pending: true, claimed: true };
+        if kernel::deliverable(registers, switches) {
             return Ok(self.send_event(vector, fx));
         }
-        if self.policy.while_disabled == WhileDisabled::Latch && self.policy.never_masked.is_none()
-        {
-            return Ok(self.latch(vector));
+        if self.facts.has(Fact::DIVERTS) || self.facts.has(Fact::EXEMPTS) {
+            return Ok(self.event_by_policy(vector, fx));
         }
-        Ok(self.event_by_policy(vector, fx))
+        Ok(latch(word, vector, &mut self.counters))
     }
 
-    /// An event of a masked vector under a policy that has a say in it.
+    /// An event that cannot be sent by the masks alone, under a policy that has a say in it.
     #[cold]
     #[inline(never)]
     fn event_by_policy<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
         if self.is_deliverable(vector) == Some(true) {
             return self.send_event(vector, fx); // H25
         }
-        if self.facts.has(ENABLED) {
-            return self.latch(vector);
-        }
         match self.policy.while_disabled {
-            WhileDisabled::Latch => self.latch(vector),
-            WhileDisabled::Drop => {
+            WhileDisabled::Drop if self.facts.has(Fact::DISABLED) => {
                 counters::one(&mut self.counters.dropped_disabled);
                 Delivery::Dropped(DropReason::Disabled)
             }
-            WhileDisabled::Intx => self.leave_to_intx(fx),
+            WhileDisabled::Intx if self.facts.has(Fact::DISABLED) => {
+                counters::one(&mut self.counters.to_intx);
+                fx.push(Effect::IntxReevaluate);
+                Delivery::Intx
+            }
+            _ => match self.storage.memory_mut().words.get_mut(vector.word()) {
+                Some(word) => latch(word, vector, &mut self.counters),
+                None => Delivery::Dropped(DropReason::Unclaimed), // not reached: it has claims
+            },
         }
     }
 
-    /// An event of a vector that is not deliverable becomes its pending bit (A7).
+    /// Sends the message of a claimed, deliverable vector at once (A7). By I2 it is not pending.
     #[inline]
-    fn latch(&mut self, vector: Vector) -> Delivery {
-        let word = self.storage.memory_mut().words.get_mut(vector.word());
-        match word.map(|word| word.pending.insert_new(vector.bit())) {
-            Some(true) => Delivery::Pending,
-            _ => {
-                counters::one(&mut self.counters.coalesced);
-                Delivery::Coalesced
-            }
+    fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
+        debug_assert_eq!(self.is_deliverable(vector), Some(true), "I3");
+        debug_assert_ne!(self.claims(vector), Some(0), "I3");
+        debug_assert_eq!(self.is_pending(vector), Some(false), "I2");
+        if !self.facts.has(Fact::BUS_MASTER) {
+            counters::one(&mut self.counters.dropped_bus_master); // H16
+            return Delivery::Dropped(DropReason::BusMaster);
         }
+        counters::one(&mut self.counters.sent);
+        fx.push(Effect::Send(Vectors::one(vector)));
+        Delivery::Sent
     }
 
     /// The cause of a masked vector's pending event is gone: clears the pending bit, as a function
@@ -249,11 +261,22 @@ impl<S: Storage> Msix<S> {
     }
 }
 
+/// An event of a vector that is not deliverable becomes its pending bit (A7).
+#[inline]
+fn latch(word: &mut Word, vector: Vector, counters: &mut Counters) -> Delivery {
+    if word.pending.insert_new(vector.bit()) {
+        Delivery::Pending
+    } else {
+        counters::one(&mut counters.coalesced);
+        Delivery::Coalesced
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{engine, take};
-    use crate::{BusMasterOff, Effect, Policy, UnclaimedPending, Vectors};
+    use crate::testing::{engine, exempting, take};
+    use crate::{BusMasterOff, Policy, UnclaimedPending};
 
     const V0: Vector = Vector::new(0);
 
@@ -279,8 +302,7 @@ mod tests {
 
     #[test]
     fn a_message_exempt_from_masks_is_sent_through_both_of_them() {
-        let policy = Policy { never_masked: Some(|m| m.data == 0), ..Policy::SPEC };
-        let (mut msix, mut fx) = engine::<65, 2>(policy);
+        let (mut msix, mut fx) = exempting::<65, 2>(Policy::SPEC, |m| m.data == 0);
         let v64 = Vector::new(64);
         msix.write_config(3, &[0xc0], &mut fx).unwrap();
         take(&mut fx);

@@ -1,15 +1,16 @@
 //! Inputs of the host backend and of the platform around the function.
 
-use crate::control::Control;
+use super::control::Control;
+use super::entry::Entry;
+use super::settle::{Request, claimed_among};
+use super::{Msix, ready};
 use crate::counters;
-use crate::effect::{Effect, EffectSink, NotCarriedOut};
-use crate::entry::Entry;
-use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, LOADING};
-use crate::msix::{Msix, ready};
-use crate::policy::{ClaimsOnReset, IntxRule, WhileDisabled};
-use crate::settle::{Request, used_among};
+use crate::effects::{Effect, EffectSink, NotCarriedOut};
+use crate::facts::Fact;
+use crate::policy::ClaimsOnReset;
 use crate::span::Span;
 use crate::storage::Storage;
+use crate::switch::{Switch, wants_held};
 use crate::vectors::{Vectors, Word};
 
 impl<S: Storage> Msix<S> {
@@ -20,8 +21,8 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        self.facts.set(ATTACHED, true);
-        self.settle(Request::DIFFERENCE, fx);
+        self.facts.set(Fact::ATTACHED, true);
+        self.settle(Request::FACTS, fx);
         Ok(())
     }
 
@@ -35,8 +36,8 @@ impl<S: Storage> Msix<S> {
         if self.policy.poll_before_disable {
             self.poll(self.all(), fx); // while it still listens
         }
-        self.facts.set(ATTACHED, false);
-        self.settle(Request::DIFFERENCE, fx);
+        self.facts.set(Fact::ATTACHED, false);
+        self.settle(Request::FACTS, fx);
         Ok(())
     }
 
@@ -70,12 +71,11 @@ impl<S: Storage> Msix<S> {
         let inside = vectors.bits() & self.all().bits(vectors.word());
         let memory = self.storage.memory_mut();
         let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
-        let first = usize::from(vectors.word()).wrapping_mul(64);
-        let used = used_among(memory.claims.get(first..).unwrap_or_default(), inside);
+        let used = claimed_among(memory.claims, vectors.word(), inside);
         counters::add(&mut self.counters.dropped_unclaimed, inside & !used);
         counters::add(&mut self.counters.coalesced, used & word.pending.get());
         word.pending.insert(used);
-        self.settle(Request::DIFFERENCE, fx);
+        self.settle(Request::FACTS, fx);
         Ok(())
     }
 
@@ -90,8 +90,8 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        self.facts.set(BUS_MASTER, on);
-        self.settle(Request::DIFFERENCE, fx);
+        self.facts.set_bus_master(on);
+        self.settle(Request::FACTS, fx);
         Ok(())
     }
 
@@ -104,15 +104,9 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        let mut request = Request::DIFFERENCE;
-        if self.facts.has(ENABLED) && self.policy.intx == IntxRule::OnChange {
-            request.intx = Some(Effect::IntxReevaluate);
-        }
-        if self.policy.drain {
-            request.drain = self.all();
-        }
-        self.facts.set_control(Control::default());
-        self.facts.set(LOADING, false);
+        let request = self.request(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
+        self.set_control(Control::default());
+        self.facts.set(Fact::LOADING, false);
         self.stale_entries = 0;
         let memory = self.storage.memory_mut();
         memory.entries.fill(Entry::RESET);
@@ -130,16 +124,8 @@ impl<S: Storage> Msix<S> {
 
     /// Emits Poll for those of `span` whose events the host holds, if they are wanted.
     pub(crate) fn poll<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
-        self.ask_host(Effect::Poll, self.pollable(span), fx);
-    }
-
-    /// While MSI-X is disabled, what the host holds is only wanted where such events are latched
-    /// (H3); otherwise it is dropped by the next enable.
-    fn pollable(&self, span: Span) -> Span {
-        if self.facts.has(ENABLED) || self.policy.while_disabled == WhileDisabled::Latch {
-            span
-        } else {
-            Span::EMPTY
+        if wants_held(&self.policy, !self.facts.has(Fact::DISABLED)) {
+            self.ask_host(Effect::Poll, span, fx);
         }
     }
 }

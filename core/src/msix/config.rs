@@ -1,13 +1,15 @@
 //! The capability in config space: 12 bytes, of which a guest can change two bits.
 
-use crate::control::Control;
+use super::control::Control;
+use super::settle::Request;
+use super::{Msix, ready};
 use crate::counters;
-use crate::effect::{Effect, EffectSink, NotCarriedOut};
-use crate::msix::{Msix, ready};
-use crate::policy::{IntxRule, PendingOnDisable, WhileDisabled};
-use crate::settle::Request;
+use crate::effects::{EffectSink, NotCarriedOut};
+use crate::facts::Fact;
+use crate::span::Span;
 use crate::spec::{self, CAPABILITY_LEN, CONTROL_HIGH};
 use crate::storage::Storage;
+use crate::switch::Switch;
 
 impl<S: Storage> Msix<S> {
     /// Points the capability at the next one in the chain (byte 1); bits 1:0 are cleared.
@@ -41,45 +43,40 @@ impl<S: Storage> Msix<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(control) = written_control(offset, bytes) {
-            let request = self.set_control(control);
+            let request = self.switch(control);
             self.settle(request, fx);
         }
         Ok(())
     }
 
-    fn set_control(&mut self, new: Control) -> Request {
-        let mut request = Request::DIFFERENCE;
-        let old = self.control();
-        self.facts.set_control(new);
-        let enabled = !old.enabled() && new.enabled();
-        let disabled = old.enabled() && !new.enabled();
-        request.intx = match self.policy.intx {
-            IntxRule::OnChange if enabled => Some(Effect::IntxDeassert),
-            IntxRule::OnChange if disabled => Some(Effect::IntxReevaluate),
-            IntxRule::OnEveryWrite if new.enabled() => Some(Effect::IntxDeassert),
-            _ => None,
-        };
-        if enabled && self.policy.while_disabled != WhileDisabled::Latch && self.policy.drain {
-            request.drain = self.all(); // H3: what the host held meanwhile is dropped too
-        }
-        if disabled {
-            match self.policy.pending_on_disable {
-                PendingOnDisable::Keep if self.policy.poll_before_disable => {
-                    request.poll = self.all(); // H13
-                }
-                PendingOnDisable::Keep => {}
-                PendingOnDisable::Drop => {
-                    for word in self.storage.memory_mut().words {
-                        counters::add(&mut self.counters.dropped_disabled, word.pending.get());
-                        word.pending.remove(u64::MAX);
-                    }
-                    if self.policy.drain {
-                        request.drain = self.all();
-                    }
-                }
+    /// Sets Enable and Function Mask as the guest wrote them; says what that asks for.
+    fn switch(&mut self, new: Control) -> Request {
+        let was = !self.facts.has(Fact::DISABLED);
+        self.set_control(new);
+        let switch = Switch::new(&self.policy, was, new.enabled(), true);
+        if switch.drop_pending {
+            for word in self.storage.memory_mut().words {
+                counters::add(&mut self.counters.dropped_disabled, word.pending.get());
+                word.pending.remove(u64::MAX);
             }
         }
-        request
+        self.request(switch)
+    }
+
+    pub(crate) fn set_control(&mut self, new: Control) {
+        self.facts.set(Fact::DISABLED, !new.enabled());
+        self.facts.set(Fact::FUNCTION_MASKED, new.function_masked());
+    }
+
+    /// What a switch asks for, of all vectors.
+    pub(crate) fn request(&self, switch: Switch) -> Request {
+        let all = |wanted| if wanted { self.all() } else { Span::EMPTY };
+        Request {
+            poll: all(switch.poll),
+            drain: all(switch.drain),
+            intx: switch.intx,
+            written: Span::EMPTY,
+        }
     }
 
     /// The 12 bytes as the guest reads them (A1).

@@ -1,8 +1,11 @@
-//! The invariants as a question anybody may ask.
+//! Checks the invariants I1 and I2 at run time.
 
-use crate::msix::Msix;
-use crate::settle::used_among;
+use super::Msix;
+use super::settle::{claimed_among, registers, stale_among, told};
+use crate::facts::ones;
+use crate::kernel;
 use crate::storage::Storage;
+use crate::vectors::per_word;
 use core::ops::Range;
 
 /// An invariant that does not hold: a defect of the engine. Bits are of vectors in 64-vector word
@@ -25,7 +28,14 @@ pub enum Violation {
         /// The vectors.
         bits: u64,
     },
-    /// A vector past the table is in one of the sets, or one that is not live is in fallback.
+    /// How many entries hold a message that the host was not told is not what was counted.
+    StaleCount {
+        /// Entries that hold one.
+        stale: u32,
+        /// What was counted.
+        counted: u16,
+    },
+    /// A vector past the table is in one of the sets, or one that is not live is in fallback or stale.
     Impossible {
         /// The word.
         word: u16,
@@ -41,29 +51,39 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
+        let stale = per_word(self.storage.memory().entries).map(stale_among);
+        let stale = stale.fold(0, |sum: u32, word| sum.saturating_add(word.count_ones()));
+        if stale != u32::from(self.stale_entries) {
+            return Err(Violation::StaleCount { stale, counted: self.stale_entries });
+        }
         self.check_words(0..self.vectors().div_ceil(64))
     }
 
     pub(crate) fn check_words(&self, words: Range<u16>) -> Result<(), Violation> {
+        let memory = self.storage.memory();
+        let switches = self.switches(ones);
         for index in words {
-            let Some(word) = self.storage.memory().words.get(usize::from(index)) else { continue };
-            let memory = self.storage.memory();
-            let deliverable = self.gate().deliverable(memory.entries, index, word);
-            let (wanted, live) = (self.gate().wanted(deliverable, word), word.live.get());
-            if wanted != live {
+            let first = usize::from(index).wrapping_mul(64);
+            let entries = memory.entries.get(first..).unwrap_or_default();
+            let Some(word) = memory.words.get(usize::from(index)) else { continue };
+            let told = told(word, stale_among(entries));
+            let exempt = self.exempting().of(memory.entries, index);
+            let ready = kernel::ready(registers(word, exempt, 0), switches);
+            let registers = registers(word, exempt, claimed_among(memory.claims, index, ready));
+            let next = kernel::step(told, registers, switches, 0);
+            if next.arm | next.disarm != 0 {
+                let (wanted, live) = (next.told.live, told.live);
                 return Err(Violation::Liveness { word: index, wanted, live });
             }
-            let ready = word.pending.get() & deliverable;
-            let first = usize::from(index).wrapping_mul(64);
-            let stuck = used_among(memory.claims.get(first..).unwrap_or_default(), ready);
+            let stuck = ready & registers.claimed;
             if stuck != 0 {
                 return Err(Violation::Stuck { word: index, bits: stuck });
             }
             let inside = self.all().bits(index);
-            let outside = (word.pending.get() | live | !word.masked.get()) & !inside;
-            let lost = word.fallback.get() & !live;
-            if outside | lost != 0 {
-                return Err(Violation::Impossible { word: index, bits: outside | lost });
+            let outside = (registers.pending | told.live | !registers.masked) & !inside;
+            let kept = (told.fallback | told.stale) & !told.live;
+            if outside | kept != 0 {
+                return Err(Violation::Impossible { word: index, bits: outside | kept });
             }
         }
         Ok(())
