@@ -211,6 +211,16 @@ impl<S: Storage> Function<S> {
         self.intx.as_ref()
     }
 
+    /// Points the capability of `mode`, MSI or MSI-X, at the next one in the chain (byte 1); bits 1:0
+    /// are cleared. Nothing where there is none.
+    pub const fn set_next_capability(&mut self, mode: Mode, offset: u8) {
+        match (mode, &mut self.msi, &mut self.msix) {
+            (Mode::Msi, Some(msi), _) => msi.set_next_capability(offset),
+            (Mode::MsiX, _, Some(msix)) => msix.set_next_capability(offset),
+            _ => {}
+        }
+    }
+
     /// The message as which `mode` sends `vector`; `None` when it has none.
     #[must_use]
     pub fn message(&self, mode: Mode, vector: Vector) -> Option<Message> {
