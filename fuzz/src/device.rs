@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use msix_backends::kvm::Routes;
 use msix_core::Policy;
-use msix_sim::ivshmem::{
+use msix_ivshmem::{
     Board, Device, Interrupt, Options, Revision, Width, routes_without_vm, send_whole,
 };
 use rustix::event::{EventfdFlags, eventfd};

@@ -1,9 +1,9 @@
 //! Bytes that nobody has checked, as a trace log.
 
-use msix_sim::lines::Unusable;
-use msix_sim::replay::{Peer, replay, replay_bytes};
+use msix_peers::trace::LogError;
+use msix_peers::trace::parse_line;
+use msix_sim::replay::{Peer, Unusable, replay, replay_bytes};
 use msix_sim::report::{MAX_LISTED, Report};
-use msix_sim::trace::parse_line;
 use std::io::{BufReader, Cursor};
 
 /// Parses every line, and replays the whole as a log.
@@ -26,7 +26,10 @@ pub fn trace_import(data: &[u8]) {
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 assert!(error.line() <= lines(data) + 1, "{error} on line {}", error.line());
-                assert!(!matches!(error, Unusable::Read { .. }), "memory can be read");
+                assert!(
+                    !matches!(error, Unusable::Log(LogError::Read { .. })),
+                    "memory can be read"
+                );
             }
         }
         // However the bytes come in, the result is the same.

@@ -4,15 +4,13 @@
 mod generate;
 mod pair;
 mod shrink;
-mod stream;
 
 pub use pair::{Compared, Difference};
-pub use stream::{Saved, find};
 
-use crate::qemu::{Program, Qemu, QemuError, Setup};
-use crate::script::Script;
 use generate::Generator;
 use msix_core::{Operation, Policy};
+use msix_explorer::script::Script;
+use msix_peers::{Program, Qemu, QemuError, Setup, find_msix_field};
 use pair::Pair;
 
 /// What to run.
@@ -218,7 +216,7 @@ impl Bench {
         for pair in &mut self.pairs {
             let slot = Qemu::slot(pair.function.index);
             let field = pair.msix().qemu_len();
-            let saved = find(&stream, slot, pair.function.capability, field)?;
+            let saved = find_msix_field(&stream, slot, pair.function.capability, field)?;
             if let Some(difference) = pair.load(saved.control, &saved.msix) {
                 return Ok(Some(difference));
             }

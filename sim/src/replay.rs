@@ -27,11 +27,10 @@ mod recorder;
 
 use crate::bars::{Bars, Change};
 use crate::functions::LastWrite;
-use crate::lines::{Unusable, Visitor, walk};
 use crate::report::{DeviceReport, MAX_LISTED, Mismatch, Report, Unattributed, Unit, Warnings};
 use crate::survey::{Express, Place, Survey, Surveyor};
 use crate::timeline::{Mark, Timeline};
-use crate::trace::{Config, Event, Memory, Region, What};
+pub use crate::unusable::Unusable;
 pub use backend::{Backend, Difference, Outcome};
 use device::{Compared, Device, Takers};
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -39,32 +38,15 @@ pub use kvm::{Kvm, OpenError};
 use ledger::Ledger;
 use messages::Entries;
 use msix_backends::Route;
-use msix_core::{Policy, Vector};
+use msix_core::Vector;
+pub use msix_explorer::Peer;
+use msix_peers::trace::{Config, Event, LogError, LogVisitor, Memory, Region, What, walk};
 use std::collections::HashMap;
 use std::io::{self, BufRead, Cursor, Seek};
 
 /// Lines within which a message follows its cause. In the embedded recording it is always the
 /// next line; threads of a real machine may print some between.
 pub const WINDOW: u64 = 64;
-
-/// Which policy the engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Peer {
-    /// What QEMU does, which is who made the log.
-    #[default]
-    Qemu,
-    /// The strict and lossless reading of the specification.
-    Spec,
-}
-
-impl Peer {
-    const fn policy(self) -> (&'static str, Policy) {
-        match self {
-            Self::Qemu => ("qemu", Policy::QEMU),
-            Self::Spec => ("spec", Policy::SPEC),
-        }
-    }
-}
 
 /// A point in the log.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +83,7 @@ pub fn replay_on(
     watch: bool,
     mut progress: impl FnMut(u64),
 ) -> Result<(Report, Option<Timeline>), Unusable> {
-    let start = |source| Unusable::Read { line: 1, source };
+    let start = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(start)?;
     let mut surveyor = Surveyor::new(&mut progress);
     let end = walk(&mut log, &mut surveyor)?;
@@ -445,7 +427,9 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 }
 
-impl<P: FnMut(u64)> Visitor for Replay<'_, P> {
+impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
+    type Error = Unusable;
+
     fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Unusable> {
         let since = self.survey.started.zip(event.time);
         let at = since.map_or(line, |(started, time)| time.saturating_sub(started));

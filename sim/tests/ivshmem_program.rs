@@ -2,7 +2,7 @@
 
 #![cfg(feature = "kvm")]
 
-use msix_sim::qemu::Client;
+use msix_peers::Client;
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixListener;

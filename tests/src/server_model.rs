@@ -1,7 +1,7 @@
 //! What a client of the ivshmem server protocol must make of any sequence of messages (E4, E5): as
 //! naive as can be, to hold the real one against.
 
-use msix_sim::ivshmem::{Client, Event, Message};
+use msix_ivshmem::{Client, Event, Message};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -2,8 +2,8 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_sim::ivshmem::{Server, ServerOptions};
-use msix_sim::qemu::Client;
+use msix_ivshmem::{Server, ServerOptions};
+use msix_peers::Client;
 use msix_sim::qtest::{Front, run};
 use msix_sim::replay::Peer;
 use msix_tests::peers::skipped;

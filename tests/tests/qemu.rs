@@ -1,9 +1,9 @@
 //! The engine beside a real QEMU.
 
 use msix_core::Policy;
+use msix_explorer::script::Script;
+use msix_peers::QemuError;
 use msix_sim::diff::{Difference, Options, run, run_script};
-use msix_sim::qemu::QemuError;
-use msix_sim::script::Script;
 
 fn options(operations: u64, vectors: u16, devices: usize) -> Options {
     Options {

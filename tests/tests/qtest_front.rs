@@ -4,8 +4,9 @@
 
 use fastrand::Rng;
 use msix_core::Policy;
+use msix_peers::{Qemu, Setup};
 use msix_sim::diff::{Options, run};
-use msix_sim::qemu::{Program, Qemu, Setup};
+use msix_sim::qtest::program;
 use msix_sim::replay::Peer;
 
 const VECTORS: u16 = 5;
@@ -26,7 +27,7 @@ impl Both {
             let setup = Setup { program, vectors: vec![VECTORS], incoming: None };
             Qemu::start(&setup).expect("a machine that starts")
         };
-        let front = start(Program::Front(Peer::Qemu));
+        let front = start(program(Peer::Qemu));
         Self { qemu: start("qemu-system-x86_64".into()), front, history: Vec::new() }
     }
 
@@ -212,7 +213,7 @@ fn the_engine_and_the_front_agree_on_60_000_random_inputs() {
             seed,
             vectors,
             devices: 1,
-            program: Program::Front(Peer::Qemu),
+            program: program(Peer::Qemu),
             policy: Policy::QEMU,
         };
         let outcome = run(&options, |_| true).expect("the front answers");

@@ -5,10 +5,10 @@ use super::output::{self, Output};
 use super::progress::Progress;
 use super::signals;
 use crate::diff::{self, KNOWN_DEFECTS, Options, Outcome};
-use crate::qemu::Program;
-use crate::script::Script;
 use clap::Args;
 use msix_core::Policy;
+use msix_explorer::script::Script;
+use msix_peers::Program;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -49,8 +49,8 @@ pub(super) struct DiffOptions {
 impl DiffOptions {
     #[cfg(feature = "kvm")]
     fn program(&self) -> Program {
-        let front = Program::Front(crate::replay::Peer::Qemu);
-        if self.front { front } else { self.qemu.clone().into() }
+        let qemu = || self.qemu.clone().into();
+        if self.front { crate::qtest::program(crate::replay::Peer::Qemu) } else { qemu() }
     }
 
     #[cfg(not(feature = "kvm"))]

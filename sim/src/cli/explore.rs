@@ -2,14 +2,14 @@
 
 use super::MISMATCH;
 use super::output::{self, Output};
-use crate::explore::{
-    self, Defect, ModeDefect, ModeOptions, ModeOutcome, Options, Outcome, Reached,
-};
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use msix_explorer::{
+    self as explorer, Defect, ModeDefect, ModeOptions, ModeOutcome, Options, Outcome, Reached,
+};
 use std::io::{IsTerminal, stderr};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// Every reachable state of the engine together with a host that fails, holds events and answers
@@ -51,7 +51,8 @@ pub(super) struct ExploreOptions {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Serve a page to walk through the states with a browser.
+    /// Serve a page to walk through the states with a browser; needs a build with the feature
+    /// `stateright`.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, conflicts_with_all = ["json", "max_states"],
           default_missing_value = "127.0.0.1:3000")]
     serve: Option<SocketAddr>,
@@ -63,7 +64,7 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
         return modes(arguments);
     }
     let at = if arguments.at.is_empty() {
-        explore::placed(usize::from(arguments.vectors))
+        explorer::placed(usize::from(arguments.vectors))
     } else {
         arguments.at.clone()
     };
@@ -78,7 +79,7 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
         return served(&options, address);
     }
     let spinner = spinner();
-    let outcome = explore::explore(&options, |Reached { states, frontier, depth }| {
+    let outcome = explorer::explore(&options, |Reached { states, frontier, depth }| {
         spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
         spinner.tick();
     });
@@ -100,7 +101,7 @@ fn modes(arguments: &ExploreOptions) -> Result<ExitCode, String> {
         defect: arguments.modes_defect,
     };
     let spinner = spinner();
-    let outcome = explore::explore_modes(&options, |states, depth| {
+    let outcome = explorer::explore_modes(&options, |states, depth| {
         spinner.set_message(format!("{states} states, depth {depth}"));
         spinner.tick();
     });
@@ -140,11 +141,19 @@ fn modes_text(outcome: &ModeOutcome) -> String {
     text
 }
 
+#[cfg(not(feature = "stateright"))]
+fn served(_: &Options, _: SocketAddr) -> Result<ExitCode, String> {
+    Err("--serve needs a build with the feature `stateright`, which this one lacks: \
+         `cargo run --features stateright -- explore --serve`"
+        .to_owned())
+}
+
+#[cfg(feature = "stateright")]
 fn served(options: &Options, address: SocketAddr) -> Result<ExitCode, String> {
     // The server itself ends the program with a panic when the address is taken.
-    TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
+    std::net::TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
     output::errors(&format!("http://{address} shows the states; end with Ctrl-C\n"));
-    explore::serve(options, address).map_err(|error| error.to_string())?;
+    explorer::serve(options, address).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

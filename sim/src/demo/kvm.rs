@@ -5,12 +5,12 @@ use super::guest::{
     START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
 };
 use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
-use crate::ivshmem::{Board, Device, Options};
 use crate::{lapic, real_mode};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
+use msix_ivshmem::{Board, Device, Options};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;

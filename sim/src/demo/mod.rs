@@ -1,6 +1,6 @@
 //! Two guests that ring each other's doorbell through the ivshmem device.
 //!
-//! Each guest has a processor thread and the device of [`crate::ivshmem`]; a server makes them known to
+//! Each guest has a processor thread and the device of [`msix_ivshmem`]; a server makes them known to
 //! each other. First they take turns, which shows how long a round trip takes; then both ring as fast
 //! as they can, which shows that nothing is lost: before each ring a guest counts in the shared memory,
 //! and the handler of the other notes how far the count is. Rings that one interrupt stands for are
@@ -12,7 +12,7 @@ mod guest;
 mod kvm;
 mod userspace;
 
-use crate::ivshmem::{Board, Device, DeviceError, Server, ServerError, ServerOptions};
+use msix_ivshmem::{Board, Device, DeviceError, Server, ServerError, ServerOptions};
 use serde::Serialize;
 use std::io;
 use std::path::Path;

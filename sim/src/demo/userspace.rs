@@ -1,8 +1,8 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
 use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
-use crate::ivshmem::{Board, Device, Options, routes_without_vm};
 use msix_backends::kvm::Routes;
+use msix_ivshmem::{Board, Device, Options, routes_without_vm};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;

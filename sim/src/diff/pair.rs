@@ -1,12 +1,12 @@
 //! One function twice: the engine's and QEMU's, with the memory its messages go to.
 
-use crate::qemu::{Function, Qemu, QemuError};
-use crate::script;
 use msix_backends::{Host, Route, carry_out};
 use msix_core::{
     Answer, BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Operation, Policy, Vector,
     Vectors, WhileDisabled,
 };
+use msix_explorer::script;
+use msix_peers::{Function, Qemu, QemuError};
 
 /// Memory where the messages of device 0 go; each device has its own part.
 const FIRST_WINDOW: u32 = 0x20_0000;

@@ -1,9 +1,9 @@
 //! Finds a short sequence that still shows a difference.
 
 use super::{Bench, Difference, Mismatch};
-use crate::qemu::QemuError;
-use crate::script::Script;
 use msix_core::Operation;
+use msix_explorer::script::Script;
+use msix_peers::QemuError;
 
 /// Most sequences tried.
 const TRIES: usize = 1500;

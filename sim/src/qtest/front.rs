@@ -3,10 +3,11 @@
 use super::command::{self, answer};
 use super::machine::{Bus, Machine};
 use super::qmp::{self, Qmp, Wish};
-use crate::ivshmem::{Device, DeviceError, Options, Width, routes_without_vm};
 use crate::replay::Peer;
 use msix_backends::kvm::Routes;
 use msix_core::{Policy, WhileDisabled};
+use msix_ivshmem::{Device, DeviceError, Options, Width, routes_without_vm};
+use msix_peers::{Program, Sockets, StandIn};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -61,6 +62,34 @@ pub enum FrontError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The front in the place of a QEMU that agrees with `policy`, for [`msix_peers::Qemu`].
+#[must_use]
+pub fn program(policy: Peer) -> Program {
+    Program::StandIn(Arc::new(Seat(policy)))
+}
+
+#[derive(Debug)]
+struct Seat(Peer);
+
+impl StandIn for Seat {
+    fn name(&self) -> String {
+        format!("qtest front, {:?}", self.0)
+    }
+
+    fn play(&self, sockets: &Sockets, stop: &AtomicBool) -> Result<(), String> {
+        let front = Front {
+            socket: sockets.qtest.clone(),
+            qmp: Some(sockets.qmp.clone()),
+            ivshmem: sockets.ivshmem.clone(),
+            vectors: sockets.vectors,
+            slot: sockets.slot,
+            policy: self.0,
+            trace: sockets.trace.clone(),
+        };
+        run(&front, stop).map_err(|error| error.to_string())
+    }
 }
 
 impl Front {

@@ -1,8 +1,8 @@
 //! A machine with nothing but RAM, a host bridge and one device.
 
-use crate::ivshmem::{Board, Device};
 use crate::replay::Peer;
 use msix_core::Message;
+use msix_ivshmem::{Board, Device};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};

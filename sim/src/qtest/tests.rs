@@ -2,9 +2,9 @@
 
 use super::command::answer;
 use super::machine::{Bus, Machine, RAM};
-use crate::ivshmem::{Device, Options, Width, routes_without_vm, send_whole};
 use crate::replay::Peer;
 use msix_core::Policy;
+use msix_ivshmem::{Device, Options, Width, routes_without_vm, send_whole};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

@@ -113,8 +113,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
 mod tests {
     use super::*;
     use crate::RECORDING;
-    use crate::lines::Unusable;
-    use crate::replay::{Peer, replay_on};
+    use crate::replay::{Peer, Unusable, replay_on};
     use crate::report::Report;
     use std::io::Cursor;
 

@@ -4,8 +4,8 @@ use super::Replay;
 use super::device::{Device, Standing};
 use super::ledger::{Cause, Deferred, Expected};
 use crate::timeline::Mark;
-use crate::trace::{Memory, RaiseEvent};
 use msix_core::{Delivery, Message};
+use msix_peers::trace::{Memory, RaiseEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which entries hold which message, over all devices.

@@ -20,7 +20,7 @@ use super::adapter::{Device, Layouts, NoDevice, Subject};
 use super::choices::Choices;
 use device::QemuDevice;
 use msix_core::{Policy, WhileDisabled};
-use msix_sim::qemu::{Extras, Program, Qemu, QemuError, Setup};
+use msix_peers::{Extras, Program, Qemu, QemuError, Setup};
 #[cfg(feature = "kvm")]
 use msix_sim::replay::Peer;
 
@@ -29,11 +29,12 @@ use msix_sim::replay::Peer;
 pub struct QemuSubject {
     program: Program,
     version: String,
+    choices: Choices,
     most: u32,
 }
 
 impl QemuSubject {
-    /// Of the QEMU that `program` is, found as a shell finds it, or of the qtest front.
+    /// Of the QEMU that `program` is, found as a shell finds it, or of one that agrees with it.
     ///
     /// # Errors
     /// [`QemuError`] when it cannot be started or talked to.
@@ -41,7 +42,27 @@ impl QemuSubject {
         let program = program.into();
         let setup = Setup { program: program.clone(), vectors: vec![1], incoming: None };
         let version = Qemu::start(&setup)?.version().to_owned();
-        Ok(Self { program, version, most: MOST })
+        let choices = Choices {
+            // H3: the ivshmem device itself drops an event while MSI-X is disabled.
+            while_disabled: Some(WhileDisabled::Drop),
+            // The interrupt controller, which is where messages are seen, takes no misaligned one.
+            message_address: None,
+            ..Choices::of(&Policy::QEMU)
+        };
+        Ok(Self { program, version, choices, most: MOST })
+    }
+
+    /// Of the qtest front of this project, which agrees with `policy`.
+    ///
+    /// # Errors
+    /// [`QemuError`] when it cannot be started or talked to.
+    #[cfg(feature = "kvm")]
+    pub fn front(policy: Peer) -> Result<Self, QemuError> {
+        let subject = Self::find(msix_sim::qtest::program(policy))?;
+        Ok(match policy {
+            Peer::Qemu => subject,
+            Peer::Spec => Self { choices: Choices::of(&Policy::SPEC), ..subject },
+        })
     }
 
     /// The same, which offers no device with more than `most` vectors, unless there can be none
@@ -55,24 +76,13 @@ impl QemuSubject {
 impl Subject for QemuSubject {
     fn name(&self) -> String {
         match &self.program {
-            #[cfg(feature = "kvm")]
-            Program::Front(policy) => format!("qtest front, {policy:?}"),
-            program => format!("{} {}, ivshmem-doorbell", program.name(), self.version),
+            Program::Qemu(_) => format!("QEMU {}, ivshmem-doorbell", self.version),
+            Program::StandIn(program) => program.name(),
         }
     }
 
     fn choices(&self) -> Choices {
-        #[cfg(feature = "kvm")]
-        if let Program::Front(Peer::Spec) = self.program {
-            return Choices::of(&Policy::SPEC);
-        }
-        Choices {
-            // H3: the ivshmem device itself drops an event while MSI-X is disabled.
-            while_disabled: Some(WhileDisabled::Drop),
-            // The interrupt controller, which is where messages are seen, takes no misaligned one.
-            message_address: None,
-            ..Choices::of(&Policy::QEMU)
-        }
+        self.choices
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {

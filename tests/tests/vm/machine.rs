@@ -2,7 +2,7 @@
 //! raises its own MSI-X, nvme, and three devices with MSI and INTx too: edu, e1000e, and a USB
 //! controller with 16 vectors of either kind.
 
-use msix_sim::qemu::IvshmemServer;
+use msix_peers::IvshmemServer;
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;

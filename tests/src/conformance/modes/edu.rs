@@ -7,7 +7,7 @@ use super::super::adapter::{FunctionReset, NoDevice, Withdrawal};
 use super::super::qemu::traced::Log;
 use super::{ModeDevice, ModeSubject, MsixBeside, PhysicalLine};
 use msix_core::{Message, Mode, spec};
-use msix_sim::qemu::{Extras, Function, Qemu, QemuError, Setup};
+use msix_peers::{Extras, Function, Qemu, QemuError, Setup};
 use std::path::{Path, PathBuf};
 
 /// The `edu` device of an installed QEMU.

@@ -7,8 +7,7 @@ use super::super::adapter::{
 use super::refuses;
 use super::saved::exchange;
 use super::traced::Traced;
-use msix_sim::diff;
-use msix_sim::qemu::{Function, Program, Qemu, QemuError};
+use msix_peers::{Function, Program, Qemu, QemuError, find_msix_field};
 use std::path::PathBuf;
 
 /// Command: memory, with or without bus master.
@@ -268,7 +267,7 @@ impl QemuField for QemuDevice {
         let (capability, len) = (self.function.capability, self.field_len());
         let saved = self.saved();
         assert!(saved.is_current, "QEMU migrates a machine only once, and it was changed since");
-        let found = diff::find(&saved.stream, Qemu::slot(0), capability, len);
+        let found = find_msix_field(&saved.stream, Qemu::slot(0), capability, len);
         self.ask(|_| found).msix
     }
 

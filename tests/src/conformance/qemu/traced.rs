@@ -1,8 +1,8 @@
 //! A QEMU whose messages are read from its trace log.
 
 use super::super::adapter::Message;
-use msix_sim::qemu::{Extras, Function, Program, Qemu, QemuError, Setup};
-use msix_sim::trace::{Region, What, parse_line};
+use msix_peers::trace::{Region, What, parse_line};
+use msix_peers::{Extras, Function, Program, Qemu, QemuError, Setup};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
