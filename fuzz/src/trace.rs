@@ -3,7 +3,7 @@
 use msix_peers::trace::LogError;
 use msix_peers::trace::parse_line;
 use msix_sim::replay::{Peer, Unusable, replay, replay_bytes};
-use msix_sim::report::{MAX_LISTED, Report};
+use msix_sim::report::{MAX_LISTED, ReplayReport};
 use std::io::{BufReader, Cursor};
 
 /// Parses every line, and replays the whole as a log.
@@ -43,14 +43,14 @@ fn lines(data: &[u8]) -> u64 {
     data.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-fn said(result: &Result<Report, Unusable>) -> String {
+fn said(result: &Result<ReplayReport, Unusable>) -> String {
     match result {
         Ok(report) => serde_json::to_string(report).expect("plain data"),
         Err(error) => format!("{}: {error}", error.line()),
     }
 }
 
-fn check(report: &Report, data: &[u8]) {
+fn check(report: &ReplayReport, data: &[u8]) {
     assert!(report.lines <= lines(data));
     assert!(report.mismatch_list.len() <= MAX_LISTED);
     assert!(report.mismatch_list.len() as u64 <= report.mismatches);

@@ -8,7 +8,7 @@ use crate::functions::{Functions, LastWrite};
 use crate::report::Warnings;
 use crate::unusable::Unusable;
 use capabilities::{ConfigSpace, Found, MSIX, PCIE};
-use msix_peers::trace::{Event, LogEnd, LogVisitor, RaiseEvent, Region, What};
+use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
 use tables::{Reach, Tables};
@@ -202,7 +202,7 @@ impl<P: FnMut(u64)> Surveyor<P> {
 impl<P: FnMut(u64)> LogVisitor for Surveyor<P> {
     type Error = Unusable;
 
-    fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Unusable> {
+    fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
         self.events += 1;
         if let Some(time) = event.time {
             self.timed += 1;
@@ -228,13 +228,13 @@ impl<P: FnMut(u64)> LogVisitor for Surveyor<P> {
             }
             What::Control { name, .. } => self.control(line, name),
             What::Read(access) | What::Write(access) => match access.region {
-                Region::Table => {
+                TracedRegion::Table => {
                     let reach = Reach { from: access.address, len: u64::from(access.size) };
                     self.tables.access(line, access.mr, reach, &self.functions, self.fresh)?;
                 }
-                Region::Messages => self.traced.messages = true,
-                Region::Unnamed => self.unnamed = true,
-                Region::Other => {}
+                TracedRegion::Messages => self.traced.messages = true,
+                TracedRegion::Unnamed => self.unnamed = true,
+                TracedRegion::Other => {}
             },
             What::Raise { event, .. } => {
                 for (seen, known) in self.traced.raises.iter_mut().zip(&RaiseEvent::ALL) {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::replayed;
-use msix_explorer::{Defect, Options, explore};
+use msix_explorer::{MsixDefect, MsixOptions, explore_msix};
 use serde_json::Value;
 
 /// Exit status, standard output and standard error of the program.
@@ -15,11 +15,11 @@ fn msix(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn the_real_engine_holds_its_invariants_on_the_script_of_every_defect() {
-    for (defect, ..) in Defect::ALL {
+    for (defect, ..) in MsixDefect::ALL {
         // A neighbour takes two.
-        let at = if defect == Defect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
-        let options = Options { at, defect: Some(defect), ..Options::default() };
-        let found = explore(&options, |_| ()).unwrap().violation;
+        let at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
+        let options = MsixOptions { at, defect: Some(defect), ..MsixOptions::default() };
+        let found = explore_msix(&options, |_| ()).unwrap().violation;
         let script = found.unwrap_or_else(|| panic!("{defect:?} is not found")).script;
         let (status, stdout, stderr) = replayed(&script, &[]);
         assert_eq!(status, 0, "{defect:?}: {stdout}{stderr}");
@@ -60,14 +60,15 @@ fn a_program_without_stateright_says_what_the_web_page_needs() {
 
 #[test]
 fn a_whole_function_is_explored_and_a_violation_is_a_failure() {
-    let arguments = ["explore", "--modes", "--vectors", "2", "--max-states", "500", "--json"];
+    let arguments = ["explore", "--function", "--vectors", "2", "--max-states", "500", "--json"];
     let (status, stdout, _) = msix(&arguments);
     let outcome: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((status, &outcome["states"]), (0, &500.into()));
-    let (status, stdout, _) = msix(&["explore", "--modes", "--modes-defect", "pin-kept"]);
+    let (status, stdout, _) = msix(&["explore", "--function", "--function-defect", "pin-kept"]);
     assert_eq!(status, 1);
     assert!(stdout.contains("`alone` is violated after"), "{stdout}");
-    for arguments in [&["explore", "--physical"][..], &["explore", "--modes", "--vectors", "3"]] {
+    for arguments in [&["explore", "--physical"][..], &["explore", "--function", "--vectors", "3"]]
+    {
         assert_eq!(msix(arguments).0, 2);
     }
 }

@@ -10,7 +10,7 @@
 mod defect;
 mod moment;
 
-pub use defect::ModeDefect;
+pub use defect::FunctionDefect;
 
 use crate::peer::Peer;
 use moment::{Found, Moment};
@@ -28,7 +28,7 @@ pub(crate) type Explored = Function<Inline<2, 1>>;
 
 /// What to explore.
 #[derive(Debug, Clone, Copy)]
-pub struct ModeOptions {
+pub struct FunctionOptions {
     /// How many vectors of MSI and of MSI-X anything happens to, 1 or 2.
     pub vectors: u8,
     /// Which policy the function runs.
@@ -38,12 +38,12 @@ pub struct ModeOptions {
     /// The search ends with this many states, complete or not.
     pub max_states: usize,
     /// A defect to put into the function.
-    pub defect: Option<ModeDefect>,
+    pub defect: Option<FunctionDefect>,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct ModeOutcome {
+pub struct FunctionOutcome {
     /// Which policy the function ran.
     pub policy: &'static str,
     /// How many vectors of MSI and of MSI-X.
@@ -63,12 +63,12 @@ pub struct ModeOutcome {
     /// Seconds it took.
     pub seconds: f64,
     /// The first violation, if there is one.
-    pub violation: Option<ModeViolation>,
+    pub violation: Option<FunctionViolation>,
 }
 
 /// A property that does not hold, and the shortest way to see it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct ModeViolation {
+pub struct FunctionViolation {
     /// Name of the property.
     pub property: &'static str,
     /// What was seen.
@@ -86,17 +86,20 @@ struct Parent {
 
 /// Visits every state reachable from the reset state, nearest first. `progress` is told of states
 /// found and depth, now and then.
-pub fn explore_modes(options: &ModeOptions, mut progress: impl FnMut(usize, u32)) -> ModeOutcome {
+pub fn explore_function(
+    options: &FunctionOptions,
+    mut progress: impl FnMut(usize, u32),
+) -> FunctionOutcome {
     let begun = Instant::now();
     let source = if options.physical { IntxSource::Physical } else { IntxSource::Emulated };
     let (name, policy) = options.policy.policy();
     let start = Moment::new(fresh(policy, source));
     let events = events(u16::from(options.vectors), source);
-    let mut outcome = ModeOutcome {
+    let mut outcome = FunctionOutcome {
         policy: name,
         vectors: options.vectors,
         pin: if options.physical { "physical" } else { "emulated" },
-        defect: options.defect.map(ModeDefect::text),
+        defect: options.defect.map(FunctionDefect::text),
         states: 1,
         transitions: 0,
         depth: 0,
@@ -134,7 +137,7 @@ pub fn explore_modes(options: &ModeOptions, mut progress: impl FnMut(usize, u32)
             if let Err(Found { property, detail }) = found {
                 let mut inputs = way(&events, &parents, index);
                 inputs.push(format!("{event:?}"));
-                outcome.violation = Some(ModeViolation { property, detail, inputs });
+                outcome.violation = Some(FunctionViolation { property, detail, inputs });
                 break 'search;
             }
             if parents.len() >= options.max_states {

@@ -2,7 +2,7 @@
 //!
 //! The *world* is a host that can fail any Arm, hold events of vectors it does not deliver, and
 //! answer late; a guest that writes every register bit; a device; and a platform that attaches,
-//! detaches, saves, loads, resumes and resets at any point. [`explore`] visits all states, nearest
+//! detaches, saves, loads, resumes and resets at any point. [`explore_msix`] visits all states, nearest
 //! first, and checks every [`Property`] in each and in every step; a violation comes with the
 //! shortest script that shows it.
 //!
@@ -15,13 +15,13 @@
 //!
 //! # What is folded
 //! Two states are one when only the values of their messages differ, not whether the host knows
-//! them, and with [`Options::symmetry`] when only the order of their vectors does. That this is
+//! them, and with [`MsixOptions::symmetry`] when only the order of their vectors does. That this is
 //! sound, states with one key having successors with the same keys, is tested on random walks.
 //!
 //! ```
-//! use msix_explorer::{Options, explore};
+//! use msix_explorer::{MsixOptions, explore_msix};
 //!
-//! let outcome = explore(&Options { max_states: 1000, ..Options::default() }, |_| ())?;
+//! let outcome = explore_msix(&MsixOptions { max_states: 1000, ..MsixOptions::default() }, |_| ())?;
 //! assert!(outcome.violation.is_none());
 //! # Ok::<(), msix_explorer::Unexplorable>(())
 //! ```
@@ -31,10 +31,13 @@ mod msix;
 mod peer;
 pub mod script;
 
-pub use function::{ModeDefect, ModeOptions, ModeOutcome, ModeViolation, explore_modes};
+pub use function::{
+    FunctionDefect, FunctionOptions, FunctionOutcome, FunctionViolation, explore_function,
+};
 pub use msix::{
-    Defect, MOST, Options, Outcome, Property, Reached, Unexplorable, Violation, explore, placed,
+    MOST, MsixDefect, MsixOptions, MsixOutcome, MsixViolation, Property, Reached, Unexplorable,
+    explore_msix, placed,
 };
 #[cfg(feature = "stateright")]
-pub use msix::{explore_model, serve};
+pub use msix::{check_with_stateright, serve_with_stateright};
 pub use peer::Peer;

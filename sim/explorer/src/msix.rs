@@ -14,7 +14,7 @@ mod subject;
 mod transition;
 mod world;
 
-pub use defect::Defect;
+pub use defect::MsixDefect;
 pub use property::Property;
 pub use search::Reached;
 
@@ -30,7 +30,7 @@ pub const MOST: usize = 3;
 
 /// What to explore.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct MsixOptions {
     /// The vectors that anything happens to, 1 to [`MOST`], all below 66; the others of the
     /// table must stay as they are.
     pub at: Vec<u16>,
@@ -42,10 +42,10 @@ pub struct Options {
     /// The search ends with this many states, complete or not.
     pub max_states: usize,
     /// A defect to put into the engine.
-    pub defect: Option<Defect>,
+    pub defect: Option<MsixDefect>,
 }
 
-impl Default for Options {
+impl Default for MsixOptions {
     fn default() -> Self {
         Self {
             at: placed(1),
@@ -70,7 +70,7 @@ pub fn placed(vectors: usize) -> Vec<u16> {
 
 /// What came of it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Outcome {
+pub struct MsixOutcome {
     /// Which policy the engine ran.
     pub policy: &'static str,
     /// Vectors of the table.
@@ -94,12 +94,12 @@ pub struct Outcome {
     /// The properties that were checked.
     pub properties: Vec<&'static str>,
     /// The first violation, if there is one.
-    pub violation: Option<Violation>,
+    pub violation: Option<MsixViolation>,
 }
 
 /// A property that does not hold, and the shortest way to see it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Violation {
+pub struct MsixViolation {
     /// Name of the property.
     pub property: &'static str,
     /// What was seen.
@@ -122,7 +122,10 @@ const END: u16 = 66;
 ///
 /// # Errors
 /// [`Unexplorable`].
-pub fn explore(options: &Options, progress: impl FnMut(Reached)) -> Result<Outcome, Unexplorable> {
+pub fn explore_msix(
+    options: &MsixOptions,
+    progress: impl FnMut(Reached),
+) -> Result<MsixOutcome, Unexplorable> {
     with_setup(options, Search(options, progress))
 }
 
@@ -132,7 +135,9 @@ pub fn explore(options: &Options, progress: impl FnMut(Reached)) -> Result<Outco
 ///
 /// # Errors
 /// [`Unexplorable`].
-pub fn explore_model(options: &Options) -> Result<(usize, Vec<&'static str>), Unexplorable> {
+pub fn check_with_stateright(
+    options: &MsixOptions,
+) -> Result<(usize, Vec<&'static str>), Unexplorable> {
     with_setup(options, Check)
 }
 
@@ -142,7 +147,10 @@ pub fn explore_model(options: &Options) -> Result<(usize, Vec<&'static str>), Un
 ///
 /// # Errors
 /// [`Unexplorable`].
-pub fn serve(options: &Options, address: SocketAddr) -> Result<(), Unexplorable> {
+pub fn serve_with_stateright(
+    options: &MsixOptions,
+    address: SocketAddr,
+) -> Result<(), Unexplorable> {
     with_setup(options, Serve(address))
 }
 
@@ -152,11 +160,11 @@ trait Job {
     fn run<S: Storage + Clone + Send + Sync + 'static>(self, setup: Setup<S>) -> Self::Result;
 }
 
-struct Search<'a, F>(&'a Options, F);
+struct Search<'a, F>(&'a MsixOptions, F);
 
 impl<F: FnMut(Reached)> Job for Search<'_, F> {
-    type Result = Outcome;
-    fn run<S: Storage + Clone + Send + Sync + 'static>(self, setup: Setup<S>) -> Outcome {
+    type Result = MsixOutcome;
+    fn run<S: Storage + Clone + Send + Sync + 'static>(self, setup: Setup<S>) -> MsixOutcome {
         searched(&setup, self.0, self.1)
     }
 }
@@ -184,7 +192,7 @@ impl Job for Serve {
 }
 
 /// Does `job` with the smallest table that has the vectors.
-fn with_setup<J: Job>(options: &Options, job: J) -> Result<J::Result, Unexplorable> {
+fn with_setup<J: Job>(options: &MsixOptions, job: J) -> Result<J::Result, Unexplorable> {
     let at = vectors(&options.at)?;
     Ok(match at.last().map_or(0, |v| v.index()) {
         0..4 => job.run(setup(engine::<4, 1>(options.policy)?, at, options)),
@@ -193,7 +201,7 @@ fn with_setup<J: Job>(options: &Options, job: J) -> Result<J::Result, Unexplorab
     })
 }
 
-fn setup<S: Storage + Clone>(msix: Msix<S>, at: Vec<Vector>, options: &Options) -> Setup<S> {
+fn setup<S: Storage + Clone>(msix: Msix<S>, at: Vec<Vector>, options: &MsixOptions) -> Setup<S> {
     Setup::new(msix, at, options.symmetry, options.defect)
 }
 
@@ -218,24 +226,24 @@ fn engine<const N: usize, const W: usize>(peer: Peer) -> Result<Msix<Inline<N, W
 
 fn searched<S: Storage + Clone>(
     setup: &Setup<S>,
-    options: &Options,
+    options: &MsixOptions,
     progress: impl FnMut(Reached),
-) -> Outcome {
+) -> MsixOutcome {
     let begun = Instant::now();
     let closure = search::search_told(setup, options.max_states, progress);
     let (name, _) = options.policy.policy();
-    let violation = closure.violation.map(|(found, way)| Violation {
+    let violation = closure.violation.map(|(found, way)| MsixViolation {
         property: found.property.name(),
         script: counterexample::script(setup, name, &found, &way),
         detail: found.detail,
         steps: way.steps.len(),
     });
-    Outcome {
+    MsixOutcome {
         policy: name,
         vectors: setup.vectors(),
         at: setup.at.iter().map(|v| v.index()).collect(),
         symmetry: options.symmetry,
-        defect: options.defect.map(Defect::text),
+        defect: options.defect.map(MsixDefect::text),
         states: closure.states,
         transitions: closure.transitions,
         depth: closure.depth,

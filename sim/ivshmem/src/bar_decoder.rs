@@ -1,12 +1,12 @@
 //! Guest accesses to the BARs.
 
 use super::access::{self, DOORBELL, MASK, POSITION, STATUS, Width};
-use super::device::{Device, Revision, TABLE_BAR};
+use super::device::{IvshmemDevice, Revision, TABLE_BAR};
 use super::platform::Board;
 use msix_core::Region;
 use std::ops::Range;
 
-impl<B: Board> Device<B> {
+impl<B: Board> IvshmemDevice<B> {
     /// The BAR that a guest-physical address is in, and the offset there.
     #[must_use]
     pub fn decode(&self, address: u64) -> Option<(u8, u64)> {

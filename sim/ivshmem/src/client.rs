@@ -1,12 +1,12 @@
 //! What a client makes of the server's messages (E4, E5). Pure: descriptors are whatever `D` is, and
 //! what is not handed on is dropped, which closes it.
 
-use super::wire::Message;
+use super::wire::ServerMessage;
 use std::collections::BTreeMap;
 
 /// What a message meant.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<D> {
+pub enum ClientEvent<D> {
     /// The protocol's version, or something that needs nothing to be done: the news that a peer is
     /// gone that was never announced.
     Nothing,
@@ -37,7 +37,7 @@ pub enum Event<D> {
 
 /// A message that no server may send. Nothing after it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
+pub enum ProtocolViolation {
     /// Another version of the protocol.
     #[error("protocol version {0}, this is version 0")]
     Version(i64),
@@ -114,8 +114,11 @@ impl Client {
     /// Takes the next message.
     ///
     /// # Errors
-    /// [`Violation`]; from then on for every message.
-    pub fn receive<D>(&mut self, message: Message<D>) -> Result<Event<D>, Violation> {
+    /// [`ProtocolViolation`]; from then on for every message.
+    pub fn receive<D>(
+        &mut self,
+        message: ServerMessage<D>,
+    ) -> Result<ClientEvent<D>, ProtocolViolation> {
         let event = self.understand(message);
         if event.is_err() {
             self.stage = Stage::Broken;
@@ -123,53 +126,58 @@ impl Client {
         event
     }
 
-    fn understand<D>(&mut self, message: Message<D>) -> Result<Event<D>, Violation> {
-        let Message { value, descriptor } = message;
+    fn understand<D>(
+        &mut self,
+        message: ServerMessage<D>,
+    ) -> Result<ClientEvent<D>, ProtocolViolation> {
+        let ServerMessage { value, descriptor } = message;
         match self.stage {
-            Stage::Broken => Err(Violation::Before),
-            Stage::Version if value != 0 => Err(Violation::Version(value)),
+            Stage::Broken => Err(ProtocolViolation::Before),
+            Stage::Version if value != 0 => Err(ProtocolViolation::Version(value)),
             Stage::Version | Stage::Id if descriptor.is_some() => {
-                Err(Violation::UnexpectedDescriptor(value))
+                Err(ProtocolViolation::UnexpectedDescriptor(value))
             }
             Stage::Version => {
                 self.stage = Stage::Id;
-                Ok(Event::Nothing)
+                Ok(ClientEvent::Nothing)
             }
             Stage::Id => {
-                let own = u16::try_from(value).map_err(|_| Violation::OwnId(value))?;
+                let own = u16::try_from(value).map_err(|_| ProtocolViolation::OwnId(value))?;
                 self.stage = Stage::Peers { own };
-                Ok(Event::Id(own))
+                Ok(ClientEvent::Id(own))
             }
             Stage::Peers { .. } if value == MEMORY => self.memory(descriptor),
             Stage::Peers { own } => {
-                let peer = u16::try_from(value).map_err(|_| Violation::Value(value))?;
+                let peer = u16::try_from(value).map_err(|_| ProtocolViolation::Value(value))?;
                 match descriptor {
                     Some(descriptor) => Ok(self.connect(peer, descriptor)),
-                    None if peer == own => Err(Violation::OwnEnd(own)),
-                    None if self.peers.remove(&peer).is_some() => Ok(Event::Disconnected { peer }),
-                    None => Ok(Event::Nothing),
+                    None if peer == own => Err(ProtocolViolation::OwnEnd(own)),
+                    None if self.peers.remove(&peer).is_some() => {
+                        Ok(ClientEvent::Disconnected { peer })
+                    }
+                    None => Ok(ClientEvent::Nothing),
                 }
             }
         }
     }
 
-    fn memory<D>(&mut self, descriptor: Option<D>) -> Result<Event<D>, Violation> {
+    fn memory<D>(&mut self, descriptor: Option<D>) -> Result<ClientEvent<D>, ProtocolViolation> {
         if self.has_memory {
-            return Err(Violation::MemoryTwice);
+            return Err(ProtocolViolation::MemoryTwice);
         }
-        let memory = descriptor.ok_or(Violation::NoMemory)?;
+        let memory = descriptor.ok_or(ProtocolViolation::NoMemory)?;
         self.has_memory = true;
-        Ok(Event::Memory(memory))
+        Ok(ClientEvent::Memory(memory))
     }
 
-    fn connect<D>(&mut self, peer: u16, descriptor: D) -> Event<D> {
+    fn connect<D>(&mut self, peer: u16, descriptor: D) -> ClientEvent<D> {
         let count = self.peers.entry(peer).or_insert(0);
         if *count >= self.vectors {
-            return Event::Surplus { peer };
+            return ClientEvent::Surplus { peer };
         }
         let vector = *count;
         *count += 1;
-        Event::Connected { peer, vector, descriptor }
+        ClientEvent::Connected { peer, vector, descriptor }
     }
 }
 
@@ -180,15 +188,19 @@ pub(super) const MEMORY: i64 = -1;
 mod tests {
     use super::*;
 
-    fn given(client: &mut Client, value: i64, with: bool) -> Result<Event<()>, Violation> {
-        client.receive(Message { value, descriptor: with.then_some(()) })
+    fn given(
+        client: &mut Client,
+        value: i64,
+        with: bool,
+    ) -> Result<ClientEvent<()>, ProtocolViolation> {
+        client.receive(ServerMessage { value, descriptor: with.then_some(()) })
     }
 
     /// After version 0 and id 5.
     fn known(vectors: u16) -> Client {
         let mut client = Client::new(vectors);
-        assert_eq!(given(&mut client, 0, false), Ok(Event::Nothing));
-        assert_eq!(given(&mut client, 5, false), Ok(Event::Id(5)));
+        assert_eq!(given(&mut client, 0, false), Ok(ClientEvent::Nothing));
+        assert_eq!(given(&mut client, 5, false), Ok(ClientEvent::Id(5)));
         client
     }
 
@@ -198,11 +210,11 @@ mod tests {
         assert_eq!((client.id(), client.is_set_up()), (None, false));
         client = known(2);
         assert_eq!((client.id(), client.is_set_up()), (Some(5), false));
-        let connected = Event::Connected { peer: 3, vector: 0, descriptor: () };
+        let connected = ClientEvent::Connected { peer: 3, vector: 0, descriptor: () };
         assert_eq!(given(&mut client, 3, true), Ok(connected), "E4: tolerated");
-        assert_eq!(given(&mut client, -1, true), Ok(Event::Memory(())));
+        assert_eq!(given(&mut client, -1, true), Ok(ClientEvent::Memory(())));
         assert!(client.is_set_up());
-        let connected = Event::Connected { peer: 3, vector: 1, descriptor: () };
+        let connected = ClientEvent::Connected { peer: 3, vector: 1, descriptor: () };
         assert_eq!(given(&mut client, 3, true), Ok(connected), "counted on");
     }
 
@@ -211,11 +223,14 @@ mod tests {
         let mut client = known(2);
         for peer in [5, 9] {
             for vector in 0..2 {
-                let connected = Event::Connected { peer, vector, descriptor: () };
+                let connected = ClientEvent::Connected { peer, vector, descriptor: () };
                 assert_eq!(given(&mut client, i64::from(peer), true), Ok(connected));
             }
             for _ in 0..3 {
-                assert_eq!(given(&mut client, i64::from(peer), true), Ok(Event::Surplus { peer }));
+                assert_eq!(
+                    given(&mut client, i64::from(peer), true),
+                    Ok(ClientEvent::Surplus { peer })
+                );
             }
             assert_eq!(client.connected(peer), 2);
         }
@@ -226,30 +241,33 @@ mod tests {
         let mut client = known(4);
         for _ in 0..3 {
             for vector in 0..3 {
-                let connected = Event::Connected { peer: 65535, vector, descriptor: () };
+                let connected = ClientEvent::Connected { peer: 65535, vector, descriptor: () };
                 assert_eq!(given(&mut client, 65535, true), Ok(connected));
             }
-            assert_eq!(given(&mut client, 65535, false), Ok(Event::Disconnected { peer: 65535 }));
-            assert_eq!(given(&mut client, 65535, false), Ok(Event::Nothing), "gone already");
+            assert_eq!(
+                given(&mut client, 65535, false),
+                Ok(ClientEvent::Disconnected { peer: 65535 })
+            );
+            assert_eq!(given(&mut client, 65535, false), Ok(ClientEvent::Nothing), "gone already");
         }
     }
 
     #[test]
     fn what_no_server_may_send_is_named_and_nothing_is_believed_after_it() {
-        let cases: &[(&[(i64, bool)], Violation)] = &[
-            (&[(1, false)], Violation::Version(1)),
-            (&[(-1, true)], Violation::Version(-1)),
-            (&[(i64::MIN, false)], Violation::Version(i64::MIN)),
-            (&[(0, true)], Violation::UnexpectedDescriptor(0)),
-            (&[(0, false), (-1, false)], Violation::OwnId(-1)),
-            (&[(0, false), (65536, false)], Violation::OwnId(65536)),
-            (&[(0, false), (7, true)], Violation::UnexpectedDescriptor(7)),
-            (&[(0, false), (7, false), (-1, false)], Violation::NoMemory),
-            (&[(0, false), (7, false), (-1, true), (-1, true)], Violation::MemoryTwice),
-            (&[(0, false), (7, false), (-2, true)], Violation::Value(-2)),
-            (&[(0, false), (7, false), (65536, true)], Violation::Value(65536)),
-            (&[(0, false), (7, false), (i64::MAX, false)], Violation::Value(i64::MAX)),
-            (&[(0, false), (7, false), (7, false)], Violation::OwnEnd(7)),
+        let cases: &[(&[(i64, bool)], ProtocolViolation)] = &[
+            (&[(1, false)], ProtocolViolation::Version(1)),
+            (&[(-1, true)], ProtocolViolation::Version(-1)),
+            (&[(i64::MIN, false)], ProtocolViolation::Version(i64::MIN)),
+            (&[(0, true)], ProtocolViolation::UnexpectedDescriptor(0)),
+            (&[(0, false), (-1, false)], ProtocolViolation::OwnId(-1)),
+            (&[(0, false), (65536, false)], ProtocolViolation::OwnId(65536)),
+            (&[(0, false), (7, true)], ProtocolViolation::UnexpectedDescriptor(7)),
+            (&[(0, false), (7, false), (-1, false)], ProtocolViolation::NoMemory),
+            (&[(0, false), (7, false), (-1, true), (-1, true)], ProtocolViolation::MemoryTwice),
+            (&[(0, false), (7, false), (-2, true)], ProtocolViolation::Value(-2)),
+            (&[(0, false), (7, false), (65536, true)], ProtocolViolation::Value(65536)),
+            (&[(0, false), (7, false), (i64::MAX, false)], ProtocolViolation::Value(i64::MAX)),
+            (&[(0, false), (7, false), (7, false)], ProtocolViolation::OwnEnd(7)),
         ];
         for (messages, violation) in cases {
             let mut client = Client::new(1);
@@ -259,7 +277,7 @@ mod tests {
             }
             assert_eq!(given(&mut client, last.0, last.1), Err(*violation));
             assert!(!violation.to_string().is_empty());
-            assert_eq!(given(&mut client, 0, false), Err(Violation::Before));
+            assert_eq!(given(&mut client, 0, false), Err(ProtocolViolation::Before));
             assert_eq!((client.id(), client.is_set_up()), (None, false));
         }
     }

@@ -1,9 +1,9 @@
 //! The device.
 
 use super::access::{DOORBELL, Width};
-use super::client::Event;
+use super::client::ClientEvent;
 use super::config::{CAPABILITY, Config, Shape};
-use super::memory::{Memory, MemoryError};
+use super::memory::{SharedMemory, SharedMemoryError};
 use super::peers::Peers;
 use super::pin::Pin;
 use super::platform::{Board, Bus};
@@ -41,7 +41,7 @@ pub enum Revision {
 
 /// What device to make.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct DeviceOptions {
     /// Vectors, 1 to 2048.
     pub vectors: u16,
     /// How they reach the guest.
@@ -61,7 +61,7 @@ pub struct Options {
     pub patience: Duration,
 }
 
-impl Options {
+impl DeviceOptions {
     /// With MSI-X, revision 1, strict, and 5 s for the setup.
     #[must_use]
     pub fn new(vectors: u16) -> Self {
@@ -92,7 +92,7 @@ pub enum DeviceError {
     Session(#[from] SessionError),
     /// The shared memory of a plain device, or the BAR2 size of a revision 0.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Memory(#[from] SharedMemoryError),
 }
 
 /// One ivshmem device. Its interrupts go their own way, through the loop of the [`Routes`]; registers,
@@ -100,28 +100,28 @@ pub enum DeviceError {
 ///
 /// Ids are forgotten and eventfds closed as the server says; what is connected stays so when the
 /// server is gone.
-pub struct Device<B: Board> {
-    pub(super) options: Options,
+pub struct IvshmemDevice<B: Board> {
+    pub(super) options: DeviceOptions,
     pub(super) config: Config,
     pub(super) function: Option<Function<Bus<B>>>,
     pub(super) pin: Arc<Pin<B>>,
     pub(super) layout: Layout,
     pub(super) peers: Peers,
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<SharedMemory>,
     session: Option<Session>,
     /// `None` before the server said it; a plain device's is 0.
     pub(super) id: Option<u16>,
     pub(super) rings: u64,
 }
 
-impl<B: Board> Device<B> {
+impl<B: Board> IvshmemDevice<B> {
     /// A plain device: shared memory without interrupts (E1).
     ///
     /// # Errors
     /// [`DeviceError::Memory`].
     pub fn plain(memory: OwnedFd, board: B) -> Result<Self, DeviceError> {
-        let memory = Memory::new(memory)?;
-        let options = Options::new(1);
+        let memory = SharedMemory::new(memory)?;
+        let options = DeviceOptions::new(1);
         let layout = Layout::exclusive_bar(1, TABLE_BAR)?;
         let shape = shape(&options, 0, memory.size(), false);
         Ok(Self {
@@ -145,7 +145,7 @@ impl<B: Board> Device<B> {
     /// [`DeviceError`]; everything that came is then closed.
     pub fn doorbell(
         stream: UnixStream,
-        options: Options,
+        options: DeviceOptions,
         routes: &Arc<Routes>,
         board: B,
         vm: Option<Box<dyn Ioeventfds>>,
@@ -164,7 +164,7 @@ impl<B: Board> Device<B> {
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };
         let expected = match options.revision {
             Revision::Zero { memory } if memory.is_power_of_two() && memory >= 16 => memory,
-            Revision::Zero { memory } => return Err(MemoryError::Size(memory).into()),
+            Revision::Zero { memory } => return Err(SharedMemoryError::Size(memory).into()),
             Revision::One => 16,
         };
         let session = Session::new(stream, options.vectors).map_err(SessionError::from)?;
@@ -183,7 +183,7 @@ impl<B: Board> Device<B> {
         device.arm();
         if options.revision == Revision::One {
             device.set_up()?;
-            let memory = device.memory.as_ref().map_or(expected, Memory::size);
+            let memory = device.memory.as_ref().map_or(expected, SharedMemory::size);
             device.config = Config::new(shape(&options, table_bar, memory, has_pin));
         }
         device.apply_command();
@@ -254,7 +254,7 @@ impl<B: Board> Device<B> {
 
     /// The shared memory; `None` before the setup is complete.
     #[must_use]
-    pub const fn memory(&self) -> Option<&Memory> {
+    pub const fn memory(&self) -> Option<&SharedMemory> {
         self.memory.as_ref()
     }
 
@@ -312,21 +312,21 @@ impl<B: Board> Device<B> {
         taken.map(|()| true)
     }
 
-    fn handle(&mut self, event: Event<OwnedFd>) -> Result<(), SessionError> {
+    fn handle(&mut self, event: ClientEvent<OwnedFd>) -> Result<(), SessionError> {
         match event {
-            Event::Nothing | Event::Surplus { .. } => {}
-            Event::Id(id) => self.id = Some(id),
-            Event::Memory(descriptor) => {
-                let memory = Memory::new(descriptor)?;
+            ClientEvent::Nothing | ClientEvent::Surplus { .. } => {}
+            ClientEvent::Id(id) => self.id = Some(id),
+            ClientEvent::Memory(descriptor) => {
+                let memory = SharedMemory::new(descriptor)?;
                 if let Revision::Zero { memory: expected } = self.options.revision
                     && memory.size() != expected
                 {
-                    return Err(MemoryError::Size(memory.size()).into());
+                    return Err(SharedMemoryError::Size(memory.size()).into());
                 }
                 self.memory = Some(memory);
                 self.apply_command();
             }
-            Event::Connected { peer, vector, descriptor } => {
+            ClientEvent::Connected { peer, vector, descriptor } => {
                 let wrong = |source| SessionError::NoEventfd { peer, vector, source };
                 let eventfd = import(descriptor).map_err(wrong)?;
                 if self.id == Some(peer) {
@@ -339,7 +339,7 @@ impl<B: Board> Device<B> {
                 }
                 self.peers.connect(peer, eventfd);
             }
-            Event::Disconnected { peer } => self.peers.disconnect(peer),
+            ClientEvent::Disconnected { peer } => self.peers.disconnect(peer),
         }
         Ok(())
     }
@@ -368,9 +368,9 @@ impl<B: Board> Device<B> {
     }
 }
 
-impl<B: Board> fmt::Debug for Device<B> {
+impl<B: Board> fmt::Debug for IvshmemDevice<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device")
+        f.debug_struct("IvshmemDevice")
             .field("id", &self.id)
             .field("options", &self.options)
             .finish_non_exhaustive()
@@ -386,7 +386,7 @@ fn in_capability(offset: usize, bytes: &[u8]) -> Option<(usize, usize)> {
     (from < bytes.len() && at < CAPABILITY_LEN).then_some((from, at))
 }
 
-const fn shape(options: &Options, table_bar: u64, memory: u64, has_pin: bool) -> Shape {
+const fn shape(options: &DeviceOptions, table_bar: u64, memory: u64, has_pin: bool) -> Shape {
     Shape {
         revision: match options.revision {
             Revision::One => 1,

@@ -1,14 +1,16 @@
 //! The inter-VM shared memory device on the engine, complete (section E of the rules): a worked
 //! example of embedding `msix-core` and `msix-backends`, its server, and a client of any server.
 //!
-//! `Device` (with feature `kvm`) is what a VMM puts on its PCI bus: configuration space, registers with a doorbell
-//! (BAR0), MSI-X through the engine (BAR1), shared memory (BAR2). [`Server`] is who tells the devices
-//! of each other. Messages of the server are hostile until checked: see [`Violation`] and
-//! [`SessionError`].
+//! `IvshmemDevice` (with feature `kvm`) is what a VMM puts on its PCI bus: configuration space,
+//! registers with a doorbell (BAR0), MSI-X through the engine (BAR1), shared memory (BAR2). [`Server`]
+//! introduces the devices to each other. A device checks everything that the server sends: see
+//! [`ProtocolViolation`] and [`SessionError`].
 //!
 #![cfg_attr(feature = "kvm", doc = "```")]
 #![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
-//! use msix_ivshmem::{Board, Device, Options, Server, ServerOptions, routes_without_vm};
+//! use msix_ivshmem::{
+//!     Board, DeviceOptions, IvshmemDevice, Server, ServerOptions, routes_without_vm,
+//! };
 //! use std::os::unix::net::UnixStream;
 //!
 //! #[derive(Clone)]
@@ -29,7 +31,7 @@
 //!
 //! // Without a VM: no route, so userspace reads the eventfds and sends the messages.
 //! let routes = routes_without_vm(Vmm)?;
-//! let mut device = Device::doorbell(stream, Options::new(2), &routes, Vmm, None)?;
+//! let mut device = IvshmemDevice::doorbell(stream, DeviceOptions::new(2), &routes, Vmm, None)?;
 //! device.serve()?; // whenever the server's socket is readable
 //!
 //! // From a processor's thread, at its accesses to configuration space:
@@ -69,16 +71,16 @@ mod wire;
 
 #[cfg(feature = "kvm")]
 pub use access::Width;
-pub use client::{Client, Event, Violation};
+pub use client::{Client, ClientEvent, ProtocolViolation};
 #[cfg(feature = "kvm")]
 pub use config::{CAPABILITY, REGISTERS_LEN};
 #[cfg(feature = "kvm")]
-pub use device::{Device, DeviceError, Interrupt, Options, Revision};
-pub use memory::{Memory, MemoryError};
+pub use device::{DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision};
+pub use memory::{SharedMemory, SharedMemoryError};
 #[cfg(feature = "kvm")]
 pub use platform::{Board, routes_without_vm};
 pub use server::{Server, ServerError, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]
-pub use snapshot::{LoadError, SaveError};
-pub use wire::{Message, ReceiveError, Receiver, send, send_whole};
+pub use snapshot::{DeviceLoadError, DeviceSaveError};
+pub use wire::{ReceiveError, Receiver, ServerMessage, send, send_whole};

@@ -9,14 +9,14 @@ use std::os::unix::fs::FileExt;
 
 /// BAR2.
 #[derive(Debug)]
-pub struct Memory {
+pub struct SharedMemory {
     file: File,
     len: u64,
 }
 
 /// Why a descriptor is no shared memory.
 #[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
+pub enum SharedMemoryError {
     /// Not a file.
     #[error("the shared memory is no file")]
     NoFile,
@@ -28,19 +28,19 @@ pub enum MemoryError {
     System(#[from] io::Error),
 }
 
-impl Memory {
+impl SharedMemory {
     /// Takes over a file of a size that a BAR can have.
     ///
     /// # Errors
-    /// [`MemoryError`]; the descriptor is then closed.
-    pub fn new(descriptor: OwnedFd) -> Result<Self, MemoryError> {
+    /// [`SharedMemoryError`]; the descriptor is then closed.
+    pub fn new(descriptor: OwnedFd) -> Result<Self, SharedMemoryError> {
         let stat = fstat(&descriptor).map_err(io::Error::from)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(MemoryError::NoFile);
+            return Err(SharedMemoryError::NoFile);
         }
         let len = u64::try_from(stat.st_size).unwrap_or(0);
         if !len.is_power_of_two() || !(16..=1 << MOST_BITS).contains(&len) {
-            return Err(MemoryError::Size(len));
+            return Err(SharedMemoryError::Size(len));
         }
         Ok(Self { file: File::from(descriptor), len })
     }
@@ -94,22 +94,25 @@ mod tests {
     #[test]
     fn only_a_file_of_a_size_that_a_bar_can_have_is_taken() {
         for len in [16, 4096, 1 << 40] {
-            assert_eq!(Memory::new(sized(len)).unwrap().size(), len);
+            assert_eq!(SharedMemory::new(sized(len)).unwrap().size(), len);
         }
         for len in [0, 1, 8, 4095, 3 << 20, 1 << 47, i64::MAX as u64] {
-            let refused = Memory::new(sized(len));
-            assert!(matches!(refused, Err(MemoryError::Size(l)) if l == len), "{len}: {refused:?}");
+            let refused = SharedMemory::new(sized(len));
+            assert!(
+                matches!(refused, Err(SharedMemoryError::Size(l)) if l == len),
+                "{len}: {refused:?}"
+            );
         }
         let socket = std::os::unix::net::UnixStream::pair().unwrap().0;
-        assert!(matches!(Memory::new(socket.into()), Err(MemoryError::NoFile)));
+        assert!(matches!(SharedMemory::new(socket.into()), Err(SharedMemoryError::NoFile)));
         let folder = File::open("/").unwrap();
-        assert!(matches!(Memory::new(folder.into()), Err(MemoryError::NoFile)));
+        assert!(matches!(SharedMemory::new(folder.into()), Err(SharedMemoryError::NoFile)));
     }
 
     #[test]
     fn memory_that_its_maker_shrinks_is_gone_and_kills_nobody() {
         let file = sized(4096);
-        let memory = Memory::new(file.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let memory = SharedMemory::new(file.as_fd().try_clone_to_owned().unwrap()).unwrap();
         memory.write(4092, &[1, 2, 3, 4, 5]);
         let mut bytes = [0; 8];
         memory.read(4092, &mut bytes);

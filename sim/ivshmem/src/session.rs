@@ -1,7 +1,7 @@
 //! A connection to the server.
 
-use super::client::{Client, Event, Violation};
-use super::memory::MemoryError;
+use super::client::{Client, ClientEvent, ProtocolViolation};
+use super::memory::SharedMemoryError;
 use super::wire::{ReceiveError, Receiver};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
@@ -17,10 +17,10 @@ pub enum SessionError {
     Receive(#[from] ReceiveError),
     /// The server broke the protocol.
     #[error("the server broke the protocol: {0}")]
-    Violation(#[from] Violation),
+    Violation(#[from] ProtocolViolation),
     /// What came as shared memory is none.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Memory(#[from] SharedMemoryError),
     /// What came as a vector is no eventfd.
     #[error("vector {vector} of peer {peer}: {source}")]
     NoEventfd {
@@ -61,7 +61,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]: the connection is of no use any more.
-    pub fn receive(&mut self) -> Result<Option<Event<OwnedFd>>, SessionError> {
+    pub fn receive(&mut self) -> Result<Option<ClientEvent<OwnedFd>>, SessionError> {
         let message = self.receiver.receive(&self.stream)?;
         Ok(message.map(|message| self.client.receive(message)).transpose()?)
     }

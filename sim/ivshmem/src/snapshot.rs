@@ -2,13 +2,13 @@
 //! RAM, which is the VMM's to move.
 
 use super::config::LEN;
-use super::device::Device;
+use super::device::IvshmemDevice;
 use super::platform::Board;
 use serde::{Deserialize, Serialize};
 
 /// Why a device is not saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SaveError {
+pub enum DeviceSaveError {
     /// The guest's peers would stay behind.
     #[error("a peer of the shared memory does not migrate; only the master does, mostly id 0")]
     Peer,
@@ -16,10 +16,10 @@ pub enum SaveError {
 
 /// Why a snapshot is refused. The device is then as it was.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum DeviceLoadError {
     /// Into a peer.
     #[error(transparent)]
-    Peer(#[from] SaveError),
+    Peer(#[from] DeviceSaveError),
     /// Not the snapshot of an ivshmem device.
     #[error("the snapshot cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
@@ -52,14 +52,14 @@ struct State {
 
 const VERSION: u32 = 1;
 
-impl<B: Board> Device<B> {
+impl<B: Board> IvshmemDevice<B> {
     /// The device's state, with the events that its eventfds still hold (C42).
     ///
     /// # Errors
-    /// [`SaveError::Peer`].
-    pub fn save(&self) -> Result<Vec<u8>, SaveError> {
+    /// [`DeviceSaveError::Peer`].
+    pub fn save(&self) -> Result<Vec<u8>, DeviceSaveError> {
         if !self.is_master() {
-            return Err(SaveError::Peer);
+            return Err(DeviceSaveError::Peer);
         }
         let registers = self.pin.registers();
         let state = State {
@@ -76,23 +76,23 @@ impl<B: Board> Device<B> {
     /// [`resume`](Self::resume).
     ///
     /// # Errors
-    /// [`LoadError`].
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+    /// [`DeviceLoadError`].
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), DeviceLoadError> {
         if !self.is_master() {
-            return Err(SaveError::Peer.into());
+            return Err(DeviceSaveError::Peer.into());
         }
         let state: State = serde_json::from_slice(bytes)?;
         if state.ivshmem != VERSION {
-            return Err(LoadError::Version(state.ivshmem));
+            return Err(DeviceLoadError::Version(state.ivshmem));
         }
         let len = state.config.len();
         let config =
-            <[u8; LEN]>::try_from(state.config).map_err(|_| LoadError::ConfigLength(len))?;
-        let config = self.config.restored(&config).map_err(LoadError::OtherDevice)?;
+            <[u8; LEN]>::try_from(state.config).map_err(|_| DeviceLoadError::ConfigLength(len))?;
+        let config = self.config.restored(&config).map_err(DeviceLoadError::OtherDevice)?;
         match (&self.function, &state.msix) {
             (Some(function), Some(msix)) => function.load(msix)?,
             (None, None) => {}
-            _ => return Err(LoadError::OtherInterrupt),
+            _ => return Err(DeviceLoadError::OtherInterrupt),
         }
         self.config = config;
         self.pin.set(|registers| {

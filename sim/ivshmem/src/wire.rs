@@ -17,7 +17,7 @@ const MOST_DESCRIPTORS: usize = 4;
 
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Message<D = OwnedFd> {
+pub struct ServerMessage<D = OwnedFd> {
     /// A version, an id, or -1.
     pub value: i64,
     /// What came with it.
@@ -55,7 +55,7 @@ impl Receiver {
     ///
     /// # Errors
     /// [`ReceiveError`]. Descriptors that came with an unfinished message are closed with this.
-    pub fn receive(&mut self, stream: impl AsFd) -> Result<Option<Message>, ReceiveError> {
+    pub fn receive(&mut self, stream: impl AsFd) -> Result<Option<ServerMessage>, ReceiveError> {
         while self.have < LEN {
             let mut space =
                 [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
@@ -87,7 +87,7 @@ impl Receiver {
         }
         self.have = 0;
         let value = i64::from_le_bytes(self.bytes);
-        Ok(Some(Message { value, descriptor: self.descriptor.take() }))
+        Ok(Some(ServerMessage { value, descriptor: self.descriptor.take() }))
     }
 
     const fn closed(&self) -> ReceiveError {

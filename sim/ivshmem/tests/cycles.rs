@@ -3,7 +3,7 @@
 #![cfg(feature = "kvm")]
 
 use msix_backends::kvm::Routes;
-use msix_ivshmem::{Board, Device, Options, Server, ServerOptions, routes_without_vm};
+use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice, Server, ServerOptions, routes_without_vm};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn a_thousand_clients_that_come_and_go_leave_no_descriptor_open() {
     let come = |server: &mut Server, routes: &Arc<Routes>| {
         let stream = UnixStream::connect(&socket).unwrap();
         server.turn(Some(Duration::from_secs(10))).unwrap();
-        Device::doorbell(stream, Options::new(3), routes, Vmm, None).unwrap()
+        IvshmemDevice::doorbell(stream, DeviceOptions::new(3), routes, Vmm, None).unwrap()
     };
     let settle = |server: &mut Server| server.turn(Some(Duration::ZERO)).unwrap();
 

@@ -4,7 +4,8 @@
 
 use msix_backends::kvm::Routes;
 use msix_ivshmem::{
-    Board, Device, Options, Server, ServerError, ServerOptions, routes_without_vm, send_whole,
+    Board, DeviceOptions, IvshmemDevice, Server, ServerError, ServerOptions, routes_without_vm,
+    send_whole,
 };
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -28,7 +29,7 @@ impl Board for Counts {
 
 /// A device whose vectors all are unmasked, and what it needs.
 struct Peer {
-    device: Device<Counts>,
+    device: IvshmemDevice<Counts>,
     routes: Arc<Routes>,
     counts: Counts,
 }
@@ -38,8 +39,9 @@ impl Peer {
         let counts = Counts::default();
         let routes = routes_without_vm(counts.clone()).unwrap();
         let stream = UnixStream::connect(socket).unwrap();
-        let options = Options::new(vectors);
-        let mut device = Device::doorbell(stream, options, &routes, counts.clone(), None).unwrap();
+        let options = DeviceOptions::new(vectors);
+        let mut device =
+            IvshmemDevice::doorbell(stream, options, &routes, counts.clone(), None).unwrap();
         device.write_config(0x10, &0xe000_0000_u32.to_le_bytes());
         device.write_config(4, &[6, 0]);
         device.write_config(0x42, &[0, 0x80]);
@@ -149,7 +151,7 @@ fn signals_do_not_disturb_a_setup_that_comes_byte_by_byte() {
     let device = thread::spawn(move || {
         let counts = Counts::default();
         let routes = routes_without_vm(counts.clone()).unwrap();
-        let made = Device::doorbell(client, Options::new(1), &routes, counts, None);
+        let made = IvshmemDevice::doorbell(client, DeviceOptions::new(1), &routes, counts, None);
         made.map(|device| device.id())
     });
     let bytes = [0_i64.to_le_bytes(), 77_i64.to_le_bytes()].concat();

@@ -1,6 +1,6 @@
 //! The other side of a comparison: a real QEMU, and what it leaves behind.
 //!
-//! [`Qemu`] runs one, stopped, and drives it through qtest and QMP; a [`Program`] other than QEMU can
+//! [`Qemu`] runs one, stopped, and drives it through qtest and QMP; a [`Player`] other than QEMU can
 //! take its place. [`trace`] reads its trace logs, [`find_msix_field`] its migration streams.
 
 mod migration;
@@ -9,6 +9,6 @@ pub mod trace;
 
 pub use migration::{SavedMsix, find_msix_field};
 pub use qemu::{
-    Client, Extras, Function, IvshmemServer, PATIENCE, Program, Qemu, QemuError, Setup, Sockets,
-    StandIn,
+    Extras, LoneServer, PATIENCE, Player, Qemu, QemuClient, QemuError, QemuFunction, Setup,
+    Sockets, StandIn,
 };

@@ -3,7 +3,7 @@
 //!
 //! [`Qemu::start`] runs one with a number of ivshmem-doorbell devices whose server this program
 //! plays: an eventfd written here is an event of the device. [`Qemu`] reads and writes ports and
-//! memory, [`Function`] is one of its devices with its capability found and its BARs placed.
+//! memory, [`QemuFunction`] is one of its devices with its capability found and its BARs placed.
 //! Everything is bounded in time; the process and its files go when [`Qemu`] is dropped.
 
 mod client;
@@ -12,11 +12,11 @@ mod ivshmem;
 mod process;
 mod running;
 
-pub use client::Client;
-pub use function::Function;
-pub use ivshmem::Server as IvshmemServer;
+pub use client::QemuClient;
+pub use function::QemuFunction;
+pub use ivshmem::LoneServer;
 pub use process::{Extras, Qemu, Setup};
-pub use running::{Program, Sockets, StandIn};
+pub use running::{Player, Sockets, StandIn};
 
 use std::io;
 use std::time::Duration;

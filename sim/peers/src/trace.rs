@@ -30,7 +30,7 @@ pub const EVENTS: [&str; 5] = [
 
 /// One understood line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct TraceEvent<'a> {
     /// Microseconds since 1970, when the line has the `PID@SECONDS.MICROS:` prefix.
     pub time: Option<u64>,
     /// What happened.
@@ -42,9 +42,9 @@ pub struct Event<'a> {
 pub enum What<'a> {
     /// `pci_cfg_write NAME BB:DD.F @0xOFFSET <- 0xVALUE`; printed before the write takes effect,
     /// without its width.
-    ConfigWrite(Config<'a>),
+    ConfigWrite(ConfigAccess<'a>),
     /// `pci_cfg_read NAME BB:DD.F @0xOFFSET -> 0xVALUE`.
-    ConfigRead(Config<'a>),
+    ConfigRead(ConfigAccess<'a>),
     /// `msix_write_config dev NAME enabled E masked M`: the two control bits after a write that
     /// covered them (H19).
     Control {
@@ -56,9 +56,9 @@ pub enum What<'a> {
         masked: bool,
     },
     /// `memory_region_ops_write ...`, printed before the write takes effect.
-    Write(Memory),
+    Write(MemoryAccess),
     /// `memory_region_ops_read ...`, with the value the guest got.
-    Read(Memory),
+    Read(MemoryAccess),
     /// A device model says that it raises a vector.
     Raise {
         /// Which event said so.
@@ -70,7 +70,7 @@ pub enum What<'a> {
 
 /// A configuration space access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config<'a> {
+pub struct ConfigAccess<'a> {
     /// The device's type name, such as `nvme`.
     pub name: &'a str,
     /// Where the function sits.
@@ -83,9 +83,9 @@ pub struct Config<'a> {
 
 /// An access to an emulated memory region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryAccess {
     /// Which region.
-    pub region: Region,
+    pub region: TracedRegion,
     /// The region's identity: its address inside QEMU.
     pub mr: u64,
     /// Guest physical address.
@@ -98,7 +98,7 @@ pub struct Memory {
 
 /// The memory regions that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Region {
+pub enum TracedRegion {
     /// `'msix-table'`: a device's MSI-X table.
     Table,
     /// `'apic-msi'`, or `'kvm-apic-msi'` with KVM: where interrupt messages are written.
@@ -144,7 +144,7 @@ pub enum ParseError {
 ///
 /// # Errors
 /// [`ParseError`] when the line is malformed; see the [module's documentation](self).
-pub fn parse_line(line: &[u8]) -> Result<Option<Event<'_>>, ParseError> {
+pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
     let text = text(line)?.trim_end_matches('\r');
     let (head, rest) = text.split_once(' ').unwrap_or((text, ""));
     let (prefix, name) = match head.rsplit_once(':') {
@@ -169,7 +169,7 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Event<'_>>, ParseError> {
         Known::Raise(event) => What::Raise { event, vector: event.vector(&mut fields)? },
     };
     fields.end()?;
-    Ok(Some(Event { time, what }))
+    Ok(Some(TraceEvent { time, what }))
 }
 
 fn text(line: &[u8]) -> Result<&str, ParseError> {

@@ -20,14 +20,14 @@ use super::adapter::{Device, Layouts, NoDevice, Subject};
 use super::choices::Choices;
 use device::QemuDevice;
 use msix_core::{Policy, WhileDisabled};
-use msix_peers::{Extras, Program, Qemu, QemuError, Setup};
+use msix_peers::{Extras, Player, Qemu, QemuError, Setup};
 #[cfg(feature = "kvm")]
 use msix_sim::replay::Peer;
 
 /// The ivshmem-doorbell device of an installed QEMU.
 #[derive(Debug, Clone)]
 pub struct QemuSubject {
-    program: Program,
+    program: Player,
     version: String,
     choices: Choices,
     most: u32,
@@ -38,9 +38,9 @@ impl QemuSubject {
     ///
     /// # Errors
     /// [`QemuError`] when it cannot be started or talked to.
-    pub fn find(program: impl Into<Program>) -> Result<Self, QemuError> {
+    pub fn find(program: impl Into<Player>) -> Result<Self, QemuError> {
         let program = program.into();
-        let setup = Setup { program: program.clone(), vectors: vec![1], incoming: None };
+        let setup = Setup { player: program.clone(), vectors: vec![1], incoming: None };
         let version = Qemu::start(&setup)?.version().to_owned();
         let choices = Choices {
             // H3: the ivshmem device itself drops an event while MSI-X is disabled.
@@ -58,7 +58,7 @@ impl QemuSubject {
     /// [`QemuError`] when it cannot be started or talked to.
     #[cfg(feature = "kvm")]
     pub fn front(policy: Peer) -> Result<Self, QemuError> {
-        let subject = Self::find(msix_sim::qtest::program(policy))?;
+        let subject = Self::find(msix_sim::qtest::player(policy))?;
         Ok(match policy {
             Peer::Qemu => subject,
             Peer::Spec => Self { choices: Choices::of(&Policy::SPEC), ..subject },
@@ -76,8 +76,8 @@ impl QemuSubject {
 impl Subject for QemuSubject {
     fn name(&self) -> String {
         match &self.program {
-            Program::Qemu(_) => format!("QEMU {}, ivshmem-doorbell", self.version),
-            Program::StandIn(program) => program.name(),
+            Player::Qemu(_) => format!("QEMU {}, ivshmem-doorbell", self.version),
+            Player::StandIn(program) => program.name(),
         }
     }
 
@@ -105,7 +105,7 @@ impl Subject for QemuSubject {
 impl QemuSubject {
     /// What QEMU says to a count that no function can have.
     fn refusal(&self, vectors: u32) -> NoDevice {
-        let setup = Setup { program: self.program.clone(), vectors: vec![0], incoming: None };
+        let setup = Setup { player: self.program.clone(), vectors: vec![0], incoming: None };
         let extras = Extras { told_vectors: Some(vectors), ..Extras::default() };
         match Qemu::start_with(&setup, &extras) {
             Err(QemuError::Ended { status, stderr }) if refuses(&status) => {

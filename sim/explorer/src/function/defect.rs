@@ -1,15 +1,15 @@
-//! Defects that a mode machine could have, put into its effects or its state from outside.
+//! Defects that a function could have, put into its effects or its state from outside.
 
 use super::Explored;
 use msix_core::{
     Answer, Effect, FunctionEffect, FunctionEffects, FunctionOperation, IntxEffect, Mode, Vector,
 };
 
-/// A seeded defect. Each is found by one property: see [`ModeDefect::ALL`].
+/// A seeded defect. Each is found by one property: see [`FunctionDefect::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[expect(missing_docs, reason = "`text` says what each is")]
-pub enum ModeDefect {
+pub enum FunctionDefect {
     EnterFirst,
     MsiKeptUnderMsix,
     MsixKept,
@@ -29,7 +29,7 @@ pub enum ModeDefect {
     RerouteForgotten,
 }
 
-impl ModeDefect {
+impl FunctionDefect {
     /// All of them: what they do, and the property that must find them.
     pub const ALL: [(Self, &'static str, &'static str); 17] = [
         (Self::EnterFirst, "a switch enters the new mode before it leaves the old one", "alone"),
@@ -89,7 +89,7 @@ impl ModeDefect {
 pub(super) fn apply(
     function: &mut Explored,
     operation: &FunctionOperation,
-    defect: Option<ModeDefect>,
+    defect: Option<FunctionDefect>,
 ) -> (Answer, Vec<FunctionEffect>) {
     let mut scratch = [0; 256];
     let mut fx = FunctionEffects::<14>::new();
@@ -97,7 +97,7 @@ pub(super) fn apply(
     let mut take = |fx: &mut FunctionEffects<14>| {
         effects.extend(std::iter::from_fn(|| fx.take()));
     };
-    if defect == Some(ModeDefect::EoiForgotten) && *operation == FunctionOperation::Eoi {
+    if defect == Some(FunctionDefect::EoiForgotten) && *operation == FunctionOperation::Eoi {
         return (Answer::Nothing, effects);
     }
     let was = function.mode();
@@ -113,7 +113,7 @@ pub(super) fn apply(
         }
     }
     match (defect, operation) {
-        (Some(ModeDefect::EventLostAtSwitch), FunctionOperation::WriteMsix { .. })
+        (Some(FunctionDefect::EventLostAtSwitch), FunctionOperation::WriteMsix { .. })
             if was != function.mode() =>
         {
             for v in [0, 1].map(Vector::new) {
@@ -123,17 +123,17 @@ pub(super) fn apply(
                 while fx.take().is_some() {}
             }
         }
-        (Some(ModeDefect::BusMasterSurvivesReset), FunctionOperation::Reset) => {
+        (Some(FunctionDefect::BusMasterSurvivesReset), FunctionOperation::Reset) => {
             let on = FunctionOperation::WriteCommand { offset: 0, len: 2, value: 4 };
             on.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
-        (Some(ModeDefect::LevelSurvivesReset), FunctionOperation::Reset) => {
+        (Some(FunctionDefect::LevelSurvivesReset), FunctionOperation::Reset) => {
             let on = FunctionOperation::WriteMsix { offset: 3, len: 1, value: 0x80 };
             on.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
-        (Some(ModeDefect::LoadSpeaks), FunctionOperation::SaveAndLoad) => {
+        (Some(FunctionDefect::LoadSpeaks), FunctionOperation::SaveAndLoad) => {
             FunctionOperation::Resume.apply(function, &mut scratch, &mut fx);
             take(&mut fx);
         }
@@ -142,11 +142,11 @@ pub(super) fn apply(
     let Some(defect) = defect else { return (answer, effects) };
     effects.retain(|effect| !defect.drops(operation, *effect));
     match defect {
-        ModeDefect::EnterFirst if was != function.mode() => effects.reverse(),
-        ModeDefect::IntxLeaked if matches!(operation, FunctionOperation::WriteMsi { .. }) => {
+        FunctionDefect::EnterFirst if was != function.mode() => effects.reverse(),
+        FunctionDefect::IntxLeaked if matches!(operation, FunctionOperation::WriteMsi { .. }) => {
             effects.push(FunctionEffect::Msi(Effect::IntxReevaluate));
         }
-        ModeDefect::SendUnderMsix => {
+        FunctionDefect::SendUnderMsix => {
             for effect in &mut effects {
                 if let FunctionEffect::MsiX(Effect::Send(set)) = *effect {
                     *effect = FunctionEffect::Msi(Effect::Send(set));

@@ -2,7 +2,7 @@
 //! did, not from its own facts.
 
 use super::Explored;
-use super::defect::{self, ModeDefect};
+use super::defect::{self, FunctionDefect};
 use msix_core::{
     Answer, BusMasterOff, Counters, Delivery, Effect, FunctionEffect, FunctionOperation,
     IntxEffect, IntxRule, IntxSource, LiveRewrite, Mode, UnclaimedPending, Vector, Vectors,
@@ -88,7 +88,7 @@ impl Moment {
     pub(super) fn after(
         &self,
         operation: &FunctionOperation,
-        defect: Option<ModeDefect>,
+        defect: Option<FunctionDefect>,
     ) -> Result<Self, Found> {
         let mut next = self.clone();
         let (answer, effects) = defect::apply(&mut next.function, operation, defect);
@@ -313,7 +313,7 @@ impl Moment {
     }
 
     /// When everything is let through, nothing stays behind, whichever mode it is of.
-    pub(super) fn probe(&self, defect: Option<ModeDefect>) -> Result<(), Found> {
+    pub(super) fn probe(&self, defect: Option<FunctionDefect>) -> Result<(), Found> {
         let mut now = self.clone();
         let v = [0, 1].map(Vector::new);
         let msix = |value| FunctionOperation::WriteMsix { offset: 3, len: 1, value };

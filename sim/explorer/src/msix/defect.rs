@@ -8,8 +8,8 @@ use msix_core::{Answer, Effect, EffectSink, Operation, Storage, Vector, Vectors}
 /// engine: inputs, effects or reads are tampered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-#[expect(missing_docs, reason = "`Defect::text` says what each is")]
-pub enum Defect {
+#[expect(missing_docs, reason = "`MsixDefect::text` says what each is")]
+pub enum MsixDefect {
     ShortBit,
     FunctionMaskIgnored,
     PendingNotSent,
@@ -38,7 +38,7 @@ pub enum Defect {
     NeighbourWritten,
 }
 
-impl Defect {
+impl MsixDefect {
     /// All of them, what each is, and the property that finds it first.
     pub const ALL: [(Self, &'static str, Property); 26] = [
         (Self::ShortBit, "the bit of a vector from 32 up in 32-bit arithmetic", Property::Lossless),

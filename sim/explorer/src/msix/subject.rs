@@ -1,7 +1,7 @@
 //! The engine under exploration: the real one, or the real one with a seeded defect at its
 //! boundary.
 
-use super::defect::Defect;
+use super::defect::MsixDefect;
 use super::world::Snapshot;
 use msix_core::{Answer, Effects, Msix, Operation, Storage, Vector};
 
@@ -21,7 +21,7 @@ pub(crate) enum Input<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Subject<S> {
     pub(super) msix: Msix<S>,
-    defect: Option<Defect>,
+    defect: Option<MsixDefect>,
     /// What the defect remembers.
     pub(super) memory: u16,
 }
@@ -33,7 +33,7 @@ impl<S: Storage> PartialEq for Subject<S> {
 }
 
 impl<S: Storage> Subject<S> {
-    pub(crate) const fn new(msix: Msix<S>, defect: Option<Defect>) -> Self {
+    pub(crate) const fn new(msix: Msix<S>, defect: Option<MsixDefect>) -> Self {
         Self { msix, defect, memory: 0 }
     }
 

@@ -1,7 +1,7 @@
 //! What is explored: the engine's start, the vectors, and everything that can happen to them.
 
 use super::MOST;
-use super::defect::Defect;
+use super::defect::MsixDefect;
 use super::registers::{Entry, Registers};
 use super::subject::Subject;
 use msix_core::{Effects, LoadError, Message, Msix, Operation, Policy, Storage, Vector};
@@ -74,7 +74,7 @@ impl<S: Storage + Clone> Setup<S> {
         msix: Msix<S>,
         at: Vec<Vector>,
         symmetry: bool,
-        defect: Option<Defect>,
+        defect: Option<MsixDefect>,
     ) -> Self {
         let snapshots = snapshots(&msix, &at);
         Self {

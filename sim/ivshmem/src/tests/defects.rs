@@ -5,7 +5,7 @@ use msix_core::Vector;
 
 #[test]
 fn e8a_a_guest_unmasking_a_vector_the_server_never_connected() {
-    let mut world = World::new(Options::new(3));
+    let mut world = World::new(DeviceOptions::new(3));
     let own = world.connect(OWN, 1);
     world.program(3);
     for masked in [true, false, false, true, true, false] {
@@ -21,7 +21,7 @@ fn e8a_a_guest_unmasking_a_vector_the_server_never_connected() {
 
 #[test]
 fn e8b_a_vector_of_its_own_connected_after_the_guest_has_enabled_it() {
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     world.program(2);
     let own = world.connect(OWN, 2);
     write(&own[1]);
@@ -38,7 +38,7 @@ fn e8b_a_vector_of_its_own_connected_after_the_guest_has_enabled_it() {
 
 #[test]
 fn e8c_reconnect_of_the_same_id() {
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     for _ in 0..3 {
         let theirs = world.connect(9, 2);
         world.ring(9, 1);
@@ -53,7 +53,7 @@ fn e8c_reconnect_of_the_same_id() {
 
 #[test]
 fn e7_masking_a_vector_that_was_never_unmasked() {
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     let own = world.connect(OWN, 2);
     world.device.write_config(0x42, &[0, 0x80]);
     for _ in 0..3 {
@@ -76,7 +76,7 @@ fn e7_masking_a_vector_that_was_never_unmasked() {
 #[test]
 fn e3_doorbell_0x100_rings_nobody_and_not_vector_0() {
     for width in [Width::Strict, Width::Qemu] {
-        let mut world = World::new(Options { width, ..Options::new(2) });
+        let mut world = World::new(DeviceOptions { width, ..DeviceOptions::new(2) });
         let theirs = world.connect(9, 2);
         world.ring(9, 0x100);
         world.ring(9, 0x101);
@@ -86,7 +86,7 @@ fn e3_doorbell_0x100_rings_nobody_and_not_vector_0() {
         world.ring(9, 1);
         assert_eq!((taken(&theirs[1]), world.device.rings()), (1, 1));
     }
-    let mut many = World::new(Options::new(0x101));
+    let mut many = World::new(DeviceOptions::new(0x101));
     let theirs = many.connect(9, 0x101);
     many.ring(9, 0x100);
     assert_eq!((taken(&theirs[0]), taken(&theirs[0x100])), (0, 1), "16 bits of vector");
@@ -95,7 +95,7 @@ fn e3_doorbell_0x100_rings_nobody_and_not_vector_0() {
 #[test]
 fn e8f_counters_surviving_reset() {
     for policy in [msix_core::Policy::SPEC, msix_core::Policy::QEMU] {
-        let mut world = World::new(Options { policy, ..Options::new(2) });
+        let mut world = World::new(DeviceOptions { policy, ..DeviceOptions::new(2) });
         let own = world.connect(OWN, 2);
         world.program(2);
         world.mask(1, true);
@@ -113,7 +113,7 @@ fn e8f_counters_surviving_reset() {
         let function = world.device.function.as_ref().unwrap();
         assert_eq!(function.inspect(|msix| msix.claims(Vector::new(0))), Some(1));
     }
-    let mut line = World::new(Options { interrupt: Interrupt::Pin, ..Options::new(1) });
+    let mut line = World::new(DeviceOptions { interrupt: Interrupt::Pin, ..DeviceOptions::new(1) });
     let own = line.connect(OWN, 1);
     line.device.write_bar(0, 0, &1_u32.to_le_bytes());
     write(&own[0]);
@@ -151,7 +151,7 @@ fn e7_route_of_gsi_0_rewritten() {
     let tables = Tables::default();
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
     let routes = Routes::new(Box::new(tables.clone()), options, Loop::new().unwrap());
-    let mut world = World::new(Options::new(3));
+    let mut world = World::new(DeviceOptions::new(3));
     let layout = world.device.function.as_ref().unwrap().inspect(|msix| *msix.layout());
     let (policy, format) = (msix_core::Policy::SPEC, Default::default());
     let bus = Bus(world.vmm.clone());

@@ -1,7 +1,7 @@
 //! Servers that lie, stop in the middle, or say nothing.
 
 use super::*;
-use crate::{MemoryError, ReceiveError, Violation};
+use crate::{ProtocolViolation, ReceiveError, SharedMemoryError};
 use std::io::Write;
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ fn met_with(said: impl FnOnce(&mut UnixStream), stays: bool) -> Result<(), Devic
     let kept = stays.then(|| server.try_clone().unwrap());
     drop(server);
     let vmm = Vmm::default();
-    let options = Options { patience: Duration::from_millis(50), ..Options::new(2) };
+    let options = DeviceOptions { patience: Duration::from_millis(50), ..DeviceOptions::new(2) };
     let routes = routes_without_vm(vmm.clone()).unwrap();
-    let made = Device::doorbell(client, options, &routes, vmm, None).map(drop);
+    let made = IvshmemDevice::doorbell(client, options, &routes, vmm, None).map(drop);
     drop(kept);
     made
 }
@@ -33,14 +33,14 @@ fn messages(said: &[Said<'_>]) -> impl FnOnce(&mut UnixStream) {
 #[test]
 fn a_setup_that_breaks_the_protocol_is_refused_with_the_reason() {
     let memory = shared_memory(1 << 20);
-    let cases: [(&[Said<'_>], Violation); 7] = [
-        (&[(7, None)], Violation::Version(7)),
-        (&[(-1, Some(&memory))], Violation::Version(-1)),
-        (&[(0, Some(&memory))], Violation::UnexpectedDescriptor(0)),
-        (&[(0, None), (70000, None)], Violation::OwnId(70000)),
-        (&[(0, None), (0, None), (-1, None)], Violation::NoMemory),
-        (&[(0, None), (0, None), (-5, None)], Violation::Value(-5)),
-        (&[(0, None), (0, None), (0, None)], Violation::OwnEnd(0)),
+    let cases: [(&[Said<'_>], ProtocolViolation); 7] = [
+        (&[(7, None)], ProtocolViolation::Version(7)),
+        (&[(-1, Some(&memory))], ProtocolViolation::Version(-1)),
+        (&[(0, Some(&memory))], ProtocolViolation::UnexpectedDescriptor(0)),
+        (&[(0, None), (70000, None)], ProtocolViolation::OwnId(70000)),
+        (&[(0, None), (0, None), (-1, None)], ProtocolViolation::NoMemory),
+        (&[(0, None), (0, None), (-5, None)], ProtocolViolation::Value(-5)),
+        (&[(0, None), (0, None), (0, None)], ProtocolViolation::OwnEnd(0)),
     ];
     for (said, expected) in cases {
         match met_with(messages(said), true) {
@@ -58,7 +58,7 @@ fn shared_memory_that_no_bar_can_have_is_refused() {
         let is_named = matches!(
             &refused,
             Err(DeviceError::Session(SessionError::Memory(
-                MemoryError::NoFile | MemoryError::Size(_)
+                SharedMemoryError::NoFile | SharedMemoryError::Size(_)
             )))
         );
         assert!(is_named, "{refused:?}");
@@ -98,9 +98,9 @@ fn a_silent_server_is_not_waited_for_longer_than_asked() {
     send_whole(&server, 3, None).unwrap();
     let talker = std::thread::spawn(move || while send_whole(&server, 9, None).is_ok() {});
     let vmm = Vmm::default();
-    let options = Options { patience: Duration::from_millis(50), ..Options::new(2) };
+    let options = DeviceOptions { patience: Duration::from_millis(50), ..DeviceOptions::new(2) };
     let routes = routes_without_vm(vmm.clone()).unwrap();
-    let made = Device::doorbell(client, options, &routes, vmm, None);
+    let made = IvshmemDevice::doorbell(client, options, &routes, vmm, None);
     assert!(matches!(made, Err(DeviceError::Session(SessionError::Silent(_)))), "{made:?}");
     talker.join().unwrap();
 }
@@ -110,7 +110,7 @@ fn what_is_no_eventfd_ends_the_connection_and_is_never_written() {
     let (near, far) = UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
     for peer in [OWN, 9] {
-        let mut world = World::new(Options::new(2));
+        let mut world = World::new(DeviceOptions::new(2));
         let theirs = world.connect(8, 1);
         let error = world.say(i64::from(peer), Some(near.as_fd())).unwrap_err();
         assert!(matches!(error, SessionError::NoEventfd { vector: 0, .. }), "{error}");
@@ -126,7 +126,7 @@ fn what_is_no_eventfd_ends_the_connection_and_is_never_written() {
 
 #[test]
 fn e5_surplus_vectors_are_closed() {
-    let mut world = World::new(Options::new(1));
+    let mut world = World::new(DeviceOptions::new(1));
     let (near, far) = UnixStream::pair().unwrap();
     for peer in [OWN, 9] {
         world.connect(peer, 1);
@@ -141,10 +141,10 @@ fn e5_surplus_vectors_are_closed() {
 
 #[test]
 fn a_server_that_breaks_the_protocol_later_is_left_alone_from_then_on() {
-    let mut world = World::new(Options::new(1));
+    let mut world = World::new(DeviceOptions::new(1));
     let memory = world.memory.try_clone().unwrap();
     let error = world.say(-1, Some(memory.as_fd())).unwrap_err();
-    assert!(matches!(error, SessionError::Violation(Violation::MemoryTwice)), "{error}");
+    assert!(matches!(error, SessionError::Violation(ProtocolViolation::MemoryTwice)), "{error}");
     assert!(world.device.server().is_none());
     // Nobody reads any more: the connection is closed.
     let mut byte = [0];

@@ -1,11 +1,11 @@
 //! Reset, snapshots, and a server that goes.
 
 use super::*;
-use crate::{LoadError, SaveError};
+use crate::{DeviceLoadError, DeviceSaveError};
 
 #[test]
 fn only_the_master_migrates() {
-    let mut world = World::with_id(Options::new(2), 0);
+    let mut world = World::with_id(DeviceOptions::new(2), 0);
     let own = world.connect(0, 2);
     world.program(2);
     world.mask(1, true);
@@ -14,7 +14,7 @@ fn only_the_master_migrates() {
     world.device.write_bar(0, 4, &8_u32.to_le_bytes());
     let saved = world.device.save().unwrap();
 
-    let mut other = World::with_id(Options::new(2), 0);
+    let mut other = World::with_id(DeviceOptions::new(2), 0);
     other.device.reset();
     other.connect(0, 2);
     other.device.load(&saved).unwrap();
@@ -27,23 +27,23 @@ fn only_the_master_migrates() {
     other.mask(1, false);
     assert_eq!(other.messages(), [0x101]);
 
-    let mut peer = World::new(Options::new(2));
-    assert_eq!(peer.device.save().unwrap_err(), SaveError::Peer);
-    assert!(matches!(peer.device.load(&saved), Err(LoadError::Peer(_))));
-    let master = World::new(Options { master: Some(true), ..Options::new(2) });
+    let mut peer = World::new(DeviceOptions::new(2));
+    assert_eq!(peer.device.save().unwrap_err(), DeviceSaveError::Peer);
+    assert!(matches!(peer.device.load(&saved), Err(DeviceLoadError::Peer(_))));
+    let master = World::new(DeviceOptions { master: Some(true), ..DeviceOptions::new(2) });
     assert!(master.device.save().is_ok());
-    let slave = World::with_id(Options { master: Some(false), ..Options::new(2) }, 0);
+    let slave = World::with_id(DeviceOptions { master: Some(false), ..DeviceOptions::new(2) }, 0);
     assert!(slave.device.save().is_err());
 }
 
 #[test]
 fn a_snapshot_that_does_not_fit_changes_nothing() {
-    let good = World::with_id(Options::new(2), 0).device.save().unwrap();
+    let good = World::with_id(DeviceOptions::new(2), 0).device.save().unwrap();
     let text = String::from_utf8(good.clone()).unwrap();
-    let pin = Options { interrupt: Interrupt::Pin, ..Options::new(2) };
+    let pin = DeviceOptions { interrupt: Interrupt::Pin, ..DeviceOptions::new(2) };
     let other = World::with_id(pin, 0).device.save().unwrap();
-    let three = World::with_id(Options::new(3), 0).device.save().unwrap();
-    let mut world = World::with_id(Options::new(2), 0);
+    let three = World::with_id(DeviceOptions::new(3), 0).device.save().unwrap();
+    let mut world = World::with_id(DeviceOptions::new(2), 0);
     world.program(1);
     let before = world.device.save().unwrap();
     let mut bad = vec![other, three, Vec::new(), b"{}".to_vec()];
@@ -62,7 +62,7 @@ fn a_snapshot_that_does_not_fit_changes_nothing() {
 
 #[test]
 fn a_server_that_goes_leaves_the_peers_connected() {
-    let mut world = World::new(Options::new(1));
+    let mut world = World::new(DeviceOptions::new(1));
     let theirs = world.connect(7, 1);
     assert!(world.device.server().is_some());
     world.server.shutdown(std::net::Shutdown::Both).unwrap();
@@ -75,14 +75,14 @@ fn a_server_that_goes_leaves_the_peers_connected() {
 
 #[test]
 fn a_reset_is_what_power_on_is() {
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     let fresh = |world: &World| {
         let (mut config, mut table) = ([0; 256], [0; 4096]);
         world.device.read_config(0, &mut config);
         world.device.read_bar(1, 0, &mut table[..32]);
         (config.to_vec(), table.to_vec(), [0, 8].map(|at| world.read(0, at)))
     };
-    let mut untouched = World::new(Options::new(2));
+    let mut untouched = World::new(DeviceOptions::new(2));
     untouched.device.reset();
     world.program(2);
     world.device.write_bar(0, 0, &[0xff; 4]);

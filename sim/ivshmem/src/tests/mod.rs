@@ -7,7 +7,7 @@ mod registers;
 mod ring;
 
 use super::{
-    Board, Device, DeviceError, Interrupt, Options, Revision, SessionError, Width,
+    Board, DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision, SessionError, Width,
     routes_without_vm, send_whole,
 };
 use msix_backends::eventfd::Loop;
@@ -46,7 +46,7 @@ impl Board for Vmm {
 
 /// A device, its server's end of the connection, and the server's ends of what it sent.
 struct World {
-    device: Device<Vmm>,
+    device: IvshmemDevice<Vmm>,
     server: UnixStream,
     routes: Arc<Routes>,
     vmm: Vmm,
@@ -56,12 +56,12 @@ struct World {
 const OWN: u16 = 3;
 
 impl World {
-    fn new(options: Options) -> Self {
+    fn new(options: DeviceOptions) -> Self {
         Self::with_id(options, OWN)
     }
 
     /// Set up, with the BARs placed and everything switched on.
-    fn with_id(options: Options, id: u16) -> Self {
+    fn with_id(options: DeviceOptions, id: u16) -> Self {
         let memory = shared_memory(1 << 20);
         let (server, client) = UnixStream::pair().unwrap();
         send_whole(&server, 0, None).unwrap();
@@ -69,7 +69,7 @@ impl World {
         send_whole(&server, -1, Some(memory.as_fd())).unwrap();
         let vmm = Vmm::default();
         let routes = routes_without_vm(vmm.clone()).unwrap();
-        let device = Device::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
+        let device = IvshmemDevice::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
         let mut world = Self { device, server, routes, vmm, memory };
         world.switch_on();
         world

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn e2_the_four_registers() {
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     world.device.write_bar(0, 0, &0x1234_5678_u32.to_le_bytes());
     world.device.write_bar(0, 4, &0x9abc_def0_u32.to_le_bytes());
     world.device.write_bar(0, 8, &[0xff; 4]);
@@ -16,7 +16,7 @@ fn e2_the_four_registers() {
 #[test]
 fn e3_only_a_dword_at_12_rings() {
     let rung = |width, offset: u64, bytes: &[u8]| {
-        let mut world = World::new(Options { width, ..Options::new(2) });
+        let mut world = World::new(DeviceOptions { width, ..DeviceOptions::new(2) });
         let theirs = world.connect(0, 2);
         world.device.write_bar(0, offset, bytes);
         [taken(&theirs[0]), taken(&theirs[1])]
@@ -45,7 +45,7 @@ fn e1_a_plain_device_has_memory_and_no_interrupts() {
     let memory = shared_memory(1 << 16);
     let vmm = Vmm::default();
     let mut device =
-        Device::plain(memory.as_fd().try_clone_to_owned().unwrap(), vmm.clone()).unwrap();
+        IvshmemDevice::plain(memory.as_fd().try_clone_to_owned().unwrap(), vmm.clone()).unwrap();
     let mut config = [0; 64];
     device.read_config(0, &mut config);
     assert_eq!(config[..4], [0xf4, 0x1a, 0x10, 0x11]);
@@ -64,16 +64,17 @@ fn e1_a_plain_device_has_memory_and_no_interrupts() {
     assert_eq!((nothing, device.bar(1)), ([0; 4], None));
     device.read_config(0x14, &mut nothing);
     assert_eq!(nothing, [0; 4], "no BAR1");
-    assert!(Device::plain(shared_memory(100), vmm).is_err());
+    assert!(IvshmemDevice::plain(shared_memory(100), vmm).is_err());
 }
 
 #[test]
 fn e1_revision_0_is_there_before_its_setup() {
     let (server, client) = UnixStream::pair().unwrap();
     let vmm = Vmm::default();
-    let options = Options { revision: Revision::Zero { memory: 1 << 20 }, ..Options::new(2) };
+    let options =
+        DeviceOptions { revision: Revision::Zero { memory: 1 << 20 }, ..DeviceOptions::new(2) };
     let routes = routes_without_vm(vmm.clone()).unwrap();
-    let device = Device::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
+    let device = IvshmemDevice::doorbell(client, options, &routes, vmm.clone(), None).unwrap();
     let mut world = World { device, server, routes, vmm, memory: shared_memory(1 << 20) };
     world.switch_on();
     world.program(1);
@@ -96,7 +97,7 @@ fn e1_revision_0_is_there_before_its_setup() {
 
     let (server, client) = UnixStream::pair().unwrap();
     let mut other =
-        Device::doorbell(client, options, &world.routes, world.vmm.clone(), None).unwrap();
+        IvshmemDevice::doorbell(client, options, &world.routes, world.vmm.clone(), None).unwrap();
     send_whole(&server, 0, None).unwrap();
     send_whole(&server, 0, None).unwrap();
     send_whole(&server, -1, Some(shared_memory(1 << 19).as_fd())).unwrap();
@@ -105,7 +106,8 @@ fn e1_revision_0_is_there_before_its_setup() {
 
 #[test]
 fn e1_without_msix_status_and_mask_drive_the_line() {
-    let mut world = World::new(Options { interrupt: Interrupt::Pin, ..Options::new(2) });
+    let mut world =
+        World::new(DeviceOptions { interrupt: Interrupt::Pin, ..DeviceOptions::new(2) });
     let own = world.connect(OWN, 2);
     let mut config = [0; 64];
     world.device.read_config(0, &mut config);
@@ -133,7 +135,7 @@ fn e1_without_msix_status_and_mask_drive_the_line() {
 
 #[test]
 fn an_access_that_crosses_the_capability_reaches_both_sides() {
-    let mut world = World::new(Options { width: Width::Qemu, ..Options::new(2) });
+    let mut world = World::new(DeviceOptions { width: Width::Qemu, ..DeviceOptions::new(2) });
     world.device.write_config(0x3c, &[0x55, 0, 0, 0, 0, 0, 0xff, 0x80]);
     let mut bytes = [0; 24];
     world.device.read_config(0x3c, &mut bytes);
@@ -149,7 +151,7 @@ fn an_access_that_crosses_the_capability_reaches_both_sides() {
 #[test]
 fn around_table_and_pba_bar1_reads_all_ones_or_as_qemus() {
     for (width, nothing) in [(Width::Strict, u32::MAX), (Width::Qemu, 0)] {
-        let world = World::new(Options { width, ..Options::new(2) });
+        let world = World::new(DeviceOptions { width, ..DeviceOptions::new(2) });
         assert_eq!([world.read(1, 12), world.read(1, 0x800)], [1, 0], "masked, not pending");
         assert_eq!([32, 0x7fc, 0x808, 0xffc].map(|at| world.read(1, at)), [nothing; 4]);
         let mut whole = vec![1; 4096];

@@ -7,7 +7,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 #[test]
 fn a_ring_reaches_the_vector_of_the_peer_and_nobody_else() {
-    let mut world = World::new(Options::new(4));
+    let mut world = World::new(DeviceOptions::new(4));
     let (seven, max) = (world.connect(7, 3), world.connect(65535, 4));
     world.ring(7, 2);
     world.ring(65535, 3);
@@ -22,7 +22,7 @@ fn a_ring_reaches_the_vector_of_the_peer_and_nobody_else() {
 
 #[test]
 fn a_full_eventfd_does_not_stop_the_guest() {
-    let mut world = World::new(Options::new(1));
+    let mut world = World::new(DeviceOptions::new(1));
     let theirs = world.connect(7, 1);
     rustix::io::write(&theirs[0], &(u64::MAX - 1).to_ne_bytes()).unwrap();
     world.ring(7, 0);
@@ -50,14 +50,20 @@ impl Ioeventfds for There {
 fn with_kvm_rings_follow_bar0_and_the_peers() {
     let there = There::default();
     let now = || there.0.lock().unwrap().clone();
-    let mut world = World::new(Options::new(2));
+    let mut world = World::new(DeviceOptions::new(2));
     let vm: Box<dyn Ioeventfds> = Box::new(there.clone());
     let (server, client) = UnixStream::pair().unwrap();
     send_whole(&server, 0, None).unwrap();
     send_whole(&server, 5, None).unwrap();
     send_whole(&server, -1, Some(world.memory.as_fd())).unwrap();
-    world.device =
-        Device::doorbell(client, Options::new(2), &world.routes, Vmm::default(), Some(vm)).unwrap();
+    world.device = IvshmemDevice::doorbell(
+        client,
+        DeviceOptions::new(2),
+        &world.routes,
+        Vmm::default(),
+        Some(vm),
+    )
+    .unwrap();
     world.server = server;
     world.connect(7, 2);
     assert_eq!(now(), [], "BAR0 lies nowhere");

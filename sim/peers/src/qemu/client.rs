@@ -10,13 +10,13 @@ const LONGEST: usize = 4 << 20;
 
 /// A connection that answers every line with a line.
 #[derive(Debug)]
-pub struct Client {
+pub struct QemuClient {
     stream: BufReader<UnixStream>,
     /// Intercepted lines that are high.
     raised: BTreeSet<u32>,
 }
 
-impl Client {
+impl QemuClient {
     /// Takes over a connected socket.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answer).unwrap();
         drop(theirs.shutdown(std::net::Shutdown::Write));
-        Client::new(ours).unwrap().command("readl 0x0")
+        QemuClient::new(ours).unwrap().command("readl 0x0")
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
     fn lines_that_rise_and_fall_are_remembered() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"IRQ raise 3\nIRQ raise 20\nOK\nIRQ lower 3\nIRQ x\nOK\n").unwrap();
-        let mut client = Client::new(ours).unwrap();
+        let mut client = QemuClient::new(ours).unwrap();
         client.command("clock_step").unwrap();
         assert_eq!(client.raised(), &BTreeSet::from([3, 20]));
         client.command("clock_step").unwrap();
@@ -205,7 +205,7 @@ mod tests {
     fn a_number_must_be_one() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"OK 0xff\nOK ff\nOK 0x\nOK 0x11111111111111111\n").unwrap();
-        let mut client = Client::new(ours).unwrap();
+        let mut client = QemuClient::new(ours).unwrap();
         assert_eq!(client.number("inl 0xcfc").unwrap(), 0xff);
         for _ in 0..3 {
             assert!(matches!(client.number("inl 0xcfc"), Err(QemuError::Garbled { .. })));

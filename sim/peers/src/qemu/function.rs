@@ -14,7 +14,7 @@ const MSIX_BAR: u32 = 0x10_0000;
 
 /// One ivshmem-doorbell device whose BARs are placed and whose capability was found.
 #[derive(Debug, Clone, Copy)]
-pub struct Function {
+pub struct QemuFunction {
     /// Which device of [`super::Setup::vectors`] it is.
     pub index: usize,
     /// Config offset of the MSI-X capability.
@@ -25,7 +25,7 @@ pub struct Function {
     pub pba: u64,
 }
 
-impl Function {
+impl QemuFunction {
     /// Finds the capability of device `index`, places its BARs and switches it on.
     ///
     /// # Errors

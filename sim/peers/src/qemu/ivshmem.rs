@@ -20,13 +20,13 @@ const MEMORY_LEN: u64 = 1 << 20;
 
 /// The connection and the eventfds of the device's own vectors.
 #[derive(Debug)]
-pub struct Server {
+pub struct LoneServer {
     /// Closing it would tell the device that its server is gone.
     stream: UnixStream,
     events: Vec<OwnedFd>,
 }
 
-impl Server {
+impl LoneServer {
     /// Sends a device what it waits for while it is made. Its vectors come later, because QEMU
     /// reads them only once all devices are there.
     ///

@@ -1,8 +1,8 @@
 //! The process, its sockets and its files.
 
-use super::client::Client;
-use super::ivshmem::Server;
-use super::running::{Program, Running};
+use super::client::QemuClient;
+use super::ivshmem::LoneServer;
+use super::running::{Player, Running};
 use super::{PATIENCE, QemuError};
 use serde_json::json;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// Who plays the machine.
-    pub program: Program,
+    pub player: Player,
     /// Vectors of each ivshmem-doorbell device; slots 4 and up, at most 24 devices.
     pub vectors: Vec<u16>,
     /// A migration stream to begin from.
@@ -44,9 +44,9 @@ const LAST_MOMENTS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Qemu {
     running: Running,
-    qtest: Client,
-    qmp: Client,
-    servers: Vec<Server>,
+    qtest: QemuClient,
+    qmp: QemuClient,
+    servers: Vec<LoneServer>,
     version: String,
     folder: TempDir,
 }
@@ -85,14 +85,15 @@ impl Qemu {
         let streams: Vec<UnixStream> = accepted.collect::<Result<_, _>>()?;
         for (index, stream) in streams.into_iter().enumerate() {
             let place = folder.path().join(format!("memory{index}"));
-            let server = std::fs::create_dir(&place).and_then(|()| Server::serve(stream, &place));
+            let server =
+                std::fs::create_dir(&place).and_then(|()| LoneServer::serve(stream, &place));
             servers.push(server.map_err(|error| unserved(&mut running, error))?);
         }
         for (server, vectors) in servers.iter_mut().zip(&setup.vectors) {
             server.connect(*vectors).map_err(|error| unserved(&mut running, error))?;
         }
-        let qtest = Client::new(accept(&qtest, &mut running)?)?;
-        let mut qmp = Client::new(accept(&qmp, &mut running)?)?;
+        let qtest = QemuClient::new(accept(&qtest, &mut running)?)?;
+        let mut qmp = QemuClient::new(accept(&qmp, &mut running)?)?;
         let greeting = qmp.qmp_message("(greeting)").and_then(|greeting| {
             qmp.qmp(&json!({"execute": "qmp_capabilities"}), |_| {}).map(|_| greeting)
         });
@@ -109,7 +110,7 @@ impl Qemu {
     }
 
     /// The qtest connection.
-    pub const fn qtest(&mut self) -> &mut Client {
+    pub const fn qtest(&mut self) -> &mut QemuClient {
         &mut self.qtest
     }
 

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 /// Who plays the machine.
 #[derive(Debug, Clone)]
-pub enum Program {
+pub enum Player {
     /// This QEMU, as a process.
     Qemu(PathBuf),
     /// This program, in a thread, with one device. It has no migration.
@@ -50,7 +50,7 @@ pub struct Sockets {
     pub trace: Option<PathBuf>,
 }
 
-impl Program {
+impl Player {
     /// Returns whether it can be saved to a migration stream.
     #[must_use]
     pub const fn migrates(&self) -> bool {
@@ -67,13 +67,13 @@ impl Program {
     }
 }
 
-impl From<PathBuf> for Program {
+impl From<PathBuf> for Player {
     fn from(path: PathBuf) -> Self {
         Self::Qemu(path)
     }
 }
 
-impl From<&str> for Program {
+impl From<&str> for Player {
     fn from(path: &str) -> Self {
         Self::Qemu(path.into())
     }
@@ -88,8 +88,8 @@ pub(super) enum Running {
 
 impl Running {
     pub(super) fn start(setup: &Setup, extras: &Extras, folder: &Path) -> Result<Self, QemuError> {
-        match &setup.program {
-            Program::Qemu(program) => {
+        match &setup.player {
+            Player::Qemu(program) => {
                 let path = folder.join("stderr");
                 let stderr =
                     std::fs::File::create(&path).map_err(QemuError::system("temporary file"))?;
@@ -103,7 +103,7 @@ impl Running {
                     |source| QemuError::Start { program: program.display().to_string(), source };
                 Ok(Self::Process { child: child.map_err(failed)?, stderr: path })
             }
-            Program::StandIn(program) => {
+            Player::StandIn(program) => {
                 let sockets = sockets(setup, extras, folder)?;
                 let stop = Arc::new(AtomicBool::new(false));
                 let (program, stopped) = (Arc::clone(program), Arc::clone(&stop));

@@ -1,6 +1,6 @@
 //! The fields of a line, taken from left to right.
 
-use super::{Config, Memory, ParseError, Region, What};
+use super::{ConfigAccess, MemoryAccess, ParseError, TracedRegion, What};
 use std::fmt;
 
 /// Bus, device and function number, as the guest addressed the function at that moment.
@@ -47,7 +47,7 @@ impl<'a> Fields<'a> {
         Self { event, rest }
     }
 
-    pub(super) fn config(&mut self, arrow: &'static str) -> Result<Config<'a>, ParseError> {
+    pub(super) fn config(&mut self, arrow: &'static str) -> Result<ConfigAccess<'a>, ParseError> {
         let name = self.take("a device name")?;
         let text = self.take("BUS:DEVICE.FUNCTION")?;
         let bdf = Bdf::parse(text).ok_or_else(|| self.wrong("BUS:DEVICE.FUNCTION", text))?;
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
         let value = self.hexadecimal("a 32-bit value")?;
         let value = u32::try_from(value)
             .map_err(|_| self.wrong("a 32-bit value", &format!("{value:#x}")))?;
-        Ok(Config { name, bdf, offset, value })
+        Ok(ConfigAccess { name, bdf, offset, value })
     }
 
     pub(super) fn control(&mut self) -> Result<What<'a>, ParseError> {
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         Ok(What::Control { name, enabled, masked })
     }
 
-    pub(super) fn memory(&mut self) -> Result<Memory, ParseError> {
+    pub(super) fn memory(&mut self) -> Result<MemoryAccess, ParseError> {
         self.word("cpu")?;
         let text = self.take("a CPU number")?;
         text.parse::<i32>().map_err(|_| self.wrong("a CPU number", text))?;
@@ -94,21 +94,21 @@ impl<'a> Fields<'a> {
             "8" => 8,
             _ => return Err(self.wrong("a size of 1, 2, 4 or 8", text)),
         };
-        Ok(Memory { region: self.region()?, mr, address, value, size })
+        Ok(MemoryAccess { region: self.region()?, mr, address, value, size })
     }
 
     /// `name 'NAME'` to the end of the line; a name may hold spaces.
-    fn region(&mut self) -> Result<Region, ParseError> {
+    fn region(&mut self) -> Result<TracedRegion, ParseError> {
         if self.rest.is_empty() {
-            return Ok(Region::Unnamed);
+            return Ok(TracedRegion::Unnamed);
         }
         let quoted = self.rest.strip_prefix("name '").and_then(|name| name.strip_suffix('\''));
         let Some(name) = quoted else { return Err(self.wrong("name 'REGION'", self.rest)) };
         self.rest = "";
         Ok(match name {
-            "msix-table" => Region::Table,
-            "apic-msi" | "kvm-apic-msi" => Region::Messages,
-            _ => Region::Other,
+            "msix-table" => TracedRegion::Table,
+            "apic-msi" | "kvm-apic-msi" => TracedRegion::Messages,
+            _ => TracedRegion::Other,
         })
     }
 

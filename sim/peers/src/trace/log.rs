@@ -1,6 +1,6 @@
 //! A whole log, read line by line in bounded memory.
 
-use super::{Event, ParseError, parse_line};
+use super::{ParseError, TraceEvent, parse_line};
 use std::io::{self, BufRead, Read};
 
 /// Longest line, in bytes without its end. QEMU's own are below 200.
@@ -66,7 +66,7 @@ pub trait LogVisitor {
     ///
     /// # Errors
     /// The visitor's own; the walk ends with it.
-    fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Self::Error>;
+    fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Self::Error>;
     /// Is called now and then with the number of bytes read since the last call.
     fn progress(&mut self, bytes: u64);
 }
@@ -135,7 +135,7 @@ mod tests {
 
     impl LogVisitor for Count {
         type Error = LogError;
-        fn event(&mut self, line: u64, _: &Event<'_>) -> Result<(), LogError> {
+        fn event(&mut self, line: u64, _: &TraceEvent<'_>) -> Result<(), LogError> {
             self.events.push(line);
             Ok(())
         }

@@ -10,7 +10,7 @@ fn refused(line: &str) -> String {
 
 #[test]
 fn every_kind_of_line_of_ours_is_understood() {
-    let nvme = Config {
+    let nvme = ConfigAccess {
         name: "nvme",
         bdf: Bdf { bus: 0, device: 4, function: 0 },
         offset: 0x42,
@@ -23,13 +23,23 @@ fn every_kind_of_line_of_ours_is_understood() {
         What::Control { name: "nvme", enabled: true, masked: false }
     );
     let line = "memory_region_ops_write cpu -1 mr 0x5618 addr 0xfee01004 value 0x23 size 4 name 'apic-msi'";
-    let message =
-        Memory { region: Region::Messages, mr: 0x5618, address: 0xfee0_1004, value: 0x23, size: 4 };
+    let message = MemoryAccess {
+        region: TracedRegion::Messages,
+        mr: 0x5618,
+        address: 0xfee0_1004,
+        value: 0x23,
+        size: 4,
+    };
     assert_eq!(what(line), What::Write(message));
     let line =
         "memory_region_ops_read cpu 1 mr 0x5618 addr 0xfebc200c value 0x1 size 4 name 'msix-table'";
-    let read =
-        Memory { region: Region::Table, mr: 0x5618, address: 0xfebc_200c, value: 1, size: 4 };
+    let read = MemoryAccess {
+        region: TracedRegion::Table,
+        mr: 0x5618,
+        address: 0xfebc_200c,
+        value: 1,
+        size: 4,
+    };
     assert_eq!(what(line), What::Read(read));
     let [nvme, e1000e, megasas] = &RaiseEvent::ALL;
     for (line, event, vector) in [
