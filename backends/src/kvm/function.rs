@@ -102,7 +102,7 @@ impl<P: Platform + 'static> Function<P> {
         layout: Layout,
         policy: Policy,
     ) -> Result<Self, NewError> {
-        let mut msix = Msix::<Boxed>::new(layout, policy)?;
+        let mut msix = Msix::boxed(layout, policy);
         let mut fx = Box::new(Fx::new());
         let lines = Arc::clone(&host.lines);
         always(msix.attach(&mut *fx));

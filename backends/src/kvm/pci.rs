@@ -13,7 +13,7 @@ use crate::eventfd::Source;
 use inner::{Bus, Ear, Inner};
 use msix_core::{
     Access, Boxed, Delivery, Function, FunctionEffects, Intx, IntxSource, Layout, LoadError,
-    MAX_FUNCTION_EFFECTS, Mode, Msi, MsiCapability, Msix, Policy, Vector, VectorError,
+    MAX_FUNCTION_EFFECTS, Mode, MsiCapability, Policy, Vector, VectorError,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -106,12 +106,10 @@ impl<P: PciPlatform + 'static> PciFunction<P> {
     ) -> Result<Self, PciError> {
         let is_real = device.is_some();
         let source = if is_real { IntxSource::Physical } else { IntxSource::Emulated };
-        let msix = parts.msix.map(|layout| Msix::<Boxed>::new(layout, policy)).transpose()?;
-        let msi = parts.msi.map(|capability| Msi::new(capability, policy));
-        let intx = parts.pin.then(|| Intx::new(source));
         let vectors = parts.msix.map_or(1, |layout| layout.vectors());
-        let engine = Function::new(msi, msix, intx);
-        let Ok(engine) = engine else { unreachable!("the parts are as they were made") };
+        let pin = parts.pin.then_some(source);
+        let parts = msix_core::Parts { msi: parts.msi, msix: parts.msix, pin };
+        let engine = Function::boxed(parts, policy);
         let platform = Arc::new(Mutex::new(platform));
         let host = |vectors| KvmHost::new(routes, vectors, format, Bus(Arc::clone(&platform)));
         let (mut msix, msi) = (host(vectors), host(32));
@@ -161,10 +159,7 @@ impl<P: PciPlatform> PciFunction<P> {
     pub fn read_msi(&self, offset: usize, bytes: &mut [u8]) {
         let mut inner = self.shared.lock();
         inner.input(|engine, fx| always(engine.poll_msi(offset, bytes.len(), fx)));
-        match inner.engine.msi() {
-            Some(msi) => msi.read_config(offset, bytes),
-            None => bytes.fill(0xff),
-        }
+        inner.engine.read_msi(offset, bytes);
     }
 
     /// See [`Function::write_msix`].
