@@ -348,7 +348,7 @@ impl<P: Platform> Inner<P> {
         carry_out(&mut self.msix, &mut self.fx, &mut self.host); // what a panic left
         let answer = input(&mut self.msix, &mut self.fx);
         carry_out(&mut self.msix, &mut self.fx, &mut self.host);
-        self.host.set_enabled(self.msix.control().enabled());
+        self.host.set_enabled(self.msix.is_enabled());
         answer
     }
 }

@@ -356,9 +356,7 @@ impl<B: Board> IvshmemDevice<B> {
 
     /// Carries out what Command and BAR0 say.
     pub(super) fn apply_command(&mut self) {
-        if let Some(function) = &self.function
-            && function.inspect(|msix| msix.bus_master()) != self.config.bus_master()
-        {
+        if let Some(function) = &self.function {
             function.set_bus_master(self.config.bus_master());
         }
         self.pin.set_disabled(self.config.intx_disabled());

@@ -309,7 +309,7 @@ fn recorded(world: &mut World) -> Result<(), String> {
                 Some(&"config") => {
                     let place = usize::try_from(place).map_err(text)?;
                     chain.function.write_config(place, &bytes[..length]);
-                    let enabled = chain.function.inspect(|msix| msix.control().enabled());
+                    let enabled = chain.function.inspect(|msix| msix.is_enabled());
                     let told = nvme.message_control()? & 0x8000 != 0;
                     same("the device's Enable", told, enabled)?;
                 }
