@@ -30,14 +30,16 @@ mod function;
 mod msix;
 mod peer;
 pub mod script;
+mod search;
 
 pub use function::{
     FunctionDefect, FunctionOptions, FunctionOutcome, FunctionViolation, explore_function,
 };
 pub use msix::{
-    MOST, MsixDefect, MsixOptions, MsixOutcome, MsixViolation, Property, Reached, Unexplorable,
+    MAX_EXPLORED, MsixDefect, MsixOptions, MsixOutcome, MsixViolation, Property, Unexplorable,
     explore_msix, placed,
 };
 #[cfg(feature = "stateright")]
 pub use msix::{check_with_stateright, serve_with_stateright};
 pub use peer::Peer;
+pub use search::{Extent, Reached};

@@ -1,6 +1,6 @@
 //! Defects that a function could have, put into its effects or its state from outside.
 
-use super::Explored;
+use super::explored::Explored;
 use msix_core::{
     Answer, Effect, FunctionEffect, FunctionEffects, FunctionOperation, IntxEffect, Mode, Vector,
 };
