@@ -16,7 +16,7 @@ mod signals;
 
 use crate::replay::{Peer, replay_on};
 use crate::report::ReplayReport;
-use crate::{RECORDING, doctor, table, timeline};
+use crate::{RECORDING, doctor, report, timeline};
 use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
@@ -179,7 +179,7 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
         errors.push_str(&format!("{name}: and {unlisted} more mismatches\n"));
     }
     output::errors(&errors);
-    output.line(&table::table(report))?;
+    output.line(&report::table(report))?;
     output.line(&format!(
         "{} lines, policy {}, {} messages of other devices",
         report.lines, report.policy, report.messages_not_ours

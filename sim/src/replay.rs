@@ -17,24 +17,26 @@
 //! what the engine sent must arrive there: the messages that are compared with the log.
 
 mod backend;
-pub(crate) mod device;
+mod device;
+mod first_pass;
+mod functions;
 mod knowledge;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 mod kvm;
 mod ledger;
 mod messages;
+mod placed_bars;
 mod recorder;
+mod unusable;
 
-use crate::bars::{Bars, Change};
-use crate::functions::LastWrite;
 use crate::report::{
     DeviceReport, MAX_LISTED, Mismatch, ReplayReport, Unattributed, Unit, Warnings,
 };
-use crate::survey::{Express, Place, Survey, Surveyor};
-use crate::timeline::{Mark, Timeline};
-pub use crate::unusable::Unusable;
+use crate::timeline::{Mark, Moment, Timeline};
 pub use backend::{Backend, DeliveryDifference, DeliveryOutcome};
 use device::{Compared, Device, Takers};
+use first_pass::{Express, FirstPass, LogContents, Place};
+use functions::LastWrite;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use kvm::{Kvm, OpenError};
 use ledger::Ledger;
@@ -45,21 +47,14 @@ pub use msix_explorer::Peer;
 use msix_peers::trace::{
     ConfigAccess, LogError, LogVisitor, MemoryAccess, TraceEvent, TracedRegion, What, walk,
 };
+use placed_bars::{Change, PlacedBars};
 use std::collections::HashMap;
 use std::io::{self, BufRead, Cursor, Seek};
+pub use unusable::Unusable;
 
 /// Lines within which a message follows its cause. In the embedded recording it is always the
 /// next line; threads of a real machine may print some between.
 pub const WINDOW: u64 = 64;
-
-/// A point in the log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
-    /// Line, from 1.
-    pub(crate) line: u64,
-    /// Microseconds since the first event if all events have timestamps, else the line.
-    pub(crate) at: u64,
-}
 
 /// Replays a log. It is read twice, in bounded memory; `progress` is called now and then with the
 /// number of bytes read since the last call. With `watch`, a [`Timeline`] is recorded.
@@ -89,11 +84,11 @@ pub fn replay_on(
 ) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
     let start = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(start)?;
-    let mut surveyor = Surveyor::new(&mut progress);
-    let end = walk(&mut log, &mut surveyor)?;
-    let survey = surveyor.finish(end)?;
+    let mut first = FirstPass::new(&mut progress);
+    let end = walk(&mut log, &mut first)?;
+    let contents = first.finish(end)?;
     log.rewind().map_err(start)?;
-    let mut replay = Replay::new(&survey, peer, watch, backend, progress);
+    let mut replay = Replay::new(&contents, peer, watch, backend, progress);
     let last = walk(&mut log, &mut replay)?.lines;
     let failed = |source| Unusable::Backend { line: last, source };
     let delivered = replay.finish_backend().map_err(failed)?;
@@ -111,10 +106,10 @@ pub fn replay_bytes(log: &[u8], peer: Peer) -> Result<ReplayReport, Unusable> {
 }
 
 struct Replay<'a, P> {
-    survey: &'a Survey,
+    contents: &'a LogContents,
     progress: P,
     peer: Peer,
-    bars: Vec<Bars>,
+    bars: Vec<PlacedBars>,
     /// Index into `devices`, by function.
     device_of: Vec<Option<usize>>,
     places: HashMap<u64, Place>,
@@ -137,14 +132,14 @@ struct Replay<'a, P> {
 
 impl<'a, P: FnMut(u64)> Replay<'a, P> {
     fn new(
-        survey: &'a Survey,
+        contents: &'a LogContents,
         peer: Peer,
         watch: bool,
         mut backend: Option<Box<dyn Backend>>,
         progress: P,
     ) -> Self {
         let (_, policy) = peer.policy();
-        let mut order: Vec<_> = (0..).zip(survey.functions.iter()).collect();
+        let mut order: Vec<_> = (0..).zip(contents.functions.iter()).collect();
         order.sort_by(|(_, one), (_, other)| (one.bdf, &one.name).cmp(&(other.bdf, &other.name)));
         let takers = Takers { changes: watch, inputs: backend.is_some() };
         let mut devices = Vec::new();
@@ -167,14 +162,14 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             }
             devices.push(device);
         }
-        let places = survey.tables.iter().filter_map(|table| Some((table.mr, table.place?)));
+        let places = contents.tables.iter().filter_map(|table| Some((table.mr, table.place?)));
         let titles = devices.iter().map(|device| (device.title(), device.vectors()));
-        let unit = survey.started.map_or(Unit::Lines, |_| Unit::Seconds);
+        let unit = contents.started.map_or(Unit::Lines, |_| Unit::Seconds);
         Self {
-            survey,
+            contents,
             progress,
             peer,
-            bars: survey.functions.iter().map(|function| function.of.bars.clone()).collect(),
+            bars: contents.functions.iter().map(|function| function.of.bars.clone()).collect(),
             device_of,
             places: places.collect(),
             timeline: watch.then(|| Timeline::new(unit, titles)),
@@ -244,7 +239,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 
     fn config_write(&mut self, write: &ConfigAccess<'_>) {
-        let Some(function) = self.survey.functions.find(write.name, Some(write.bdf)) else {
+        let Some(function) = self.contents.functions.find(write.name, Some(write.bdf)) else {
             return;
         };
         let (offset, value, line) = (write.offset, write.value, self.now.line);
@@ -269,7 +264,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             None => self.restart(device, Device::forget),
             Some(false) => {}
         }
-        if !self.survey.traced.control {
+        if !self.contents.traced.control {
             self.control_untraced(function, device);
         }
     }
@@ -282,7 +277,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     /// Whether the write is a function level reset (PCI Express capability, Device Control bit
     /// 15); `None` if it may be one.
     fn resets(&self, function: usize, offset: u16, value: u32) -> Option<bool> {
-        let facts = &self.survey.functions.get(function)?.of;
+        let facts = &self.contents.functions.get(function)?.of;
         let bit = value & 0x8000 != 0;
         match facts.express {
             Express::At(at) => {
@@ -301,7 +296,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     /// Without `msix_write_config` the configuration writes alone tell, where a traced read told
     /// where the capability is.
     fn control_untraced(&mut self, function: usize, device: usize) {
-        let capability = self.survey.functions.get(function).and_then(|f| f.of.msix);
+        let capability = self.contents.functions.get(function).and_then(|f| f.of.msix);
         let Some(write) = self.last_write.filter(|w| Some(w.capability()) == capability) else {
             return;
         };
@@ -315,7 +310,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 
     fn control(&mut self, name: &str, enabled: bool, masked: bool) {
-        let functions = &self.survey.functions;
+        let functions = &self.contents.functions;
         let cause = self.last_write.take();
         let cause = cause.filter(|last| last.explains(functions, name, self.now.line));
         let function = cause.map(|last| last.function).or_else(|| functions.only_named(name));
@@ -399,16 +394,17 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     fn finish(mut self, last: u64) -> (ReplayReport, Option<Timeline>) {
         self.settle_at_end(last);
         let now = Moment { line: last.max(self.now.line), ..self.now };
-        let now = if self.survey.started.is_some() { now } else { Moment { at: now.line, ..now } };
+        let now =
+            if self.contents.started.is_some() { now } else { Moment { at: now.line, ..now } };
         for device in &mut self.devices {
             device.end(now);
         }
-        let unit = self.survey.started.map_or(Unit::Lines, |_| Unit::Seconds);
+        let unit = self.contents.started.map_or(Unit::Lines, |_| Unit::Seconds);
         let mut warnings = Warnings::default();
-        if let Some(reason) = &self.survey.end.dropped {
+        if let Some(reason) = &self.contents.end.dropped {
             warnings.push(format!("line {}: cut short and dropped: {reason}", last + 1));
         }
-        let lists = [warnings.list(), self.survey.warnings.list(), self.warnings.list()];
+        let lists = [warnings.list(), self.contents.warnings.list(), self.warnings.list()];
         let mut devices: Vec<DeviceReport> = self.devices.into_iter().map(|d| d.report).collect();
         if unit == Unit::Seconds {
             for masked in devices.iter_mut().filter_map(|d| d.longest_masked.as_mut()) {
@@ -435,7 +431,7 @@ impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
-        let since = self.survey.started.zip(event.time);
+        let since = self.contents.started.zip(event.time);
         let at = since.map_or(line, |(started, time)| time.saturating_sub(started));
         self.now = Moment { line, at };
         self.expire(line);

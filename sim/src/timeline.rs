@@ -2,8 +2,6 @@
 
 mod page;
 
-use crate::replay::Moment;
-use crate::replay::device::{Band, Shown};
 use crate::report::Unit;
 pub use page::render;
 use serde::Serialize;
@@ -47,6 +45,38 @@ struct Lane {
     marks: Vec<(u64, u64, u8, usize)>,
     #[serde(skip)]
     open: Option<(Moment, Shown)>,
+}
+
+/// A point in the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// Line, from 1.
+    pub(crate) line: u64,
+    /// Microseconds since the first event if all events have timestamps, else the line.
+    pub(crate) at: u64,
+}
+
+/// State of a vector, as far as the log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Unknown,
+    /// MSI-X is disabled.
+    Off,
+    Masked,
+    /// Masked, and pending from a named raise.
+    Pending,
+    Live,
+}
+
+/// State of a function, as far as the log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Band {
+    Unknown,
+    Disabled,
+    FunctionMasked,
+    /// Enabled, but messages cannot leave (H16).
+    BusMasterOff,
+    Enabled,
 }
 
 /// Something that happened at one point.

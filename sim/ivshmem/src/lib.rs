@@ -47,7 +47,7 @@
 #[cfg(feature = "kvm")]
 mod access;
 #[cfg(feature = "kvm")]
-mod bar_decoder;
+mod bar_access;
 mod client;
 #[cfg(feature = "kvm")]
 mod config;

@@ -8,15 +8,16 @@
 
 mod client;
 mod function;
-mod ivshmem;
+mod lone_server;
+mod machine;
+mod player;
 mod process;
-mod running;
 
 pub use client::QemuClient;
 pub use function::QemuFunction;
-pub use ivshmem::LoneServer;
-pub use process::{Extras, Qemu, Setup};
-pub use running::{Player, Sockets, StandIn};
+pub use lone_server::LoneServer;
+pub use machine::{Extras, Player, Setup, Sockets, StandIn};
+pub use process::Qemu;
 
 use std::io;
 use std::time::Duration;

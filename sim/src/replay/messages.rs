@@ -214,7 +214,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
     /// Whether the log shows that this device names all its raises.
     fn names_all(&self, index: usize) -> bool {
         let Some(device) = self.devices.get(index) else { return false };
-        let traced = RaiseEvent::ALL.iter().zip(self.survey.traced.raises);
+        let traced = RaiseEvent::ALL.iter().zip(self.contents.traced.raises);
         let name = device.report.name.as_str();
         traced.into_iter().any(|(e, traced)| traced && e.complete && e.devices.contains(&name))
     }

@@ -1,8 +1,9 @@
 //! The process, its sockets and its files.
 
 use super::client::QemuClient;
-use super::ivshmem::LoneServer;
-use super::running::{Player, Running};
+use super::lone_server::LoneServer;
+use super::machine::{self, Extras, Setup};
+use super::player::Running;
 use super::{PATIENCE, QemuError};
 use serde_json::json;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,33 +11,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What QEMU to run.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Who plays the machine.
-    pub player: Player,
-    /// Vectors of each ivshmem-doorbell device; slots 4 and up, at most 24 devices.
-    pub vectors: Vec<u16>,
-    /// A migration stream to begin from.
-    pub incoming: Option<PathBuf>,
-}
-
-/// What else its command line says.
-#[derive(Debug, Clone, Default)]
-pub struct Extras {
-    /// More arguments, after all others. A program that takes QEMU's place ignores them.
-    pub arguments: Vec<String>,
-    /// A file for its log of memory accesses, which has every message.
-    pub trace: Option<PathBuf>,
-    /// What every device is told its vectors are, instead of the number in [`Setup::vectors`]: to
-    /// see what QEMU says to a number that no function can have.
-    pub told_vectors: Option<u32>,
-}
-
-/// First PCI slot of the devices.
-const FIRST_SLOT: u8 = 4;
-/// Memory of the machine, MiB.
-pub(super) const MEMORY_MIB: u32 = 64;
 /// Longest wait for the end of a process that closed its connection.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
@@ -117,7 +91,7 @@ impl Qemu {
     /// PCI slot of device `index`.
     #[must_use]
     pub fn slot(index: usize) -> u8 {
-        FIRST_SLOT + u8::try_from(index).unwrap_or(u8::MAX - FIRST_SLOT)
+        machine::slot(index)
     }
 
     /// Raises an event of `vector` of device `index`; QEMU has taken it when this returns.

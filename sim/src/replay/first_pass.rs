@@ -3,10 +3,10 @@
 mod capabilities;
 mod tables;
 
-use crate::bars::Bars;
-use crate::functions::{Functions, LastWrite};
+use super::functions::{Functions, LastWrite};
+use super::placed_bars::PlacedBars;
+use super::unusable::Unusable;
 use crate::report::Warnings;
-use crate::unusable::Unusable;
 use capabilities::{ConfigSpace, Found, MSIX, PCIE};
 use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
 use std::collections::HashSet;
@@ -15,8 +15,8 @@ use tables::{Reach, Tables};
 
 /// What the first pass found.
 #[derive(Debug)]
-pub(crate) struct Survey {
-    pub(crate) functions: Functions<Facts>,
+pub(crate) struct LogContents {
+    pub(crate) functions: Functions<LoggedFunction>,
     /// Sorted by memory region.
     pub(crate) tables: Vec<Table>,
     pub(crate) end: LogEnd,
@@ -39,9 +39,9 @@ pub(crate) struct Traced {
 
 /// What is known of one function after the first pass.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct LoggedFunction {
     /// Types known, addresses forgotten: the second pass begins.
-    pub(crate) bars: Bars,
+    pub(crate) bars: PlacedBars,
     /// Where the MSI-X capability begins.
     pub(crate) msix: Option<u16>,
     /// Where the PCI Express capability begins.
@@ -66,7 +66,7 @@ pub(crate) enum Express {
     At(u16),
 }
 
-impl Facts {
+impl LoggedFunction {
     /// Number of vectors that a read of Message Control gave (A1).
     fn vectors_read(&self) -> Option<u16> {
         Some((self.space.word(self.msix? + 2)? & 0x7ff) + 1)
@@ -92,9 +92,9 @@ impl Facts {
 }
 
 /// The first pass.
-pub(crate) struct Surveyor<P> {
+pub(crate) struct FirstPass<P> {
     progress: P,
-    functions: Functions<Facts>,
+    functions: Functions<LoggedFunction>,
     tables: Tables,
     last: Option<LastWrite>,
     /// Names in `msix_write_config` lines without a configuration write before them.
@@ -109,7 +109,7 @@ pub(crate) struct Surveyor<P> {
     traced: Traced,
 }
 
-impl<P: FnMut(u64)> Surveyor<P> {
+impl<P: FnMut(u64)> FirstPass<P> {
     pub(crate) fn new(progress: P) -> Self {
         Self {
             progress,
@@ -149,7 +149,7 @@ impl<P: FnMut(u64)> Surveyor<P> {
     }
 
     /// Ends the pass.
-    pub(crate) fn finish(mut self, end: LogEnd) -> Result<Survey, Unusable> {
+    pub(crate) fn finish(mut self, end: LogEnd) -> Result<LogContents, Unusable> {
         let line = end.lines.max(1);
         if self.tables.is_empty() {
             let reason = match (self.unnamed, self.traced.control) {
@@ -195,11 +195,11 @@ impl<P: FnMut(u64)> Surveyor<P> {
         }
         let started = self.started.filter(|_| self.timed == self.events);
         let Self { functions, traced, .. } = self;
-        Ok(Survey { functions, tables, end, started, traced, warnings })
+        Ok(LogContents { functions, tables, end, started, traced, warnings })
     }
 }
 
-impl<P: FnMut(u64)> LogVisitor for Surveyor<P> {
+impl<P: FnMut(u64)> LogVisitor for FirstPass<P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
