@@ -32,6 +32,7 @@ pub mod qtest;
 pub mod real_mode;
 pub mod replay;
 pub mod report;
+pub mod report_table;
 pub mod timeline;
 
 /// QEMU's trace log of a Linux 6.1 guest on a q35 machine with nvme, virtio-blk, virtio-net,

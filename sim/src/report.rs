@@ -1,9 +1,5 @@
 //! What a replay found, for programs (as JSON) and for people (as a table).
 
-mod table;
-
-pub use table::table;
-
 use serde::Serialize;
 use std::fmt;
 

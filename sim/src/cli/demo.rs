@@ -1,7 +1,8 @@
 //! `msix demo`.
 
+use super::output::MISMATCH;
 use super::output::Output;
-use super::{MISMATCH, signals};
+use super::signals;
 use crate::demo::{DemoOutcome, DemoPlan, run};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;

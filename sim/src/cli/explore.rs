@@ -1,7 +1,6 @@
 //! `msix explore`.
 
-use super::MISMATCH;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

@@ -1,8 +1,7 @@
 //! `msix replay` of a script: the engine alone, input by input.
 
-use super::MISMATCH;
 use super::input::Input;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
 use msix_core::{
     Access, Answer, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS,
     Msix, Policy, Vector, Vectors,

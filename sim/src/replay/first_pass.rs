@@ -1,13 +1,14 @@
 //! The first pass over a log: which functions have an MSI-X table, where it is, how large it is.
 
 mod capabilities;
+mod logged_function;
 mod tables;
 
 use super::functions::{Functions, LastWrite};
-use super::placed_bars::PlacedBars;
 use super::unusable::Unusable;
 use crate::report::Warnings;
-use capabilities::{ConfigSpace, Found, MSIX, PCIE};
+use capabilities::{Found, MSIX, PCIE};
+pub(crate) use logged_function::{Express, LoggedFunction};
 use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
@@ -35,60 +36,6 @@ pub(crate) struct Traced {
     pub(crate) control: bool,
     /// Each of [`RaiseEvent::ALL`].
     pub(crate) raises: [bool; RaiseEvent::ALL.len()],
-}
-
-/// What is known of one function after the first pass.
-#[derive(Debug, Default)]
-pub(crate) struct LoggedFunction {
-    /// Types known, addresses forgotten: the second pass begins.
-    pub(crate) bars: PlacedBars,
-    /// Where the MSI-X capability begins.
-    pub(crate) msix: Option<u16>,
-    /// Where the PCI Express capability begins.
-    pub(crate) express: Express,
-    /// Number of vectors, for functions that are replayed.
-    pub(crate) vectors: Option<u16>,
-    controlled: bool,
-    space: ConfigSpace,
-    /// Different sizes that writes of Message Control held; few, or the guest writes nonsense.
-    sizes: Vec<u16>,
-}
-
-/// Where the PCI Express capability is, which has the function level reset bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Express {
-    /// The log does not tell.
-    #[default]
-    Unknown,
-    /// There is none.
-    Absent,
-    /// At this offset.
-    At(u16),
-}
-
-impl LoggedFunction {
-    /// Number of vectors that a read of Message Control gave (A1).
-    fn vectors_read(&self) -> Option<u16> {
-        Some((self.space.word(self.msix? + 2)? & 0x7ff) + 1)
-    }
-
-    /// Number of vectors that Message Control says, read or written back, if it covers what was
-    /// accessed.
-    fn vectors_said(&self, accessed: u16) -> Option<u16> {
-        // A guest may write the read-only size as 0 or all ones: what it accessed decides.
-        let written = self.sizes.iter().copied().filter(|&size| size >= accessed).min();
-        self.vectors_read().or(written)
-    }
-
-    /// BAR and offset of the table, if the capability's second dword was read (A1).
-    fn table_said(&self) -> Option<(u8, u64)> {
-        let value = self.space.dword(self.msix? + 4)?;
-        Some(((value & 7) as u8, u64::from(value & !7)))
-    }
-
-    fn has_msix(&self) -> bool {
-        self.controlled || self.msix.is_some()
-    }
 }
 
 /// The first pass.

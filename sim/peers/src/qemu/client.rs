@@ -1,6 +1,6 @@
 //! Lines out, lines in: the qtest protocol, and QMP beside it.
 
-use super::{PATIENCE, QemuError};
+use super::error::{PATIENCE, QemuError};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,6 @@
 //! A machine that was started: a QEMU as a process, or a program of this process in a thread.
 
-use super::QemuError;
+use super::error::QemuError;
 use super::machine::{Extras, MEMORY_MIB, Player, Setup, Sockets, slot};
 use std::fmt::Write as _;
 use std::io::Read as _;

@@ -1,10 +1,10 @@
 //! The process, its sockets and its files.
 
 use super::client::QemuClient;
+use super::error::{PATIENCE, QemuError};
 use super::lone_server::LoneServer;
 use super::machine::{self, Extras, Setup};
 use super::player::Running;
-use super::{PATIENCE, QemuError};
 use serde_json::json;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;

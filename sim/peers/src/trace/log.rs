@@ -1,6 +1,8 @@
 //! A whole log, read line by line in bounded memory.
 
-use super::{ParseError, TraceEvent, parse_line};
+use super::error::ParseError;
+use super::event::TraceEvent;
+use super::line::parse_line;
 use std::io::{self, BufRead, Read};
 
 /// Longest line, in bytes without its end. QEMU's own are below 200.

@@ -1,6 +1,6 @@
 //! The trace events in which a device model names the vector it raises.
 
-use super::ParseError;
+use super::error::ParseError;
 use super::fields::Fields;
 
 /// One such event. None of them says which device of its kind it was.

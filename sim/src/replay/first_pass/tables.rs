@@ -2,7 +2,7 @@
 
 use super::super::functions::Functions;
 use super::super::unusable::Unusable;
-use super::LoggedFunction;
+use super::logged_function::LoggedFunction;
 use crate::report::Warnings;
 use std::collections::BTreeMap;
 

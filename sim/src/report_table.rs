@@ -1,6 +1,6 @@
 //! The report as a table for people.
 
-use super::{DeviceReport, ReplayReport, Unit};
+use crate::report::{DeviceReport, ReplayReport, Unit};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A row a device, numbers to the right.
