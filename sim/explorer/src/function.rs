@@ -1,11 +1,10 @@
-//! Every reachable state of a whole function: INTx, MSI and MSI-X with two vectors each, and the
+//! The exploration of a whole function: INTx, MSI and MSI-X with up to two vectors each, and the
 //! switching between them.
 //!
-//! The world here is smaller than that of [`explore_msix`](crate::explore_msix), which explores what
-//! MSI-X does with messages, uses and late answers. The host may report at any time that any live vector
-//! failed, and that it held an event of any other, so it needs no state of its own. A guest writes every
-//! bit that decides a mode, a mask or what may be sent, and half of MSI's address; MSI-X messages stay as
-//! they are, and its vectors in use.
+//! The environment is smaller than that of MSI-X alone, which explores messages, claims and late answers.
+//! Here the host may report at any time that any live vector failed, and that it held an event of any
+//! other, so it needs no state of its own. A guest writes every bit that decides a mode, a mask or what
+//! may be sent, and half of MSI's address. MSI-X messages do not change, and its vectors stay claimed.
 
 mod alphabet;
 mod defect;
@@ -23,14 +22,14 @@ use msix_core::{FunctionOperation, IntxSource};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 
-/// What to explore.
+/// Which function to explore, and how far.
 #[derive(Debug, Clone, Copy)]
 pub struct FunctionOptions {
-    /// How many vectors of MSI and of MSI-X anything happens to, 1 or 2.
+    /// How many vectors of MSI and of MSI-X are explored, 1 or 2.
     pub vectors: u8,
     /// Which policy the function runs.
     pub policy: Peer,
-    /// Where the pin's level comes from.
+    /// Whether the pin's level is that of a passed-through device, whose line is masked when it fires.
     pub physical: bool,
     /// The search ends with this many states, complete or not.
     pub max_states: usize,
@@ -38,7 +37,7 @@ pub struct FunctionOptions {
     pub defect: Option<FunctionDefect>,
 }
 
-/// What came of it.
+/// What an exploration of a function found.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct FunctionOutcome {
     /// Which policy the function ran.
@@ -67,7 +66,8 @@ pub struct FunctionViolation {
     pub inputs: Vec<String>,
 }
 
-/// Visits every state reachable from the reset state, nearest first. `progress` is called now and then.
+/// Visits every state that a function can reach from reset, nearest first, and checks what must hold in
+/// it. Calls `progress` now and then.
 pub fn explore_function(
     options: &FunctionOptions,
     progress: impl FnMut(Reached),

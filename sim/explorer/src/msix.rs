@@ -31,11 +31,11 @@ use searched::searched;
 use std::net::SocketAddr;
 use world::MsixWorld;
 
-/// What to explore.
+/// Which part of MSI-X to explore, and how far.
 #[derive(Debug, Clone)]
 pub struct MsixOptions {
-    /// The vectors that anything happens to, 1 to [`MAX_EXPLORED`], all below 66; the others of the
-    /// table must stay as they are.
+    /// The explored vectors: 1 to [`MAX_EXPLORED`] of them, all below 66. The others of the table must
+    /// stay as they are.
     pub at: Vec<u16>,
     /// Which policy the engine runs.
     pub policy: Peer,
@@ -60,8 +60,8 @@ impl Default for MsixOptions {
     }
 }
 
-/// Where `vectors` vectors are explored unless it is said: in both halves of a word, because a
-/// half is where 32-bit arithmetic ends; three of them side by side.
+/// Returns good places in the table for 1 to 3 explored vectors. One or two lie in the halves of a
+/// 64-bit word, because 32-bit arithmetic goes wrong between them; three lie side by side.
 #[must_use]
 pub fn placed(vectors: usize) -> Vec<u16> {
     match vectors {
@@ -71,14 +71,14 @@ pub fn placed(vectors: usize) -> Vec<u16> {
     }
 }
 
-/// What came of it.
+/// What an exploration of MSI-X found.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct MsixOutcome {
     /// Which policy the engine ran.
     pub policy: &'static str,
     /// Vectors of the table.
     pub vectors: u16,
-    /// Those that were explored.
+    /// The explored ones.
     pub at: Vec<u16>,
     /// Whether states that differ only in the order of the vectors are one.
     pub symmetry: bool,
@@ -114,7 +114,8 @@ pub struct Unexplorable;
 /// End of the largest table that is explored.
 const END: u16 = 66;
 
-/// Explores. `progress` is called now and then.
+/// Visits every state that the engine and its environment can reach from reset, nearest first, and
+/// checks every [`Property`] in it. Calls `progress` now and then.
 ///
 /// # Errors
 /// [`Unexplorable`].
@@ -125,8 +126,8 @@ pub fn explore_msix(
     with_world(options, Search(options, progress))
 }
 
-/// Explores with [Stateright](https://www.stateright.rs) instead of the packed search: how many
-/// states there are, and the names of the properties that are violated.
+/// Visits the same states with [Stateright](https://www.stateright.rs) instead of the packed search.
+/// Returns how many there are, and the names of the properties that are violated.
 ///
 /// # Errors
 /// [`Unexplorable`].
@@ -137,7 +138,7 @@ pub fn check_with_stateright(
     with_world(options, Check)
 }
 
-/// Serves Stateright's web page, on which a browser can walk through the states. Returns when the
+/// Serves Stateright's web page, on which a browser walks through the states. Returns when the
 /// server ends.
 ///
 /// # Errors

@@ -11,8 +11,8 @@ mod error;
 mod function;
 mod lone_server;
 mod machine;
-mod player;
 mod process;
+mod running;
 
 pub use client::QemuClient;
 pub use error::{PATIENCE, QemuError};

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// unusable arguments.
 #[derive(Debug, Args)]
 pub(super) struct ExploreArguments {
-    /// How many vectors anything happens to.
+    /// How many vectors are explored.
     #[arg(long, default_value_t = 1, value_name = "V",
           value_parser = clap::value_parser!(u8).range(1..=3))]
     vectors: u8,

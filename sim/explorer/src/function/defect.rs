@@ -51,7 +51,7 @@ impl FunctionDefect {
         (Self::RerouteForgotten, "a live MSI message that changed is not told", "message"),
     ];
 
-    /// What it does.
+    /// Returns what it does, in words.
     #[must_use]
     pub fn text(self) -> &'static str {
         Self::ALL.iter().find(|(defect, ..)| *defect == self).map_or("", |(_, text, _)| text)

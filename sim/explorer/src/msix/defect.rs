@@ -67,7 +67,7 @@ impl MsixDefect {
         (Self::NeighbourWritten, "a write reaches the entry before, too (I7)", Property::Idle),
     ];
 
-    /// What is wrong.
+    /// Returns what is wrong, in words.
     #[must_use]
     pub fn text(self) -> &'static str {
         Self::ALL.iter().find(|(defect, ..)| *defect == self).map_or("", |(_, text, _)| text)

@@ -23,8 +23,8 @@ pub struct Extras {
     pub arguments: Vec<String>,
     /// A file for its log of memory accesses, which has every message.
     pub trace: Option<PathBuf>,
-    /// What every device is told its vectors are, instead of the number in [`Setup::vectors`]: to
-    /// see what QEMU says to a number that no function can have.
+    /// The number of vectors on the command line, instead of those in [`Setup::vectors`]: shows what
+    /// QEMU says to a number that no function can have.
     pub told_vectors: Option<u32>,
 }
 

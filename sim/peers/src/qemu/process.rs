@@ -4,7 +4,7 @@ use super::client::QemuClient;
 use super::error::{PATIENCE, QemuError};
 use super::lone_server::LoneServer;
 use super::machine::{self, Extras, Setup};
-use super::player::Running;
+use super::running::Running;
 use serde_json::json;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl Qemu {
         Self::start_with(setup, &Extras::default())
     }
 
-    /// As [`start`](Self::start), with more on the command line.
+    /// Starts it as [`start`](Self::start) does, with more on the command line.
     ///
     /// # Errors
     /// [`QemuError`]; nothing is left running.
@@ -77,18 +77,18 @@ impl Qemu {
         Ok(Self { running, qtest, qmp, servers, version, folder })
     }
 
-    /// Its version, `major.minor.micro`.
+    /// Returns its version, `major.minor.micro`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The qtest connection.
+    /// Returns the qtest connection.
     pub const fn qtest(&mut self) -> &mut QemuClient {
         &mut self.qtest
     }
 
-    /// PCI slot of device `index`.
+    /// Returns the PCI slot of device `index`.
     #[must_use]
     pub fn slot(index: usize) -> u8 {
         machine::slot(index)
@@ -105,8 +105,8 @@ impl Qemu {
         }
     }
 
-    /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, by a
-    /// doorbell for one.
+    /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, for
+    /// example by a doorbell.
     ///
     /// # Errors
     /// [`QemuError`].
@@ -117,8 +117,8 @@ impl Qemu {
         }
     }
 
-    /// What stands behind an error: a closed connection is mostly that of a process that ended,
-    /// which is then told with its exit status and its error output.
+    /// Returns the cause of an error. A closed connection mostly means that the process ended: its exit
+    /// status and error output are then in the answer.
     #[must_use]
     pub fn explain(&mut self, error: QemuError) -> QemuError {
         explain(&mut self.running, error)

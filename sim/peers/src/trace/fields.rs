@@ -2,6 +2,7 @@
 
 use super::error::ParseError;
 use super::event::{Bdf, ConfigAccess, MemoryAccess, TracedRegion, What};
+use super::raise::{Radix, RaiseEvent};
 
 /// What is left of a line.
 pub(super) struct Fields<'a> {
@@ -12,6 +13,18 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(super) const fn new(event: &'static str, rest: &'a str) -> Self {
         Self { event, rest }
+    }
+
+    /// The vector that `event` names.
+    pub(super) fn raised(&mut self, event: &RaiseEvent) -> Result<u32, ParseError> {
+        for word in event.words {
+            self.word(word)?;
+        }
+        let vector = match event.radix {
+            Radix::Decimal => self.decimal("a vector number")?,
+            Radix::Hexadecimal => self.hexadecimal("a vector number")?,
+        };
+        u32::try_from(vector).map_err(|_| self.wrong("a vector number", &vector.to_string()))
     }
 
     pub(super) fn config(&mut self, arrow: &'static str) -> Result<ConfigAccess<'a>, ParseError> {

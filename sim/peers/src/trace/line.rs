@@ -40,7 +40,7 @@ pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
         Known::Control => fields.control()?,
         Known::Write => What::Write(fields.memory()?),
         Known::Read => What::Read(fields.memory()?),
-        Known::Raise(event) => What::Raise { event, vector: event.vector(&mut fields)? },
+        Known::Raise(event) => What::Raise { event, vector: fields.raised(event)? },
     };
     fields.end()?;
     Ok(Some(TraceEvent { time, what }))

@@ -39,7 +39,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// The line it is about, from 1.
+    /// Returns the line it is about, counted from 1.
     #[must_use]
     pub const fn line(&self) -> u64 {
         match self {
