@@ -100,7 +100,7 @@ impl Receiver {
 ///
 /// # Errors
 /// Of `sendmsg`; a signal is none.
-pub fn send(
+pub(super) fn send(
     stream: impl AsFd,
     value: i64,
     descriptor: Option<BorrowedFd<'_>>,

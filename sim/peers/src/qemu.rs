@@ -15,7 +15,7 @@ mod process;
 mod running;
 
 pub use client::QemuClient;
-pub use error::{PATIENCE, QemuError};
+pub use error::QemuError;
 pub use function::QemuFunction;
 pub use lone_server::LoneServer;
 pub use machine::{Extras, Player, Setup, Sockets, StandIn};

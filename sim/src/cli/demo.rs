@@ -1,7 +1,6 @@
 //! `msix demo`.
 
-use super::output::MISMATCH;
-use super::output::Output;
+use super::output::{MISMATCH, Output};
 use super::signals;
 use crate::demo::{DemoOutcome, DemoPlan, run};
 use clap::{Args, Subcommand};

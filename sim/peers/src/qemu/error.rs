@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 /// Longest wait for any one answer of QEMU.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why QEMU cannot be talked to.
 #[derive(Debug, thiserror::Error)]
