@@ -62,7 +62,7 @@ pub struct DeviceOptions {
 }
 
 impl DeviceOptions {
-    /// With MSI-X, revision 1, strict, and 5 s for the setup.
+    /// Returns the options of a strict revision 1 device with MSI-X that waits 5 s for the setup.
     #[must_use]
     pub fn new(vectors: u16) -> Self {
         Self {
@@ -115,7 +115,7 @@ pub struct IvshmemDevice<B: Board> {
 }
 
 impl<B: Board> IvshmemDevice<B> {
-    /// A plain device: shared memory without interrupts (E1).
+    /// Creates a plain device: shared memory without interrupts (E1).
     ///
     /// # Errors
     /// [`DeviceError::Memory`].
@@ -138,7 +138,7 @@ impl<B: Board> IvshmemDevice<B> {
         })
     }
 
-    /// A doorbell device on a connected stream. With `vm`, rings go through KVM without an exit. A
+    /// Creates a doorbell device on a connected stream. With `vm`, rings go through KVM without an exit. A
     /// revision 1 waits here until the setup is complete.
     ///
     /// # Errors
@@ -204,13 +204,13 @@ impl<B: Board> IvshmemDevice<B> {
         Ok(())
     }
 
-    /// The server's socket, to wait on; `None` when the connection has ended, or there is none.
+    /// Returns the server's socket, to wait on; `None` when the connection has ended, or there is none.
     #[must_use]
     pub fn server(&self) -> Option<BorrowedFd<'_>> {
         self.session.as_ref().map(AsFd::as_fd)
     }
 
-    /// A guest reads configuration space, `bytes` at `offset`.
+    /// Handles a guest's read of configuration space, `bytes` at `offset`.
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         self.config.read(offset, bytes, self.pin.is_requested());
         if let (Some(function), Some((from, at))) = (&self.function, in_capability(offset, bytes)) {
@@ -219,7 +219,7 @@ impl<B: Board> IvshmemDevice<B> {
         }
     }
 
-    /// A guest writes configuration space.
+    /// Handles a guest's write to configuration space.
     pub fn write_config(&mut self, offset: usize, bytes: &[u8]) {
         self.config.write(offset, bytes);
         if let (Some(function), Some((from, at))) = (&self.function, in_capability(offset, bytes)) {
@@ -228,7 +228,7 @@ impl<B: Board> IvshmemDevice<B> {
         self.apply_command();
     }
 
-    /// Conventional reset: registers as after power-on, nothing pending, what the device's own
+    /// Resets it as a conventional reset does: registers as after power-on, nothing pending, what the device's own
     /// eventfds hold dropped (E8). Peers and memory stay.
     pub fn reset(&mut self) {
         if let Some(function) = &self.function {
@@ -240,42 +240,42 @@ impl<B: Board> IvshmemDevice<B> {
         self.apply_command();
     }
 
-    /// This device's id: what IVPosition says, once the server has said it.
+    /// Returns this device's id, which IVPosition reads, once the server has sent it.
     #[must_use]
     pub const fn id(&self) -> Option<u16> {
         self.id
     }
 
-    /// Whether it migrates (E6).
+    /// Returns whether it migrates (E6).
     #[must_use]
     pub fn is_master(&self) -> bool {
         self.options.master.unwrap_or(self.id == Some(0))
     }
 
-    /// The shared memory; `None` before the setup is complete.
+    /// Returns the shared memory; `None` before the setup is complete.
     #[must_use]
     pub const fn memory(&self) -> Option<&SharedMemory> {
         self.memory.as_ref()
     }
 
-    /// Vectors that `peer` has connected, as far as the server has told.
+    /// Returns how many vectors of `peer` the server has connected so far.
     #[must_use]
     pub fn connected(&self, peer: u16) -> usize {
         self.peers.vectors(peer)
     }
 
-    /// Peers that the server has told of, this device included, lowest first.
+    /// Returns the peers that the server has announced, this device included, lowest first.
     pub fn peers(&self) -> impl Iterator<Item = u16> + '_ {
         self.peers.ids()
     }
 
-    /// Rings that KVM carries out without an exit: pairs of peer and vector.
+    /// Returns how many rings KVM carries out without an exit: pairs of peer and vector.
     #[must_use]
     pub fn armed_rings(&self) -> usize {
         self.peers.armed()
     }
 
-    /// Rings that came as an access, and reached somebody.
+    /// Returns how many rings came as an access and reached a peer.
     #[must_use]
     pub const fn rings(&self) -> u64 {
         self.rings

@@ -1,6 +1,6 @@
 //! IntrMask and IntrStatus, and the INTx line of a device without MSI-X (E1, E2).
 
-use super::Board;
+use super::platform::Board;
 use msix_backends::eventfd::{Loop, Source};
 use msix_core::Vector;
 use std::io;

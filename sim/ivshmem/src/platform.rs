@@ -28,8 +28,8 @@ impl<B: Board> Platform for Bus<B> {
     fn snoop(&mut self, _: Route) {}
 }
 
-/// The routes of a machine without KVM, which has none: userspace reads the eventfds, and interrupts
-/// are messages to `board` like all others.
+/// Creates the route table of a machine without KVM. It holds no routes: userspace reads the eventfds,
+/// and interrupts are messages to `board` like all others.
 ///
 /// # Errors
 /// Of `epoll_create1`.
