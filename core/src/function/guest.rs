@@ -38,7 +38,7 @@ impl<S: Storage> Function<S> {
     }
 
     /// First step of a guest read at byte `offset` of the MSI capability
-    /// ([`Msi::poll_config`](crate::Msi::poll_config)); the second is by [`msi`](Self::msi).
+    /// ([`Msi::poll_config`](crate::Msi::poll_config)); the second is [`read_msi`](Self::read_msi).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -84,6 +84,25 @@ impl<S: Storage> Function<S> {
             self.override_msi(false, fx)?;
         }
         self.open_intx(fx)
+    }
+
+    /// Guest read at byte `offset` of the MSI capability
+    /// ([`Msi::read_config`](crate::Msi::read_config)), after [`poll_msi`](Self::poll_msi). Without
+    /// MSI all bytes are ones.
+    pub fn read_msi(&self, offset: usize, bytes: &mut [u8]) {
+        match &self.msi {
+            Some(msi) => msi.read_config(offset, bytes),
+            None => bytes.fill(0xff),
+        }
+    }
+
+    /// Guest read at byte `offset` of the MSI-X capability
+    /// ([`Msix::read_config`](crate::Msix::read_config)). Without MSI-X all bytes are ones.
+    pub fn read_msix(&self, offset: usize, bytes: &mut [u8]) {
+        match &self.msix {
+            Some(msix) => msix.read_config(offset, bytes),
+            None => bytes.fill(0xff),
+        }
     }
 
     /// Guest write at byte `offset` of the Command register, of its low byte, its high byte or both;
@@ -140,8 +159,26 @@ impl<S: Storage> Function<S> {
         }
     }
 
+    /// Guest read at byte `offset` of the table ([`Msix::read_table`](crate::Msix::read_table));
+    /// without MSI-X it is out of range.
+    pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.read_table(offset, bytes))
+    }
+
+    /// Guest write at byte `offset` of the PBA ([`Msix::write_pba`](crate::Msix::write_pba)): it
+    /// changes nothing. Without MSI-X it is out of range.
+    pub fn write_pba(&self, offset: u64, bytes: &[u8]) -> Access {
+        self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.write_pba(offset, bytes))
+    }
+
+    /// Guest read at byte `offset` of the PBA ([`Msix::read_pba`](crate::Msix::read_pba)), after
+    /// [`poll_pba`](Self::poll_pba); without MSI-X it is out of range.
+    pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.read_pba(offset, bytes))
+    }
+
     /// First step of a guest read of the PBA ([`Msix::poll_pba`](crate::Msix::poll_pba)); the second
-    /// is by [`msix`](Self::msix), as is a read of the table.
+    /// is [`read_pba`](Self::read_pba).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -289,6 +326,25 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_reads_every_register_through_the_function() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_modes(&mut fx);
+        assert_eq!(f.write_table(16, &0x1000_u32.to_le_bytes(), &mut fx), Ok(Access::Done));
+        f.report_held(Mode::MsiX, Vectors::new(0, 2), &mut fx).unwrap();
+        let (mut control, mut address, mut pba) = ([0; 2], [0; 4], [0; 8]);
+        f.read_msi(2, &mut control);
+        assert_eq!(control[0] & 0x71, 0x11);
+        f.read_msix(2, &mut control);
+        assert_eq!(control, [1, 0], "two vectors, disabled");
+        assert_eq!(f.read_table(16, &mut address), Access::Done);
+        assert_eq!(address, 0x1000_u32.to_le_bytes());
+        assert_eq!(f.write_pba(0, &[0; 8]), Access::ReadOnly);
+        assert_eq!(f.read_pba(0, &mut pba), Access::Done);
+        assert_eq!(pba, [2, 0, 0, 0, 0, 0, 0, 0], "the write changed nothing");
+    }
+
+    #[test]
     fn a_function_without_the_part_ignores_its_accesses() {
         let mut f = Function::<Inline<2, 1>>::new(None, None, None).unwrap();
         let mut fx = crate::testing::ModeFx::new();
@@ -297,6 +353,13 @@ mod tests {
         f.poll_msi(0, 24, &mut fx).unwrap();
         f.poll_pba(0, 8, &mut fx).unwrap();
         assert_eq!(f.write_table(0, &[0; 4], &mut fx), Ok(Access::OutOfRange));
+        assert_eq!(f.write_pba(0, &[0; 8]), Access::OutOfRange);
+        assert_eq!(f.read_table(0, &mut [0; 4]), Access::OutOfRange);
+        assert_eq!(f.read_pba(0, &mut [0; 8]), Access::OutOfRange);
+        let (mut msi, mut msix) = ([0; 2], [0; 2]);
+        f.read_msi(0, &mut msi);
+        f.read_msix(0, &mut msix);
+        assert_eq!((msi, msix), ([0xff; 2], [0xff; 2]));
         f.attach(&mut fx).unwrap();
         f.reset(&mut fx).unwrap();
         assert!(fx.is_empty() && f.check());
