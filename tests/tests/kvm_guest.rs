@@ -75,7 +75,7 @@ fn program() -> Program {
 
 /// What the guest does reaches the function.
 fn access(function: &Function<Vmm>, access: Access<'_>) {
-    let layout = function.inspect(|msix| *msix.layout());
+    let layout = function.inspect(|engine| *engine.msix().unwrap().layout());
     let bar = BarIndex::new(0).unwrap();
     let place = |address: u64| layout.locate(bar, address - u64::from(MMIO));
     match access {
@@ -88,7 +88,7 @@ fn access(function: &Function<Vmm>, access: Access<'_>) {
             other => panic!("a read of {other:?}"),
         },
         Access::Out { port: CONTROL, value } => {
-            function.write_config(2, &value.to_le_bytes()[..2]);
+            function.write_msix(2, &value.to_le_bytes()[..2]);
         }
         Access::Out { port, value } => panic!("{value:#x} to port {port:#x}"),
     }

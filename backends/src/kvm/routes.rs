@@ -1,8 +1,8 @@
 //! The owner of a VM's route table, and its executor.
 
+use super::deferral::{Deferral, Pace};
 use super::message::Msi;
-use super::pace::{Deferral, Pace};
-use super::table::{Entry, Irqchip, KeepError, OutOfRoutes, Table};
+use super::route_table::{Entry, Irqchip, KeepError, OutOfRoutes, Table};
 use super::vm::Vm;
 use crate::eventfd::Loop;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The system calls, and nothing else.
 
 use super::message::Msi;
-use super::table::Entry;
+use super::route_table::Entry;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID, KvmIrqRouting,
     kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi,

@@ -48,8 +48,9 @@ pub struct DeviceMsix<I> {
 }
 
 impl<I: Irqs> DeviceMsix<I> {
-    /// For an index that is idle. INTx must be disabled before the guest enables MSI-X, in
-    /// [`Platform::intx_deassert`](crate::kvm::Platform::intx_deassert) (D2).
+    /// Takes over an index that is idle. Whoever calls its methods without a
+    /// [`kvm::Function`](crate::kvm::Function) disables INTx and MSI before the guest enables MSI-X
+    /// (D2).
     pub const fn new(irqs: I, index: Index, while_masked: WhileMasked) -> Self {
         Self {
             irqs,

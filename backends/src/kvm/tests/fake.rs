@@ -1,7 +1,7 @@
 //! A VM that behaves as KVM does (K1, K2, K4 to K9), and fails on demand.
 
 use crate::kvm::message::Msi;
-use crate::kvm::table::Entry;
+use crate::kvm::route_table::Entry;
 use crate::kvm::vm::MockVm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
