@@ -68,6 +68,17 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// Counts messages that were due while bus master was off (H16), and pending bits of vectors that
+    /// nobody claims (H9).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn drop_messages(&mut self, dropped: u64, lost: u64) {
+        add(&mut self.dropped_bus_master, dropped);
+        add(&mut self.dropped_unclaimed, lost);
+    }
+}
+
 /// Adds the size of a set of vectors to a total.
 #[inline]
 pub(crate) fn add(total: &mut u64, bits: u64) {
@@ -77,6 +88,7 @@ pub(crate) fn add(total: &mut u64, bits: u64) {
 
 /// Out of line: it takes 17 instructions on plain x86-64, and the sets that come by the dozen are
 /// full ones.
+#[cold]
 #[inline(never)]
 fn size(bits: u64) -> u32 {
     bits.count_ones()

@@ -2,26 +2,24 @@
 
 mod device;
 mod guest;
+mod host;
 mod operation;
-mod platform;
+mod sinks;
 mod snapshot;
-mod tagged;
 
 pub use operation::FunctionOperation;
 
-use crate::effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
-use crate::entry::Message;
-use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, LOADING};
-use crate::intx::{Intx, IntxEffect};
-use crate::msi::Msi;
-use crate::msix::Msix;
-use crate::policy::IntxRule;
+use crate::effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
+use crate::intx::{Intx, IntxEffect, IntxSource};
+use crate::layout::Layout;
+use crate::msi::{Msi, MsiCapability};
+use crate::msix::{Message, Msix, NewError};
+use crate::policy::{IntxRule, Policy};
 use crate::spec::{
     COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO, COMMAND_MEMORY, STATUS_INTERRUPT,
 };
-use crate::storage::Storage;
+use crate::storage::{Storage, sealed::Fresh};
 use crate::vectors::Vector;
-use core::fmt;
 use core::hash::{Hash, Hasher};
 
 /// Most effects one input of a [`Function`] emits for the largest table.
@@ -63,7 +61,7 @@ pub enum FunctionEffect {
 ///
 /// ```compile_fail
 /// use msix_core::*;
-/// let mut function = Function::<Inline<64, 1>>::new(None, None, None).unwrap();
+/// let mut function = Function::<Inline<64, 1>>::new(Parts::default(), Policy::SPEC).unwrap();
 /// let mut fx = FunctionEffects::<13>::new(); // 64 vectors need 14
 /// let _ = function.attach(&mut fx);
 /// ```
@@ -76,9 +74,9 @@ pub type FunctionEffects<const CAP: usize> = Effects<CAP, FunctionEffect>;
 /// use msix_core::*;
 ///
 /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
-/// let msi = Msi::new(MsiCapability::new(1)?.with_64_bit_address(), Policy::SPEC);
-/// let mut function =
-///     Function::<Inline<1, 1>>::new(Some(msi), None, Some(Intx::new(IntxSource::Emulated)))?;
+/// let msi = MsiCapability::new(1)?.with_64_bit_address();
+/// let parts = Parts { msi: Some(msi), pin: Some(IntxSource::Emulated), ..Parts::default() };
+/// let mut function = Function::<Inline<1, 1>>::new(parts, Policy::SPEC)?;
 /// let mut fx = FunctionEffects::<14>::new();
 ///
 /// function.attach(&mut fx)?; // a host listens
@@ -104,6 +102,7 @@ pub struct Function<S> {
     intx: Option<Intx>,
     /// Those bits of Command that are kept here.
     command: u16,
+    policy: Policy,
     counters: FunctionCounters,
 }
 
@@ -116,37 +115,68 @@ pub struct FunctionCounters {
     pub to_intx: u64,
 }
 
+/// Which parts a function has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// The MSI capability.
+    pub msi: Option<MsiCapability>,
+    /// MSI-X, with its table and PBA.
+    pub msix: Option<Layout>,
+    /// An interrupt pin, and where its level comes from.
+    pub pin: Option<IntxSource>,
+}
+
+impl<S: Storage + Fresh> Function<S> {
+    /// Makes a function in its reset state; without MSI-X, `S` may be [`Inline<1, 1>`](crate::Inline).
+    ///
+    /// # Errors
+    /// [`NewError`] when `S` has no room for exactly the layout's vectors.
+    pub fn new(parts: Parts, policy: Policy) -> Result<Self, NewError> {
+        let msix = parts.msix.map(|layout| Msix::new(layout, policy)).transpose()?;
+        Ok(Self::assemble(parts, msix, policy))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Function<crate::Boxed> {
+    /// Makes a function in its reset state, on the heap (feature `alloc`).
+    #[must_use]
+    pub fn boxed(parts: Parts, policy: Policy) -> Self {
+        let msix = parts.msix.map(|layout| Msix::boxed(layout, policy));
+        Self::assemble(parts, msix, policy)
+    }
+}
+
+impl<'a> Function<crate::Borrowed<'a>> {
+    /// Makes a function in its reset state, with the per-vector state of MSI-X in lent memory.
+    ///
+    /// # Errors
+    /// [`NewError`] when the memory is not for exactly the layout's vectors.
+    pub fn with_storage(
+        storage: crate::Borrowed<'a>,
+        parts: Parts,
+        policy: Policy,
+    ) -> Result<Self, NewError> {
+        let msix = parts.msix.map(|layout| Msix::with_storage(storage, layout, policy));
+        Ok(Self::assemble(parts, msix.transpose()?, policy))
+    }
+}
+
 impl<S: Storage> Function<S> {
     /// Most effects one input emits: those of all parts, 14 for up to 64 vectors.
     pub const MAX_EFFECTS: usize = S::MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
 
-    /// A function of these parts, as they are after their making; for one without MSI-X, `S` may be
-    /// [`Inline<1, 1>`](crate::Inline). All parts should have one policy.
-    ///
-    /// # Errors
-    /// [`PartInUse`] when a part is enabled, loading or attached.
-    pub fn new(
-        msi: Option<Msi>,
-        msix: Option<Msix<S>>,
-        intx: Option<Intx>,
-    ) -> Result<Self, PartInUse> {
+    fn assemble(parts: Parts, msix: Option<Msix<S>>, policy: Policy) -> Self {
         let mut function = Self {
-            msi,
+            msi: parts.msi.map(|capability| Msi::new(capability, policy)),
             msix,
-            intx,
+            intx: parts.pin.map(Intx::new),
             command: 0,
+            policy,
             counters: FunctionCounters { conflicts: 0, to_intx: 0 },
         };
-        let fresh = function.msi.as_ref().is_none_or(Msi::is_fresh)
-            && function.msix.as_ref().is_none_or(|msix| {
-                !(msix.facts.has(ENABLED) || msix.facts.has(ATTACHED) || msix.facts.has(LOADING))
-            })
-            && function.intx.as_ref().is_none_or(Intx::is_fresh);
-        if !fresh {
-            return Err(PartInUse);
-        }
         function.tell_bus_master();
-        Ok(function)
+        function
     }
 
     /// How it interrupts now.
@@ -179,6 +209,16 @@ impl<S: Storage> Function<S> {
     #[must_use]
     pub const fn intx(&self) -> Option<&Intx> {
         self.intx.as_ref()
+    }
+
+    /// Points the capability of `mode`, MSI or MSI-X, at the next one in the chain (byte 1); bits 1:0
+    /// are cleared. Nothing where there is none.
+    pub const fn set_next_capability(&mut self, mode: Mode, offset: u8) {
+        match (mode, &mut self.msi, &mut self.msix) {
+            (Mode::Msi, Some(msi), _) => msi.set_next_capability(offset),
+            (Mode::MsiX, _, Some(msix)) => msix.set_next_capability(offset),
+            _ => {}
+        }
     }
 
     /// The message as which `mode` sends `vector`; `None` when it has none.
@@ -267,18 +307,13 @@ impl<S: Storage> Function<S> {
             msi.set_loaded_facts(overridden, on);
         }
         if let Some(msix) = &mut self.msix {
-            msix.facts.set(BUS_MASTER, on);
+            msix.facts.set_bus_master(on);
         }
     }
 
     /// Whether a write of a control byte makes the device's level be forgotten (H27).
     fn forgets_level(&self) -> bool {
-        let policy = match (&self.msix, &self.msi) {
-            (Some(msix), _) => msix.policy(),
-            (None, Some(msi)) => msi.policy(),
-            (None, None) => return false,
-        };
-        policy.intx == IntxRule::OnEveryWrite
+        self.policy.intx == IntxRule::OnEveryWrite
     }
 }
 
@@ -308,15 +343,3 @@ impl<S: Storage> Hash for Function<S> {
         (&self.msi, &self.msix, self.intx, self.command).hash(state);
     }
 }
-
-/// A part that is enabled, loading or attached cannot become a part of a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartInUse;
-
-impl fmt::Display for PartInUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a part of the function is in use already")
-    }
-}
-
-impl core::error::Error for PartInUse {}

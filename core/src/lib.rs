@@ -81,53 +81,40 @@ extern crate alloc;
 #[cfg(all(feature = "arbitrary", not(test)))]
 extern crate std;
 
-mod config;
-mod control;
 mod counters;
-mod effect;
-mod entry;
-mod events;
+mod effects;
+mod facts;
 mod function;
-mod gate;
-mod host;
 mod intx;
-mod invariants;
+mod kernel;
 mod layout;
-mod mmio;
 mod msi;
 mod msix;
-mod operation;
-#[cfg(feature = "alloc")]
-mod plain;
 mod policy;
-mod settle;
 mod snapshot;
 mod span;
 pub mod spec;
-mod state;
 mod storage;
+mod switch;
 #[cfg(test)]
 mod testing;
 mod vectors;
 
-pub use control::Control;
 pub use counters::Counters;
-pub use effect::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
-pub use entry::{Entry, Message};
-pub use events::{Delivery, DropReason};
+pub use effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 pub use function::{
     Function, FunctionCounters, FunctionEffect, FunctionEffects, FunctionOperation,
-    MAX_FUNCTION_EFFECTS, Mode, PartInUse,
+    MAX_FUNCTION_EFFECTS, Mode, Parts,
 };
 pub use intx::{Intx, IntxEffect, IntxSource};
-pub use invariants::Violation;
 pub use layout::{BarIndex, Layout, LayoutError, Location, Region};
-pub use mmio::Access;
 pub use msi::{Msi, MsiCapability, MsiCapabilityError};
-pub use msix::{Msix, NewError, VectorError};
-pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
-pub use plain::Snapshot;
+pub use msix::Snapshot;
+pub use msix::{
+    Access, Answer, Control, Delivery, DropReason, Entry, Message, Msix, NewError, Operation,
+    VectorError, Violation,
+};
 pub use policy::{
     BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
     PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,

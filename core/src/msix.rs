@@ -1,14 +1,39 @@
 //! The engine: its facts, how it is made, and what it can be asked.
 
-use crate::control::Control;
+mod check;
+mod config;
+mod control;
+mod device;
+pub(crate) mod entry;
+mod equality;
+mod exempt;
+mod guest;
+mod host;
+pub(crate) mod operation;
+#[cfg(feature = "alloc")]
+mod plain;
+mod settle;
+mod snapshot;
+
+pub use check::Violation;
+pub use control::Control;
+pub use device::{Delivery, DropReason};
+pub use entry::{Entry, Message};
+pub use guest::Access;
+pub use operation::{Answer, Operation};
+#[cfg(feature = "alloc")]
+pub use plain::Snapshot;
+
+pub(crate) use config::written_control;
+
 use crate::counters::Counters;
-use crate::effect::{EffectSink, NotCarriedOut};
-use crate::entry::Message;
-use crate::gate::{ATTACHED, BUS_MASTER, ENABLED, FUNCTION_MASKED, Facts, Gate, LOADING};
+use crate::effects::{EffectSink, NotCarriedOut};
+use crate::facts::{Fact, Facts};
+use crate::kernel::{self, Registers};
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
-use crate::vectors::{Vector, Vectors, WORDS, Word};
+use crate::vectors::{Vector, Vectors, Word, numbered};
 use core::fmt;
 
 /// The MSI-X side of one PCI function, with its per-vector state in `S`.
@@ -27,6 +52,8 @@ pub struct Msix<S> {
     pub(crate) counters: Counters,
     pub(crate) facts: Facts,
     pub(crate) next_capability: u8,
+    /// Which messages no mask holds back (H25).
+    pub(crate) exempt: Option<fn(Message) -> bool>,
     /// How many entries hold a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
 }
@@ -41,6 +68,15 @@ impl<S: Storage + Fresh> Msix<S> {
     pub fn new(layout: Layout, policy: Policy) -> Result<Self, NewError> {
         let storage = S::fresh(layout.vectors()).ok_or(NewError { layout: layout.vectors() })?;
         Ok(Self::assemble(storage, layout, policy))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Msix<crate::Boxed> {
+    /// Makes a function in its reset state, as [`Msix::new`] does, on the heap (feature `alloc`).
+    #[must_use]
+    pub fn boxed(layout: Layout, policy: Policy) -> Self {
+        Self::assemble(crate::Boxed::of(layout.vectors()), layout, policy)
     }
 }
 
@@ -72,6 +108,7 @@ impl<S: Storage> Msix<S> {
             counters: Counters::ZERO,
             facts: Facts::new(&policy),
             next_capability: 0,
+            exempt: None,
             stale_entries: 0,
         }
     }
@@ -97,7 +134,7 @@ impl<S: Storage> Msix<S> {
     /// MSI-X Enable and Function Mask.
     #[must_use]
     pub const fn control(&self) -> Control {
-        Control::new(self.facts.has(ENABLED), self.facts.has(FUNCTION_MASKED))
+        Control::new(!self.facts.has(Fact::DISABLED), self.facts.has(Fact::FUNCTION_MASKED))
     }
 
     /// Totals of events, messages, uses and failures.
@@ -109,26 +146,26 @@ impl<S: Storage> Msix<S> {
     /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
     #[must_use]
     pub const fn bus_master(&self) -> bool {
-        self.facts.has(BUS_MASTER)
+        self.facts.has(Fact::BUS_MASTER)
     }
 
     /// Whether a backend listens.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
-        self.facts.has(ATTACHED)
+        self.facts.has(Fact::ATTACHED)
     }
 
     /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
     #[must_use]
     pub const fn is_loading(&self) -> bool {
-        self.facts.has(LOADING)
+        self.facts.has(Fact::LOADING)
     }
 
     /// The message that `vector` sends; `None` outside the table.
     #[must_use]
     pub fn message(&self, vector: Vector) -> Option<Message> {
         let entry = self.storage.memory().entries.get(vector.slot())?;
-        Some(entry.message(&self.policy))
+        Some(entry.message(self.policy.message_address))
     }
 
     /// Whether `vector` is masked, by its own bit or by the Function Mask (A6), whatever Enable
@@ -136,7 +173,7 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub fn is_masked(&self, vector: Vector) -> Option<bool> {
         let own = self.word_of(vector)?.masked.get() & vector.bit() != 0;
-        Some((own || self.facts.has(FUNCTION_MASKED)) && !self.is_never_masked(vector))
+        Some((own || self.facts.has(Fact::FUNCTION_MASKED)) && !self.is_exempt(vector))
     }
 
     /// Whether `vector` is pending in the PBA; `None` outside the table.
@@ -161,23 +198,11 @@ impl<S: Storage> Msix<S> {
     /// Whether a message of `vector` would be sent at once: enabled, not masked, and bus master on
     /// where the policy asks for it; `None` outside the table.
     #[must_use]
-    #[inline]
     pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
-        let plain = self.word_of(vector)?.masked.get() & vector.bit() == 0;
-        Some(plain && self.facts.unmasked() || self.facts.open() && self.is_never_masked(vector))
-    }
-
-    /// Whether no mask holds the vector's message back (H25).
-    pub(crate) fn is_never_masked(&self, vector: Vector) -> bool {
-        self.policy.never_masked.zip(self.message(vector)).is_some_and(|(exempt, m)| exempt(m))
-    }
-
-    /// As [`is_deliverable`](Self::is_deliverable), for a vector of the table and a policy without
-    /// [`Policy::never_masked`].
-    #[inline]
-    pub(crate) fn is_plainly_deliverable(&self, vector: Vector) -> bool {
-        let word = self.storage.memory().words.get(vector.word());
-        self.facts.unmasked() && word.is_some_and(|w| w.masked.get() & vector.bit() == 0)
+        let masked = self.word_of(vector)?.masked.get() & vector.bit() != 0;
+        let exempt = self.is_exempt(vector);
+        let registers = Registers { masked, exempt, pending: false, claimed: false };
+        Some(kernel::deliverable(registers, self.switches(|all| all)))
     }
 
     /// How many uses `vector` has; `None` outside the table.
@@ -197,8 +222,7 @@ impl<S: Storage> Msix<S> {
     }
 
     fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
-        WORDS
-            .zip(self.storage.memory().words)
+        numbered(self.storage.memory().words)
             .map(move |(index, word)| Vectors::new(index, bits(word)))
             .filter(|set| !set.is_empty())
     }
@@ -207,11 +231,6 @@ impl<S: Storage> Msix<S> {
     fn word_of(&self, vector: Vector) -> Option<&Word> {
         let memory = self.storage.memory();
         memory.words.get(vector.word()).filter(|_| vector.slot() < memory.entries.len())
-    }
-
-    /// What the function's facts make of all its vectors.
-    pub(crate) fn gate(&self) -> Gate<'_> {
-        Gate::new(self.facts, &self.policy)
     }
 
     /// The vector, if it is in the table.

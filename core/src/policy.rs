@@ -5,12 +5,11 @@
 //! applied as one (H5; QEMU's split can only be seen in effect lists, and it emits none there), and
 //! pending messages are always sent after their vector is used (H20).
 
-use crate::entry::Message;
 use crate::spec;
 
 /// One documented choice a field. [`Policy::SPEC`] is strict and lossless, [`Policy::QEMU`] agrees
 /// with QEMU byte for byte and message for message; start from one and change fields.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// An event while MSI-X is disabled (H3).
     pub while_disabled: WhileDisabled,
@@ -44,10 +43,6 @@ pub struct Policy {
     pub reject_pba_tail: bool,
     /// Emit [`crate::Effect::Snoop`] for every vector whose entry is written (Xen, G2).
     pub snoop: bool,
-    /// Messages that no mask holds back: Xen maps them to event channels that have a mask of
-    /// their own (H25). MSI-X Enable and the bus master gate still apply. `None` for everyone but
-    /// Xen. It must be a pure function of the message.
-    pub never_masked: Option<fn(Message) -> bool>,
 }
 
 impl Policy {
@@ -69,7 +64,6 @@ impl Policy {
         poll_before_disable: true,
         reject_pba_tail: true,
         snoop: false,
-        never_masked: None,
     };
 
     /// What QEMU does, as it was seen to behave.
@@ -89,7 +83,6 @@ impl Policy {
         poll_before_disable: false,
         reject_pba_tail: false,
         snoop: false,
-        never_masked: None,
     };
 }
 

@@ -1,261 +1,59 @@
-//! Saving the registers of a function, and loading them from bytes that nobody has checked.
-//!
-//! Two encodings, both little-endian:
-//!
-//! *Native*: `"MSIX"`, version (2 bytes, 1), Message Control (2), N (4); the table as the guest
-//! reads it (16 N); the PBA (8 ceil(N / 64)); the use counts (2 N); CRC-32 of all before it (4).
-//!
-//! *QEMU* (F3): the table (16 N) and ceil(N / 8) bytes of PBA, no header. Message Control travels
-//! in the saved config space, and use counts are not saved.
-//!
-//! Not in either: policy, layout, bus master, whether a backend is attached, counters.
+//! What every snapshot has around it: a magic number, a version and a checksum; and why one is not
+//! written, or not taken.
 
-mod error;
+use core::fmt;
 
-pub use error::{LoadError, SaveError};
+const VERSION: u16 = 1;
+const CHECKSUM_LEN: usize = 4;
+/// Bytes of the frame: magic number, version, and the checksum at the end.
+pub(crate) const FRAME_LEN: usize = 6 + CHECKSUM_LEN;
 
-use crate::control::Control;
-use crate::counters;
-use crate::effect::{EffectSink, NotCarriedOut};
-use crate::entry::{Entry, mask_bit};
-use crate::gate::{ATTACHED, LOADING};
-use crate::msix::{Msix, ready};
-use crate::settle::Request;
-use crate::spec::CONTROL_SIZE;
-use crate::storage::Storage;
-use crate::vectors::{WORDS, per_word, per_word_mut};
+/// A snapshot of which the frame's beginning was checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    /// What is inside, if the snapshot is whole.
+    pub(crate) body: &'a [u8],
+    covered: &'a [u8],
+    claimed: u32,
+    expected: usize,
+}
 
-const MAGIC: [u8; 4] = *b"MSIX";
-pub(crate) const VERSION: u16 = 1;
-const HEADER_LEN: usize = 12;
-pub(crate) const CHECKSUM_LEN: usize = 4;
-
-impl<S: Storage> Msix<S> {
-    /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14, C42). Carry it out, feed [`report_held`](Self::report_held), then save.
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
-        self.poll(self.all(), fx);
-        Ok(())
-    }
-
-    /// Length of the native encoding, bytes.
-    #[must_use]
-    pub fn saved_len(&self) -> usize {
-        let vectors = usize::from(self.vectors());
-        let words = vectors.div_ceil(64);
-        vectors
-            .wrapping_mul(18) // at most 2048
-            .wrapping_add(words.wrapping_mul(8))
-            .wrapping_add(HEADER_LEN)
-            .wrapping_add(CHECKSUM_LEN)
-    }
-
-    /// Length of the QEMU encoding, bytes (F3).
-    #[must_use]
-    pub fn qemu_len(&self) -> usize {
-        let vectors = usize::from(self.vectors());
-        vectors.wrapping_mul(16).wrapping_add(vectors.div_ceil(8))
-    }
-
-    /// Writes the native encoding to the start of `bytes`; how many bytes that were.
-    ///
-    /// # Errors
-    /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
-    pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
-        let needed = self.saved_len();
-        let mut out = Writer::new(bytes, needed)?;
-        out.put(MAGIC);
-        out.put(VERSION.to_le_bytes());
-        out.put(self.control().register(self.vectors()).to_le_bytes());
-        out.put(u32::from(self.vectors()).to_le_bytes());
-        self.put_table(&mut out);
-        let memory = self.storage.memory();
-        memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
-        memory.claims.iter().for_each(|count| out.put(count.to_le_bytes()));
-        seal(bytes, needed);
-        Ok(needed)
-    }
-
-    /// Writes QEMU's msix field to the start of `bytes` (F3, C45); how many bytes that were.
-    ///
-    /// # Errors
-    /// [`SaveError`] when `bytes` is shorter than [`qemu_len`](Self::qemu_len).
-    pub fn save_qemu(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
-        let needed = self.qemu_len();
-        let mut out = Writer::new(bytes, needed)?;
-        self.put_table(&mut out);
-        let pba = self.storage.memory().words.iter().flat_map(|w| w.pending.get().to_le_bytes());
-        pba.take(usize::from(self.vectors()).div_ceil(8)).for_each(|byte| out.put([byte]));
-        Ok(needed)
-    }
-
-    /// Loads the native encoding. The bytes are checked in full first: on error nothing has
-    /// changed. Nothing is told to the host before [`resume`](Self::resume), and until then no
-    /// vector is deliverable (H15, C44). Reserved entry bits are treated as a guest write would be.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
-        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
-        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
-        let &[m0, m1, m2, m3, v0, v1, c0, c1, n0, n1, n2, n3] = header;
-        if [m0, m1, m2, m3] != MAGIC {
+impl<'a> Frame<'a> {
+    /// Opens a snapshot that should begin with `magic` and have `expected` bytes.
+    pub(crate) fn open(
+        bytes: &'a [u8],
+        magic: [u8; 4],
+        expected: usize,
+    ) -> Result<Self, LoadError> {
+        let wrong_length = LoadError::Length { expected, got: bytes.len() };
+        let (covered, claimed) = bytes.split_last_chunk().ok_or(wrong_length)?;
+        let (&[m0, m1, m2, m3, v0, v1], body) = covered.split_first_chunk().ok_or(wrong_length)?;
+        if [m0, m1, m2, m3] != magic {
             return Err(LoadError::Magic([m0, m1, m2, m3]));
         }
         match u16::from_le_bytes([v0, v1]) {
             VERSION => {}
             other => return Err(LoadError::Version(other)),
         }
-        let vectors = u32::from_le_bytes([n0, n1, n2, n3]);
-        if vectors != u32::from(self.vectors()) {
-            return Err(LoadError::Vectors { snapshot: vectors, engine: self.vectors() });
+        Ok(Self { body, covered, claimed: u32::from_le_bytes(*claimed), expected })
+    }
+
+    /// Checks length and checksum, once the rest of the header is known to fit.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        if self.covered.len().wrapping_add(CHECKSUM_LEN) != self.expected {
+            return Err(self.wrong_length());
         }
-        if bytes.len() != self.saved_len() {
-            return Err(wrong_length);
-        }
-        if checksum(covered) != claimed {
+        if checksum(self.covered) != self.claimed {
             return Err(LoadError::Checksum);
         }
-        let control = self.checked_control(u16::from_le_bytes([c0, c1]))?;
-        let (table, rest) = self.split_table(rest).ok_or(wrong_length)?;
-        let words = usize::from(self.vectors()).div_ceil(64);
-        let (pba, uses) = rest.split_at_checked(words.wrapping_mul(8)).ok_or(wrong_length)?;
-        self.check_pba_tail(pba_words(pba), true)?;
-        let uses = uses.as_chunks().0.iter().map(|count| u16::from_le_bytes(*count));
-        self.replace(control, table.iter().copied(), pba_words(pba), Some(uses));
         Ok(())
     }
 
-    /// Loads QEMU's msix field; `control` is Message Control from the saved config space, bytes
-    /// 2 and 3 of the capability (F3, F4). Claims stay as they are. Otherwise as
-    /// [`load`](Self::load).
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn load_qemu(&mut self, control: u16, bytes: &[u8]) -> Result<(), LoadError> {
-        let wrong_length = LoadError::Length { expected: self.qemu_len(), got: bytes.len() };
-        if bytes.len() != self.qemu_len() {
-            return Err(wrong_length);
-        }
-        let control = self.checked_control(control)?;
-        let (table, pba) = self.split_table(bytes).ok_or(wrong_length)?;
-        self.check_pba_tail(pba_words(pba), self.policy.reject_pba_tail)?;
-        self.replace(control, table.iter().copied(), pba_words(pba), NO_USES);
-        Ok(())
-    }
-
-    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once (C44). Emits Disarm for what was live before the load, Arm for what is wanted now, and
-    /// Send for what is pending and deliverable. Nothing when no load came before.
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
-        if self.facts.has(LOADING) {
-            self.release_loaded(fx);
-            self.facts.set(LOADING, false);
-            self.settle(Request::DIFFERENCE, fx);
-        }
-        Ok(())
-    }
-
-    /// First half of a resume: what the host knows is of before the load, so it is as if it had
-    /// gone and come back.
-    pub(crate) fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
-        let attached = self.facts.has(ATTACHED);
-        self.facts.set(ATTACHED, false);
-        self.settle(Request::DIFFERENCE, fx);
-        self.facts.set(ATTACHED, attached);
-    }
-
-    fn put_table(&self, out: &mut Writer<'_>) {
-        let memory = self.storage.memory();
-        for (entries, word) in per_word(memory.entries).zip(memory.words) {
-            let mut masked = word.masked.get();
-            for entry in entries {
-                out.put(entry.guest_view(masked & 1 != 0));
-                masked >>= 1;
-            }
-        }
-    }
-
-    fn split_table<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [[u8; 16]], &'a [u8])> {
-        let len = usize::from(self.vectors()).wrapping_mul(16);
-        let (table, rest) = bytes.split_at_checked(len)?;
-        Some((table.as_chunks().0, rest))
-    }
-
-    pub(crate) fn checked_control(&self, register: u16) -> Result<Control, LoadError> {
-        let control = Control::from_register(register);
-        let vectors = u32::from(register & CONTROL_SIZE).saturating_add(1);
-        if vectors != u32::from(self.vectors()) {
-            return Err(LoadError::Vectors { snapshot: vectors, engine: self.vectors() }); // F4
-        }
-        if control.register(self.vectors()) != register {
-            return Err(LoadError::ReservedControl(register));
-        }
-        Ok(control)
-    }
-
-    pub(crate) fn check_pba_tail(
-        &self,
-        mut pba: impl Iterator<Item = u64>,
-        reject: bool,
-    ) -> Result<(), LoadError> {
-        let full = usize::from(self.vectors() / 64);
-        // The shift count is taken modulo 64.
-        let tail = u64::MAX.wrapping_shl(u32::from(self.vectors()));
-        match pba.nth(full) {
-            Some(bits) if reject && bits & tail != 0 => Err(LoadError::PbaTail(bits & tail)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes over registers that were checked.
-    pub(crate) fn replace(
-        &mut self,
-        control: Control,
-        table: impl Iterator<Item = [u8; 16]>,
-        pba: impl Iterator<Item = u64>,
-        uses: Option<impl Iterator<Item = u16>>,
-    ) {
-        self.facts.set_control(control);
-        self.facts.set(LOADING, true);
-        self.stale_entries = 0;
-        let vectors = self.all();
-        let memory = self.storage.memory_mut();
-        for (index, (word, bits)) in WORDS.zip(memory.words.iter_mut().zip(pba)) {
-            counters::add(&mut self.counters.dropped_load, word.pending.get());
-            word.pending.remove(u64::MAX);
-            word.pending.insert(bits & vectors.bits(index));
-        }
-        let mut table = table;
-        for (entries, word) in per_word_mut(memory.entries).zip(memory.words) {
-            let mut masked = u64::MAX;
-            let mut bit = 1_u64;
-            for (entry, bytes) in entries.iter_mut().zip(table.by_ref()) {
-                *entry = Entry::from_guest_view(bytes, &self.policy);
-                if !mask_bit(bytes) {
-                    masked ^= bit;
-                }
-                bit = bit.wrapping_shl(1);
-            }
-            word.masked.remove(u64::MAX);
-            word.masked.insert(masked);
-        }
-        if let Some(uses) = uses {
-            memory.claims.iter_mut().zip(uses).for_each(|(slot, count)| *slot = count);
-        }
+    pub(crate) const fn wrong_length(&self) -> LoadError {
+        let got = self.covered.len().wrapping_add(CHECKSUM_LEN);
+        LoadError::Length { expected: self.expected, got }
     }
 }
-
-const NO_USES: Option<core::iter::Empty<u16>> = None;
 
 /// Writes the checksum of the first `len` bytes into the last four of them.
 pub(crate) fn seal(bytes: &mut [u8], len: usize) {
@@ -266,33 +64,35 @@ pub(crate) fn seal(bytes: &mut [u8], len: usize) {
     }
 }
 
-/// The bytes that a checksum covers, and the checksum they claim to have.
-pub(crate) fn unsealed(bytes: &[u8]) -> Option<(&[u8], u32)> {
-    let (covered, claimed) = bytes.split_last_chunk()?;
-    Some((covered, u32::from_le_bytes(*claimed)))
-}
-
 /// CRC-32 as Ethernet and zlib use it.
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+fn checksum(bytes: &[u8]) -> u32 {
     // One table of 1 KiB: firmware carries this.
     const CRC: crc::Crc<u32, crc::Table<1>> =
         crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
     CRC.checksum(bytes)
 }
 
-/// 64 vectors a word, the last one padded with zeros.
-fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    let (full, rest) = bytes.as_chunks();
-    let mut last = [0; 8];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    let last = (!rest.is_empty()).then_some(last);
-    full.iter().copied().chain(last).map(u64::from_le_bytes)
-}
-
 /// Fills a slice front to back.
 pub(crate) struct Writer<'a>(&'a mut [u8]);
 
 impl<'a> Writer<'a> {
+    /// Begins a snapshot of `needed` bytes, which [`seal`] ends.
+    pub(crate) fn framed(
+        bytes: &'a mut [u8],
+        needed: usize,
+        magic: [u8; 4],
+    ) -> Result<Self, SaveError> {
+        let mut out = Self::new(bytes, needed)?;
+        out.put(magic);
+        out.put(VERSION.to_le_bytes());
+        Ok(out)
+    }
+
+    /// What is not written yet.
+    pub(crate) fn rest(self) -> &'a mut [u8] {
+        self.0
+    }
+
     pub(crate) fn new(bytes: &'a mut [u8], needed: usize) -> Result<Self, SaveError> {
         let got = bytes.len();
         bytes.get_mut(..needed).map(Self).ok_or(SaveError { needed, got })
@@ -307,145 +107,90 @@ impl<'a> Writer<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{engine, take};
-    use crate::{Effect, Policy, Vector, Vectors};
-    use std::vec::Vec;
+/// The buffer is too short for the snapshot; it was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaveError {
+    /// Bytes the snapshot takes.
+    pub needed: usize,
+    /// Bytes the buffer has.
+    pub got: usize,
+}
 
-    /// Live, pending and masked vectors, and its saved bytes.
-    fn busy() -> (Msix<crate::Inline<65, 2>>, Vec<u8>) {
-        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
-        for index in [0, 64] {
-            let message = crate::Message { address: 0x1_fee0_1000, data: 0x20 + u32::from(index) };
-            msix.set_message(Vector::new(index), message, &mut fx).unwrap();
-            take(&mut fx);
-        }
-        msix.notify(Vector::new(7), &mut fx).unwrap();
-        let mut bytes = std::vec![0; msix.saved_len()];
-        assert_eq!(msix.save(&mut bytes), Ok(bytes.len()));
-        (msix, bytes)
-    }
-
-    #[test]
-    fn a_loaded_engine_is_silent_until_it_resumes_and_then_tells_everything_once() {
-        let (_, bytes) = busy();
-        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
-        for index in [0, 1] {
-            msix.set_mask(Vector::new(index), false, &mut fx).unwrap();
-            take(&mut fx);
-        }
-        msix.load(&bytes).unwrap();
-        assert!(msix.is_loading() && fx.is_empty());
-        assert_eq!(msix.notify(Vector::new(0), &mut fx), Ok(crate::Delivery::Pending));
-        assert_eq!(take(&mut fx), []);
-        msix.resume(&mut fx).unwrap();
-        assert_eq!(
-            take(&mut fx),
-            [
-                Effect::Disarm(Vectors::new(0, 3)),
-                Effect::Arm(Vectors::new(0, 1)),
-                Effect::Arm(Vectors::new(1, 1)),
-                Effect::Send(Vectors::new(0, 1)),
-            ]
-        );
-        let mut again = std::vec![0; bytes.len()];
-        msix.save(&mut again).unwrap();
-        assert_eq!(again, bytes);
-        msix.resume(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), [], "a second resume has nothing to say");
-    }
-
-    #[test]
-    fn a_reset_or_a_detach_ends_what_was_live_before_a_load() {
-        let (_, bytes) = busy();
-        for reset in [false, true] {
-            let (mut msix, mut fx) = engine::<65, 2>(Policy::QEMU);
-            msix.set_mask(Vector::new(1), false, &mut fx).unwrap();
-            take(&mut fx);
-            msix.load(&bytes).unwrap();
-            if reset {
-                msix.reset(&mut fx).unwrap();
-            } else {
-                msix.detach(&mut fx).unwrap();
-            }
-            assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 2))]);
-            assert_eq!(msix.is_loading(), !reset);
-        }
-    }
-
-    #[test]
-    fn every_defect_of_a_snapshot_is_named_and_changes_nothing() {
-        let (mut msix, good) = busy();
-        let with = |change: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = good.clone();
-            change(&mut bytes);
-            let covered = bytes.len() - CHECKSUM_LEN;
-            let checksum = checksum(&bytes[..covered]);
-            bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
-            bytes
-        };
-        let pba = HEADER_LEN + 65 * 16;
-        let mut truncated = good.clone();
-        truncated.pop();
-        let length = |got| LoadError::Length { expected: good.len(), got };
-        let vectors = |snapshot| LoadError::Vectors { snapshot, engine: 65 };
-        let mut flipped = good.clone();
-        flipped[100] ^= 0x10;
-        let cases: Vec<(Vec<u8>, LoadError)> = [
-            (Vec::new(), length(0)),
-            (good[..15].to_vec(), length(15)),
-            (truncated, length(good.len() - 1)),
-            (with(&|b| b.push(0)), length(good.len() + 1)),
-            (with(&|b| b[0] = b'm'), LoadError::Magic(*b"mSIX")),
-            (with(&|b| b[4] = 2), LoadError::Version(2)),
-            (with(&|b| b[8] = 66), vectors(66)),
-            (with(&|b| b[11] = 1), vectors(0x0100_0041)),
-            (with(&|b| b[6] = 7), vectors(8)),
-            (with(&|b| b[7] = 0xa0), LoadError::ReservedControl(0xa040)),
-            (with(&|b| b[pba + 8] = 0b110), LoadError::PbaTail(0b110)),
-            (flipped, LoadError::Checksum),
-        ]
-        .into();
-        for (bytes, error) in cases {
-            assert_eq!(msix.load(&bytes), Err(error));
-            let mut now = std::vec![0; good.len()];
-            msix.save(&mut now).unwrap();
-            assert!(now == good && !msix.is_loading(), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_qemu_field_has_no_header_and_takes_its_control_from_outside() {
-        let (msix, _) = busy();
-        let mut field = std::vec![0; msix.qemu_len()];
-        assert_eq!(field.len(), 65 * 16 + 9);
-        msix.save_qemu(&mut field).unwrap();
-        assert_eq!(field[..16], [0, 0x10, 0xe0, 0xfe, 1, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(field[65 * 16..], [0x80, 0, 0, 0, 0, 0, 0, 0, 0]);
-
-        let (mut other, _) = engine::<65, 2>(Policy::SPEC);
-        let expected = LoadError::Length { expected: field.len(), got: field.len() - 1 };
-        assert_eq!(other.load_qemu(0x8040, &field[1..]), Err(expected));
-        let expected = LoadError::Vectors { snapshot: 66, engine: 65 };
-        assert_eq!(other.load_qemu(0x8041, &field), Err(expected));
-        assert_eq!(other.load_qemu(0x9040, &field), Err(LoadError::ReservedControl(0x9040)));
-        field[65 * 16 + 8] = 2;
-        assert_eq!(other.load_qemu(0x8040, &field), Err(LoadError::PbaTail(2)));
-        let (mut qemu, _) = engine::<65, 2>(Policy::QEMU);
-        qemu.load_qemu(0x8040, &field).unwrap();
-        assert_eq!(qemu.pending().collect::<Vec<_>>(), [Vectors::new(0, 0x80)], "H15: no tail");
-    }
-
-    #[test]
-    fn a_buffer_that_is_too_short_is_not_written() {
-        let (msix, good) = busy();
-        let mut short = std::vec![0xa5; good.len() - 1];
-        let expected = SaveError { needed: good.len(), got: short.len() };
-        assert_eq!(msix.save(&mut short), Err(expected));
-        let expected = SaveError { needed: msix.qemu_len(), got: 3 };
-        assert_eq!(msix.save_qemu(&mut short[..3]), Err(expected));
-        assert!(short.iter().all(|byte| *byte == 0xa5));
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the snapshot takes {} bytes, the buffer has {}", self.needed, self.got)
     }
 }
+
+impl core::error::Error for SaveError {}
+
+/// Why a snapshot is refused. The state is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadError {
+    /// Too short or too long.
+    Length {
+        /// Bytes such a snapshot has.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// It does not begin with `"MSIX"`, or what a snapshot of its kind begins with.
+    Magic([u8; 4]),
+    /// A version this engine does not know.
+    Version(u16),
+    /// It is of a table of another size.
+    Vectors {
+        /// Vectors of the snapshot.
+        snapshot: u32,
+        /// Vectors of this function.
+        engine: u16,
+    },
+    /// The checksum does not fit the bytes.
+    Checksum,
+    /// Message Control has a reserved bit set.
+    ReservedControl(u16),
+    /// The PBA has a bit set past the last vector; the value is the last word's offending bits.
+    PbaTail(u64),
+    /// A read-only byte of an MSI capability is not as this function's.
+    Capability {
+        /// Byte in the capability.
+        at: u8,
+    },
+    /// The snapshot is of a function with other parts, or has a Command bit set that none has.
+    Function,
+    /// The parts of a [`crate::Snapshot`] do not have the lengths its vector count asks for.
+    #[cfg(feature = "alloc")]
+    Parts,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { expected, got } => {
+                write!(f, "snapshot of {got} bytes, expected {expected}")
+            }
+            Self::Magic(magic) => write!(f, "not a snapshot: it begins with {magic:02x?}"),
+            Self::Version(version) => {
+                write!(f, "snapshot version {version}, expected {VERSION}")
+            }
+            Self::Vectors { snapshot, engine } => {
+                write!(f, "snapshot of {snapshot} vectors for a function with {engine}")
+            }
+            Self::Checksum => f.write_str("the snapshot's checksum is wrong"),
+            Self::ReservedControl(value) => {
+                write!(f, "Message Control {value:#06x} has a reserved bit set")
+            }
+            Self::PbaTail(bits) => {
+                write!(f, "the PBA has bits past the last vector set: {bits:#x}")
+            }
+            Self::Capability { at } => {
+                write!(f, "byte {at} of the MSI capability is not as this function's")
+            }
+            Self::Function => f.write_str("the snapshot is of a function with other parts"),
+            #[cfg(feature = "alloc")]
+            Self::Parts => f.write_str("table, pending bits and uses differ in vector count"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}

@@ -2,8 +2,8 @@
 //!
 //! Cost: 16 bytes an entry, 2 bytes a use count and 4 bits of sets: 18.5 bytes a vector.
 
-use crate::effect::{MAX_EFFECTS, bound};
-use crate::entry::Entry;
+use crate::effects::{MAX_EFFECTS, bound};
+use crate::msix::Entry;
 use crate::spec::MAX_VECTORS;
 use crate::vectors::Word;
 
@@ -193,14 +193,22 @@ impl sealed::Sealed for Boxed {
 }
 
 #[cfg(feature = "alloc")]
-impl sealed::Fresh for Boxed {
-    fn fresh(vectors: u16) -> Option<Self> {
+impl Boxed {
+    /// Memory for `vectors` vectors, reset.
+    pub(crate) fn of(vectors: u16) -> Self {
         let vectors = usize::from(vectors);
-        Some(Self {
+        Self {
             entries: alloc::vec![Entry::RESET; vectors].into_boxed_slice(),
             claims: alloc::vec![0; vectors].into_boxed_slice(),
             words: alloc::vec![Word::RESET; vectors.div_ceil(64)].into_boxed_slice(),
-        })
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl sealed::Fresh for Boxed {
+    fn fresh(vectors: u16) -> Option<Self> {
+        Some(Self::of(vectors))
     }
 }
 

@@ -13,7 +13,23 @@ pub(crate) type Fx = Effects<MAX_EFFECTS>;
 pub(crate) fn engine<const N: usize, const W: usize>(policy: Policy) -> (Msix<Inline<N, W>>, Fx) {
     let vectors = u16::try_from(N).unwrap();
     let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).unwrap()).unwrap();
-    let mut msix = Msix::new(layout, policy).unwrap();
+    enabled(Msix::new(layout, policy).unwrap())
+}
+
+/// As [`engine`], where no mask holds back what `predicate` says.
+pub(crate) fn exempting<const N: usize, const W: usize>(
+    policy: Policy,
+    predicate: fn(crate::Message) -> bool,
+) -> (Msix<Inline<N, W>>, Fx) {
+    let vectors = u32::try_from(N).unwrap();
+    let layout = Layout::exclusive_bar(vectors, BarIndex::new(0).unwrap()).unwrap();
+    enabled(Msix::new(layout, policy).unwrap().with_exempt_messages(predicate))
+}
+
+fn enabled<const N: usize, const W: usize>(
+    mut msix: Msix<Inline<N, W>>,
+) -> (Msix<Inline<N, W>>, Fx) {
+    let vectors = msix.vectors();
     let mut fx = Fx::new();
     for index in 0..vectors {
         msix.claim(Vector::new(index), &mut fx).unwrap();
@@ -36,9 +52,9 @@ pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
     let capability = MsiCapability::new(4).unwrap().with_64_bit_address().with_masks();
     let mut msi = Msi::new(capability, policy);
     let mut fx = Fx::new();
-    msi.attach(&mut fx).unwrap();
-    msi.write_config(4, &[0, 0x10, 0xe0, 0xfe, 0, 0, 0, 0, 0x40, 0], &mut fx).unwrap();
-    msi.write_config(2, &[0x21], &mut fx).unwrap();
+    msi.attach(&mut fx);
+    msi.write_config(4, &[0, 0x10, 0xe0, 0xfe, 0, 0, 0, 0, 0x40, 0], &mut fx);
+    msi.write_config(2, &[0x21], &mut fx);
     take(&mut fx);
     (msi, fx)
 }
@@ -49,18 +65,19 @@ pub(crate) type ModeFx = crate::FunctionEffects<{ crate::MAX_FUNCTION_EFFECTS }>
 /// A function of 2 MSI-X vectors, each used and unmasked, 2 MSI vectors and an emulated pin, with a
 /// backend and bus master on, in INTx mode, and its empty list.
 pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx) {
-    let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
-    let mut msix = Msix::new(layout, policy).unwrap();
-    let mut fx = Fx::new();
-    for vector in [0, 1].map(Vector::new) {
-        msix.claim(vector, &mut fx).unwrap();
-        msix.set_mask(vector, false, &mut fx).unwrap();
-    }
-    let mut msi = Msi::new(MsiCapability::new(2).unwrap().with_masks(), policy);
-    msi.write_config(2, &[0x10], &mut fx).unwrap();
-    let intx = crate::Intx::new(crate::IntxSource::Emulated);
-    let mut function = crate::Function::new(Some(msi), Some(msix), Some(intx)).unwrap();
+    let parts = crate::Parts {
+        msi: Some(MsiCapability::new(2).unwrap().with_masks()),
+        msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
+        pin: Some(crate::IntxSource::Emulated),
+    };
+    let mut function = crate::Function::new(parts, policy).unwrap();
     let mut fx = ModeFx::new();
+    for vector in [0, 1].map(Vector::new) {
+        function.claim(vector, &mut fx).unwrap();
+        function.set_mask(vector, false, &mut fx).unwrap();
+    }
+    function.write_msi(2, &[0x10], &mut fx).unwrap();
+    assert!(fx.is_empty());
     function.attach(&mut fx).unwrap();
     take_modes(&mut fx);
     function.write_command(0, &[4], &mut fx).unwrap();

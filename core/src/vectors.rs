@@ -2,7 +2,6 @@
 
 use bitvec::{array::BitArray, order::Lsb0};
 use core::fmt;
-use core::ops::Range;
 
 /// The number of a vector: its index in the table, from 0. Any 16-bit value can be named; a call
 /// that is given one past the table answers with a typed error.
@@ -136,9 +135,15 @@ impl Iterator for Ones {
     }
 }
 
-/// The indices of the words of the largest table. Zipped with what there is; a range without end
-/// could overflow.
-pub(crate) const WORDS: Range<u16> = 0..32;
+/// Numbers the words of a table, from 0.
+pub(crate) fn numbered<T>(words: impl IntoIterator<Item = T>) -> impl Iterator<Item = (u16, T)> {
+    let mut next = 0_u16;
+    words.into_iter().map(move |word| {
+        let index = next;
+        next = next.wrapping_add(1); // of at most 32 words
+        (index, word)
+    })
+}
 
 /// Takes a slice with one item a vector apart into 64-vector words. Unlike `chunks`, it has no
 /// division that could panic.
@@ -222,11 +227,6 @@ impl Word {
         live: Bits::new(0),
         fallback: Bits::new(0),
     };
-
-    /// Vectors whose events, if any, the host holds: not told to use, or told in vain.
-    pub(crate) fn held_by_host(&self) -> u64 {
-        !self.live.get() | self.fallback.get()
-    }
 }
 
 #[cfg(test)]

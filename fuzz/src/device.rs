@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use msix_backends::kvm::Routes;
 use msix_core::Policy;
-use msix_sim::ivshmem::{
-    Board, Device, Interrupt, Options, Revision, Width, routes_without_vm, send_whole,
+use msix_ivshmem::{
+    Board, DeviceOptions, Interrupt, IvshmemDevice, Revision, Width, routes_without_vm, send_whole,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -74,12 +74,12 @@ const MEMORY: u64 = 1 << 16;
 pub fn ivshmem_device(data: &[u8]) {
     let Some((&choice, steps)) = data.split_first() else { return };
     let width = if choice & 1 == 0 { Width::Strict } else { Width::Qemu };
-    let options = Options {
+    let options = DeviceOptions {
         width,
         policy: if choice & 2 == 0 { Policy::SPEC } else { Policy::QEMU },
         interrupt: if choice & 4 == 0 { Interrupt::MsiX } else { Interrupt::Pin },
         revision: if choice & 8 == 0 { Revision::One } else { Revision::Zero { memory: MEMORY } },
-        ..Options::new(VECTORS)
+        ..DeviceOptions::new(VECTORS)
     };
     let mut world = World::new(options);
     let mut steps = Unstructured::new(steps);
@@ -94,7 +94,7 @@ pub fn ivshmem_device(data: &[u8]) {
 }
 
 struct World {
-    device: Device<Vmm>,
+    device: IvshmemDevice<Vmm>,
     server: UnixStream,
     routes: Arc<Routes>,
     strict: bool,
@@ -107,7 +107,7 @@ struct World {
 }
 
 impl World {
-    fn new(options: Options) -> Self {
+    fn new(options: DeviceOptions) -> Self {
         let memory = memfd_create("fuzz", MemfdFlags::CLOEXEC).expect("a file in memory");
         ftruncate(&memory, MEMORY).expect("its size");
         let (server, client) = UnixStream::pair().expect("a pair of sockets");
@@ -115,7 +115,7 @@ impl World {
             send_whole(&server, value, descriptor).expect("there is room");
         }
         let routes = routes_without_vm(Vmm).expect("an epoll instance");
-        let device = Device::doorbell(client, options, &routes, Vmm, None);
+        let device = IvshmemDevice::doorbell(client, options, &routes, Vmm, None);
         let mut device = device.expect("a server that does its part");
         device.serve().expect("the setup of a revision 0");
         device.reset();

@@ -1,7 +1,7 @@
 //! A hostile ivshmem server: any messages, as a client of the protocol gets them, and any bytes with
 //! any descriptors, as its socket does.
 
-use msix_sim::ivshmem::{ReceiveError, Receiver};
+use msix_ivshmem::{ReceiveError, Receiver};
 use msix_tests::server_model::check;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::IoSlice;

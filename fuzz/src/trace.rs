@@ -1,9 +1,9 @@
 //! Bytes that nobody has checked, as a trace log.
 
-use msix_sim::lines::Unusable;
-use msix_sim::replay::{Peer, replay, replay_bytes};
-use msix_sim::report::{MAX_LISTED, Report};
-use msix_sim::trace::parse_line;
+use msix_peers::trace::LogError;
+use msix_peers::trace::parse_line;
+use msix_sim::replay::{Peer, Unusable, replay, replay_bytes};
+use msix_sim::report::{MAX_LISTED, ReplayReport};
 use std::io::{BufReader, Cursor};
 
 /// Parses every line, and replays the whole as a log.
@@ -26,7 +26,10 @@ pub fn trace_import(data: &[u8]) {
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 assert!(error.line() <= lines(data) + 1, "{error} on line {}", error.line());
-                assert!(!matches!(error, Unusable::Read { .. }), "memory can be read");
+                assert!(
+                    !matches!(error, Unusable::Log(LogError::Read { .. })),
+                    "memory can be read"
+                );
             }
         }
         // However the bytes come in, the result is the same.
@@ -40,14 +43,14 @@ fn lines(data: &[u8]) -> u64 {
     data.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-fn said(result: &Result<Report, Unusable>) -> String {
+fn said(result: &Result<ReplayReport, Unusable>) -> String {
     match result {
         Ok(report) => serde_json::to_string(report).expect("plain data"),
         Err(error) => format!("{}: {error}", error.line()),
     }
 }
 
-fn check(report: &Report, data: &[u8]) {
+fn check(report: &ReplayReport, data: &[u8]) {
     assert!(report.lines <= lines(data));
     assert!(report.mismatch_list.len() <= MAX_LISTED);
     assert!(report.mismatch_list.len() as u64 <= report.mismatches);

@@ -15,12 +15,12 @@ mod script;
 mod signals;
 
 use crate::replay::{Peer, replay_on};
-use crate::report::Report;
+use crate::report::ReplayReport;
 use crate::{RECORDING, doctor, table, timeline};
 use backend::Named;
 use clap::{Args, Parser, Subcommand};
-use diff::DiffOptions;
-use explore::ExploreOptions;
+use diff::DiffArguments;
+use explore::ExploreArguments;
 use input::{Input, Source};
 use output::Output;
 use progress::Progress;
@@ -56,16 +56,16 @@ enum Command {
         options: ReplayOptions,
     },
     /// Compare the engine with a real QEMU on random inputs.
-    Diff(DiffOptions),
+    Diff(DiffArguments),
     /// Visit every reachable state of the engine and the world around it.
-    Explore(ExploreOptions),
+    Explore(ExploreArguments),
     /// Show something.
     #[cfg(feature = "kvm")]
     #[command(subcommand)]
     Demo(demo::Demo),
     IvshmemServer(ivshmem::ServerArguments),
     #[cfg(feature = "kvm")]
-    Qtest(qtest::QtestOptions),
+    Qtest(qtest::QtestArguments),
     /// Say which backends and test peers this machine has, and how to get the others.
     Doctor {
         /// Print JSON instead of text.
@@ -162,7 +162,7 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
 
 const BUFFER: usize = 256 * 1024;
 
-fn show(name: &str, report: &Report, options: &ReplayOptions) -> Result<(), String> {
+fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<(), String> {
     let mut output = Output::default();
     if options.json {
         return output.json(report);

@@ -4,20 +4,18 @@
 mod generate;
 mod pair;
 mod shrink;
-mod stream;
 
-pub use pair::{Compared, Difference};
-pub use stream::{Saved, find};
+pub use pair::{Compared, PeerDifference};
 
-use crate::qemu::{Program, Qemu, QemuError, Setup};
-use crate::script::Script;
 use generate::Generator;
 use msix_core::{Operation, Policy};
+use msix_explorer::script::Script;
+use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
 use pair::Pair;
 
 /// What to run.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DiffOptions {
     /// Inputs in all.
     pub operations: u64,
     /// Of the random numbers.
@@ -27,7 +25,7 @@ pub struct Options {
     /// Devices in one QEMU, 1 to 24.
     pub devices: usize,
     /// The QEMU to run, or the qtest front instead.
-    pub program: Program,
+    pub player: Player,
     /// The engine's policy; [`Policy::QEMU`] unless a difference is wanted.
     pub policy: Policy,
 }
@@ -53,7 +51,7 @@ pub const KNOWN_DEFECTS: [KnownDefect; 1] = [KnownDefect {
 
 /// What came of it.
 #[derive(Debug, serde::Serialize)]
-pub struct Outcome {
+pub struct DiffOutcome {
     /// Whom the engine was compared with, and its version.
     pub peer: String,
     /// Of the random numbers.
@@ -67,15 +65,15 @@ pub struct Outcome {
     /// What was stepped around.
     pub known_defects: [KnownDefect; 1],
     /// The first difference, if there is one.
-    pub mismatch: Option<Mismatch>,
+    pub mismatch: Option<ShrunkDifference>,
 }
 
 /// A difference and how to see it again.
 #[derive(Debug, serde::Serialize)]
-pub struct Mismatch {
+pub struct ShrunkDifference {
     /// The difference, after shrinking.
     #[serde(flatten)]
-    pub difference: Difference,
+    pub difference: PeerDifference,
     /// The shortest sequence found that shows it, as a script.
     pub script: String,
     /// Inputs before shrinking.
@@ -86,7 +84,10 @@ pub struct Mismatch {
 ///
 /// # Errors
 /// [`QemuError`] when QEMU cannot be run or talked to.
-pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outcome, QemuError> {
+pub fn run(
+    options: &DiffOptions,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> Result<DiffOutcome, QemuError> {
     let mut bench = Bench::start(options)?;
     let mut generators: Vec<Generator> = (0_u64..)
         .zip(0..options.devices)
@@ -101,7 +102,7 @@ pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outc
         for (index, generator) in generators.iter_mut().enumerate() {
             for _ in 0..64 {
                 let operation = generator.next();
-                if operation == Operation::SaveAndLoadQemu && !options.program.migrates() {
+                if operation == Operation::SaveAndLoadQemu && !options.player.migrates() {
                     continue;
                 }
                 if let Some(difference) = bench.step(index, &operation)? {
@@ -114,8 +115,8 @@ pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outc
             break;
         }
     }
-    Ok(Outcome {
-        peer: format!("{} {}", options.program.name(), bench.qemu.version()),
+    Ok(DiffOutcome {
+        peer: format!("{} {}", options.player.name(), bench.qemu.version()),
         seed: options.seed,
         vectors: options.vectors,
         devices: options.devices,
@@ -129,15 +130,18 @@ pub fn run(options: &Options, mut go_on: impl FnMut(u64) -> bool) -> Result<Outc
 ///
 /// # Errors
 /// [`QemuError`].
-pub fn run_script(script: &Script, options: &Options) -> Result<Option<Difference>, QemuError> {
-    let options = Options { vectors: script.vectors, devices: 1, ..options.clone() };
+pub fn run_script(
+    script: &Script,
+    options: &DiffOptions,
+) -> Result<Option<PeerDifference>, QemuError> {
+    let options = DiffOptions { vectors: script.vectors, devices: 1, ..options.clone() };
     let mut bench = Bench::start(&options)?;
     bench.repeat(0, &script.operations)
 }
 
 /// QEMU and the engines.
 struct Bench {
-    options: Options,
+    options: DiffOptions,
     qemu: Qemu,
     pairs: Vec<Pair>,
     /// What each device was given since the last reset.
@@ -146,9 +150,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(options: &Options) -> Result<Self, QemuError> {
+    fn start(options: &DiffOptions) -> Result<Self, QemuError> {
         let setup = Setup {
-            program: options.program.clone(),
+            player: options.player.clone(),
             vectors: vec![options.vectors; options.devices],
             incoming: None,
         };
@@ -165,7 +169,7 @@ impl Bench {
 
     /// Fresh engines for devices that were just reset.
     fn fresh(&mut self) -> Result<(), QemuError> {
-        let Options { vectors, policy, devices, .. } = self.options;
+        let DiffOptions { vectors, policy, devices, .. } = self.options;
         self.pairs = (0..devices)
             .map(|index| Pair::new(&mut self.qemu, index, vectors, policy))
             .collect::<Result<_, _>>()?;
@@ -184,7 +188,7 @@ impl Bench {
         &mut self,
         index: usize,
         operation: &Operation,
-    ) -> Result<Option<Difference>, QemuError> {
+    ) -> Result<Option<PeerDifference>, QemuError> {
         match operation {
             Operation::Reset => {
                 self.compared.operations += 1;
@@ -212,19 +216,19 @@ impl Bench {
     }
 
     /// Moves QEMU through a migration stream, and every engine through its msix field.
-    fn migrate(&mut self) -> Result<Option<Difference>, QemuError> {
+    fn migrate(&mut self) -> Result<Option<PeerDifference>, QemuError> {
         let path = self.qemu.migrate()?;
         let stream = std::fs::read(&path).map_err(QemuError::system("migration stream"))?;
         for pair in &mut self.pairs {
             let slot = Qemu::slot(pair.function.index);
             let field = pair.msix().qemu_len();
-            let saved = find(&stream, slot, pair.function.capability, field)?;
+            let saved = find_msix_field(&stream, slot, pair.function.capability, field)?;
             if let Some(difference) = pair.load(saved.control, &saved.msix) {
                 return Ok(Some(difference));
             }
         }
         let setup = Setup {
-            program: self.options.program.clone(),
+            player: self.options.player.clone(),
             vectors: vec![self.options.vectors; self.options.devices],
             incoming: Some(path),
         };
@@ -246,7 +250,7 @@ impl Bench {
         &mut self,
         index: usize,
         operations: &[Operation],
-    ) -> Result<Option<Difference>, QemuError> {
+    ) -> Result<Option<PeerDifference>, QemuError> {
         self.qemu.reset()?;
         self.fresh()?;
         for operation in operations {

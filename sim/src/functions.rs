@@ -1,7 +1,7 @@
 //! The PCI functions that a log speaks of, told apart by type name and BDF.
 
-use crate::lines::Unusable;
-use crate::trace::Bdf;
+use crate::unusable::Unusable;
+use msix_peers::trace::Bdf;
 use std::collections::HashMap;
 
 /// A list of things that each belong to one function.

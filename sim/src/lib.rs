@@ -12,13 +12,12 @@
 //! let report = replay_bytes(msix_sim::RECORDING, Peer::Qemu)?;
 //! assert_eq!(report.mismatches, 0, "{:?}", report.mismatch_list);
 //! assert_eq!(report.devices.len(), 5);
-//! # Ok::<(), msix_sim::lines::Unusable>(())
+//! # Ok::<(), msix_sim::replay::Unusable>(())
 //! ```
 //!
-//! The steps, each in its module: [`trace`] parses a line, [`lines`] streams a file, the survey
-//! (first pass) finds functions, tables and sizes, [`replay`] (second pass) compares, [`report`],
-//! [`table`](mod@table) and [`timeline`] show. [`doctor`] says what this machine can test. The program is
-//! [`cli`].
+//! The steps: [`msix_peers::trace`] reads the log, the survey (first pass) finds functions, tables and
+//! sizes, [`replay`] (second pass) compares, [`report`], [`table`](mod@table) and [`timeline`] show.
+//! [`doctor`] says what this machine can test. The program is [`cli`].
 
 mod bars;
 pub mod cli;
@@ -26,24 +25,19 @@ pub mod cli;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
-pub mod explore;
 mod functions;
-pub mod ivshmem;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod lapic;
-pub mod lines;
-pub mod qemu;
 #[cfg(feature = "kvm")]
 pub mod qtest;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod real_mode;
 pub mod replay;
 pub mod report;
-pub mod script;
 mod survey;
 pub mod table;
 pub mod timeline;
-pub mod trace;
+mod unusable;
 
 /// QEMU's trace log of a Linux 6.1 guest on a q35 machine with nvme, virtio-blk, virtio-net,
 /// e1000e and xhci: boot, affinity changes, CPU off and on, driver unbind and bind, suspend.

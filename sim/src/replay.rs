@@ -27,44 +27,30 @@ mod recorder;
 
 use crate::bars::{Bars, Change};
 use crate::functions::LastWrite;
-use crate::lines::{Unusable, Visitor, walk};
-use crate::report::{DeviceReport, MAX_LISTED, Mismatch, Report, Unattributed, Unit, Warnings};
+use crate::report::{
+    DeviceReport, MAX_LISTED, Mismatch, ReplayReport, Unattributed, Unit, Warnings,
+};
 use crate::survey::{Express, Place, Survey, Surveyor};
 use crate::timeline::{Mark, Timeline};
-use crate::trace::{Config, Event, Memory, Region, What};
-pub use backend::{Backend, Difference, Outcome};
+pub use crate::unusable::Unusable;
+pub use backend::{Backend, DeliveryDifference, DeliveryOutcome};
 use device::{Compared, Device, Takers};
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use kvm::{Kvm, OpenError};
 use ledger::Ledger;
 use messages::Entries;
 use msix_backends::Route;
-use msix_core::{Policy, Vector};
+use msix_core::Vector;
+pub use msix_explorer::Peer;
+use msix_peers::trace::{
+    ConfigAccess, LogError, LogVisitor, MemoryAccess, TraceEvent, TracedRegion, What, walk,
+};
 use std::collections::HashMap;
 use std::io::{self, BufRead, Cursor, Seek};
 
 /// Lines within which a message follows its cause. In the embedded recording it is always the
 /// next line; threads of a real machine may print some between.
 pub const WINDOW: u64 = 64;
-
-/// Which policy the engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Peer {
-    /// What QEMU does, which is who made the log.
-    #[default]
-    Qemu,
-    /// The strict and lossless reading of the specification.
-    Spec,
-}
-
-impl Peer {
-    const fn policy(self) -> (&'static str, Policy) {
-        match self {
-            Self::Qemu => ("qemu", Policy::QEMU),
-            Self::Spec => ("spec", Policy::SPEC),
-        }
-    }
-}
 
 /// A point in the log.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +71,7 @@ pub fn replay(
     peer: Peer,
     watch: bool,
     progress: impl FnMut(u64),
-) -> Result<(Report, Option<Timeline>), Unusable> {
+) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
     replay_on(None, log, peer, watch, progress)
 }
 
@@ -100,8 +86,8 @@ pub fn replay_on(
     peer: Peer,
     watch: bool,
     mut progress: impl FnMut(u64),
-) -> Result<(Report, Option<Timeline>), Unusable> {
-    let start = |source| Unusable::Read { line: 1, source };
+) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
+    let start = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(start)?;
     let mut surveyor = Surveyor::new(&mut progress);
     let end = walk(&mut log, &mut surveyor)?;
@@ -120,7 +106,7 @@ pub fn replay_on(
 ///
 /// # Errors
 /// As [`replay`].
-pub fn replay_bytes(log: &[u8], peer: Peer) -> Result<Report, Unusable> {
+pub fn replay_bytes(log: &[u8], peer: Peer) -> Result<ReplayReport, Unusable> {
     replay(Cursor::new(log), peer, false, |_| {}).map(|(report, _)| report)
 }
 
@@ -257,7 +243,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         }
     }
 
-    fn config_write(&mut self, write: &Config<'_>) {
+    fn config_write(&mut self, write: &ConfigAccess<'_>) {
         let Some(function) = self.survey.functions.find(write.name, Some(write.bdf)) else {
             return;
         };
@@ -370,7 +356,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 
     /// The device whose table the access is in, and the offset in the table.
-    fn located(&self, access: &Memory) -> Option<(usize, u64)> {
+    fn located(&self, access: &MemoryAccess) -> Option<(usize, u64)> {
         let place = self.places.get(&access.mr)?;
         let bar = place.bar.and_then(|bar| self.bars.get(place.function)?.base(bar));
         let begin = bar.unwrap_or(place.first_base).checked_add(place.offset)?;
@@ -380,7 +366,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         (offset < u64::from(vectors) * 16).then_some((device, offset))
     }
 
-    fn table_write(&mut self, access: &Memory) {
+    fn table_write(&mut self, access: &MemoryAccess) {
         let Some((device, offset)) = self.located(access) else {
             self.unattributed.writes += 1;
             return;
@@ -395,7 +381,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         }
     }
 
-    fn table_read(&mut self, access: &Memory) {
+    fn table_read(&mut self, access: &MemoryAccess) {
         let Some((index, offset)) = self.located(access) else {
             self.unattributed.reads += 1;
             return;
@@ -410,7 +396,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         }
     }
 
-    fn finish(mut self, last: u64) -> (Report, Option<Timeline>) {
+    fn finish(mut self, last: u64) -> (ReplayReport, Option<Timeline>) {
         self.settle_at_end(last);
         let now = Moment { line: last.max(self.now.line), ..self.now };
         let now = if self.survey.started.is_some() { now } else { Moment { at: now.line, ..now } };
@@ -429,7 +415,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
                 masked.length /= 1e6;
             }
         }
-        let report = Report {
+        let report = ReplayReport {
             policy: self.peer.policy().0,
             devices,
             mismatches: self.mismatches,
@@ -445,8 +431,10 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 }
 
-impl<P: FnMut(u64)> Visitor for Replay<'_, P> {
-    fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Unusable> {
+impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
+    type Error = Unusable;
+
+    fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
         let since = self.survey.started.zip(event.time);
         let at = since.map_or(line, |(started, time)| time.saturating_sub(started));
         self.now = Moment { line, at };
@@ -456,11 +444,11 @@ impl<P: FnMut(u64)> Visitor for Replay<'_, P> {
             What::ConfigRead(_) => {}
             What::Control { name, enabled, masked } => self.control(name, *enabled, *masked),
             What::Write(access) => match access.region {
-                Region::Table => self.table_write(access),
-                Region::Messages => self.message(access),
-                Region::Other | Region::Unnamed => {}
+                TracedRegion::Table => self.table_write(access),
+                TracedRegion::Messages => self.message(access),
+                TracedRegion::Other | TracedRegion::Unnamed => {}
             },
-            What::Read(access) if access.region == Region::Table => self.table_read(access),
+            What::Read(access) if access.region == TracedRegion::Table => self.table_read(access),
             What::Read(_) => {}
             What::Raise { event, vector } => self.raise(event, *vector),
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// All of it. Field names and types are the documented JSON.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct ReplayReport {
     /// `qemu` or `spec`.
     pub policy: &'static str,
     /// The functions that have an MSI-X table in the log, by BDF.
@@ -238,7 +238,7 @@ impl fmt::Display for Mismatch {
 /// Most mismatches that are listed one by one.
 pub const MAX_LISTED: usize = 1000;
 
-impl Report {
+impl ReplayReport {
     /// Everything undecided, of all kinds.
     #[must_use]
     pub fn undecided(&self) -> u64 {

@@ -5,10 +5,10 @@ mod tables;
 
 use crate::bars::Bars;
 use crate::functions::{Functions, LastWrite};
-use crate::lines::{End, Unusable, Visitor};
 use crate::report::Warnings;
-use crate::trace::{Event, RaiseEvent, Region, What};
+use crate::unusable::Unusable;
 use capabilities::{ConfigSpace, Found, MSIX, PCIE};
+use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
 use tables::{Reach, Tables};
@@ -19,7 +19,7 @@ pub(crate) struct Survey {
     pub(crate) functions: Functions<Facts>,
     /// Sorted by memory region.
     pub(crate) tables: Vec<Table>,
-    pub(crate) end: End,
+    pub(crate) end: LogEnd,
     /// Time of the first event, if all events have one.
     pub(crate) started: Option<u64>,
     pub(crate) traced: Traced,
@@ -149,7 +149,7 @@ impl<P: FnMut(u64)> Surveyor<P> {
     }
 
     /// Ends the pass.
-    pub(crate) fn finish(mut self, end: End) -> Result<Survey, Unusable> {
+    pub(crate) fn finish(mut self, end: LogEnd) -> Result<Survey, Unusable> {
         let line = end.lines.max(1);
         if self.tables.is_empty() {
             let reason = match (self.unnamed, self.traced.control) {
@@ -199,8 +199,10 @@ impl<P: FnMut(u64)> Surveyor<P> {
     }
 }
 
-impl<P: FnMut(u64)> Visitor for Surveyor<P> {
-    fn event(&mut self, line: u64, event: &Event<'_>) -> Result<(), Unusable> {
+impl<P: FnMut(u64)> LogVisitor for Surveyor<P> {
+    type Error = Unusable;
+
+    fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
         self.events += 1;
         if let Some(time) = event.time {
             self.timed += 1;
@@ -226,13 +228,13 @@ impl<P: FnMut(u64)> Visitor for Surveyor<P> {
             }
             What::Control { name, .. } => self.control(line, name),
             What::Read(access) | What::Write(access) => match access.region {
-                Region::Table => {
+                TracedRegion::Table => {
                     let reach = Reach { from: access.address, len: u64::from(access.size) };
                     self.tables.access(line, access.mr, reach, &self.functions, self.fresh)?;
                 }
-                Region::Messages => self.traced.messages = true,
-                Region::Unnamed => self.unnamed = true,
-                Region::Other => {}
+                TracedRegion::Messages => self.traced.messages = true,
+                TracedRegion::Unnamed => self.unnamed = true,
+                TracedRegion::Other => {}
             },
             What::Raise { event, .. } => {
                 for (seen, known) in self.traced.raises.iter_mut().zip(&RaiseEvent::ALL) {

@@ -1,11 +1,11 @@
 //! The report as a table for people.
 
-use crate::report::{DeviceReport, Report, Unit};
+use crate::report::{DeviceReport, ReplayReport, Unit};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A row a device, numbers to the right.
 #[must_use]
-pub fn table(report: &Report) -> String {
+pub fn table(report: &ReplayReport) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_content_arrangement(ContentArrangement::Disabled);

@@ -4,14 +4,14 @@ mod common;
 
 use common::{Log, NVME, NVME_MR, TABLE};
 use msix_sim::replay::{Peer, replay_bytes};
-use msix_sim::report::{DeviceReport, Report};
+use msix_sim::report::{DeviceReport, ReplayReport};
 
-fn replay(log: &Log) -> Report {
+fn replay(log: &Log) -> ReplayReport {
     replay_bytes(log.text.as_bytes(), Peer::Qemu).unwrap()
 }
 
 /// The report of a log without mismatches, and its only device.
-fn only(log: &Log) -> (Report, DeviceReport) {
+fn only(log: &Log) -> (ReplayReport, DeviceReport) {
     let report = replay(log);
     assert_eq!(report.mismatches, 0, "{:?}", report.mismatch_list);
     let [device] = &*report.devices else { panic!("{:?}", report.devices) };

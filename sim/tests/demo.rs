@@ -5,7 +5,7 @@
 mod common;
 
 use common::msix;
-use msix_sim::demo::{Plan, run_in_userspace};
+use msix_sim::demo::{DemoPlan, run_in_userspace};
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 
@@ -31,7 +31,7 @@ fn two_guests_ring_each_other_and_nothing_is_lost() {
 
 #[test]
 fn without_kvm_threads_do_the_same() {
-    let outcome = run_in_userspace(Plan::of(5000), &AtomicBool::new(false)).unwrap();
+    let outcome = run_in_userspace(DemoPlan::of(5000), &AtomicBool::new(false)).unwrap();
     assert!(outcome.nothing_lost(), "{outcome:?}");
     assert!(outcome.guests.iter().all(|guest| guest.sent == 5000 && guest.taken >= 2500));
     assert!(outcome.round_trip_ns.is_sorted() && outcome.round_trip_ns[0] > 0);
@@ -39,6 +39,6 @@ fn without_kvm_threads_do_the_same() {
 
 #[test]
 fn it_ends_when_it_is_asked_to() {
-    let ended = run_in_userspace(Plan::of(u32::MAX), &AtomicBool::new(true));
+    let ended = run_in_userspace(DemoPlan::of(u32::MAX), &AtomicBool::new(true));
     assert!(matches!(ended, Err(msix_sim::demo::DemoError::Interrupted)), "{ended:?}");
 }

@@ -1,11 +1,9 @@
-//! `msix explore`: it closes, it agrees with another checker, and it can fail.
+//! `msix explore`: what it says, and that its scripts can be replayed.
 
 mod common;
 
 use common::replayed;
-use msix_sim::explore::{Defect, Options, Unexplorable, explore, explore_model};
-use msix_sim::replay::Peer;
-use msix_sim::script::Script;
+use msix_explorer::{MsixDefect, MsixOptions, explore_msix};
 use serde_json::Value;
 
 /// Exit status, standard output and standard error of the program.
@@ -15,94 +13,17 @@ fn msix(arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn options(policy: Peer) -> Options {
-    Options { policy, ..Options::default() }
-}
-
 #[test]
-fn one_vector_is_closed_without_a_violation_under_both_policies() {
-    for policy in [Peer::Spec, Peer::Qemu] {
-        let outcome = explore(&options(policy), |_| ()).unwrap();
-        assert_eq!(outcome.violation.map(|v| v.script), None);
-        assert!(outcome.complete && outcome.states > 2000 && outcome.transitions > 100_000);
-    }
-}
-
-#[test]
-fn stateright_finds_as_many_states_and_no_violation() {
-    for policy in [Peer::Spec, Peer::Qemu] {
-        let ours = explore(&options(policy), |_| ()).unwrap();
-        assert_eq!(explore_model(&options(policy)), Ok((ours.states, Vec::new())), "{policy:?}");
-    }
-}
-
-#[test]
-fn it_does_not_matter_where_in_the_table_the_vector_is() {
-    let states = |at| {
-        let options = Options { at: vec![at], ..Options::default() };
-        let outcome = explore(&options, |_| ()).unwrap();
-        assert_eq!(outcome.violation.map(|v| v.script), None, "{at}");
-        outcome.states
-    };
-    assert_eq!([3, 64].map(states), [states(40); 2]);
-}
-
-/// Of the seeded defects, those in what [`Policy::QEMU`](msix_core::Policy::QEMU) never does: it
-/// reroutes nothing, drains nothing and says nothing of INTx at a disable.
-const NOT_IN_QEMU: [Defect; 3] =
-    [Defect::NoReroute, Defect::HeldSurvivesReset, Defect::IntxForgotten];
-
-fn with(defect: Defect, policy: Peer) -> Options {
-    // A neighbour takes two.
-    let at = if defect == Defect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
-    Options { at, defect: Some(defect), policy, ..Options::default() }
-}
-
-#[test]
-fn every_seeded_defect_is_found_by_its_property_with_a_short_script() {
-    for (defect, text, property) in Defect::ALL {
-        let outcome = explore(&with(defect, Peer::Spec), |_| ()).unwrap();
-        let found = outcome.violation.unwrap_or_else(|| panic!("{defect:?} is not found"));
-        assert_eq!(found.property, property.name(), "{defect:?} ({text}): {}", found.detail);
-        assert!(found.steps <= 5, "{defect:?}: {}", found.script);
-
-        let script = Script::parse(&found.script).unwrap();
-        assert!(script.operations.len() <= found.steps, "{defect:?}: {}", found.script);
-        assert!(!found.script.contains("# load a snapshot of"), "{defect:?}: {}", found.script);
-        let (status, stdout, stderr) = replayed(&found.script, &[]);
+fn the_real_engine_holds_its_invariants_on_the_script_of_every_defect() {
+    for (defect, ..) in MsixDefect::ALL {
+        // A neighbour takes two.
+        let at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
+        let options = MsixOptions { at, defect: Some(defect), ..MsixOptions::default() };
+        let found = explore_msix(&options, |_| ()).unwrap().violation;
+        let script = found.unwrap_or_else(|| panic!("{defect:?} is not found")).script;
+        let (status, stdout, stderr) = replayed(&script, &[]);
         assert_eq!(status, 0, "{defect:?}: {stdout}{stderr}");
         assert!(stdout.ends_with("inputs, all invariants hold\n"), "{stdout}");
-    }
-}
-
-#[test]
-fn every_seeded_defect_that_qemus_policy_can_have_is_found_there_too() {
-    let possible = Defect::ALL.into_iter().filter(|(defect, ..)| !NOT_IN_QEMU.contains(defect));
-    for (defect, ..) in possible {
-        let outcome = explore(&with(defect, Peer::Qemu), |_| ()).unwrap();
-        assert!(outcome.violation.is_some(), "{defect:?}");
-    }
-}
-
-#[test]
-fn stateright_finds_a_seeded_defect_too() {
-    let options = with(Defect::RestoreWithoutUse, Peer::Spec);
-    let (_, violated) = explore_model(&options).unwrap();
-    assert!(violated.contains(&"told"), "{violated:?}");
-}
-
-#[test]
-fn a_search_that_is_cut_short_says_so() {
-    let options = Options { max_states: 100, ..Options::default() };
-    let outcome = explore(&options, |_| ()).unwrap();
-    assert_eq!((outcome.states, outcome.complete, outcome.violation.is_none()), (100, false, true));
-}
-
-#[test]
-fn vectors_that_cannot_be_explored_are_refused() {
-    for at in [vec![], vec![66], vec![3, 3], vec![0, 1, 2, 3]] {
-        let options = Options { at, ..Options::default() };
-        assert_eq!(explore(&options, |_| ()).err(), Some(Unexplorable));
     }
 }
 
@@ -126,5 +47,28 @@ fn the_program_says_what_was_seen_and_fails_when_something_is_violated() {
     for arguments in [["explore", "--vectors", "4"], ["explore", "--at", "66"]] {
         let (status, stdout, stderr) = msix(&arguments);
         assert_eq!((status, &*stdout), (2, ""), "{stderr}");
+    }
+}
+
+#[cfg(not(feature = "stateright"))]
+#[test]
+fn a_program_without_stateright_says_what_the_web_page_needs() {
+    let (status, stdout, stderr) = msix(&["explore", "--serve"]);
+    assert_eq!((status, &*stdout), (2, ""));
+    assert!(stderr.contains("feature `stateright`"), "{stderr}");
+}
+
+#[test]
+fn a_whole_function_is_explored_and_a_violation_is_a_failure() {
+    let arguments = ["explore", "--function", "--vectors", "2", "--max-states", "500", "--json"];
+    let (status, stdout, _) = msix(&arguments);
+    let outcome: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((status, &outcome["states"]), (0, &500.into()));
+    let (status, stdout, _) = msix(&["explore", "--function", "--function-defect", "pin-kept"]);
+    assert_eq!(status, 1);
+    assert!(stdout.contains("`alone` is violated after"), "{stdout}");
+    for arguments in [&["explore", "--physical"][..], &["explore", "--function", "--vectors", "3"]]
+    {
+        assert_eq!(msix(arguments).0, 2);
     }
 }

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "kvm")]
 
-use msix_sim::qemu::Client;
+use msix_peers::QemuClient;
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixListener;
@@ -85,8 +85,8 @@ fn a_harness_drives_the_front_on_the_server_and_ends_both() {
         "--trace",
         &text("trace"),
     ]);
-    let mut machine = Client::new(qtest.accept().unwrap().0).unwrap();
-    let mut monitor = Client::new(qmp.accept().unwrap().0).unwrap();
+    let mut machine = QemuClient::new(qtest.accept().unwrap().0).unwrap();
+    let mut monitor = QemuClient::new(qmp.accept().unwrap().0).unwrap();
     assert!(monitor.qmp_message("greeting").unwrap()["QMP"]["version"]["qemu"].is_object());
     machine.command("outl 0xcf8 0x80003800").unwrap(); // slot 7
     assert_eq!(machine.number("inl 0xcfc").unwrap(), 0x1110_1af4);
@@ -133,7 +133,7 @@ fn a_front_ends_with_its_harness_or_a_signal() {
         let [socket, iv] = ["qtest", "server"].map(|name| path(name).to_str().unwrap().to_owned());
         let arguments = ["qtest", "--socket", &socket, "--ivshmem-socket", &iv, "--vectors", "1"];
         let mut front = Process::start(&arguments);
-        let mut machine = Client::new(listener.accept().unwrap().0).unwrap();
+        let mut machine = QemuClient::new(listener.accept().unwrap().0).unwrap();
         machine.command("endianness").unwrap();
         if by_signal {
             front.terminate();

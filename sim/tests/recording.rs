@@ -5,9 +5,9 @@ mod common;
 use common::{joined, msix, recording, replayed};
 use msix_sim::RECORDING;
 use msix_sim::replay::{Peer, replay_bytes};
-use msix_sim::report::Report;
+use msix_sim::report::ReplayReport;
 
-fn report(lines: &[String]) -> Report {
+fn report(lines: &[String]) -> ReplayReport {
     replay_bytes(joined(lines).as_bytes(), Peer::Qemu).unwrap()
 }
 
@@ -189,7 +189,7 @@ fn timestamps_change_the_unit_and_nothing_else() {
     let stamped: Vec<String> = lines.iter().enumerate().map(stamp).collect();
     let (plain, timed) = (report(&lines), report(&stamped));
     assert_eq!(plain.verdict(), timed.verdict());
-    let masked = |report: &Report| report.devices[0].longest_masked.unwrap();
+    let masked = |report: &ReplayReport| report.devices[0].longest_masked.unwrap();
     assert_eq!(masked(&plain).vector, masked(&timed).vector);
     assert!((masked(&plain).length * 100e-6 - masked(&timed).length).abs() < 1e-9);
     assert_eq!(serde_json::to_value(timed.unit).unwrap(), "seconds");

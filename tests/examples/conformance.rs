@@ -3,10 +3,9 @@
 //! instead. `--front`: `msix qtest` instead. `--json`: for programs. Case ids: those cases only.
 
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
-use msix_sim::{
-    qemu::{Program, QemuError},
-    replay::Peer,
-};
+use msix_peers::QemuError;
+#[cfg(all(feature = "kvm", target_arch = "x86_64"))]
+use msix_sim::replay::Peer;
 use msix_tests::conformance::{
     CASES, CaseReport, EduSubject, MODE_CASES, ModeSubject, QemuSubject, Report, Subject, Verdict,
     deviations, judge, judge_modes, mode_deviations, mode_subjects, subjects,
@@ -88,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The qtest front, under both policies.
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 fn front() -> Result<Vec<Box<dyn Subject>>, QemuError> {
-    let subject = |policy| Ok(Box::new(QemuSubject::find(Program::Front(policy))?) as Box<_>);
+    let subject = |policy| Ok(Box::new(QemuSubject::front(policy)?) as Box<_>);
     [Peer::Qemu, Peer::Spec].map(subject).into_iter().collect()
 }
 

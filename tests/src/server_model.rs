@@ -1,7 +1,7 @@
 //! What a client of the ivshmem server protocol must make of any sequence of messages (E4, E5): as
 //! naive as can be, to hold the real one against.
 
-use msix_sim::ivshmem::{Client, Event, Message};
+use msix_ivshmem::{Client, ClientEvent, ServerMessage};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -62,31 +62,34 @@ pub fn check(vectors: u16, messages: &[(i64, bool)]) -> Result<(), String> {
             _ => {}
         }
         // By the client; what it hands on is kept as a device keeps it.
-        let answer = client.receive(Message { value, descriptor });
+        let answer = client.receive(ServerMessage { value, descriptor });
         if answer.is_ok() != is_legal {
             return Err(format!("step {step}: {answer:?}, legal: {is_legal}"));
         }
         match answer {
-            Ok(Event::Memory(descriptor)) => {
+            Ok(ClientEvent::Memory(descriptor)) => {
                 if memory != Some(descriptor.number) {
                     return Err(format!("step {step}: memory {}", descriptor.number));
                 }
                 kept.insert(step, descriptor);
             }
-            Ok(Event::Connected { peer, vector, descriptor }) => {
+            Ok(ClientEvent::Connected { peer, vector, descriptor }) => {
                 if held.get(&descriptor.number) != Some(&(peer, vector)) {
                     return Err(format!("step {step}: vector {vector} of {peer}"));
                 }
                 kept.insert(step, descriptor);
             }
-            Ok(Event::Disconnected { peer }) => {
+            Ok(ClientEvent::Disconnected { peer }) => {
                 if !before.values().any(|(of, _)| *of == peer) && vectors > 0 {
                     return Err(format!("step {step}: {peer} is gone, who was not there"));
                 }
                 kept.retain(|number, _| before.get(number).is_none_or(|(of, _)| *of != peer));
             }
-            Ok(Event::Id(id)) if own != Some(id) => return Err(format!("step {step}: id {id}")),
-            Ok(Event::Id(_) | Event::Nothing | Event::Surplus { .. }) | Err(_) => {}
+            Ok(ClientEvent::Id(id)) if own != Some(id) => {
+                return Err(format!("step {step}: id {id}"));
+            }
+            Ok(ClientEvent::Id(_) | ClientEvent::Nothing | ClientEvent::Surplus { .. })
+            | Err(_) => {}
         }
         if client.id() != own.filter(|_| !broken) {
             return Err(format!("step {step}: id {:?} instead of {own:?}", client.id()));

@@ -2,7 +2,6 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_sim::qemu::Program;
 use msix_sim::replay::Peer;
 use msix_tests::conformance::qemu::UNSEEN;
 use msix_tests::conformance::{CASES, QemuSubject, Verdict, judge};
@@ -11,7 +10,7 @@ use msix_tests::conformance::{CASES, QemuSubject, Verdict, judge};
 const MOST: u32 = 65;
 
 fn judged(policy: Peer) {
-    let subject = QemuSubject::find(Program::Front(policy)).expect("the front starts");
+    let subject = QemuSubject::front(policy).expect("the front starts");
     let small = subject.clone().up_to(MOST);
     let mut surprises = Vec::new();
     for case in &CASES {

@@ -2,8 +2,8 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_sim::ivshmem::{Server, ServerOptions};
-use msix_sim::qemu::Client;
+use msix_ivshmem::{Server, ServerOptions};
+use msix_peers::QemuClient;
 use msix_sim::qtest::{Front, run};
 use msix_sim::replay::Peer;
 use msix_tests::peers::skipped;
@@ -40,14 +40,14 @@ impl Drop for Stop {
 }
 
 /// Takes a connection, not for ever.
-fn accepted(listener: &UnixListener) -> Client {
+fn accepted(listener: &UnixListener) -> QemuClient {
     listener.set_nonblocking(true).expect("a listener");
     let deadline = Instant::now() + PATIENCE;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false).expect("a stream");
-                return Client::new(stream).expect("a stream with a time limit");
+                return QemuClient::new(stream).expect("a stream with a time limit");
             }
             Err(error) => assert!(Instant::now() < deadline, "nobody connects: {error}"),
         }
@@ -56,7 +56,7 @@ fn accepted(listener: &UnixListener) -> Client {
 }
 
 /// Places the BARs of the device in slot 4, and makes vector 1 send `data`; its id.
-fn set_up(machine: &mut Client, data: u32) -> u64 {
+fn set_up(machine: &mut QemuClient, data: u32) -> u64 {
     let mut config = |register: u32, line: &str| {
         machine.command(&format!("outl 0xcf8 {:#x}", 0x8000_2000 | register)).expect("a port");
         machine.command(line).expect("a port");
@@ -75,7 +75,7 @@ fn set_up(machine: &mut Client, data: u32) -> u64 {
 
 /// Rings from one machine until the message of the other is there, which then forgets it. The first
 /// ring may come before its machine has heard of the peer.
-fn ring(from: &mut Client, ring: u32, to: &mut Client, data: u64) {
+fn ring(from: &mut QemuClient, ring: u32, to: &mut QemuClient, data: u64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         from.command(&format!("writel {:#x} {ring:#x}", BASE + 12)).expect("BAR0");

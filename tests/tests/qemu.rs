@@ -1,17 +1,17 @@
 //! The engine beside a real QEMU.
 
 use msix_core::Policy;
-use msix_sim::diff::{Difference, Options, run, run_script};
-use msix_sim::qemu::QemuError;
-use msix_sim::script::Script;
+use msix_explorer::script::Script;
+use msix_peers::QemuError;
+use msix_sim::diff::{DiffOptions, PeerDifference, run, run_script};
 
-fn options(operations: u64, vectors: u16, devices: usize) -> Options {
-    Options {
+fn options(operations: u64, vectors: u16, devices: usize) -> DiffOptions {
+    DiffOptions {
         operations,
         seed: u64::from(vectors) << 32 | 20_261_121,
         vectors,
         devices,
-        program: "qemu-system-x86_64".into(),
+        player: "qemu-system-x86_64".into(),
         policy: Policy::QEMU,
     }
 }
@@ -47,11 +47,11 @@ fn what_differs_from_qemu_is_found_and_shrunk_to_a_script_that_shows_it_again() 
     if !has_qemu("a difference from QEMU") {
         return;
     }
-    let strict = Options { policy: Policy::SPEC, ..options(20_000, 4, 2) };
+    let strict = DiffOptions { policy: Policy::SPEC, ..options(20_000, 4, 2) };
     let mismatch = run(&strict, |_| true).unwrap().mismatch.expect("the policies differ");
     let script = Script::parse(&mismatch.script).unwrap();
     assert!(script.operations.len() <= 6, "{}", mismatch.script);
-    let shown: Option<Difference> = run_script(&script, &strict).unwrap();
+    let shown: Option<PeerDifference> = run_script(&script, &strict).unwrap();
     assert_eq!(shown.map(|difference| difference.what), Some(mismatch.difference.what));
     let agreed = run_script(&script, &options(0, 4, 1)).unwrap();
     assert_eq!(agreed, None, "it is the policy that differs");
@@ -59,7 +59,7 @@ fn what_differs_from_qemu_is_found_and_shrunk_to_a_script_that_shows_it_again() 
 
 #[test]
 fn a_qemu_that_is_missing_ends_or_talks_nonsense_is_an_error_and_leaves_nothing() {
-    let with = |program: &str| Options { program: program.into(), ..options(100, 4, 1) };
+    let with = |program: &str| DiffOptions { player: program.into(), ..options(100, 4, 1) };
     let missing = run(&with("/nonexistent/qemu"), |_| true).unwrap_err();
     assert!(matches!(missing, QemuError::Start { .. }), "{missing}");
     let ended = run(&with("/bin/false"), |_| true).unwrap_err();

@@ -4,8 +4,9 @@
 
 use fastrand::Rng;
 use msix_core::Policy;
-use msix_sim::diff::{Options, run};
-use msix_sim::qemu::{Program, Qemu, Setup};
+use msix_peers::{Qemu, Setup};
+use msix_sim::diff::{DiffOptions, run};
+use msix_sim::qtest::player;
 use msix_sim::replay::Peer;
 
 const VECTORS: u16 = 5;
@@ -23,10 +24,10 @@ struct Both {
 impl Both {
     fn start() -> Self {
         let start = |program| {
-            let setup = Setup { program, vectors: vec![VECTORS], incoming: None };
+            let setup = Setup { player: program, vectors: vec![VECTORS], incoming: None };
             Qemu::start(&setup).expect("a machine that starts")
         };
-        let front = start(Program::Front(Peer::Qemu));
+        let front = start(player(Peer::Qemu));
         Self { qemu: start("qemu-system-x86_64".into()), front, history: Vec::new() }
     }
 
@@ -207,12 +208,12 @@ fn the_same_lines_get_the_same_answers_of_qemu_and_of_the_front() {
 #[test]
 fn the_engine_and_the_front_agree_on_60_000_random_inputs() {
     for (vectors, seed) in [(1, 1), (65, 2), (300, 3)] {
-        let options = Options {
+        let options = DiffOptions {
             operations: 20_000,
             seed,
             vectors,
             devices: 1,
-            program: Program::Front(Peer::Qemu),
+            player: player(Peer::Qemu),
             policy: Policy::QEMU,
         };
         let outcome = run(&options, |_| true).expect("the front answers");

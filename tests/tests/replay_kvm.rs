@@ -4,8 +4,10 @@
 use msix_backends::Route;
 use msix_core::{Operation, Policy};
 use msix_sim::RECORDING;
-use msix_sim::replay::{Backend, Difference, Kvm, OpenError, Outcome, Peer, replay_on};
-use msix_sim::report::{BackendReport, Report};
+use msix_sim::replay::{
+    Backend, DeliveryDifference, DeliveryOutcome, Kvm, OpenError, Peer, replay_on,
+};
+use msix_sim::report::{BackendReport, ReplayReport};
 use msix_tests::peers::skipped;
 use std::io::{self, Cursor};
 
@@ -20,13 +22,13 @@ fn open_or_skip(test: &str) -> Option<Kvm> {
     }
 }
 
-fn replayed(log: &[u8], peer: Peer, backend: impl Backend + 'static) -> Report {
+fn replayed(log: &[u8], peer: Peer, backend: impl Backend + 'static) -> ReplayReport {
     let backend: Box<dyn Backend> = Box::new(backend);
     let (report, _) = replay_on(Some(backend), Cursor::new(log), peer, false, |_| {}).unwrap();
     report
 }
 
-fn delivered(report: &Report) -> &BackendReport {
+fn delivered(report: &ReplayReport) -> &BackendReport {
     report.backend.as_ref().expect("there was a backend")
 }
 
@@ -114,7 +116,7 @@ impl Backend for Altered {
         device: usize,
         inputs: &[Operation],
         sent: &[Route],
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<DeliveryOutcome> {
         let mut inputs = inputs.to_vec();
         for input in &mut inputs {
             // The data of vector 0 of the first device, nvme, on one of its CPUs: of 4 messages.
@@ -129,7 +131,7 @@ impl Backend for Altered {
         self.kvm.follow(device, &inputs, sent)
     }
 
-    fn finish(&mut self) -> io::Result<(BackendReport, Vec<Difference>)> {
+    fn finish(&mut self) -> io::Result<(BackendReport, Vec<DeliveryDifference>)> {
         assert!(self.done, "the write to be altered is in the recording");
         self.kvm.finish()
     }

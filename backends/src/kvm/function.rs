@@ -13,7 +13,7 @@ use crate::eventfd::Source;
 use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
     Boxed, Delivery, Function as Engine, FunctionEffects, IntxSource, LoadError,
-    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Vector, VectorError,
+    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Parts, Vector, VectorError,
     Vectors,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -71,7 +71,8 @@ impl<P: Platform + 'static> Function<P> {
         let mut device = setup.device.take();
         let has_line = device.as_ref().is_some_and(|device| device.line.is_some());
         let source = if has_line { IntxSource::Physical } else { IntxSource::Emulated };
-        let engine = boxed(&setup, source);
+        let pin = setup.pin.is_some().then_some(source);
+        let engine = Engine::boxed(Parts { msi: setup.msi, msix: setup.msix, pin }, setup.policy);
         let msix = setup.msix.map_or(0, |layout| layout.vectors());
         let msi = setup.msi.map_or(0, MsiCapability::vectors);
         let mut host = KvmHost::with_both(routes, msix, msi, setup.format, setup.platform);
@@ -111,15 +112,6 @@ impl<P: Platform + 'static> Function<P> {
         drop(locked);
         Self { shared }
     }
-}
-
-/// The engine of these parts.
-fn boxed<P>(setup: &Setup<P>, source: IntxSource) -> Engine<Boxed> {
-    let msi = setup.msi.map(|capability| msix_core::Msi::new(capability, setup.policy));
-    let msix = setup.msix.map(|layout| msix_core::Msix::<Boxed>::new(layout, setup.policy));
-    let msix = msix.transpose().unwrap_or_else(|_| unreachable!("a boxed engine has any layout"));
-    let intx = setup.pin.is_some().then(|| msix_core::Intx::new(source));
-    Engine::new(msi, msix, intx).unwrap_or_else(|_| unreachable!("the parts are fresh"))
 }
 
 impl<P: Platform> Function<P> {

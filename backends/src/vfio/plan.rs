@@ -113,7 +113,7 @@ impl Plan {
     }
 
     /// The calls that make the kernel have what should be. Tell of each that it was
-    /// [`done`](Self::done), or that one [`report_failed`](Self::report_failed), and plan anew.
+    /// [`done`](Self::done), or that one [`failed`](Self::failed), and plan anew.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         match (&self.told, self.enabled) {

@@ -27,6 +27,7 @@ impl EffectSink for Count {
 pub(crate) trait Subject {
     fn notify(&mut self, vector: u16);
     fn write_table(&mut self, offset: u64, value: u32);
+    fn read_table(&mut self, offset: u64) -> u32;
     fn write_control(&mut self, high: u8);
     fn read_pba(&mut self, offset: u64) -> u64;
     fn pend_all(&mut self);
@@ -63,6 +64,12 @@ impl<S: Storage> Subject for Engine<S> {
 
     fn write_table(&mut self, offset: u64, value: u32) {
         self.msix.write_table(offset, &value.to_le_bytes(), &mut self.sink).unwrap();
+    }
+
+    fn read_table(&mut self, offset: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.msix.read_table(offset, &mut bytes);
+        u32::from_le_bytes(bytes)
     }
 
     fn write_control(&mut self, high: u8) {
@@ -153,6 +160,11 @@ impl<const N: usize, const W: usize> Subject for Floor<N, W> {
         }
     }
 
+    fn read_table(&mut self, offset: u64) -> u32 {
+        let index = usize::try_from(offset / 16).unwrap();
+        self.entries[index][usize::try_from(offset % 16 / 4).unwrap()]
+    }
+
     fn write_control(&mut self, high: u8) {
         let was = self.enabled && !self.function_masked;
         self.enabled = high & 0x80 != 0;
@@ -204,6 +216,14 @@ const CRC: crc::Crc<u32, crc::Table<1>> =
 const ENABLED: u8 = 0x80;
 const FUNCTION_MASKED: u8 = 0xc0;
 
+/// Three writes of a message, and the read that flushes them, as Linux does.
+fn program<T: Subject>(subject: &mut T, entry: u64, data: u32) {
+    subject.write_table(entry, 0xfee0_0000);
+    subject.write_table(entry + 4, 0);
+    subject.write_table(entry + 8, data);
+    std::hint::black_box(subject.read_table(entry + 8));
+}
+
 /// Runs `scenario` `times` times on `subject`, each measured step through `measure`.
 ///
 /// Returns false when there is no scenario of that name.
@@ -215,7 +235,7 @@ pub(crate) fn run<T: Subject>(
     measure: &mut impl FnMut(&mut T, &mut dyn FnMut(&mut T)),
 ) -> bool {
     subject.write_control(ENABLED);
-    let masked = ["notify-masked", "address"].contains(&scenario);
+    let masked = ["notify-masked", "notify-masked-64", "address", "bring-up"].contains(&scenario);
     for vector in 0..vectors {
         subject.write_table(u64::from(vector) * 16 + 12, u32::from(masked));
     }
@@ -224,12 +244,34 @@ pub(crate) fn run<T: Subject>(
         let vector = round % vectors;
         let entry = u64::from(vector) * 16;
         match scenario {
-            "notify-unmasked" | "notify-masked" => measure(subject, &mut |s| s.notify(vector)),
+            "notify-unmasked" | "notify-masked" | "notify-masked-64" => {
+                measure(subject, &mut |s| s.notify(vector))
+            }
             "address" => {
                 measure(subject, &mut |s| s.write_table(entry, 0xfee0_0000 + u32::from(round)));
             }
             "mask-unmask" => measure(subject, &mut |s| {
                 s.write_table(entry + 12, 1);
+                s.write_table(entry + 12, 0);
+            }),
+            "table-read" => measure(subject, &mut |s| {
+                std::hint::black_box(s.read_table(entry + 8));
+            }),
+            // T1 and T2 of one vector.
+            "bring-up" => measure(subject, &mut |s| {
+                std::hint::black_box(s.read_table(entry + 12));
+                program(s, entry, 0xef);
+                s.write_table(entry + 12, 1);
+                program(s, entry, 0x20);
+                program(s, entry, 0x20);
+                s.write_table(entry + 12, 0);
+            }),
+            // T3.
+            "affinity" => measure(subject, &mut |s| {
+                s.write_table(entry + 12, 1);
+                std::hint::black_box(s.read_table(0));
+                program(s, entry, 0x30 + u32::from(round));
+                program(s, entry, 0x31 + u32::from(round));
                 s.write_table(entry + 12, 0);
             }),
             "function-mask" | "function-mask-pending" => {
@@ -239,9 +281,12 @@ pub(crate) fn run<T: Subject>(
                 }
                 measure(subject, &mut |s| s.write_control(ENABLED));
             }
-            "pba" => measure(subject, &mut |s| {
-                std::hint::black_box(s.read_pba(u64::from(vector / 64) * 8));
-            }),
+            "pba" => {
+                let offset = u64::from(vector / 64) * 8;
+                measure(subject, &mut |s| {
+                    std::hint::black_box(s.read_pba(offset));
+                });
+            }
             "save" => measure(subject, &mut |s| s.save(&mut bytes)),
             "load" => {
                 subject.save(&mut bytes);
@@ -254,11 +299,15 @@ pub(crate) fn run<T: Subject>(
 }
 
 /// The scenarios, with the vectors of the function they run on.
-pub(crate) const SCENARIOS: [(&str, u16); 9] = [
+pub(crate) const SCENARIOS: [(&str, u16); 13] = [
     ("notify-unmasked", 64),
     ("notify-masked", 2048),
     ("address", 64),
+    ("notify-masked-64", 64),
     ("mask-unmask", 64),
+    ("table-read", 64),
+    ("bring-up", 64),
+    ("affinity", 64),
     ("function-mask", 2048),
     ("function-mask-pending", 2048),
     ("pba", 2048),

@@ -1,11 +1,9 @@
 //! Inputs of the device: events, its level, and the side channels of a platform.
 
-use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::sinks::{AsIntx, AsMsi, AsMsix};
 use super::{Function, FunctionEffect, Mode, ready};
-use crate::effect::{EffectSink, NotCarriedOut};
-use crate::entry::Message;
-use crate::events::Delivery;
-use crate::msix::{Msix, VectorError};
+use crate::effects::{EffectSink, NotCarriedOut};
+use crate::msix::{Delivery, Message, Msix, VectorError};
 use crate::storage::Storage;
 use crate::vectors::Vector;
 
@@ -59,7 +57,7 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// An emulated device drives its level ([`Intx::set_level`](crate::Intx::set_level)), in every
+    /// An emulated device drives its level , in every
     /// mode; nothing without a pin.
     ///
     /// # Errors
@@ -70,13 +68,13 @@ impl<S: Storage> Function<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        match &mut self.intx {
-            Some(intx) => intx.set_level(high, &mut AsIntx(fx)),
-            None => Ok(()),
+        if let Some(intx) = &mut self.intx {
+            intx.set_level(high, &mut AsIntx(fx));
         }
+        Ok(())
     }
 
-    /// A physical line fired ([`Intx::report_fired`](crate::Intx::report_fired)); nothing without a pin.
+    /// A physical line fired; nothing without a pin.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -85,22 +83,22 @@ impl<S: Storage> Function<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        match &mut self.intx {
-            Some(intx) => intx.report_fired(&mut AsIntx(fx)),
-            None => Ok(()),
+        if let Some(intx) = &mut self.intx {
+            intx.report_fired(&mut AsIntx(fx));
         }
+        Ok(())
     }
 
-    /// The guest's EOI for the line ([`Intx::eoi`](crate::Intx::eoi)); nothing without a pin.
+    /// The guest's EOI for the line; nothing without a pin.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn eoi<K: EffectSink<FunctionEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        match &mut self.intx {
-            Some(intx) => intx.eoi(&mut AsIntx(fx)),
-            None => Ok(()),
+        if let Some(intx) = &mut self.intx {
+            intx.eoi(&mut AsIntx(fx));
         }
+        Ok(())
     }
 
     /// The device will raise `vector` of MSI-X ([`Msix::claim`]). MSI counts no uses.
@@ -186,7 +184,7 @@ const fn missing(vector: Vector) -> VectorError {
 mod tests {
     use super::*;
     use crate::testing::{ModeFx, function, take_modes};
-    use crate::{Effect, Function, Inline, Intx, IntxSource, Msi, MsiCapability, Policy, Vectors};
+    use crate::{Effect, Function, Inline, IntxSource, MsiCapability, Parts, Policy, Vectors};
 
     const V1: Vector = Vector::new(1);
 
@@ -211,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_function_without_a_pin_latches_what_comes_while_nothing_is_enabled() {
-        let msi = Msi::new(MsiCapability::new(2).unwrap(), Policy::SPEC);
-        let mut f = Function::<Inline<1, 1>>::new(Some(msi), None, None).unwrap();
+        let parts = Parts { msi: Some(MsiCapability::new(2).unwrap()), ..Parts::default() };
+        let mut f = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
         let mut fx = ModeFx::new();
         assert_eq!(f.mode(), Mode::None);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Pending));
@@ -243,8 +241,8 @@ mod tests {
     #[test]
     fn a_physical_line_fires_and_is_unmasked_after_the_eoi() {
         use crate::IntxEffect::{Arm, Assert, Deassert, Unmask};
-        let intx = Intx::new(IntxSource::Physical);
-        let mut f = Function::<Inline<1, 1>>::new(None, None, Some(intx)).unwrap();
+        let parts = Parts { pin: Some(IntxSource::Physical), ..Parts::default() };
+        let mut f = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
         let mut fx = ModeFx::new();
         f.attach(&mut fx).unwrap();
         assert_eq!(take_modes(&mut fx), [FunctionEffect::Intx(Arm)]);

@@ -1,16 +1,15 @@
 //! Guest accesses: the two capabilities, Command, table and PBA.
 
-use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::sinks::{AsIntx, AsMsi, AsMsix};
 use super::{Function, FunctionEffect, KEPT, ready};
-use crate::config::written_control;
-use crate::effect::{EffectSink, NotCarriedOut};
-use crate::mmio::Access;
+use crate::effects::{EffectSink, NotCarriedOut};
 use crate::msi::written_enable;
+use crate::msix::{Access, written_control};
 use crate::spec::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
 use crate::storage::Storage;
 
 impl<S: Storage> Function<S> {
-    /// Guest write at byte `offset` of the MSI capability ([`Msi::write_config`](crate::Msi)).
+    /// Guest write at byte `offset` of the MSI capability.
     /// Nothing without one. A write that enables or disables MSI switches the mode: first comes what
     /// leaves the old one, then what enters the new one (D2).
     ///
@@ -30,15 +29,17 @@ impl<S: Storage> Function<S> {
         let written = written_enable(offset, bytes);
         let on = written.unwrap_or(was);
         self.count_conflict(!was && on && msix);
-        self.close_intx(on || msix, written.is_some() && !msix, fx)?;
+        self.close_intx(on || msix, written.is_some() && !msix, fx);
         if let Some(msi) = &mut self.msi {
-            msi.write_config(offset, bytes, &mut AsMsi(fx))?;
+            msi.write_config(offset, bytes, &mut AsMsi(fx));
         }
-        self.open_intx(fx)
+        self.open_intx(fx);
+        Ok(())
     }
 
-    /// First step of a guest read at byte `offset` of the MSI capability
-    /// ([`Msi::poll_config`](crate::Msi::poll_config)); the second is [`read_msi`](Self::read_msi).
+    /// First step of a guest read of `len` bytes at byte `offset` of the MSI capability: when it covers
+    /// the pending register, emits Poll for the vectors whose events the host holds (A16, H13). Carry
+    /// it out, feed [`report_held`](Self::report_held), then [`read_msi`](Self::read_msi).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -49,10 +50,10 @@ impl<S: Storage> Function<S> {
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        match &mut self.msi {
-            Some(msi) => msi.poll_config(offset, len, &mut AsMsi(fx)),
-            None => Ok(()),
+        if let Some(msi) = &mut self.msi {
+            msi.poll_config(offset, len, &mut AsMsi(fx));
         }
+        Ok(())
     }
 
     /// Guest write at byte `offset` of the MSI-X capability
@@ -73,22 +74,22 @@ impl<S: Storage> Function<S> {
         };
         let on = control.enabled();
         self.count_conflict(!was && on && msi);
-        self.close_intx(on || msi, on, fx)?;
+        self.close_intx(on || msi, on, fx);
         if on {
-            self.override_msi(true, fx)?;
+            self.override_msi(true, fx);
         }
         if let Some(msix) = &mut self.msix {
             msix.write_config(offset, bytes, &mut AsMsix(fx))?;
         }
         if !on {
-            self.override_msi(false, fx)?;
+            self.override_msi(false, fx);
         }
-        self.open_intx(fx)
+        self.open_intx(fx);
+        Ok(())
     }
 
-    /// Guest read at byte `offset` of the MSI capability
-    /// ([`Msi::read_config`](crate::Msi::read_config)), after [`poll_msi`](Self::poll_msi). Without
-    /// MSI all bytes are ones.
+    /// Reads for a guest at byte `offset` of the MSI capability, after [`poll_msi`](Self::poll_msi).
+    /// Bytes past the capability's end, and all bytes without MSI, are ones.
     pub fn read_msi(&self, offset: usize, bytes: &mut [u8]) {
         match &self.msi {
             Some(msi) => msi.read_config(offset, bytes),
@@ -96,7 +97,7 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Guest read at byte `offset` of the MSI-X capability
+    /// Reads for a guest at byte `offset` of the MSI-X capability
     /// ([`Msix::read_config`](crate::Msix::read_config)). Without MSI-X all bytes are ones.
     pub fn read_msix(&self, offset: usize, bytes: &mut [u8]) {
         match &self.msix {
@@ -129,13 +130,13 @@ impl<S: Storage> Function<S> {
         self.command = u16::from_le_bytes(register) & KEPT;
         let (bus_master, disabled) = (self.has(COMMAND_BUS_MASTER), self.has(COMMAND_INTX_DISABLE));
         if let Some(msi) = &mut self.msi {
-            msi.set_bus_master(bus_master, &mut AsMsi(fx))?;
+            msi.set_bus_master(bus_master, &mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.set_bus_master(bus_master, &mut AsMsix(fx))?;
         }
         if let Some(intx) = &mut self.intx {
-            intx.set_disabled(disabled, &mut AsIntx(fx))?;
+            intx.set_disabled(disabled, &mut AsIntx(fx));
         }
         debug_assert!(self.check());
         Ok(())
@@ -202,39 +203,29 @@ impl<S: Storage> Function<S> {
         prohibited: bool,
         forget: bool,
         fx: &mut K,
-    ) -> Result<(), NotCarriedOut> {
+    ) {
         let forget = forget && self.forgets_level();
         if let (true, Some(intx)) = (prohibited, &mut self.intx) {
-            intx.set_prohibited(true, &mut AsIntx(fx))?;
+            intx.set_prohibited(true, &mut AsIntx(fx));
             if forget {
                 intx.forget_level();
             }
         }
-        Ok(())
     }
 
     /// After MSI and MSI-X are left: the pin is armed again.
-    pub(super) fn open_intx<K: EffectSink<FunctionEffect>>(
-        &mut self,
-        fx: &mut K,
-    ) -> Result<(), NotCarriedOut> {
+    pub(super) fn open_intx<K: EffectSink<FunctionEffect>>(&mut self, fx: &mut K) {
         let prohibited = self.msi_enabled() || self.msix_enabled();
         if let Some(intx) = &mut self.intx {
-            intx.set_prohibited(prohibited, &mut AsIntx(fx))?;
+            intx.set_prohibited(prohibited, &mut AsIntx(fx));
         }
         debug_assert!(self.check());
-        Ok(())
     }
 
     /// Takes MSI out of force for MSI-X, or puts it back (H18).
-    pub(super) fn override_msi<K: EffectSink<FunctionEffect>>(
-        &mut self,
-        on: bool,
-        fx: &mut K,
-    ) -> Result<(), NotCarriedOut> {
-        match &mut self.msi {
-            Some(msi) if msi.is_overridden() != on => msi.set_overridden(on, &mut AsMsi(fx)),
-            _ => Ok(()),
+    pub(super) fn override_msi<K: EffectSink<FunctionEffect>>(&mut self, on: bool, fx: &mut K) {
+        if let Some(msi) = self.msi.as_mut().filter(|msi| msi.is_overridden() != on) {
+            msi.set_overridden(on, &mut AsMsi(fx));
         }
     }
 
@@ -250,7 +241,7 @@ mod tests {
     use crate::FunctionEffect::{Intx, Msi, MsiX};
     use crate::IntxEffect::{Arm, Assert, Deassert, Disarm};
     use crate::testing::{function, take_modes};
-    use crate::{Access, Effect, Function, Inline, Mode, Policy, Vector, Vectors};
+    use crate::{Access, Effect, Function, Inline, Mode, Parts, Policy, Vector, Vectors};
 
     const BOTH: Vectors = Vectors::new(0, 3);
 
@@ -346,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_function_without_the_part_ignores_its_accesses() {
-        let mut f = Function::<Inline<2, 1>>::new(None, None, None).unwrap();
+        let mut f = Function::<Inline<2, 1>>::new(Parts::default(), Policy::SPEC).unwrap();
         let mut fx = crate::testing::ModeFx::new();
         f.write_msi(2, &[1], &mut fx).unwrap();
         f.write_msix(3, &[0x80], &mut fx).unwrap();

@@ -1,10 +1,9 @@
 //! The inputs of a function as data, as [`crate::Operation`] is for MSI-X alone.
 
 use super::{Function, FunctionEffect, Mode};
-use crate::effect::EffectSink;
-use crate::entry::Message;
-use crate::mmio::Access;
-use crate::operation::{Answer, low, nothing, read};
+use crate::effects::EffectSink;
+use crate::msix::operation::{Answer, low, nothing, read};
+use crate::msix::{Access, Message};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 

@@ -1,24 +1,21 @@
 //! Saving a whole function, and loading it from bytes that nobody has checked.
 //!
-//! `"FNCT"`, version (2 bytes, 1); flags (1): bit 0 MSI, 1 MSI-X, 2 a pin, 3 its level; 0 (1); the
-//! bits of Command (2); the native encoding of MSI, of MSI-X, where they are; CRC-32 of all before it
-//! (4).
+//! In the [frame](crate::snapshot) with `"FNCT"`: flags (1 byte): bit 0 MSI, 1 MSI-X, 2 a pin, 3 its
+//! level; 0 (1); the bits of Command (2); the encoding of MSI, of MSI-X, where they are.
 
-use super::tagged::{AsIntx, AsMsi, AsMsix};
+use super::sinks::{AsIntx, AsMsi, AsMsix};
 use super::{Function, FunctionEffect, KEPT, ready};
-use crate::effect::{EffectSink, NotCarriedOut};
-use crate::gate::LOADING;
+use crate::effects::{EffectSink, NotCarriedOut};
+use crate::facts::Fact;
 use crate::intx::{Intx, IntxSource};
-use crate::msi::Msi;
+use crate::msi::{Checked, Msi};
 use crate::msix::Msix;
-use crate::snapshot::{
-    CHECKSUM_LEN, LoadError, SaveError, VERSION, Writer, checksum, seal, unsealed,
-};
+use crate::snapshot::{FRAME_LEN, Frame, LoadError, SaveError, Writer, seal};
 use crate::spec::COMMAND_INTX_DISABLE;
 use crate::storage::Storage;
 
 const MAGIC: [u8; 4] = *b"FNCT";
-const HEADER_LEN: usize = 10;
+const HEADER_LEN: usize = 4;
 const HAS_MSI: u8 = 1;
 const HAS_MSIX: u8 = 2;
 const HAS_PIN: u8 = 4;
@@ -36,7 +33,7 @@ impl<S: Storage> Function<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
         if let Some(msi) = &mut self.msi {
-            msi.prepare_save(&mut AsMsi(fx))?;
+            msi.prepare_save(&mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.prepare_save(&mut AsMsix(fx))?;
@@ -48,7 +45,7 @@ impl<S: Storage> Function<S> {
     #[must_use]
     pub fn saved_len(&self) -> usize {
         let msix = self.msix.as_ref().map_or(0, Msix::saved_len);
-        self.msi_len().wrapping_add(msix).wrapping_add(HEADER_LEN + CHECKSUM_LEN)
+        self.msi_len().wrapping_add(msix).wrapping_add(HEADER_LEN + FRAME_LEN)
     }
 
     /// Writes the encoding to the start of `bytes`; how many bytes that were.
@@ -57,13 +54,11 @@ impl<S: Storage> Function<S> {
     /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
     pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
         let needed = self.saved_len();
-        let mut out = Writer::new(bytes, needed)?;
-        out.put(MAGIC);
-        out.put(VERSION.to_le_bytes());
+        let mut out = Writer::framed(bytes, needed, MAGIC)?;
         let high = if self.intx.as_ref().is_some_and(Intx::level) { HIGH } else { 0 };
         out.put([self.parts() | high, 0]);
         out.put(self.command.to_le_bytes());
-        let rest = bytes.get_mut(HEADER_LEN..).unwrap_or_default();
+        let rest = out.rest();
         let (msi, rest) = rest.split_at_mut_checked(self.msi_len()).unwrap_or_default();
         if let Some(part) = &self.msi {
             part.save(msi)?;
@@ -82,30 +77,17 @@ impl<S: Storage> Function<S> {
     /// # Errors
     /// [`LoadError`].
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let wrong_length = LoadError::Length { expected: self.saved_len(), got: bytes.len() };
-        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
-        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
-        let &[m0, m1, m2, m3, v0, v1, flags, zero, c0, c1] = header;
-        if [m0, m1, m2, m3] != MAGIC {
-            return Err(LoadError::Magic([m0, m1, m2, m3]));
-        }
-        match u16::from_le_bytes([v0, v1]) {
-            VERSION => {}
-            other => return Err(LoadError::Version(other)),
-        }
+        let frame = Frame::open(bytes, MAGIC, self.saved_len())?;
+        let (header, rest) = frame.body.split_first_chunk().ok_or(frame.wrong_length())?;
+        let &[flags, zero, c0, c1]: &[u8; HEADER_LEN] = header;
         let command = u16::from_le_bytes([c0, c1]);
         let emulated = self.intx.as_ref().is_some_and(|i| i.source() == IntxSource::Emulated);
         let high = flags & HIGH != 0;
         if flags & !HIGH != self.parts() || high && !emulated || zero != 0 || command & !KEPT != 0 {
             return Err(LoadError::Function);
         }
-        if bytes.len() != self.saved_len() {
-            return Err(wrong_length);
-        }
-        if checksum(covered) != claimed {
-            return Err(LoadError::Checksum);
-        }
-        let (msi, msix) = rest.split_at_checked(self.msi_len()).ok_or(wrong_length)?;
+        frame.check()?;
+        let (msi, msix) = rest.split_at_checked(self.msi_len()).ok_or(frame.wrong_length())?;
         let checked = match &self.msi {
             Some(part) => Some(part.checked_snapshot(msi)?),
             None => None,
@@ -113,18 +95,52 @@ impl<S: Storage> Function<S> {
         if let Some(part) = &mut self.msix {
             part.load(msix)?; // the last thing that can be refused
         }
+        self.replace(command, high, checked);
+        Ok(())
+    }
+
+    /// Loads what QEMU saves of a function: out of its config space Command, the MSI capability (10 to
+    /// 24 bytes) and Message Control of MSI-X; and the msix field (F3). `high` is the level of an
+    /// emulated pin. Otherwise as [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`LoadError`]; the state is as it was. [`LoadError::Function`] when a part is missing or given
+    /// that the function does not have.
+    pub fn load_qemu(
+        &mut self,
+        command: u16,
+        high: bool,
+        msi: Option<&[u8]>,
+        msix: Option<(u16, &[u8])>,
+    ) -> Result<(), LoadError> {
+        if (msi.is_some(), msix.is_some()) != (self.msi.is_some(), self.msix.is_some()) {
+            return Err(LoadError::Function);
+        }
+        let checked = match (&self.msi, msi) {
+            (Some(part), Some(bytes)) => Some(part.checked_capability(bytes)?),
+            _ => None,
+        };
+        if let (Some(part), Some((control, bytes))) = (&mut self.msix, msix) {
+            part.load_qemu(control, bytes)?; // the last thing that can be refused
+        }
+        self.replace(command & KEPT, high, checked);
+        Ok(())
+    }
+
+    /// Takes over what was checked; the part of MSI-X is loaded already.
+    fn replace(&mut self, command: u16, high: bool, msi: Option<Checked>) {
         self.command = command;
-        if let (Some(part), Some(checked)) = (&mut self.msi, checked) {
+        if let (Some(part), Some(checked)) = (&mut self.msi, msi) {
             part.replace(checked);
         }
         self.tell_bus_master();
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let disabled = self.has(COMMAND_INTX_DISABLE);
         if let Some(intx) = &mut self.intx {
+            let high = high && intx.source() == IntxSource::Emulated;
             intx.load(high, disabled, prohibited);
         }
         debug_assert!(self.check());
-        Ok(())
     }
 
     /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
@@ -142,13 +158,14 @@ impl<S: Storage> Function<S> {
             return Ok(());
         }
         if let Some(intx) = &mut self.intx {
-            intx.release_loaded(&mut AsIntx(fx));
+            intx.disarm_loaded(&mut AsIntx(fx));
         }
-        if let Some(msix) = self.msix.as_mut().filter(|msix| msix.facts.has(LOADING)) {
-            msix.release_loaded(&mut AsMsix(fx));
+        if let Some(msix) = self.msix.as_mut().filter(|msix| msix.facts.has(Fact::LOADING)) {
+            msix.disarm_loaded(&mut AsMsix(fx));
         }
         if let Some(msi) = &mut self.msi {
-            msi.resume(&mut AsMsi(fx))?;
+            msi.disarm_loaded(&mut AsMsi(fx));
+            msi.resume(&mut AsMsi(fx));
         }
         if let Some(msix) = &mut self.msix {
             msix.resume(&mut AsMsix(fx))?;
@@ -232,7 +249,8 @@ mod tests {
         let (mut f, mut fx) = function(Policy::SPEC);
         let good = saved(&f);
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        let msix_at = HEADER_LEN + Msi::SAVED_LEN;
+        let msi_at = 10; // behind magic number, version and header
+        let msix_at = msi_at + Msi::SAVED_LEN;
         let with = |at: usize, xor: u8| {
             let mut bytes = good.clone();
             bytes[at] ^= xor;
@@ -253,8 +271,8 @@ mod tests {
             (with(7, 1), LoadError::Function),
             (with(8, 8), LoadError::Function),
             (flipped, LoadError::Checksum),
-            (with(HEADER_LEN + 20, 1), LoadError::Checksum), // inside MSI
-            (with(msix_at + 20, 1), LoadError::Checksum),    // inside MSI-X
+            (with(msi_at + 20, 1), LoadError::Checksum), // inside MSI
+            (with(msix_at + 20, 1), LoadError::Checksum), // inside MSI-X
         ];
         let before = f.clone();
         for (bytes, error) in cases {

@@ -1,27 +1,21 @@
 //! Saving the registers of MSI, and loading them from bytes that nobody has checked.
 //!
-//! *Native*: `"MSI "`, version (2 bytes, 1); the capability as the guest reads it, without the
-//! pending register, padded with zeros to 24 bytes; the vectors with an event (4 bytes); CRC-32 of
-//! all before it (4).
+//! In the [frame](crate::snapshot) with `"MSI "`: the capability as the guest reads it, without the
+//! pending register, padded with zeros to 24 bytes; the vectors with an event (4 bytes).
 //!
-//! *QEMU*: nothing but the capability, in the saved config space.
-//!
-//! Not in either: policy, bus master, whether MSI-X is enabled too, whether a backend is attached,
+//! Not saved: policy, bus master, whether MSI-X is enabled too, whether a backend is attached,
 //! counters.
 
+use super::Msi;
 use super::capability::Registers;
 use super::settle::Request;
-use super::{Msi, ready};
 use crate::counters;
-use crate::effect::{Effect, EffectSink, NotCarriedOut};
-use crate::gate::{ATTACHED, LOADING};
-use crate::snapshot::{
-    CHECKSUM_LEN, LoadError, SaveError, VERSION, Writer, checksum, seal, unsealed,
-};
+use crate::effects::EffectSink;
+use crate::facts::Fact;
+use crate::snapshot::{FRAME_LEN, Frame, LoadError, SaveError, Writer, seal};
 use crate::spec::MSI_LONGEST;
 
 const MAGIC: [u8; 4] = *b"MSI ";
-const HEADER_LEN: usize = 6;
 const EVENTS_LEN: usize = 4;
 
 /// Registers that were checked.
@@ -32,108 +26,45 @@ pub(crate) struct Checked {
 }
 
 impl Msi {
-    /// Length of the native encoding, bytes.
-    pub const SAVED_LEN: usize = HEADER_LEN + MSI_LONGEST + EVENTS_LEN + CHECKSUM_LEN;
+    /// Length of the encoding, bytes.
+    pub(crate) const SAVED_LEN: usize = FRAME_LEN + MSI_LONGEST + EVENTS_LEN;
 
     /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14). Carry it out, feed [`report_held`](Self::report_held), then save.
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready(fx)?;
-        self.ask_host(Effect::Poll, self.pollable(), fx);
-        Ok(())
+    /// are in the snapshot (H14).
+    pub(crate) fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) {
+        self.poll(fx);
     }
 
-    /// Writes the native encoding to the start of `bytes`; how many bytes that were. QEMU's encoding
-    /// is [`capability`](Self::capability).
-    ///
-    /// # Errors
-    /// [`SaveError`] when `bytes` is shorter than [`SAVED_LEN`](Self::SAVED_LEN).
-    pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
-        let mut out = Writer::new(bytes, Self::SAVED_LEN)?;
+    /// Writes the encoding to the start of `bytes`.
+    pub(crate) fn save(&self, bytes: &mut [u8]) -> Result<(), SaveError> {
+        let mut out = Writer::framed(bytes, Self::SAVED_LEN, MAGIC)?;
         let registers = Registers { pending: 0, ..self.registers() };
-        out.put(MAGIC);
-        out.put(VERSION.to_le_bytes());
         out.put(self.context.capability.image(0, &registers));
         out.put(self.state.events.to_le_bytes());
         seal(bytes, Self::SAVED_LEN);
-        Ok(Self::SAVED_LEN)
-    }
-
-    /// Loads the native encoding. The bytes are checked in full first: on error nothing has
-    /// changed. Nothing is told to the host before [`resume`](Self::resume), and until then no
-    /// vector is deliverable (H15).
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let checked = self.checked_snapshot(bytes)?;
-        self.replace(checked);
         Ok(())
     }
 
-    /// Loads the capability out of a saved config space, as QEMU saves it: its 10 to 24 bytes. The
-    /// next pointer does not matter. Without mask registers no event was saved. Otherwise as
-    /// [`load`](Self::load).
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn load_capability(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let expected = self.context.capability.len();
-        if bytes.len() != expected {
-            return Err(LoadError::Length { expected, got: bytes.len() });
-        }
-        let mut image = [0; MSI_LONGEST];
-        image.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        let registers = self.checked_image(&image)?;
-        self.replace(Checked { registers, events: registers.pending });
-        Ok(())
+    /// Ends a load: emits Arm for what is wanted now, and Send for what is pending and deliverable.
+    pub(crate) fn resume<K: EffectSink>(&mut self, fx: &mut K) {
+        self.state.facts.set(Fact::LOADING, false);
+        self.settle(Request::FACTS, fx);
     }
 
-    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once. Emits Disarm for what was live before the load, Arm for what is wanted now, and Send
-    /// for what is pending and deliverable. Nothing when no load came before.
-    ///
-    /// # Errors
-    /// [`NotCarriedOut`].
-    pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready(fx)?;
-        if self.is_loading() {
-            self.release_loaded(fx);
-            self.state.facts.set(LOADING, false);
-            self.settle(Request::DIFFERENCE, fx);
-        }
-        Ok(())
-    }
-
-    /// First half of a resume: what the host knows is of before the load, so it is as if it had
-    /// gone and come back.
-    fn release_loaded<K: EffectSink>(&mut self, fx: &mut K) {
-        let attached = self.is_attached();
-        self.state.facts.set(ATTACHED, false);
-        self.settle(Request::DIFFERENCE, fx);
-        self.state.facts.set(ATTACHED, attached);
+    /// First half of a resume. The host's view predates the load: disarms everything, as a detach
+    /// would.
+    pub(crate) fn disarm_loaded<K: EffectSink>(&mut self, fx: &mut K) {
+        let attached = self.state.facts.has(Fact::ATTACHED);
+        self.state.facts.set(Fact::ATTACHED, false);
+        self.settle(Request::FACTS, fx);
+        self.state.facts.set(Fact::ATTACHED, attached);
     }
 
     pub(crate) fn checked_snapshot(&self, bytes: &[u8]) -> Result<Checked, LoadError> {
-        let wrong_length = LoadError::Length { expected: Self::SAVED_LEN, got: bytes.len() };
-        let (covered, claimed) = unsealed(bytes).ok_or(wrong_length)?;
-        let (header, rest) = covered.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
-        let &[m0, m1, m2, m3, v0, v1] = header;
-        if [m0, m1, m2, m3] != MAGIC {
-            return Err(LoadError::Magic([m0, m1, m2, m3]));
-        }
-        match u16::from_le_bytes([v0, v1]) {
-            VERSION => {}
-            other => return Err(LoadError::Version(other)),
-        }
-        let (image, rest) = rest.split_first_chunk().ok_or(wrong_length)?;
-        let events = <[u8; EVENTS_LEN]>::try_from(rest).map_err(|_| wrong_length)?;
-        if checksum(covered) != claimed {
-            return Err(LoadError::Checksum);
-        }
+        let frame = Frame::open(bytes, MAGIC, Self::SAVED_LEN)?;
+        frame.check()?;
+        let (image, rest) = frame.body.split_first_chunk().ok_or(frame.wrong_length())?;
+        let events = <[u8; EVENTS_LEN]>::try_from(rest).map_err(|_| frame.wrong_length())?;
         let registers = self.checked_image(image)?;
         let events = u32::from_le_bytes(events);
         match events & !self.context.capability.bits() {
@@ -141,6 +72,19 @@ impl Msi {
             0 => Err(LoadError::PbaTail(registers.pending.into())),
             outside => Err(LoadError::PbaTail(outside.into())),
         }
+    }
+
+    /// Checks the capability out of a saved config space, as QEMU saves it: its 10 to 24 bytes. The
+    /// next pointer does not matter. Without mask registers no event was saved.
+    pub(crate) fn checked_capability(&self, bytes: &[u8]) -> Result<Checked, LoadError> {
+        let expected = self.context.capability.len();
+        if bytes.len() != expected {
+            return Err(LoadError::Length { expected, got: bytes.len() });
+        }
+        let mut image = [0; MSI_LONGEST];
+        image.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let registers = self.checked_image(&image)?;
+        Ok(Checked { registers, events: registers.pending })
     }
 
     /// The registers of an image whose read-only bits are this function's.
@@ -163,8 +107,8 @@ impl Msi {
         counters::add(&mut self.context.counters.dropped_load, self.state.events.into());
         self.store(&checked.registers);
         self.state.events = checked.events;
-        self.state.stale = 0;
-        self.state.facts.set(LOADING, true);
+        self.state.stale = 0; // the resume tells the host everything
+        self.state.facts.set(Fact::LOADING, true);
         debug_assert_eq!(self.check(), Ok(()));
     }
 }
@@ -173,16 +117,29 @@ impl Msi {
 mod tests {
     use super::*;
     use crate::testing::{msi, take};
-    use crate::{Policy, Vector, Vectors};
+    use crate::{Effect, Policy, Vector, Vectors};
     use std::vec::Vec;
+
+    fn load(msi: &mut Msi, bytes: &[u8]) -> Result<(), LoadError> {
+        msi.checked_snapshot(bytes).map(|checked| msi.replace(checked))
+    }
+
+    fn load_capability(msi: &mut Msi, bytes: &[u8]) -> Result<(), LoadError> {
+        msi.checked_capability(bytes).map(|checked| msi.replace(checked))
+    }
+
+    fn resume(msi: &mut Msi, fx: &mut crate::testing::Fx) {
+        msi.disarm_loaded(fx);
+        msi.resume(fx);
+    }
 
     fn busy() -> (Msi, [u8; Msi::SAVED_LEN]) {
         let (mut msi, mut fx) = msi(Policy::SPEC);
-        msi.write_config(16, &[0b1010], &mut fx).unwrap();
+        msi.write_config(16, &[0b1010], &mut fx);
         take(&mut fx);
         msi.notify(Vector::new(1), &mut fx).unwrap();
         let mut bytes = [0; Msi::SAVED_LEN];
-        assert_eq!(msi.save(&mut bytes), Ok(38));
+        assert_eq!((msi.save(&mut bytes), Msi::SAVED_LEN), (Ok(()), 38));
         (msi, bytes)
     }
 
@@ -190,11 +147,11 @@ mod tests {
     fn a_loaded_engine_is_silent_until_it_resumes_and_then_tells_everything_once() {
         let (_, bytes) = busy();
         let (mut other, mut fx) = msi(Policy::SPEC);
-        other.load(&bytes).unwrap();
+        load(&mut other, &bytes).unwrap();
         assert!(other.is_loading());
         assert_eq!(other.notify(Vector::new(0), &mut fx), Ok(crate::Delivery::Pending));
         assert_eq!(take(&mut fx), []);
-        other.resume(&mut fx).unwrap();
+        resume(&mut other, &mut fx);
         let set = Vectors::new(0, 0b0101);
         assert_eq!(
             take(&mut fx),
@@ -207,24 +164,22 @@ mod tests {
         let mut again = [0; Msi::SAVED_LEN];
         other.save(&mut again).unwrap();
         assert_eq!(again, bytes);
-        other.resume(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), []);
     }
 
     #[test]
     fn a_saved_config_space_is_taken_as_qemu_saves_it() {
         let (busy, _) = busy();
         let (mut other, _) = msi(Policy::QEMU);
-        other.load_capability(&busy.capability()).unwrap();
+        load_capability(&mut other, &busy.capability()).unwrap();
         assert_eq!(other.capability(), busy.capability());
         assert_eq!(other.pending(), Vectors::new(0, 2));
         let length = LoadError::Length { expected: 24, got: 23 };
-        assert_eq!(other.load_capability(&busy.capability()[..23]), Err(length));
+        assert_eq!(load_capability(&mut other, &busy.capability()[..23]), Err(length));
         for (at, bit) in [(0, 1), (2, 2), (3, 2), (4, 1), (14, 1), (16, 0x10), (20, 0x10)] {
             let mut bytes = busy.capability();
             bytes[at] ^= bit;
             let refused = LoadError::Capability { at: u8::try_from(at).unwrap() };
-            assert_eq!(other.load_capability(&bytes), Err(refused));
+            assert_eq!(load_capability(&mut other, &bytes), Err(refused));
         }
     }
 
@@ -256,7 +211,7 @@ mod tests {
         ];
         let before = msi.clone();
         for (bytes, error) in cases {
-            assert_eq!(msi.load(&bytes), Err(error));
+            assert_eq!(load(&mut msi, &bytes), Err(error));
             assert_eq!(msi, before, "{error}");
         }
         let mut short = [0xa5; 37];

@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use super::{MISMATCH, signals};
-use crate::demo::{Outcome, Plan, run};
+use crate::demo::{DemoOutcome, DemoPlan, run};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
@@ -29,12 +29,12 @@ pub(super) struct IvshmemOptions {
 pub(super) fn demo(demo: &Demo) -> Result<ExitCode, String> {
     let Demo::Ivshmem(options) = demo;
     let stop = signals::stop()?;
-    let outcome = run(Plan::of(options.rings), &stop).map_err(|error| error.to_string())?;
+    let outcome = run(DemoPlan::of(options.rings), &stop).map_err(|error| error.to_string())?;
     Output::default().either(options.json, &outcome, text)?;
     Ok(if outcome.nothing_lost() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }
 
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &DemoOutcome) -> String {
     let mut text = match &outcome.without_kvm {
         Some(why) => format!("without KVM ({why}): two threads and eventfds\n"),
         None => "two guests on KVM: ioeventfd and irqfd\n".to_owned(),

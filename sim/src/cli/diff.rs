@@ -4,11 +4,11 @@ use super::MISMATCH;
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::signals;
-use crate::diff::{self, KNOWN_DEFECTS, Options, Outcome};
-use crate::qemu::Program;
-use crate::script::Script;
+use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};
 use clap::Args;
 use msix_core::Policy;
+use msix_explorer::script::Script;
+use msix_peers::Player;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 /// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
 /// by side; every read and every message is compared.
 #[derive(Debug, Args)]
-pub(super) struct DiffOptions {
+pub(super) struct DiffArguments {
     /// Inputs in all.
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     ops: u64,
@@ -46,31 +46,31 @@ pub(super) struct DiffOptions {
     json: bool,
 }
 
-impl DiffOptions {
+impl DiffArguments {
     #[cfg(feature = "kvm")]
-    fn program(&self) -> Program {
-        let front = Program::Front(crate::replay::Peer::Qemu);
-        if self.front { front } else { self.qemu.clone().into() }
+    fn player(&self) -> Player {
+        let qemu = || self.qemu.clone().into();
+        if self.front { crate::qtest::player(crate::replay::Peer::Qemu) } else { qemu() }
     }
 
     #[cfg(not(feature = "kvm"))]
-    fn program(&self) -> Program {
+    fn player(&self) -> Player {
         self.qemu.clone().into()
     }
 
     fn is_front(&self) -> bool {
-        !self.program().migrates()
+        !self.player().migrates()
     }
 }
 
 /// Runs it.
-pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
-    let options = Options {
+pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, String> {
+    let options = DiffOptions {
         operations: arguments.ops,
         seed: arguments.seed,
         vectors: arguments.vectors,
         devices: usize::from(if arguments.is_front() { 1 } else { arguments.devices }),
-        program: arguments.program(),
+        player: arguments.player(),
         policy: Policy::QEMU,
     };
     if let Some(path) = &arguments.script {
@@ -90,7 +90,7 @@ pub(super) fn diff(arguments: &DiffOptions) -> Result<ExitCode, String> {
     Ok(if outcome.mismatch.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
-fn scripted(path: &Path, options: &Options, json: bool) -> Result<ExitCode, String> {
+fn scripted(path: &Path, options: &DiffOptions, json: bool) -> Result<ExitCode, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     let script = Script::parse(&text).map_err(|error| failed(&error))?;
@@ -107,7 +107,7 @@ fn scripted(path: &Path, options: &Options, json: bool) -> Result<ExitCode, Stri
     Ok(if difference.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &DiffOutcome) -> String {
     let compared = &outcome.compared;
     let mut text = format!(
         "{}, {} devices of {} vectors, seed {}\n\

@@ -2,14 +2,15 @@
 
 use super::MISMATCH;
 use super::output::{self, Output};
-use crate::explore::{
-    self, Defect, ModeDefect, ModeOptions, ModeOutcome, Options, Outcome, Reached,
-};
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use msix_explorer::{
+    self as explorer, FunctionDefect, FunctionOptions, FunctionOutcome, MsixDefect, MsixOptions,
+    MsixOutcome, Reached,
+};
 use std::io::{IsTerminal, stderr};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// Every reachable state of the engine together with a host that fails, holds events and answers
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 /// Exit status: 0 nothing is violated, 1 something is (a script for `msix replay` is printed), 2
 /// unusable arguments.
 #[derive(Debug, Args)]
-pub(super) struct ExploreOptions {
+pub(super) struct ExploreArguments {
     /// How many vectors anything happens to.
     #[arg(long, default_value_t = 1, value_name = "V",
           value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -37,37 +38,44 @@ pub(super) struct ExploreOptions {
     max_states: u32,
     /// Put a defect into the engine, to see it found.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
-    defect: Option<Defect>,
+    defect: Option<MsixDefect>,
     /// Explore a whole function instead: INTx, MSI and MSI-X with this many vectors each (1 or 2), and
     /// the switching between them.
     #[arg(long, conflicts_with_all = ["at", "symmetry", "defect", "serve"])]
-    modes: bool,
-    /// With --modes: the pin is a passed-through device's, which is masked when it fires.
-    #[arg(long, requires = "modes")]
+    function: bool,
+    /// With --function: the pin is a passed-through device's, which is masked when it fires.
+    #[arg(long, requires = "function")]
     physical: bool,
-    /// With --modes: put a defect into the function, to see it found.
-    #[arg(long, value_enum, value_name = "NAME", requires = "modes", hide_possible_values = true)]
-    modes_defect: Option<ModeDefect>,
+    /// With --function: put a defect into the function, to see it found.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        requires = "function",
+        hide_possible_values = true
+    )]
+    function_defect: Option<FunctionDefect>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Serve a page to walk through the states with a browser.
+    /// Serve a page to walk through the states with a browser; needs a build with the feature
+    /// `stateright`.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, conflicts_with_all = ["json", "max_states"],
           default_missing_value = "127.0.0.1:3000")]
     serve: Option<SocketAddr>,
 }
 
 /// Runs it.
-pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
-    if arguments.modes {
-        return modes(arguments);
+pub(super) fn explore(arguments: &ExploreArguments) -> Result<ExitCode, String> {
+    if arguments.function {
+        return function(arguments);
     }
     let at = if arguments.at.is_empty() {
-        explore::placed(usize::from(arguments.vectors))
+        explorer::placed(usize::from(arguments.vectors))
     } else {
         arguments.at.clone()
     };
-    let options = Options {
+    let options = MsixOptions {
         symmetry: arguments.symmetry || at.len() > 2,
         at,
         policy: arguments.policy,
@@ -78,7 +86,7 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
         return served(&options, address);
     }
     let spinner = spinner();
-    let outcome = explore::explore(&options, |Reached { states, frontier, depth }| {
+    let outcome = explorer::explore_msix(&options, |Reached { states, frontier, depth }| {
         spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
         spinner.tick();
     });
@@ -88,28 +96,28 @@ pub(super) fn explore(arguments: &ExploreOptions) -> Result<ExitCode, String> {
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
-fn modes(arguments: &ExploreOptions) -> Result<ExitCode, String> {
+fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     if arguments.vectors > 2 {
-        return Err("1 or 2 vectors can be explored with --modes".to_owned());
+        return Err("1 or 2 vectors can be explored with --function".to_owned());
     }
-    let options = ModeOptions {
+    let options = FunctionOptions {
         vectors: arguments.vectors,
         policy: arguments.policy,
         physical: arguments.physical,
         max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
-        defect: arguments.modes_defect,
+        defect: arguments.function_defect,
     };
     let spinner = spinner();
-    let outcome = explore::explore_modes(&options, |states, depth| {
+    let outcome = explorer::explore_function(&options, |states, depth| {
         spinner.set_message(format!("{states} states, depth {depth}"));
         spinner.tick();
     });
     spinner.finish_and_clear();
-    Output::default().either(arguments.json, &outcome, modes_text)?;
+    Output::default().either(arguments.json, &outcome, function_text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
-fn modes_text(outcome: &ModeOutcome) -> String {
+fn function_text(outcome: &FunctionOutcome) -> String {
     let mut text = format!(
         "INTx ({}), MSI and MSI-X with {} vectors each, policy {}{}\n{} states, {} transitions, \
          depth {}, {:.1} s\n",
@@ -140,11 +148,19 @@ fn modes_text(outcome: &ModeOutcome) -> String {
     text
 }
 
-fn served(options: &Options, address: SocketAddr) -> Result<ExitCode, String> {
+#[cfg(not(feature = "stateright"))]
+fn served(_: &MsixOptions, _: SocketAddr) -> Result<ExitCode, String> {
+    Err("--serve needs a build with the feature `stateright`, which this one lacks: \
+         `cargo run --features stateright -- explore --serve`"
+        .to_owned())
+}
+
+#[cfg(feature = "stateright")]
+fn served(options: &MsixOptions, address: SocketAddr) -> Result<ExitCode, String> {
     // The server itself ends the program with a panic when the address is taken.
-    TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
+    std::net::TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
     output::errors(&format!("http://{address} shows the states; end with Ctrl-C\n"));
-    explore::serve(options, address).map_err(|error| error.to_string())?;
+    explorer::serve_with_stateright(options, address).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,7 +176,7 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &MsixOutcome) -> String {
     let at: Vec<String> = outcome.at.iter().map(u16::to_string).collect();
     let mut text = format!(
         "vectors {} of {}, policy {}{}{}\n{} states, {} transitions, depth {}, {:.1} s\nchecked: {}\n",

@@ -2,8 +2,8 @@
 
 use super::output::Output;
 use super::signals;
-use crate::ivshmem::{Server, ServerOptions};
 use clap::Args;
+use msix_ivshmem::{Server, ServerOptions};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;

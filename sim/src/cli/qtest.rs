@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// A stopped machine with an ivshmem device, driven as QEMU's is: connects to a harness that listens
 /// for the qtest protocol, and ends when that closes the connection.
 #[derive(Debug, Args)]
-pub(super) struct QtestOptions {
+pub(super) struct QtestArguments {
     /// Where the harness listens for qtest.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct QtestOptions {
 }
 
 /// Runs it.
-pub(super) fn qtest(options: QtestOptions) -> Result<ExitCode, String> {
+pub(super) fn qtest(options: QtestArguments) -> Result<ExitCode, String> {
     let front = Front {
         socket: options.socket,
         qmp: options.qmp,

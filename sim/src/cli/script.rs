@@ -3,11 +3,11 @@
 use super::MISMATCH;
 use super::input::Input;
 use super::output::{self, Output};
-use crate::script::{self, Script};
 use msix_core::{
     Access, Answer, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS,
     Msix, Policy, Vector, Vectors,
 };
+use msix_explorer::script::{self, Script};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};

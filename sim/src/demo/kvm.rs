@@ -4,13 +4,13 @@ use super::guest::{
     ACCOUNTED, FIRST, FLOOD, MEMORY, OTHER, OWN, PROGRAM, REGISTERS, RING, SENT, SHARED, STACK,
     START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
 };
-use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
-use crate::ivshmem::{Board, Device, Options};
+use super::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, count_of, meet, percentiles};
 use crate::{lapic, real_mode};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
+use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -35,7 +35,7 @@ impl Board for Quiet {
 
 /// One guest. Its fields go in this order: what uses the VM before the VM, the VM before its memory.
 struct Guest {
-    device: Mutex<Device<Quiet>>,
+    device: Mutex<IvshmemDevice<Quiet>>,
     routes: Arc<Routes>,
     vcpu: Mutex<VcpuFd>,
     exits: AtomicU64,
@@ -46,7 +46,11 @@ struct Guest {
     memory: GuestMemoryMmap,
 }
 
-pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+pub(super) fn run(
+    plan: DemoPlan,
+    socket: &Path,
+    stop: &AtomicBool,
+) -> Result<DemoOutcome, DemoError> {
     let guests = [Arc::new(Guest::new(socket)?), Arc::new(Guest::new(socket)?)];
     let [first, second] = &guests;
     meet(&mut first.device())?;
@@ -72,7 +76,7 @@ pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcom
     }
     watched?;
     let trips = first.round_trips(plan)?;
-    Ok(Outcome {
+    Ok(DemoOutcome {
         backend: "kvm",
         without_kvm: None,
         guests: [first.side()?, second.side()?],
@@ -113,7 +117,8 @@ impl Guest {
         let routes = Routes::new(Box::new(Arc::clone(&vm)), options, events);
         let stream = UnixStream::connect(socket).map_err(DemoError::system("server"))?;
         let rings: Box<dyn Ioeventfds> = Box::new(Arc::clone(&vm));
-        let mut device = Device::doorbell(stream, Options::new(1), &routes, Quiet, Some(rings))?;
+        let mut device =
+            IvshmemDevice::doorbell(stream, DeviceOptions::new(1), &routes, Quiet, Some(rings))?;
         // What firmware does.
         for (register, address) in [(0x10, REGISTERS), (0x14, TABLE), (0x18, SHARED)] {
             device.write_config(register, &address.to_le_bytes());
@@ -157,12 +162,12 @@ impl Guest {
         })
     }
 
-    fn device(&self) -> std::sync::MutexGuard<'_, Device<Quiet>> {
+    fn device(&self) -> std::sync::MutexGuard<'_, IvshmemDevice<Quiet>> {
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the program into its memory, and what it has to know.
-    fn load(&self, plan: Plan, first: bool, other: &Self) -> Result<(), DemoError> {
+    fn load(&self, plan: DemoPlan, first: bool, other: &Self) -> Result<(), DemoError> {
         let (program, handler) = program();
         let write = |at: u64, bytes: &[u8]| self.memory.write_slice(bytes, GuestAddress(at));
         let (own, theirs) = (usize::from(!first), usize::from(first));
@@ -199,7 +204,7 @@ impl Guest {
     }
 
     /// In nanoseconds.
-    fn round_trips(&self, plan: Plan) -> Result<Vec<u64>, DemoError> {
+    fn round_trips(&self, plan: DemoPlan) -> Result<Vec<u64>, DemoError> {
         let ticks = |turn: u32| self.word(TRIPS + 4 * turn).map(u64::from);
         let nanoseconds = |ticks: u64| ticks * 1_000_000 / self.tsc_khz.max(1);
         (0..plan.turns).map(|turn| ticks(turn).map(nanoseconds)).collect()

@@ -1,6 +1,6 @@
 //! Two guests that ring each other's doorbell through the ivshmem device.
 //!
-//! Each guest has a processor thread and the device of [`crate::ivshmem`]; a server makes them known to
+//! Each guest has a processor thread and the device of [`msix_ivshmem`]; a server makes them known to
 //! each other. First they take turns, which shows how long a round trip takes; then both ring as fast
 //! as they can, which shows that nothing is lost: before each ring a guest counts in the shared memory,
 //! and the handler of the other notes how far the count is. Rings that one interrupt stands for are
@@ -12,7 +12,7 @@ mod guest;
 mod kvm;
 mod userspace;
 
-use crate::ivshmem::{Board, Device, DeviceError, Server, ServerError, ServerOptions};
+use msix_ivshmem::{Board, DeviceError, IvshmemDevice, Server, ServerError, ServerOptions};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -23,14 +23,14 @@ use std::time::{Duration, Instant};
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct DemoPlan {
     /// Rings of each guest that wait for the answer of the other.
     pub turns: u32,
     /// Rings of each guest after that, as fast as it can.
     pub flood: u32,
 }
 
-impl Plan {
+impl DemoPlan {
     /// Half of `rings` in turns, at most two million, which is what the guest's memory holds.
     #[must_use]
     pub fn of(rings: u32) -> Self {
@@ -62,7 +62,7 @@ pub struct Side {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct DemoOutcome {
     /// `kvm` or `userspace`.
     pub backend: &'static str,
     /// Why there is no KVM.
@@ -74,7 +74,7 @@ pub struct Outcome {
     pub round_trip_ns: [u64; 5],
 }
 
-impl Outcome {
+impl DemoOutcome {
     /// Whether every ring of each is accounted for at the other.
     #[must_use]
     pub fn nothing_lost(&self) -> bool {
@@ -136,7 +136,7 @@ impl DemoError {
 ///
 /// # Errors
 /// [`DemoError`]; nothing is left running.
-pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+pub fn run(plan: DemoPlan, stop: &AtomicBool) -> Result<DemoOutcome, DemoError> {
     #[cfg(target_arch = "x86_64")]
     let without = match msix_backends::kvm::probe() {
         Ok(_) => return served(|socket| kvm::run(plan, socket, stop)),
@@ -145,14 +145,14 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
     #[cfg(not(target_arch = "x86_64"))]
     let without = "the guests are x86-64's".to_owned();
     let outcome = run_in_userspace(plan, stop)?;
-    Ok(Outcome { without_kvm: Some(without), ..outcome })
+    Ok(DemoOutcome { without_kvm: Some(without), ..outcome })
 }
 
 /// As [`run`], without KVM.
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn run_in_userspace(plan: Plan, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+pub fn run_in_userspace(plan: DemoPlan, stop: &AtomicBool) -> Result<DemoOutcome, DemoError> {
     served(|socket| userspace::run(plan, socket, stop))
 }
 
@@ -165,7 +165,7 @@ fn served<T>(run: impl FnOnce(&Path) -> Result<T, DemoError>) -> Result<T, DemoE
 }
 
 /// Waits until a device knows itself and the other.
-fn meet<B: Board>(device: &mut Device<B>) -> Result<(), DemoError> {
+fn meet<B: Board>(device: &mut IvshmemDevice<B>) -> Result<(), DemoError> {
     let deadline = Instant::now() + PATIENCE;
     while device.peers().count() < 2 {
         device.serve().map_err(|error| DemoError::Device(error.into()))?;

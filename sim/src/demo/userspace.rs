@@ -1,8 +1,8 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
-use super::{DemoError, Outcome, PATIENCE, Plan, Side, count_of, meet, percentiles};
-use crate::ivshmem::{Board, Device, Options, routes_without_vm};
+use super::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, count_of, meet, percentiles};
 use msix_backends::kvm::Routes;
+use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice, routes_without_vm};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Board for Handler {
 }
 
 struct Guest {
-    device: Device<Handler>,
+    device: IvshmemDevice<Handler>,
     routes: Arc<Routes>,
     handler: Handler,
     index: usize,
@@ -42,7 +42,11 @@ struct Guest {
     accounted: u32,
 }
 
-pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcome, DemoError> {
+pub(super) fn run(
+    plan: DemoPlan,
+    socket: &Path,
+    stop: &AtomicBool,
+) -> Result<DemoOutcome, DemoError> {
     let mut guests = [Guest::new(socket, 0)?, Guest::new(socket, 1)?];
     let ids = [0, 1].map(|index: usize| guests[index].device.id().unwrap_or_default());
     for (guest, peer) in guests.iter_mut().zip([ids[1], ids[0]]) {
@@ -63,7 +67,7 @@ pub(super) fn run(plan: Plan, socket: &Path, stop: &AtomicBool) -> Result<Outcom
             return Err(error);
         }
     };
-    Ok(Outcome {
+    Ok(DemoOutcome {
         backend: "userspace",
         without_kvm: None,
         guests: [first, second],
@@ -76,7 +80,8 @@ impl Guest {
         let handler = Handler::default();
         let routes = routes_without_vm(handler.clone()).map_err(DemoError::system("epoll"))?;
         let stream = UnixStream::connect(socket).map_err(DemoError::system("server"))?;
-        let mut device = Device::doorbell(stream, Options::new(1), &routes, handler.clone(), None)?;
+        let mut device =
+            IvshmemDevice::doorbell(stream, DeviceOptions::new(1), &routes, handler.clone(), None)?;
         for (register, address) in [(0x10, REGISTERS), (0x14, TABLE)] {
             device.write_config(register, &address.to_le_bytes());
         }
@@ -126,14 +131,19 @@ impl Guest {
 /// A guest's code.
 struct Played<'a> {
     guest: Guest,
-    plan: Plan,
+    plan: DemoPlan,
     stop: &'a AtomicBool,
     /// The other one failed.
     failed: &'a AtomicBool,
 }
 
 impl<'a> Played<'a> {
-    const fn new(guest: Guest, plan: Plan, stop: &'a AtomicBool, failed: &'a AtomicBool) -> Self {
+    const fn new(
+        guest: Guest,
+        plan: DemoPlan,
+        stop: &'a AtomicBool,
+        failed: &'a AtomicBool,
+    ) -> Self {
         Self { guest, plan, stop, failed }
     }
 

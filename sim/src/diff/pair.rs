@@ -1,12 +1,12 @@
 //! One function twice: the engine's and QEMU's, with the memory its messages go to.
 
-use crate::qemu::{Function, Qemu, QemuError};
-use crate::script;
 use msix_backends::{Host, Route, carry_out};
 use msix_core::{
     Answer, BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Operation, Policy, Vector,
     Vectors, WhileDisabled,
 };
+use msix_explorer::script;
+use msix_peers::{Qemu, QemuError, QemuFunction};
 
 /// Memory where the messages of device 0 go; each device has its own part.
 const FIRST_WINDOW: u32 = 0x20_0000;
@@ -17,7 +17,7 @@ const COMMAND: [u16; 2] = [0b010, 0b110];
 
 /// Where the two sides differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Difference {
+pub struct PeerDifference {
     /// The input after which they do, as a line of a script.
     pub input: String,
     /// What was compared.
@@ -48,7 +48,7 @@ pub struct Compared {
 /// The engine's side.
 #[derive(Debug)]
 pub(super) struct Pair {
-    pub(super) function: Function,
+    pub(super) function: QemuFunction,
     msix: Msix<Boxed>,
     memory: Memory,
 }
@@ -113,7 +113,7 @@ impl Pair {
         vectors: u16,
         policy: Policy,
     ) -> Result<Self, QemuError> {
-        let function = Function::set_up(qemu, index)?;
+        let function = QemuFunction::set_up(qemu, index)?;
         let broken = |error: &dyn std::fmt::Display| QemuError::Device(error.to_string());
         let bar = BarIndex::new(1).map_err(|error| broken(&error))?;
         let layout =
@@ -142,7 +142,7 @@ impl Pair {
         qemu: &mut Qemu,
         operation: &Operation,
         compared: &mut Compared,
-    ) -> Result<Option<Difference>, QemuError> {
+    ) -> Result<Option<PeerDifference>, QemuError> {
         compared.operations += 1;
         let engine = self.apply(operation);
         let theirs = self.ask(qemu, operation)?;
@@ -152,7 +152,7 @@ impl Pair {
                 return Err(QemuError::Device("a read that reads nothing".to_owned()));
             };
             if ours != theirs {
-                return Ok(Some(Difference {
+                return Ok(Some(PeerDifference {
                     input: script::line(operation),
                     what: "value read".to_owned(),
                     engine: format!("{ours:#x}"),
@@ -177,7 +177,7 @@ impl Pair {
     }
 
     fn ask(&self, qemu: &mut Qemu, operation: &Operation) -> Result<Option<u64>, QemuError> {
-        let Function { capability, table, pba, index } = self.function;
+        let QemuFunction { capability, table, pba, index } = self.function;
         let mut bytes = [0; 8];
         let prefix = |bytes: &mut [u8; 8], len: u8| bytes[..usize::from(len.min(8))].to_vec();
         match *operation {
@@ -194,18 +194,18 @@ impl Pair {
             }
             Operation::WriteTable { offset, len, value } => {
                 let bytes = prefix(&mut value.to_le_bytes(), len);
-                Function::write(qemu, table + u64::from(offset), &bytes)?;
+                QemuFunction::write(qemu, table + u64::from(offset), &bytes)?;
             }
             Operation::WritePba { offset, len } => {
-                Function::write(qemu, pba + u64::from(offset), &prefix(&mut [0xff; 8], len))?;
+                QemuFunction::write(qemu, pba + u64::from(offset), &prefix(&mut [0xff; 8], len))?;
             }
             Operation::ReadTable { offset, len } => {
                 let bytes = &mut bytes[..usize::from(len.min(8))];
-                Function::read(qemu, table + u64::from(offset), bytes)?;
+                QemuFunction::read(qemu, table + u64::from(offset), bytes)?;
             }
             Operation::ReadPba { offset, len } => {
                 let bytes = &mut bytes[..usize::from(len.min(8))];
-                Function::read(qemu, pba + u64::from(offset), bytes)?;
+                QemuFunction::read(qemu, pba + u64::from(offset), bytes)?;
             }
             Operation::Notify(vector) => qemu.raise(index, vector.index())?,
             Operation::SetBusMaster(on) => {
@@ -223,14 +223,14 @@ impl Pair {
         qemu: &mut Qemu,
         operation: &Operation,
         compared: &mut Compared,
-    ) -> Result<Option<Difference>, QemuError> {
+    ) -> Result<Option<PeerDifference>, QemuError> {
         compared.messages += std::mem::take(&mut self.memory.messages);
         let mut theirs = vec![0; self.memory.bytes.len()];
-        Function::read(qemu, self.memory.base, &mut theirs)?;
+        QemuFunction::read(qemu, self.memory.base, &mut theirs)?;
         let pairs = self.memory.bytes.chunks(4).zip(theirs.chunks(4));
         let differing = pairs.enumerate().find(|(_, (ours, theirs))| ours != theirs);
         if let Some((index, (ours, theirs))) = differing {
-            return Ok(Some(Difference {
+            return Ok(Some(PeerDifference {
                 input: script::line(operation),
                 what: format!("memory at {:#x}", self.memory.base + 4 * index as u64),
                 engine: format!("{ours:02x?}"),
@@ -250,13 +250,13 @@ impl Pair {
     }
 
     /// Compares the msix field of a migration stream with the engine's, and loads it (C45).
-    pub(super) fn load(&mut self, control: u16, field: &[u8]) -> Option<Difference> {
+    pub(super) fn load(&mut self, control: u16, field: &[u8]) -> Option<PeerDifference> {
         let mut ours = vec![0; self.msix.qemu_len()];
         let saved = self.msix.save_qemu(&mut ours);
         let register = self.msix.control().register(self.msix.vectors());
         let difference = |what: String, engine: String, qemu: String| {
             let input = "save-and-load-qemu".to_owned();
-            Some(Difference { input, what, engine, qemu })
+            Some(PeerDifference { input, what, engine, qemu })
         };
         if saved.is_err() || ours.len() != field.len() {
             let (ours, theirs) = (ours.len().to_string(), field.len().to_string());

@@ -1,9 +1,9 @@
 //! Finds a short sequence that still shows a difference.
 
-use super::{Bench, Difference, Mismatch};
-use crate::qemu::QemuError;
-use crate::script::Script;
+use super::{Bench, PeerDifference, ShrunkDifference};
 use msix_core::Operation;
+use msix_explorer::script::Script;
+use msix_peers::QemuError;
 
 /// Most sequences tried.
 const TRIES: usize = 1500;
@@ -12,8 +12,8 @@ const TRIES: usize = 1500;
 pub(super) fn shrink(
     bench: &mut Bench,
     index: usize,
-    difference: Difference,
-) -> Result<Mismatch, QemuError> {
+    difference: PeerDifference,
+) -> Result<ShrunkDifference, QemuError> {
     let mut sequence = bench.history.get(index).cloned().unwrap_or_default();
     let inputs = sequence.len();
     let mut shown = difference;
@@ -49,5 +49,5 @@ pub(super) fn shrink(
     }
     let script =
         Script { vectors: bench.options.vectors, policy: "qemu".to_owned(), operations: sequence };
-    Ok(Mismatch { difference: shown, script: script.to_string(), inputs })
+    Ok(ShrunkDifference { difference: shown, script: script.to_string(), inputs })
 }

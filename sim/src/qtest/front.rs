@@ -3,10 +3,11 @@
 use super::command::{self, answer};
 use super::machine::{Bus, Machine};
 use super::qmp::{self, Qmp, Wish};
-use crate::ivshmem::{Device, DeviceError, Options, Width, routes_without_vm};
 use crate::replay::Peer;
 use msix_backends::kvm::Routes;
 use msix_core::{Policy, WhileDisabled};
+use msix_ivshmem::{DeviceError, DeviceOptions, IvshmemDevice, Width, routes_without_vm};
+use msix_peers::{Player, Sockets, StandIn};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -63,14 +64,42 @@ pub enum FrontError {
     },
 }
 
+/// The front in the place of a QEMU that agrees with `policy`, for [`msix_peers::Qemu`].
+#[must_use]
+pub fn player(policy: Peer) -> Player {
+    Player::StandIn(Arc::new(Seat(policy)))
+}
+
+#[derive(Debug)]
+struct Seat(Peer);
+
+impl StandIn for Seat {
+    fn name(&self) -> String {
+        format!("qtest front, {:?}", self.0)
+    }
+
+    fn play(&self, sockets: &Sockets, stop: &AtomicBool) -> Result<(), String> {
+        let front = Front {
+            socket: sockets.qtest.clone(),
+            qmp: Some(sockets.qmp.clone()),
+            ivshmem: sockets.ivshmem.clone(),
+            vectors: sockets.vectors,
+            slot: sockets.slot,
+            policy: self.0,
+            trace: sockets.trace.clone(),
+        };
+        run(&front, stop).map_err(|error| error.to_string())
+    }
+}
+
 impl Front {
     /// The device of this policy.
-    fn options(&self) -> Options {
-        let options = Options::new(self.vectors);
+    fn options(&self) -> DeviceOptions {
+        let options = DeviceOptions::new(self.vectors);
         match self.policy {
             Peer::Spec => options,
             // H3: QEMU's ivshmem device drops an event while MSI-X is disabled.
-            Peer::Qemu => Options {
+            Peer::Qemu => DeviceOptions {
                 policy: Policy { while_disabled: WhileDisabled::Drop, ..Policy::QEMU },
                 width: Width::Qemu,
                 ..options
@@ -95,7 +124,7 @@ pub fn run(front: &Front, stop: &AtomicBool) -> Result<(), FrontError> {
     let routes = routes.map_err(|source| FrontError::Socket { what: "epoll", source })?;
     // As QEMU: the device is there before qtest and QMP.
     let server = connect(&front.ivshmem)?;
-    let device = Device::doorbell(server, front.options(), &routes, bus.clone(), None)?;
+    let device = IvshmemDevice::doorbell(server, front.options(), &routes, bus.clone(), None)?;
     let machine = Machine::new(device, bus, front.slot, front.policy, trace);
     let qtest = Lines::new("qtest", connect(&front.socket)?, command::LONGEST)?;
     let qmp = front.qmp.as_ref().map(|path| Lines::new("QMP", connect(path)?, qmp::LONGEST));

@@ -1,8 +1,8 @@
 //! A machine with nothing but RAM, a host bridge and one device.
 
-use crate::ivshmem::{Board, Device};
 use crate::replay::Peer;
 use msix_core::Message;
+use msix_ivshmem::{Board, IvshmemDevice};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +34,7 @@ impl Bus {
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) device: Device<Bus>,
+    pub(super) device: IvshmemDevice<Bus>,
     /// Nanoseconds, as the harness sets them; nothing here depends on them.
     pub(super) clock: u64,
     bus: Bus,
@@ -51,7 +51,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Where nothing is, memory reads as QEMU's does, 0, or as a bus does where nobody answers, all ones.
     pub(super) fn new(
-        device: Device<Bus>,
+        device: IvshmemDevice<Bus>,
         bus: Bus,
         slot: u8,
         policy: Peer,

@@ -13,4 +13,4 @@ mod qmp;
 #[cfg(test)]
 mod tests;
 
-pub use front::{Front, FrontError, run};
+pub use front::{Front, FrontError, player, run};

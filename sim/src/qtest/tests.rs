@@ -2,9 +2,9 @@
 
 use super::command::answer;
 use super::machine::{Bus, Machine, RAM};
-use crate::ivshmem::{Device, Options, Width, routes_without_vm, send_whole};
 use crate::replay::Peer;
 use msix_core::Policy;
+use msix_ivshmem::{DeviceOptions, IvshmemDevice, Width, routes_without_vm, send_whole};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -19,8 +19,9 @@ fn machine() -> (Machine, UnixStream) {
     send_whole(&server, -1, Some(memory.as_fd())).unwrap();
     let bus = Bus::default();
     let routes = routes_without_vm(bus.clone()).unwrap();
-    let options = Options { policy: Policy::QEMU, width: Width::Qemu, ..Options::new(2) };
-    let device = Device::doorbell(client, options, &routes, bus.clone(), None).unwrap();
+    let options =
+        DeviceOptions { policy: Policy::QEMU, width: Width::Qemu, ..DeviceOptions::new(2) };
+    let device = IvshmemDevice::doorbell(client, options, &routes, bus.clone(), None).unwrap();
     (Machine::new(device, bus, 4, Peer::Qemu, None), server)
 }
 

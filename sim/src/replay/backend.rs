@@ -25,18 +25,18 @@ pub trait Backend: fmt::Debug {
         device: usize,
         inputs: &[Operation],
         sent: &[Route],
-    ) -> io::Result<Outcome>;
+    ) -> io::Result<DeliveryOutcome>;
 
     /// No more inputs follow. What was done, and what arrived although nothing was sent.
     ///
     /// # Errors
     /// Of the system.
-    fn finish(&mut self) -> io::Result<(BackendReport, Vec<Difference>)>;
+    fn finish(&mut self) -> io::Result<(BackendReport, Vec<DeliveryDifference>)>;
 }
 
 /// What the inputs of one step led to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DeliveryOutcome {
     /// Messages that had to arrive.
     pub expected: u64,
     /// Those of them that did.
@@ -44,12 +44,12 @@ pub struct Outcome {
     /// Messages that leave no trace where the backend looks.
     pub not_compared: u64,
     /// What contradicts the engine.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<DeliveryDifference>,
 }
 
 /// A delivery that contradicts the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct DeliveryDifference {
     /// The vector, when it is one's.
     pub vector: Option<u16>,
     /// What had to arrive.
@@ -77,7 +77,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
             sums.not_compared += outcome.not_compared;
             sums.mismatched += outcome.differences.len() as u64;
         }
-        for Difference { vector, expected, got } in outcome.differences {
+        for DeliveryDifference { vector, expected, got } in outcome.differences {
             self.mismatch(index, vector, self.now, [expected, got]);
         }
     }
@@ -89,7 +89,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
         }
         let Some(backend) = &mut self.backend else { return Ok(None) };
         let (mut report, late) = backend.finish()?;
-        for Difference { vector, expected, got } in late {
+        for DeliveryDifference { vector, expected, got } in late {
             report.messages.mismatched += 1;
             // Of no device: what it came from was over.
             self.mismatch(usize::MAX, vector, self.now, [expected, got]);
@@ -113,9 +113,8 @@ impl<P: FnMut(u64)> Replay<'_, P> {
 mod tests {
     use super::*;
     use crate::RECORDING;
-    use crate::lines::Unusable;
-    use crate::replay::{Peer, replay_on};
-    use crate::report::Report;
+    use crate::replay::{Peer, Unusable, replay_on};
+    use crate::report::ReplayReport;
     use std::io::Cursor;
 
     /// Delivers all but the message with this number, counted from 0; from then on it fails if told.
@@ -131,8 +130,14 @@ mod tests {
             Ok(())
         }
 
-        fn follow(&mut self, _: usize, _: &[Operation], sent: &[Route]) -> io::Result<Outcome> {
-            let mut outcome = Outcome { expected: sent.len() as u64, ..Outcome::default() };
+        fn follow(
+            &mut self,
+            _: usize,
+            _: &[Operation],
+            sent: &[Route],
+        ) -> io::Result<DeliveryOutcome> {
+            let mut outcome =
+                DeliveryOutcome { expected: sent.len() as u64, ..DeliveryOutcome::default() };
             for route in sent {
                 let lost = self.seen == self.lost;
                 self.seen += 1;
@@ -140,7 +145,7 @@ mod tests {
                     return Err(io::ErrorKind::OutOfMemory.into());
                 }
                 outcome.delivered += u64::from(!lost);
-                outcome.differences.extend(lost.then(|| Difference {
+                outcome.differences.extend(lost.then(|| DeliveryDifference {
                     vector: Some(route.vector.index()),
                     expected: "it".to_owned(),
                     got: "none".to_owned(),
@@ -149,12 +154,12 @@ mod tests {
             Ok(outcome)
         }
 
-        fn finish(&mut self) -> io::Result<(BackendReport, Vec<Difference>)> {
+        fn finish(&mut self) -> io::Result<(BackendReport, Vec<DeliveryDifference>)> {
             Ok((BackendReport::default(), Vec::new()))
         }
     }
 
-    fn with(lost: u64, fails: bool) -> Result<Report, Unusable> {
+    fn with(lost: u64, fails: bool) -> Result<ReplayReport, Unusable> {
         let backend = Box::new(Lossy { lost, fails, seen: 0 });
         let log = Cursor::new(RECORDING);
         replay_on(Some(backend), log, Peer::Qemu, false, |_| {}).map(|(report, _)| report)

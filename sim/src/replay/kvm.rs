@@ -4,7 +4,7 @@
 mod arrival;
 mod machine;
 
-use super::backend::{Backend, Difference, Outcome};
+use super::backend::{Backend, DeliveryDifference, DeliveryOutcome};
 use crate::report::{BackendReport, Ioctls};
 use arrival::{Arrival, Wanted, compare, is_complete};
 use machine::Machine;
@@ -253,7 +253,7 @@ impl Backend for Kvm {
         device: usize,
         inputs: &[Operation],
         sent: &[Route],
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<DeliveryOutcome> {
         for route in sent {
             self.machine.grow_for(route.message)?;
         }
@@ -286,7 +286,7 @@ impl Backend for Kvm {
         Ok(outcome)
     }
 
-    fn finish(&mut self) -> io::Result<(BackendReport, Vec<Difference>)> {
+    fn finish(&mut self) -> io::Result<(BackendReport, Vec<DeliveryDifference>)> {
         self.routes.flush();
         // Nothing tells that KVM's work queue is empty: what is late has had this long.
         thread::sleep(LAST);

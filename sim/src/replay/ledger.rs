@@ -2,8 +2,8 @@
 
 use super::Moment;
 use super::device::Sent;
-use crate::trace::RaiseEvent;
 use msix_core::Message;
+use msix_peers::trace::RaiseEvent;
 use std::collections::VecDeque;
 
 /// A message the engine sent and the log has not shown yet.

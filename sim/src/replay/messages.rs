@@ -4,8 +4,8 @@ use super::Replay;
 use super::device::{Device, Standing};
 use super::ledger::{Cause, Deferred, Expected};
 use crate::timeline::Mark;
-use crate::trace::{Memory, RaiseEvent};
 use msix_core::{Delivery, Message};
+use msix_peers::trace::{MemoryAccess, RaiseEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which entries hold which message, over all devices.
@@ -116,7 +116,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
     }
 
     /// A write to 'apic-msi'.
-    pub(super) fn message(&mut self, access: &Memory) {
+    pub(super) fn message(&mut self, access: &MemoryAccess) {
         let Ok(data) = u32::try_from(access.value) else {
             self.not_ours += 1;
             return;

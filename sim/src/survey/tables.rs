@@ -2,8 +2,8 @@
 
 use super::Facts;
 use crate::functions::Functions;
-use crate::lines::Unusable;
 use crate::report::Warnings;
+use crate::unusable::Unusable;
 use std::collections::BTreeMap;
 
 /// A table's memory region, after the first pass.

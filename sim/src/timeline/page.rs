@@ -1,7 +1,7 @@
 //! The page: one self-contained HTML file.
 
 use super::{MAX_ITEMS, Timeline};
-use crate::report::Report;
+use crate::report::ReplayReport;
 use askama::Template;
 
 #[derive(Template)]
@@ -9,7 +9,7 @@ use askama::Template;
 struct Page<'a> {
     /// What was replayed.
     source: &'a str,
-    report: &'a Report,
+    report: &'a ReplayReport,
     verdict: String,
     limit: usize,
     /// The data as JSON that is inert inside a script element.
@@ -20,7 +20,11 @@ struct Page<'a> {
 ///
 /// # Errors
 /// Only if the data cannot be written as JSON or the template cannot be filled in.
-pub fn render(source: &str, report: &Report, timeline: &Timeline) -> Result<String, askama::Error> {
+pub fn render(
+    source: &str,
+    report: &ReplayReport,
+    timeline: &Timeline,
+) -> Result<String, askama::Error> {
     let json = serde_json::to_string(timeline).map_err(askama::Error::from)?;
     let page =
         Page { source, report, verdict: report.verdict(), limit: MAX_ITEMS, data: inert(&json) };

@@ -20,28 +20,49 @@ use super::adapter::{Device, Layouts, NoDevice, Subject};
 use super::choices::Choices;
 use device::QemuDevice;
 use msix_core::{Policy, WhileDisabled};
-use msix_sim::qemu::{Extras, Program, Qemu, QemuError, Setup};
+use msix_peers::{Extras, Player, Qemu, QemuError, Setup};
 #[cfg(feature = "kvm")]
 use msix_sim::replay::Peer;
 
 /// The ivshmem-doorbell device of an installed QEMU.
 #[derive(Debug, Clone)]
 pub struct QemuSubject {
-    program: Program,
+    program: Player,
     version: String,
+    choices: Choices,
     most: u32,
 }
 
 impl QemuSubject {
-    /// Of the QEMU that `program` is, found as a shell finds it, or of the qtest front.
+    /// Of the QEMU that `program` is, found as a shell finds it, or of one that agrees with it.
     ///
     /// # Errors
     /// [`QemuError`] when it cannot be started or talked to.
-    pub fn find(program: impl Into<Program>) -> Result<Self, QemuError> {
+    pub fn find(program: impl Into<Player>) -> Result<Self, QemuError> {
         let program = program.into();
-        let setup = Setup { program: program.clone(), vectors: vec![1], incoming: None };
+        let setup = Setup { player: program.clone(), vectors: vec![1], incoming: None };
         let version = Qemu::start(&setup)?.version().to_owned();
-        Ok(Self { program, version, most: MOST })
+        let choices = Choices {
+            // H3: the ivshmem device itself drops an event while MSI-X is disabled.
+            while_disabled: Some(WhileDisabled::Drop),
+            // The interrupt controller, which is where messages are seen, takes no misaligned one.
+            message_address: None,
+            ..Choices::of(&Policy::QEMU)
+        };
+        Ok(Self { program, version, choices, most: MOST })
+    }
+
+    /// Of the qtest front of this project, which agrees with `policy`.
+    ///
+    /// # Errors
+    /// [`QemuError`] when it cannot be started or talked to.
+    #[cfg(feature = "kvm")]
+    pub fn front(policy: Peer) -> Result<Self, QemuError> {
+        let subject = Self::find(msix_sim::qtest::player(policy))?;
+        Ok(match policy {
+            Peer::Qemu => subject,
+            Peer::Spec => Self { choices: Choices::of(&Policy::SPEC), ..subject },
+        })
     }
 
     /// The same, which offers no device with more than `most` vectors, unless there can be none
@@ -55,24 +76,13 @@ impl QemuSubject {
 impl Subject for QemuSubject {
     fn name(&self) -> String {
         match &self.program {
-            #[cfg(feature = "kvm")]
-            Program::Front(policy) => format!("qtest front, {policy:?}"),
-            program => format!("{} {}, ivshmem-doorbell", program.name(), self.version),
+            Player::Qemu(_) => format!("QEMU {}, ivshmem-doorbell", self.version),
+            Player::StandIn(program) => program.name(),
         }
     }
 
     fn choices(&self) -> Choices {
-        #[cfg(feature = "kvm")]
-        if let Program::Front(Peer::Spec) = self.program {
-            return Choices::of(&Policy::SPEC);
-        }
-        Choices {
-            // H3: the ivshmem device itself drops an event while MSI-X is disabled.
-            while_disabled: Some(WhileDisabled::Drop),
-            // The interrupt controller, which is where messages are seen, takes no misaligned one.
-            message_address: None,
-            ..Choices::of(&Policy::QEMU)
-        }
+        self.choices
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
@@ -95,7 +105,7 @@ impl Subject for QemuSubject {
 impl QemuSubject {
     /// What QEMU says to a count that no function can have.
     fn refusal(&self, vectors: u32) -> NoDevice {
-        let setup = Setup { program: self.program.clone(), vectors: vec![0], incoming: None };
+        let setup = Setup { player: self.program.clone(), vectors: vec![0], incoming: None };
         let extras = Extras { told_vectors: Some(vectors), ..Extras::default() };
         match Qemu::start_with(&setup, &extras) {
             Err(QemuError::Ended { status, stderr }) if refuses(&status) => {

@@ -2,7 +2,7 @@
 //! raises its own MSI-X, nvme, and three devices with MSI and INTx too: edu, e1000e, and a USB
 //! controller with 16 vectors of either kind.
 
-use msix_sim::qemu::IvshmemServer;
+use msix_peers::LoneServer;
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
@@ -97,7 +97,7 @@ impl Machine {
                 stream.set_nonblocking(false).expect("a socket");
                 // A machine that goes now tells why when it is asked for its status.
                 server = server.or_else(|| {
-                    let mut server = IvshmemServer::serve(stream, self.folder.path()).ok()?;
+                    let mut server = LoneServer::serve(stream, self.folder.path()).ok()?;
                     server.connect(VECTORS).ok()?;
                     Some(server)
                 });

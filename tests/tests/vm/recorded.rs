@@ -4,7 +4,7 @@
 use msix_backends::Route;
 use msix_core::{Operation, Policy};
 use msix_sim::RECORDING;
-use msix_sim::replay::{Backend, Difference, Outcome, Peer, replay_on};
+use msix_sim::replay::{Backend, DeliveryDifference, DeliveryOutcome, Peer, replay_on};
 use msix_sim::report::BackendReport;
 use std::fmt::Write as _;
 use std::io;
@@ -32,7 +32,7 @@ impl Backend for Writer {
         device: usize,
         inputs: &[Operation],
         sent: &[Route],
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<DeliveryOutcome> {
         for input in inputs {
             match *input {
                 Operation::WriteConfig { offset, len, value } => {
@@ -55,10 +55,10 @@ impl Backend for Writer {
         for Route { message, .. } in sent {
             self.line(format_args!("{device} sent {} {}", message.address, message.data));
         }
-        Ok(Outcome::default())
+        Ok(DeliveryOutcome::default())
     }
 
-    fn finish(&mut self) -> io::Result<(BackendReport, Vec<Difference>)> {
+    fn finish(&mut self) -> io::Result<(BackendReport, Vec<DeliveryDifference>)> {
         Ok((BackendReport::default(), Vec::new()))
     }
 }

@@ -1,6 +1,6 @@
 //! Where a message has to arrive, and whether it did. Pure.
 
-use crate::replay::backend::{Difference, Outcome};
+use crate::replay::backend::{DeliveryDifference, DeliveryOutcome};
 use msix_core::Message;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -93,8 +93,8 @@ pub(super) fn is_complete(wanted: &[(u16, Wanted)], seen: &BTreeSet<Arrival>) ->
 }
 
 /// Sets what a step's messages should have led to, by vector of the device, against what it has.
-pub(super) fn compare(wanted: &[(u16, Wanted)], seen: &BTreeSet<Arrival>) -> Outcome {
-    let mut outcome = Outcome::default();
+pub(super) fn compare(wanted: &[(u16, Wanted)], seen: &BTreeSet<Arrival>) -> DeliveryOutcome {
+    let mut outcome = DeliveryOutcome::default();
     let mut unexpected = seen.clone();
     for (vector, wanted) in wanted {
         if *wanted == Wanted::Unseen {
@@ -108,7 +108,7 @@ pub(super) fn compare(wanted: &[(u16, Wanted)], seen: &BTreeSet<Arrival>) -> Out
         } else {
             let expected = wanted.arrivals().iter().map(Arrival::to_string);
             let joint = if matches!(wanted, Wanted::One(_)) { " or " } else { " and " };
-            outcome.differences.push(Difference {
+            outcome.differences.push(DeliveryDifference {
                 vector: Some(*vector),
                 expected: expected.collect::<Vec<_>>().join(joint),
                 got: listed(wanted.arrivals().iter().filter(|arrival| seen.contains(arrival))),
@@ -117,7 +117,7 @@ pub(super) fn compare(wanted: &[(u16, Wanted)], seen: &BTreeSet<Arrival>) -> Out
     }
     if outcome.not_compared == 0 && !unexpected.is_empty() {
         let [expected, got] = ["no more".to_owned(), listed(&unexpected)];
-        outcome.differences.push(Difference { vector: None, expected, got });
+        outcome.differences.push(DeliveryDifference { vector: None, expected, got });
     }
     outcome
 }
@@ -192,7 +192,7 @@ mod tests {
             let seen = seen.iter().copied().collect();
             let outcome = compare(wanted, &seen);
             assert_eq!(is_complete(wanted, &seen), outcome.delivered == outcome.expected);
-            let text = |d: Difference| format!("{:?}: {}, {}", d.vector, d.expected, d.got);
+            let text = |d: DeliveryDifference| format!("{:?}: {}, {}", d.vector, d.expected, d.got);
             outcome.differences.into_iter().map(text).collect::<Vec<_>>()
         };
         let missing = "Some(5): interrupt 0x41 at APIC 1, none";

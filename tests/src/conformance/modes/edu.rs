@@ -7,7 +7,7 @@ use super::super::adapter::{FunctionReset, NoDevice, Withdrawal};
 use super::super::qemu::traced::Log;
 use super::{ModeDevice, ModeSubject, MsixBeside, PhysicalLine};
 use msix_core::{Message, Mode, spec};
-use msix_sim::qemu::{Extras, Function, Qemu, QemuError, Setup};
+use msix_peers::{Extras, Qemu, QemuError, QemuFunction, Setup};
 use std::path::{Path, PathBuf};
 
 /// The `edu` device of an installed QEMU.
@@ -24,7 +24,7 @@ impl EduSubject {
     /// [`QemuError`] when it cannot be started or talked to.
     pub fn find(program: &Path) -> Result<Self, QemuError> {
         let with = program.to_owned().into();
-        let setup = Setup { program: with, vectors: Vec::new(), incoming: None };
+        let setup = Setup { player: with, vectors: Vec::new(), incoming: None };
         let version = Qemu::start(&setup)?.version().to_owned();
         Ok(Self { program: program.to_owned(), version })
     }
@@ -50,7 +50,7 @@ const BAR: u64 = 0xe000_0000;
 const RAISE: u64 = BAR + 0x60;
 const SATISFY: u64 = BAR + 0x64;
 /// It is the machine's only device.
-const EDU: Function = Function { index: 0, capability: 0, table: 0, pba: 0 };
+const EDU: QemuFunction = QemuFunction { index: 0, capability: 0, table: 0, pba: 0 };
 
 struct Edu {
     qemu: Qemu,
@@ -65,7 +65,7 @@ impl Edu {
         let slot = Qemu::slot(EDU.index);
         let arguments = vec!["-device".to_owned(), format!("edu,addr={slot:#x}")];
         let program = program.to_owned().into();
-        let setup = Setup { program, vectors: Vec::new(), incoming: None };
+        let setup = Setup { player: program, vectors: Vec::new(), incoming: None };
         let extras = Extras { arguments, trace: Some(log.path()), told_vectors: None };
         let mut qemu = Qemu::start_with(&setup, &extras)?;
         qemu.qtest().command("irq_intercept_in ioapic")?;

@@ -7,8 +7,7 @@ use super::super::adapter::{
 use super::refuses;
 use super::saved::exchange;
 use super::traced::Traced;
-use msix_sim::diff;
-use msix_sim::qemu::{Function, Program, Qemu, QemuError};
+use msix_peers::{Player, Qemu, QemuError, QemuFunction, find_msix_field};
 use std::path::PathBuf;
 
 /// Command: memory, with or without bus master.
@@ -20,10 +19,10 @@ const OF_THE_MACHINE: Message = Message { address: 0xfee0_0000, data: 0 };
 
 #[derive(Debug)]
 pub(super) struct QemuDevice {
-    program: Program,
+    program: Player,
     vectors: u16,
     traced: Traced,
-    function: Function,
+    function: QemuFunction,
     bus_master: bool,
     messages: Vec<Message>,
     /// The stream of this machine, which QEMU writes once: it takes a machine that was migrated
@@ -47,7 +46,7 @@ fn ended<T>(traced: &mut Traced, error: QemuError) -> T {
 }
 
 impl QemuDevice {
-    pub(super) fn start(program: &Program, vectors: u16) -> Self {
+    pub(super) fn start(program: &Player, vectors: u16) -> Self {
         let mut traced = match Traced::start(program, vectors, None) {
             Ok(traced) => traced,
             Err(error) => panic!("{error}"),
@@ -76,7 +75,7 @@ impl QemuDevice {
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) {
-        self.ask(|traced| Function::read(&mut traced.qemu, address, bytes));
+        self.ask(|traced| QemuFunction::read(&mut traced.qemu, address, bytes));
     }
 
     /// Something is done to the machine.
@@ -88,7 +87,7 @@ impl QemuDevice {
 
     fn write(&mut self, address: u64, bytes: &[u8]) {
         self.touch();
-        self.ask(|traced| Function::write(&mut traced.qemu, address, bytes));
+        self.ask(|traced| QemuFunction::write(&mut traced.qemu, address, bytes));
     }
 
     fn field_len(&self) -> usize {
@@ -137,7 +136,7 @@ fn pieces(offset: usize, len: usize) -> Vec<(usize, usize)> {
 }
 
 /// Config offset and width of a piece.
-fn place(function: Function, at: usize, width: usize) -> Result<(u8, u8), QemuError> {
+fn place(function: QemuFunction, at: usize, width: usize) -> Result<(u8, u8), QemuError> {
     let wrong = |_| QemuError::Device("the capability lies outside config space".to_owned());
     let at = u8::try_from(usize::from(function.capability) + at).map_err(wrong)?;
     Ok((at, u8::try_from(width).map_err(wrong)?))
@@ -268,7 +267,7 @@ impl QemuField for QemuDevice {
         let (capability, len) = (self.function.capability, self.field_len());
         let saved = self.saved();
         assert!(saved.is_current, "QEMU migrates a machine only once, and it was changed since");
-        let found = diff::find(&saved.stream, Qemu::slot(0), capability, len);
+        let found = find_msix_field(&saved.stream, Qemu::slot(0), capability, len);
         self.ask(|_| found).msix
     }
 

@@ -1,6 +1,6 @@
 //! Puts another msix field into a migration stream (rules F2 and F3).
 
-use msix_sim::qemu::{Qemu, QemuError};
+use msix_peers::{Qemu, QemuError};
 
 const SECTION_FULL: u8 = 0x04;
 /// Version of a PCI device, before its configuration space.

@@ -1,8 +1,8 @@
 //! A QEMU whose messages are read from its trace log.
 
 use super::super::adapter::Message;
-use msix_sim::qemu::{Extras, Function, Program, Qemu, QemuError, Setup};
-use msix_sim::trace::{Region, What, parse_line};
+use msix_peers::trace::{TracedRegion, What, parse_line};
+use msix_peers::{Extras, Player, Qemu, QemuError, QemuFunction, Setup};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// nobody uses. C12 sends there.
 const HIGH: Range<u64> = 0x1234_5678_fee0_0000..0x1234_5678_fee0_4000;
 /// The controller comes behind the one ivshmem device.
-const BYSTANDER: Function = Function { index: 1, capability: 0, table: 0, pba: 0 };
+const BYSTANDER: QemuFunction = QemuFunction { index: 1, capability: 0, table: 0, pba: 0 };
 /// Command: memory.
 const MEMORY: u64 = 0b010;
 
@@ -59,7 +59,7 @@ impl Log {
         for line in text.split(|byte| *byte == b'\n') {
             let event = parse_line(line).map_err(|why| QemuError::Device(why.to_string()))?;
             let Some(What::Write(write)) = event.map(|event| event.what) else { continue };
-            if write.region == Region::Messages || high.contains(&write.address) {
+            if write.region == TracedRegion::Messages || high.contains(&write.address) {
                 let data = u32::try_from(write.value);
                 let data = data.map_err(|why| QemuError::Device(why.to_string()))?;
                 messages.push(Message { address: write.address, data });
@@ -79,24 +79,24 @@ pub(super) struct Traced {
 impl Traced {
     /// Starts one, perhaps from a migration stream.
     pub(super) fn start(
-        program: &Program,
+        program: &Player,
         vectors: u16,
         incoming: Option<PathBuf>,
     ) -> Result<Self, QemuError> {
         let log = Log::new()?;
         let slot = Qemu::slot(BYSTANDER.index);
         let arguments = vec!["-device".to_owned(), format!("qemu-xhci,addr={slot:#x}")];
-        let setup = Setup { program: program.clone(), vectors: vec![vectors], incoming };
+        let setup = Setup { player: program.clone(), vectors: vec![vectors], incoming };
         let extras = Extras { arguments, trace: Some(log.path()), told_vectors: None };
         Ok(Self { qemu: Qemu::start_with(&setup, &extras)?, log })
     }
 
     /// Places the BARs, after a start or a reset.
-    pub(super) fn set_up(&mut self) -> Result<Function, QemuError> {
+    pub(super) fn set_up(&mut self) -> Result<QemuFunction, QemuError> {
         BYSTANDER.set_config(&mut self.qemu, 0x10, 4, HIGH.start & 0xffff_ffff)?;
         BYSTANDER.set_config(&mut self.qemu, 0x14, 4, HIGH.start >> 32)?;
         BYSTANDER.set_config(&mut self.qemu, 4, 2, MEMORY)?;
-        Function::set_up(&mut self.qemu, 0)
+        QemuFunction::set_up(&mut self.qemu, 0)
     }
 
     /// The messages since the last call.

@@ -1,0 +1,118 @@
+//! The facts of a function as a whole, kept so that one comparison says whether it may send.
+
+use crate::kernel::Switches;
+use crate::policy::{BusMasterOff, Policy, WhileDisabled};
+
+/// One of a function's facts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fact(u16);
+
+impl Fact {
+    // Reasons not to send: a function may send when none of them holds.
+    /// The capability is not enabled.
+    pub(crate) const DISABLED: Self = Self(1);
+    /// Function Mask is set.
+    pub(crate) const FUNCTION_MASKED: Self = Self(2);
+    /// Between a load and its resume (H15).
+    pub(crate) const LOADING: Self = Self(4);
+    /// MSI-X is enabled too and takes the place of MSI (H18).
+    pub(crate) const OVERRIDDEN: Self = Self(8);
+    /// Bus master is off, where that gates (H16).
+    const NO_BUS_MASTER: Self = Self(0x10);
+    const REASONS: Self = Self(0xff);
+
+    /// A backend listens.
+    pub(crate) const ATTACHED: Self = Self(0x100);
+    /// Bus Master Enable. Changed by [`Facts::set_bus_master`].
+    pub(crate) const BUS_MASTER: Self = Self(0x200);
+    /// Bus master off is a reason not to send.
+    const GATED: Self = Self(0x400);
+
+    // What few functions do; one comparison sends the others on their way.
+    /// Some messages are exempt from masks (H25).
+    pub(crate) const EXEMPTS: Self = Self(0x1000);
+    /// Written entries are told (G2).
+    pub(crate) const SNOOPS: Self = Self(0x2000);
+    /// Events that come while the capability is disabled are not latched (H3).
+    pub(crate) const DIVERTS: Self = Self(0x4000);
+    const SPECIAL: Self = Self(0xf000);
+}
+
+/// Enable, Function Mask, Bus Master Enable, where a load and the backend stand, and what is special
+/// about the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Facts(u16);
+
+impl Facts {
+    /// Disabled, nobody attached, bus master on.
+    pub(crate) const fn new(policy: &Policy) -> Self {
+        let mut facts = Self(Fact::DISABLED.0 | Fact::BUS_MASTER.0);
+        facts.set(Fact::GATED, matches!(policy.bus_master_off, BusMasterOff::Latch)); // H16
+        facts.set(Fact::SNOOPS, policy.snoop);
+        facts.set(Fact::DIVERTS, !matches!(policy.while_disabled, WhileDisabled::Latch));
+        facts
+    }
+
+    #[inline]
+    pub(crate) const fn has(self, fact: Fact) -> bool {
+        self.0 & fact.0 != 0
+    }
+
+    pub(crate) const fn set(&mut self, fact: Fact, holds: bool) {
+        if holds {
+            self.0 |= fact.0;
+        } else {
+            self.0 &= !fact.0;
+        }
+    }
+
+    pub(crate) const fn set_bus_master(&mut self, on: bool) {
+        self.set(Fact::BUS_MASTER, on);
+        self.set(Fact::NO_BUS_MASTER, !on && self.has(Fact::GATED));
+    }
+
+    /// Whether the function may send, but for the vectors' own masks (A6).
+    #[inline]
+    pub(crate) const fn unmasked(self) -> bool {
+        !self.has(Fact::REASONS)
+    }
+
+    /// Whether the function may send, but for masks.
+    #[inline]
+    pub(crate) const fn open(self) -> bool {
+        self.0 & Fact::REASONS.0 & !Fact::FUNCTION_MASKED.0 == 0
+    }
+
+    /// Whether the function does something special.
+    #[inline]
+    pub(crate) const fn special(self) -> bool {
+        self.has(Fact::SPECIAL)
+    }
+
+    /// Whether the function may send, but for the vectors' own masks, a backend listens, and nothing
+    /// is special: as almost always.
+    #[inline]
+    pub(crate) const fn plainly_sending(self) -> bool {
+        self.0 & (Fact::REASONS.0 | Fact::SPECIAL.0 | Fact::ATTACHED.0) == Fact::ATTACHED.0
+    }
+
+    /// The facts as the kernel has them; `lanes` makes all lanes or none of one fact.
+    #[inline]
+    pub(crate) fn switches<L>(self, lossy: bool, lanes: impl Fn(bool) -> L) -> Switches<L> {
+        let closed = Fact::REASONS.0 & !(Fact::FUNCTION_MASKED.0 | Fact::LOADING.0);
+        Switches {
+            open: lanes(self.0 & closed == 0),
+            function_masked: lanes(self.has(Fact::FUNCTION_MASKED)),
+            loading: lanes(self.has(Fact::LOADING)),
+            attached: lanes(self.has(Fact::ATTACHED)),
+            bus_master: lanes(self.has(Fact::BUS_MASTER)),
+            lossy: lanes(lossy),
+        }
+    }
+}
+
+/// All lanes of a word, or none.
+#[inline]
+pub(crate) const fn ones(all: bool) -> u64 {
+    if all { u64::MAX } else { 0 }
+}

@@ -1,0 +1,171 @@
+//! Checks the invariants I1 and I2 at run time.
+
+use super::Msix;
+use super::settle::{claimed_among, registers, stale_among, told};
+use crate::facts::ones;
+use crate::kernel;
+use crate::storage::Storage;
+use crate::vectors::per_word;
+use core::ops::Range;
+
+/// An invariant that does not hold: a defect of the engine. Bits are of vectors in 64-vector word
+/// `word`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// I1: the host was told something else than what should hold.
+    Liveness {
+        /// The word.
+        word: u16,
+        /// Vectors that should be live.
+        wanted: u64,
+        /// Vectors that are.
+        live: u64,
+    },
+    /// I2: vectors that are pending although deliverable and used.
+    Stuck {
+        /// The word.
+        word: u16,
+        /// The vectors.
+        bits: u64,
+    },
+    /// How many entries hold a message that the host was not told is not what was counted.
+    StaleCount {
+        /// Entries that hold one.
+        stale: u32,
+        /// What was counted.
+        counted: u16,
+    },
+    /// A vector past the table is in one of the sets, or one that is not live is in fallback or stale.
+    Impossible {
+        /// The word.
+        word: u16,
+        /// The vectors.
+        bits: u64,
+    },
+}
+
+impl<S: Storage> Msix<S> {
+    /// Checks I1, I2 and the consistency of the vector sets, for all vectors. Debug builds do this
+    /// after every input, for the vectors it touched.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        let stale = per_word(self.storage.memory().entries).map(stale_among);
+        let stale = stale.fold(0, |sum: u32, word| sum.saturating_add(word.count_ones()));
+        if stale != u32::from(self.stale_entries) {
+            return Err(Violation::StaleCount { stale, counted: self.stale_entries });
+        }
+        self.check_words(0..self.vectors().div_ceil(64))
+    }
+
+    pub(crate) fn check_words(&self, words: Range<u16>) -> Result<(), Violation> {
+        let memory = self.storage.memory();
+        let switches = self.switches(ones);
+        for index in words {
+            let first = usize::from(index).wrapping_mul(64);
+            let entries = memory.entries.get(first..).unwrap_or_default();
+            let Some(word) = memory.words.get(usize::from(index)) else { continue };
+            let told = told(word, stale_among(entries));
+            let exempt = self.exempting().of(memory.entries, index);
+            let ready = kernel::ready(registers(word, exempt, 0), switches);
+            let registers = registers(word, exempt, claimed_among(memory.claims, index, ready));
+            let next = kernel::step(told, registers, switches, 0);
+            if next.arm | next.disarm != 0 {
+                let (wanted, live) = (next.told.live, told.live);
+                return Err(Violation::Liveness { word: index, wanted, live });
+            }
+            let stuck = ready & registers.claimed;
+            if stuck != 0 {
+                return Err(Violation::Stuck { word: index, bits: stuck });
+            }
+            let inside = self.all().bits(index);
+            let outside = (registers.pending | told.live | !registers.masked) & !inside;
+            let kept = (told.fallback | told.stale) & !told.live;
+            if outside | kept != 0 {
+                return Err(Violation::Impossible { word: index, bits: outside | kept });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sealed::Sealed;
+    use crate::testing::engine;
+    use crate::{Policy, Word};
+
+    type Break = fn(&mut Word);
+
+    #[test]
+    fn a_broken_state_is_named_with_its_vectors() {
+        // Of 70 vectors: word 1 has 6.
+        let cases: [(Break, Violation); 7] = [
+            (|w| w.live.insert(2), Violation::Liveness { word: 1, wanted: 0, live: 2 }),
+            (|w| w.masked.remove(4), Violation::Liveness { word: 1, wanted: 4, live: 0 }),
+            (|w| w.pending.insert(1 << 6), Violation::Impossible { word: 1, bits: 1 << 6 }),
+            (|w| w.fallback.insert(8), Violation::Impossible { word: 1, bits: 8 }),
+            (
+                |w| {
+                    w.masked.remove(1);
+                    w.live.insert(1);
+                    w.pending.insert(1);
+                },
+                Violation::Stuck { word: 1, bits: 1 },
+            ),
+            (
+                |w| {
+                    w.masked.remove(1 << 7);
+                    w.live.insert(1 << 7);
+                },
+                Violation::Impossible { word: 1, bits: 1 << 7 },
+            ),
+            (
+                |w| {
+                    w.pending.insert(1 << 6 | 1 << 8);
+                    w.fallback.insert(1 << 8 | 2);
+                },
+                Violation::Impossible { word: 1, bits: 1 << 6 | 1 << 8 | 2 },
+            ),
+        ];
+        for (number, (breaks, violation)) in cases.into_iter().enumerate() {
+            let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+            assert_eq!(msix.check(), Ok(()));
+            breaks(&mut msix.storage.memory_mut().words[1]);
+            assert_eq!(msix.check(), Err(violation), "case {number}");
+        }
+    }
+
+    #[test]
+    fn a_vector_past_the_table_is_never_unmasked() {
+        let (mut msix, mut fx) = engine::<70, 2>(Policy::SPEC);
+        msix.write_config(3, &[0], &mut fx).unwrap(); // nothing is wanted
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.masked.remove(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+
+    #[test]
+    fn what_is_impossible_twice_is_named_once() {
+        let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.pending.insert(1 << 9);
+        word.fallback.insert(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+
+    #[test]
+    fn between_load_and_resume_a_live_vector_must_exist_too() {
+        let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+        let mut bytes = [0; 1400];
+        let len = msix.save(&mut bytes).unwrap();
+        msix.load(&bytes[..len]).unwrap();
+        assert_eq!(msix.check(), Ok(()));
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.live.insert(1 << 9);
+        word.pending.insert(1 << 9);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+}

@@ -1,0 +1,60 @@
+//! When two engines are the same: what they would do from now on.
+
+use super::Msix;
+use crate::storage::Storage;
+use core::hash::{Hash, Hasher};
+
+/// Two engines are equal when their registers and facts are; policy, layout and counters do not
+/// count. Equal engines of one policy answer every sequence of inputs alike.
+impl<S: Storage> PartialEq for Msix<S> {
+    fn eq(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.storage.memory(), other.storage.memory());
+        (self.facts, self.next_capability, self.stale_entries)
+            == (other.facts, other.next_capability, other.stale_entries)
+            && (ours.entries, ours.claims, ours.words)
+                == (theirs.entries, theirs.claims, theirs.words)
+    }
+}
+
+impl<S: Storage> Eq for Msix<S> {}
+
+impl<S: Storage> Hash for Msix<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let memory = self.storage.memory();
+        self.facts.hash(state);
+        self.next_capability.hash(state);
+        memory.entries.hash(state);
+        memory.claims.hash(state);
+        memory.words.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{engine, take};
+    use crate::{Policy, Vector};
+    use core::hash::BuildHasher;
+
+    #[test]
+    fn engines_are_equal_when_they_would_behave_alike() {
+        let (fresh, mut fx) = engine::<2, 1>(Policy::SPEC);
+        let hasher = std::hash::RandomState::new();
+        let mut other = fresh.clone();
+        let v0 = Vector::new(0);
+        other.notify(v0, &mut fx).unwrap();
+        assert!(fresh != other && hasher.hash_one(&fresh) != hasher.hash_one(&other));
+        other.withdraw(v0, &mut fx).unwrap();
+        take(&mut fx);
+        assert!(fresh == other && hasher.hash_one(&fresh) == hasher.hash_one(&other));
+        assert_ne!(fresh.counters(), other.counters());
+
+        other.set_mask(v0, false, &mut fx).unwrap();
+        take(&mut fx);
+        let rerouted = other.clone();
+        other.write_table(0, &[4, 0, 0, 0], &mut fx).unwrap();
+        other.write_table(0, &[0, 0, 0, 0], &mut fx).unwrap();
+        assert_ne!(rerouted, other, "one of them has a message to tell");
+        other.set_bus_master(false, &mut fx).unwrap();
+        assert_eq!((rerouted.bus_master(), other.bus_master()), (true, false));
+    }
+}

@@ -1,0 +1,445 @@
+//! Guest accesses to the table and the PBA, of any width and alignment.
+
+use super::settle::{Change, Request};
+use super::{Msix, ready};
+use crate::effects::{EffectSink, NotCarriedOut};
+use crate::layout::Region;
+use crate::policy::{LiveRewrite, TableAccess};
+use crate::span::Span;
+use crate::spec::VECTOR_MASK;
+use crate::storage::Storage;
+use crate::vectors::Vector;
+
+/// What became of a guest access. Never an error: a guest may do what it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It was carried out, at least in part.
+    Done,
+    /// Undefined width or alignment: ignored; the bytes inside the structure read 0 (A4, H6).
+    Unsupported,
+    /// Past the end of the structure: ignored, reads all ones (C07).
+    OutOfRange,
+    /// A write to the PBA: ignored (A5, C09).
+    ReadOnly,
+}
+
+/// The dwords of a structure that an access carries out.
+struct Dwords {
+    /// Index of the first dword in the structure.
+    first: u64,
+    /// How many, 0 to 2.
+    count: u64,
+    /// Bytes of the access before the first dword.
+    skipped: usize,
+}
+
+impl<S: Storage> Msix<S> {
+    /// Guest read at byte `offset` of the table.
+    #[inline]
+    pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        // What every guest does, and so the path that is kept short.
+        if let (Ok(dword), 0) = (<&mut [u8; 4]>::try_from(&mut *bytes), offset % 4)
+            && let Some(value) = self.table_dword(offset / 4)
+        {
+            *dword = value.to_le_bytes();
+            return Access::Done;
+        }
+        self.read_table_otherwise(offset, bytes)
+    }
+
+    /// A table read that is not an aligned DWORD inside the table.
+    #[inline(never)]
+    fn read_table_otherwise(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        self.read(Region::Table, offset, bytes, |dword| self.table_dword(dword))
+    }
+
+    /// Dword `index` of the table as the guest reads it.
+    #[inline]
+    fn table_dword(&self, index: u64) -> Option<u32> {
+        let (vector, memory) = (entry_of(index), self.storage.memory());
+        let entry = memory.entries.get(usize::try_from(index / 4).ok()?)?;
+        let word = memory.words.get(vector.word())?;
+        Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
+    }
+
+    /// Guest write at byte `offset` of the table. A QWORD is applied as one (H5, C33).
+    ///
+    /// Emits Disarm, or Arm and Send, when the vector stops or starts to be deliverable; Reroute
+    /// by [`LiveRewrite`], Snoop by [`crate::Policy::snoop`].
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    #[inline]
+    pub fn write_table<K: EffectSink>(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+        fx: &mut K,
+    ) -> Result<Access, NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        // What every guest does, and so the path that is kept short.
+        if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
+            let (dword, value) = (offset / 4, u32::from_le_bytes(value));
+            let done = if dword % 4 == 3 {
+                self.write_control(dword, value, fx)
+            } else {
+                self.write_message(dword, value, fx)
+            };
+            if done {
+                return Ok(Access::Done);
+            }
+        }
+        Ok(self.write_others(offset, bytes, fx))
+    }
+
+    /// Writes Vector Control; whether `dword` is in the table.
+    #[inline]
+    fn write_control<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
+        let vector = entry_of(dword);
+        let memory = self.storage.memory_mut();
+        let slot = usize::try_from(dword / 4).ok();
+        let Some(entry) = slot.and_then(|slot| memory.entries.get_mut(slot)) else { return false };
+        let Some(word) = memory.words.get_mut(vector.word()) else { return false };
+        entry.store_control(value, self.policy.vector_control);
+        let masked = value & VECTOR_MASK != 0;
+        let changed = masked != (word.masked.get() & vector.bit() != 0);
+        if changed {
+            word.masked.toggle(vector.bit());
+            if self.facts.plainly_sending() && !entry.is_stale() {
+                let counters = &mut self.counters;
+                // One call for each, so that each is compiled for what it does.
+                let ready = if masked {
+                    Self::settle_mask(word, vector, true, counters, fx)
+                } else {
+                    Self::settle_mask(word, vector, false, counters, fx)
+                };
+                if ready {
+                    self.send_pending(vector, fx);
+                }
+                self.check_vector(vector);
+                return true;
+            }
+        }
+        if changed || self.facts.special() {
+            self.settle_vector(vector, Change { written: true, complete: false }, fx);
+        }
+        true
+    }
+
+    /// Writes a dword of the message; whether it is in the table.
+    #[inline]
+    fn write_message<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
+        let Some(touched) = self.store(dword, value) else { return false };
+        // Only the mask decides what may be sent, unless messages may be exempt.
+        if touched != OTHER || self.facts.special() {
+            let change = Change { written: true, complete: touched & COMPLETE != 0 };
+            self.settle_vector(entry_of(dword), change, fx);
+        }
+        true
+    }
+
+    /// A table write that is not an aligned DWORD inside the table.
+    #[inline(never)]
+    fn write_others<K: EffectSink>(&mut self, offset: u64, bytes: &[u8], fx: &mut K) -> Access {
+        let (dwords, access) = self.classify(Region::Table, offset, bytes.len());
+        let mut values = bytes.get(dwords.skipped..).unwrap_or_default();
+        let first = entry_of(dwords.first);
+        let (mut last, mut touched) = (first, 0);
+        for dword in dwords.first..dwords.first.saturating_add(dwords.count) {
+            let Some((value, rest)) = values.split_first_chunk() else { break };
+            values = rest;
+            last = entry_of(dword);
+            touched |= self.store(dword, u32::from_le_bytes(*value)).unwrap_or(NOTHING);
+        }
+        if first != last {
+            let written = Span::new(first.index(), last.index().wrapping_add(1));
+            self.settle(Request { written, ..Request::FACTS }, fx);
+        } else if touched != NOTHING {
+            // A4: the address pair as one QWORD is complete.
+            let pair = touched & (LOW | HIGH) == LOW | HIGH;
+            let change = Change { written: true, complete: pair || touched & COMPLETE != 0 };
+            self.settle_vector(first, change, fx);
+        }
+        access
+    }
+
+    /// Stores a dword; says what that touched, `None` when it is not in the table.
+    #[inline]
+    fn store(&mut self, dword: u64, value: u32) -> Option<u8> {
+        let (slot, field) = (usize::try_from(dword / 4).ok()?, field_of(dword));
+        let memory = self.storage.memory_mut();
+        let entry = memory.entries.get_mut(slot)?;
+        let vector = entry_of(dword);
+        let word = memory.words.get_mut(vector.word())?;
+        if field == 3 {
+            entry.store_control(value, self.policy.vector_control);
+            let masked = value & VECTOR_MASK != 0;
+            if masked == (word.masked.get() & vector.bit() != 0) {
+                return Some(OTHER);
+            }
+            word.masked.toggle(vector.bit());
+            return Some(MASK);
+        }
+        let changed = entry.store_message(field, value);
+        if word.live.get() & vector.bit() == 0 {
+            return Some(OTHER);
+        }
+        if changed {
+            self.rewritten(vector);
+        }
+        Some(match field {
+            0 => LOW,
+            1 => HIGH,
+            _ => COMPLETE,
+        })
+    }
+
+    /// The message of a live vector changed (H4).
+    pub(crate) fn rewritten(&mut self, vector: Vector) {
+        if self.policy.live_rewrite == LiveRewrite::Reroute {
+            self.mark_stale(vector);
+        }
+    }
+
+    /// First step of a guest read of `len` bytes at byte `offset` of the PBA: emits Poll for the
+    /// vectors it covers whose events the host holds (C36, H12, H13). Carry it out, feed
+    /// [`report_held`](Self::report_held), then [`read_pba`](Self::read_pba).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn poll_pba<K: EffectSink>(
+        &mut self,
+        offset: u64,
+        len: usize,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let (dwords, _) = self.classify(Region::Pba, offset, len);
+        let vector = |dword: u64| u16::try_from(dword.saturating_mul(32)).unwrap_or(u16::MAX);
+        let end = vector(dwords.first.saturating_add(dwords.count)).min(self.vectors());
+        let span = Span::new(vector(dwords.first), end);
+        self.poll(span, fx);
+        Ok(())
+    }
+
+    /// Second step: guest read at byte `offset` of the PBA as it stands now (A5).
+    #[inline]
+    pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        // What a polling guest does.
+        if let (Ok(qword), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
+            && let Some(pending) = self.pba_word(offset / 8)
+        {
+            *qword = pending.to_le_bytes();
+            return Access::Done;
+        }
+        self.read_others(offset, bytes)
+    }
+
+    /// A PBA read that is not an aligned QWORD inside the PBA.
+    #[inline(never)]
+    fn read_others(&self, offset: u64, bytes: &mut [u8]) -> Access {
+        self.read(Region::Pba, offset, bytes, |dword| {
+            let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(dword / 2)?.to_le_bytes();
+            let half = if dword % 2 == 0 { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
+            Some(u32::from_le_bytes(half))
+        })
+    }
+
+    #[inline]
+    fn pba_word(&self, index: u64) -> Option<u64> {
+        let word = self.storage.memory().words.get(usize::try_from(index).ok()?)?;
+        Some(word.pending.get())
+    }
+
+    /// Guest write at byte `offset` of the PBA, which changes nothing (A5, C09).
+    #[must_use = "an ignored write is worth a diagnostic"]
+    pub fn write_pba(&self, offset: u64, bytes: &[u8]) -> Access {
+        match self.classify(Region::Pba, offset, bytes.len()).1 {
+            Access::Done => Access::ReadOnly,
+            ignored => ignored,
+        }
+    }
+
+    fn read(
+        &self,
+        region: Region,
+        offset: u64,
+        bytes: &mut [u8],
+        value: impl Fn(u64) -> Option<u32>,
+    ) -> Access {
+        let (dwords, access) = self.classify(region, offset, bytes.len());
+        self.fill_ignored(region, offset, bytes);
+        let mut rest = bytes.get_mut(dwords.skipped..).unwrap_or_default();
+        for dword in dwords.first..dwords.first.saturating_add(dwords.count) {
+            let Some((bytes, after)) = rest.split_first_chunk_mut() else { break };
+            *bytes = value(dword).unwrap_or(u32::MAX).to_le_bytes();
+            rest = after;
+        }
+        access
+    }
+
+    /// Zero inside the structure, all ones past it (H6, C07).
+    fn fill_ignored(&self, region: Region, offset: u64, bytes: &mut [u8]) {
+        let inside = self.layout.len(region).saturating_sub(offset);
+        for (index, byte) in (0..u64::MAX).zip(bytes) {
+            *byte = if index < inside { 0 } else { 0xff };
+        }
+    }
+
+    /// Which dwords inside `region` an access of `len` bytes at `offset` carries out.
+    #[inline]
+    fn classify(&self, region: Region, offset: u64, len: usize) -> (Dwords, Access) {
+        let size = self.layout.len(region);
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        let none = Dwords { first: 0, count: 0, skipped: 0 };
+        if offset >= size {
+            return (none, Access::OutOfRange);
+        }
+        let aligned = len == 4 && offset.is_multiple_of(4) || len == 8 && offset.is_multiple_of(8);
+        if aligned && len <= size.saturating_sub(offset) {
+            return (Dwords { first: offset / 4, count: len / 4, skipped: 0 }, Access::Done);
+        }
+        if self.policy.table_access == TableAccess::Aligned || len > 8 {
+            return (none, Access::Unsupported);
+        }
+        let first = offset.div_ceil(4);
+        let end = offset.saturating_add(len).min(size) / 4;
+        let skipped = usize::try_from(first.wrapping_mul(4).wrapping_sub(offset)).unwrap_or(0);
+        match end.saturating_sub(first) {
+            0 => (none, Access::Unsupported),
+            count => (Dwords { first, count, skipped }, Access::Done),
+        }
+    }
+}
+
+/// Nothing was written.
+const NOTHING: u8 = 0;
+/// The mask bit changed.
+const MASK: u8 = 1;
+/// The message of a live vector is complete with this (H4).
+const COMPLETE: u8 = 2;
+/// Half of a live vector's address was written.
+const LOW: u8 = 4;
+/// The other half.
+const HIGH: u8 = 8;
+/// Something else was written.
+const OTHER: u8 = 16;
+
+/// Which dword of its entry dword `index` of the table is, 0 to 3.
+fn field_of(index: u64) -> usize {
+    usize::try_from(index % 4).unwrap_or(0)
+}
+
+/// The vector whose entry holds dword `index` of the table.
+fn entry_of(index: u64) -> Vector {
+    Vector::new(u16::try_from(index / 4).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{engine, take};
+    use crate::{Effect, Policy, Vectors};
+    use std::vec::Vec;
+
+    #[test]
+    fn an_access_is_carried_out_as_its_width_and_alignment_say() {
+        use Access::{Done, OutOfRange, Unsupported};
+        // Offset and bytes of an access to a table of 4 entries; verdict by SPEC and by QEMU.
+        let cases = [
+            (0x0, 4, Done, Done),
+            (0x8, 8, Done, Done),
+            (0x3c, 4, Done, Done),
+            (0x4, 8, Unsupported, Done), // two dwords
+            (0x6, 8, Unsupported, Done), // one dword, at 8
+            (0x6, 4, Unsupported, Unsupported),
+            (0x1, 7, Unsupported, Done),
+            (0x0, 3, Unsupported, Unsupported),
+            (0x0, 6, Unsupported, Done),
+            (0x0, 16, Unsupported, Unsupported),
+            (0x0, 0, Unsupported, Unsupported),
+            (0x3c, 8, Unsupported, Done), // half of it is past the table
+            (0x40, 4, OutOfRange, OutOfRange),
+            (u64::MAX, 8, OutOfRange, OutOfRange),
+        ];
+        for (offset, len, spec, qemu) in cases {
+            for (policy, expected) in [(Policy::SPEC, spec), (Policy::QEMU, qemu)] {
+                let (mut msix, mut fx) = engine::<4, 1>(policy);
+                let mut bytes = std::vec![0xa5; len];
+                assert_eq!(msix.read_table(offset, &mut bytes), expected, "{offset:#x} {len}");
+                assert_eq!(msix.write_table(offset, &bytes, &mut fx), Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_carried_out_reads_zero_inside_and_ones_past_the_end() {
+        let (mut msix, mut fx) = engine::<1, 1>(Policy::QEMU);
+        msix.write_table(0x8, &[0x11, 0x22, 0x33, 0x44], &mut fx).unwrap();
+        let mut bytes = [0xa5; 8];
+        msix.read_table(0x6, &mut bytes);
+        assert_eq!(bytes, [0, 0, 0x11, 0x22, 0x33, 0x44, 0, 0]);
+        msix.read_table(0xe, &mut bytes[..4]);
+        assert_eq!(bytes[..4], [0, 0, 0xff, 0xff]);
+        msix.read_pba(0x7, &mut bytes[..3]);
+        assert_eq!(bytes[..3], [0, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn a_live_message_is_rerouted_once_and_whole() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        msix.set_mask(Vector::new(1), false, &mut fx).unwrap();
+        take(&mut fx);
+        let v1 = Vectors::one(Vector::new(1));
+        let mut write = |offset: u64, bytes: &[u8]| {
+            msix.write_table(0x10 + offset, bytes, &mut fx).unwrap();
+            take(&mut fx)
+        };
+        assert_eq!(write(0, &[0x00, 0x20, 0xe0, 0xfe]), [], "half an address");
+        assert_eq!(write(4, &[1, 0, 0, 0]), [], "the data may follow");
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [Effect::Reroute(v1)]);
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "nothing changed");
+        assert_eq!(write(0, &[0, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]), [Effect::Reroute(v1)], "A4");
+        assert_eq!(write(0, &[0, 0x40, 0xe0, 0xfe]), []);
+        assert_eq!(write(12, &[1, 0, 0, 0]), [Effect::Disarm(v1)]);
+        assert_eq!(write(12, &[0, 0, 0, 0]), [Effect::Arm(v1)], "tells the new address");
+        assert_eq!(write(8, &[0x31, 0, 0, 0]), [], "so there is nothing left to tell");
+        assert_eq!(msix.counters().reroutes, 2);
+    }
+
+    #[test]
+    fn a_pba_read_polls_the_vectors_it_covers_that_the_host_holds() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(Vector::new(33), false, &mut fx).unwrap();
+        take(&mut fx);
+        let high = 0xffff_ffff_0000_0000 & !(1 << 33); // v33 is live: its events are delivered
+        let cases: [(u64, usize, Vec<Effect>); 5] = [
+            (0, 4, [Effect::Poll(Vectors::new(0, 0xffff_ffff))].into()),
+            (4, 4, [Effect::Poll(Vectors::new(0, high))].into()),
+            (8, 8, [Effect::Poll(Vectors::new(1, 1))].into()),
+            (12, 4, Vec::new()),
+            (16, 8, Vec::new()),
+        ];
+        for (offset, len, expected) in cases {
+            msix.poll_pba(offset, len, &mut fx).unwrap();
+            assert_eq!(take(&mut fx), expected, "{offset} {len}");
+        }
+        msix.report_failed(Vectors::one(Vector::new(33)));
+        msix.poll_pba(4, 4, &mut fx).unwrap();
+        let all = Vectors::new(0, 0xffff_ffff_0000_0000);
+        assert_eq!(take(&mut fx), [Effect::Poll(all)], "what failed is held too");
+    }
+
+    #[test]
+    fn a_written_entry_is_snooped_where_somebody_wants_to_know() {
+        let policy = Policy { snoop: true, ..Policy::QEMU };
+        let (mut msix, mut fx) = engine::<65, 2>(policy);
+        msix.write_table(63 * 16 + 12, &[1, 0, 0, 0, 0, 0, 0, 0], &mut fx).unwrap();
+        let expected = [Effect::Snoop(Vectors::new(0, 1 << 63)), Effect::Snoop(Vectors::new(1, 1))];
+        assert_eq!(take(&mut fx), expected);
+        msix.write_table(0, &[0, 0, 0, 0], &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Snoop(Vectors::new(0, 1))]);
+        msix.set_mask(Vector::new(0), true, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "no guest wrote it");
+    }
+}

@@ -1,0 +1,215 @@
+//! Inputs of the host backend and of the platform around the function.
+
+use super::control::Control;
+use super::entry::Entry;
+use super::settle::{Request, claimed_among};
+use super::{Msix, ready};
+use crate::counters;
+use crate::effects::{Effect, EffectSink, NotCarriedOut};
+use crate::facts::Fact;
+use crate::policy::ClaimsOnReset;
+use crate::span::Span;
+use crate::storage::Storage;
+use crate::switch::{Switch, wants_held};
+use crate::vectors::{Vectors, Word};
+
+impl<S: Storage> Msix<S> {
+    /// A backend listens from now on. Emits Arm for all deliverable vectors (H12); nothing when one
+    /// is attached already.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        self.facts.set(Fact::ATTACHED, true);
+        self.settle(Request::FACTS, fx);
+        Ok(())
+    }
+
+    /// The backend goes away. Emits Poll by policy (H13), then Disarm for all live vectors (C40);
+    /// nothing when none is attached. Feed the answer of the Poll before the backend is gone.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn detach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        if self.policy.poll_before_disable {
+            self.poll(self.all(), fx); // while it still listens
+        }
+        self.facts.set(Fact::ATTACHED, false);
+        self.settle(Request::FACTS, fx);
+        Ok(())
+    }
+
+    /// The backend could not carry out an Arm or Reroute for these: those of them that are live
+    /// are delivered by Send from now on, and tried again at their next Arm (H11, C39). Others
+    /// are ignored. Emits nothing.
+    ///
+    /// Report a failure before the Disarm of the Arm that failed: after another Arm the engine cannot
+    /// tell whose it was.
+    pub fn report_failed(&mut self, vectors: Vectors) {
+        let words = self.storage.memory_mut().words;
+        if let Some(word) = words.get_mut(usize::from(vectors.word())) {
+            let failed = vectors.bits() & word.live.get();
+            counters::add(&mut self.counters.failures, failed);
+            word.fallback.insert(failed);
+        }
+    }
+
+    /// The backend's answer to Poll: the host held, and gave up, events of these vectors. They
+    /// become pending, whatever Enable says by now, for they came before. Emits Send for those that
+    /// are deliverable. Vectors outside the table are ignored.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn report_held<K: EffectSink>(
+        &mut self,
+        vectors: Vectors,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let inside = vectors.bits() & self.all().bits(vectors.word());
+        let memory = self.storage.memory_mut();
+        let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
+        let used = claimed_among(memory.claims, vectors.word(), inside);
+        counters::add(&mut self.counters.dropped_unclaimed, inside & !used);
+        counters::add(&mut self.counters.coalesced, used & word.pending.get());
+        word.pending.insert(used);
+        self.settle(Request::FACTS, fx);
+        Ok(())
+    }
+
+    /// Bus Master Enable of the Command register (A11). Under [`crate::BusMasterOff::Latch`] it
+    /// gates like a mask and emits Disarm, or Arm and Send (H16).
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn set_bus_master<K: EffectSink>(
+        &mut self,
+        on: bool,
+        fx: &mut K,
+    ) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        self.facts.set_bus_master(on);
+        self.settle(Request::FACTS, fx);
+        Ok(())
+    }
+
+    /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
+    /// zero, pending bits dropped and counted, use counts by policy (C01). Bus master is the
+    /// Command register's, and is told apart. Emits Disarm for all live vectors, Drain by policy
+    /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut`].
+    pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
+        ready::<S, K>(fx)?;
+        let request = self.request(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
+        self.set_control(Control::default());
+        self.facts.set(Fact::LOADING, false);
+        self.stale_entries = 0;
+        let memory = self.storage.memory_mut();
+        memory.entries.fill(Entry::RESET);
+        if self.policy.claims_on_reset == ClaimsOnReset::Clear {
+            memory.claims.fill(0);
+        }
+        for word in memory.words {
+            counters::add(&mut self.counters.dropped_reset, word.pending.get());
+            // What the host was told is not forgotten: settle tells it the difference.
+            *word = Word { masked: Word::RESET.masked, pending: Word::RESET.pending, ..*word };
+        }
+        self.settle(request, fx);
+        Ok(())
+    }
+
+    /// Emits Poll for those of `span` whose events the host holds, if they are wanted.
+    pub(crate) fn poll<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
+        if wants_held(&self.policy, !self.facts.has(Fact::DISABLED)) {
+            self.ask_host(Effect::Poll, span, fx);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{engine, take};
+    use crate::{ClaimsOnReset, Effect, Policy, Vector, Vectors};
+
+    const V0: Vector = Vector::new(0);
+
+    #[test]
+    fn a_backend_that_leaves_is_polled_and_released_once() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.detach(&mut fx).unwrap();
+        let set = Vectors::one(V0);
+        assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Disarm(set)]);
+        msix.detach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "nobody is there");
+        msix.attach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Arm(set)]);
+        msix.attach(&mut fx).unwrap();
+        assert_eq!(take(&mut fx), [], "it knows already");
+    }
+
+    #[test]
+    fn what_failed_is_delivered_from_here_until_its_next_use() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        take(&mut fx);
+        msix.report_failed(Vectors::new(0, 0b11)); // vector 1 is not live
+        msix.report_failed(Vectors::new(9, 1)); // no such word
+        assert_eq!((msix.is_fallback(V0), msix.counters().failures), (Some(true), 1));
+        msix.notify(V0, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
+        msix.set_mask(V0, true, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::one(V0))]);
+        assert_eq!(msix.is_fallback(V0), Some(false));
+    }
+
+    #[test]
+    fn events_the_host_held_are_latched_or_sent_and_strangers_ignored() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.set_mask(V0, false, &mut fx).unwrap();
+        msix.unclaim(Vector::new(2), &mut fx).unwrap_err(); // the list is full
+        take(&mut fx);
+        msix.unclaim(Vector::new(2), &mut fx).unwrap();
+        take(&mut fx);
+        msix.report_held(Vectors::new(0, 0b111), &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(V0))]);
+        msix.report_held(Vectors::new(0, 0b010), &mut fx).unwrap();
+        msix.report_held(Vectors::new(1, u64::MAX), &mut fx).unwrap();
+        msix.report_held(Vectors::new(u16::MAX, u64::MAX), &mut fx).unwrap();
+        assert_eq!(take(&mut fx), []);
+        assert!(msix.pending().eq([Vectors::new(0, 2), Vectors::new(1, 1)]));
+        let counters = msix.counters();
+        assert_eq!((counters.sent, counters.coalesced, counters.dropped_unclaimed), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_reset_restores_the_defaults_and_tells_the_host() {
+        for claims_on_reset in [ClaimsOnReset::Keep, ClaimsOnReset::Clear] {
+            let policy = Policy { claims_on_reset, ..Policy::SPEC };
+            let (mut msix, mut fx) = engine::<2, 1>(policy);
+            msix.set_mask(V0, false, &mut fx).unwrap();
+            take(&mut fx);
+            msix.notify(Vector::new(1), &mut fx).unwrap();
+            msix.reset(&mut fx).unwrap();
+            assert_eq!(
+                take(&mut fx),
+                [
+                    Effect::Disarm(Vectors::one(V0)),
+                    Effect::Drain(Vectors::new(0, 3)),
+                    Effect::IntxReevaluate
+                ]
+            );
+            let uses = u16::from(claims_on_reset == ClaimsOnReset::Keep);
+            assert_eq!(msix.claims(V0), Some(uses));
+            assert_eq!((msix.is_masked(V0), msix.counters().dropped_reset), (Some(true), 1));
+            assert!(!msix.control().enabled() && msix.pending().next().is_none());
+            msix.reset(&mut fx).unwrap();
+            assert_eq!(take(&mut fx), [Effect::Drain(Vectors::new(0, 3))]);
+        }
+    }
+}

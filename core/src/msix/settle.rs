@@ -1,0 +1,405 @@
+//! Ends every input: asks the kernel what follows from the registers, and emits it in order.
+
+use super::Msix;
+use super::entry::Entry;
+use crate::counters::{self, Counters};
+use crate::effects::{Effect, EffectSink, Ordered};
+use crate::facts::{Fact, ones};
+use crate::kernel::{self, Registers, Step, Switches, Told};
+use crate::policy::UnclaimedPending;
+use crate::span::Span;
+use crate::storage::{Storage, sealed::MemoryMut};
+use crate::vectors::{Vector, Vectors, Word, numbered};
+
+/// Most effects that an input about one vector emits (I6).
+const ONE_VECTOR: usize = 4;
+
+/// What an input about all vectors asks for, besides what follows from the registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    /// Vectors whose held events are wanted.
+    pub(crate) poll: Span,
+    /// Vectors whose held events must go.
+    pub(crate) drain: Span,
+    /// The INTx effect of the input (H17).
+    pub(crate) intx: Option<Effect>,
+    /// Vectors whose entries a guest wrote. Their masks may have changed.
+    pub(crate) written: Span,
+}
+
+impl Request {
+    /// Only what follows from the function's own facts.
+    pub(crate) const FACTS: Self =
+        Self { poll: Span::EMPTY, drain: Span::EMPTY, intx: None, written: Span::EMPTY };
+}
+
+/// What an input about one vector did to its entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// A guest wrote it (G2).
+    pub(crate) written: bool,
+    /// Its message is complete with this input (H4).
+    pub(crate) complete: bool,
+}
+
+impl Change {
+    pub(crate) const NONE: Self = Self { written: false, complete: false };
+}
+
+impl<S: Storage> Msix<S> {
+    /// All vectors of the function.
+    pub(crate) const fn all(&self) -> Span {
+        Span::new(0, self.vectors())
+    }
+
+    /// Ends an input about one vector: emits Disarm, or Arm; Reroute, Snoop and Send.
+    #[inline(never)]
+    pub(crate) fn settle_vector<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        change: Change,
+        fx: &mut K,
+    ) {
+        let mut out = Ordered::new(fx, ONE_VECTOR);
+        let bit = vector.bit();
+        let exempt = self.facts.has(Fact::EXEMPTS) && self.is_exempt(vector);
+        let switches = self.switches(|all| all);
+        let memory = self.storage.memory_mut();
+        let Some(entry) = memory.entries.get_mut(vector.slot()) else { return };
+        let Some(word) = memory.words.get_mut(vector.word()) else { return };
+        let stale = entry.is_stale();
+        let registers = one_registers(word, bit, exempt);
+        let step = kernel::step(one_told(word, bit, stale), registers, switches, change.complete);
+        if stale && !step.told.stale {
+            entry.set_stale(false);
+            self.stale_entries = self.stale_entries.wrapping_sub(1);
+        }
+        tell(word, vector, step, &mut self.counters, &mut out);
+        if step.reroute {
+            counters::one(&mut self.counters.reroutes);
+            out.push(Effect::Reroute(Vectors::one(vector))); // H4
+        }
+        if change.written && self.facts.has(Fact::SNOOPS) {
+            out.push(Effect::Snoop(Vectors::one(vector))); // G2
+        }
+        if kernel::ready(registers, switches) {
+            self.send_vector(vector, registers, &mut out);
+        }
+        self.check_vector(vector);
+    }
+
+    /// As [`settle_vector`](Self::settle_vector), for a vector of `word` that a guest has just masked
+    /// or unmasked, while the function may send, a backend listens, no message is stale and nothing
+    /// special is to be done: what most mask writes are. Returns whether the vector is ready to send.
+    #[inline(always)]
+    pub(crate) fn settle_mask<K: EffectSink>(
+        word: &mut Word,
+        vector: Vector,
+        masked: bool,
+        counters: &mut Counters,
+        fx: &mut K,
+    ) -> bool {
+        let pending = word.pending.get() & vector.bit() != 0;
+        let registers = Registers { masked, exempt: false, pending, claimed: false };
+        let told = one_told(word, vector.bit(), false);
+        let step = kernel::step(told, registers, Switches::SENDING, false);
+        tell(word, vector, step, counters, &mut Ordered::new(fx, ONE_VECTOR));
+        kernel::ready(registers, Switches::SENDING)
+    }
+
+    pub(crate) fn check_vector(&self, vector: Vector) {
+        let word = Vectors::one(vector).word();
+        debug_assert_eq!(self.check_words(word..word.wrapping_add(1)), Ok(()));
+    }
+
+    /// Sends the message of a vector that an unmask made ready.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn send_pending<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) {
+        let ready = Registers { masked: false, exempt: false, pending: true, claimed: false };
+        self.send_vector(vector, ready, &mut Ordered::new(fx, 1));
+    }
+
+    /// Sends the message of a vector that is ready, if the device claims it (I2).
+    #[inline(never)]
+    fn send_vector<K: EffectSink>(
+        &mut self,
+        vector: Vector,
+        registers: Registers<bool>,
+        out: &mut Ordered<'_, K>,
+    ) {
+        let claimed = self.claims(vector).is_some_and(|count| count != 0);
+        let switches = self.switches(|all| all);
+        let untold = Told { live: false, fallback: false, stale: false };
+        let step = kernel::step(untold, Registers { claimed, ..registers }, switches, false);
+        if !step.pending
+            && let Some(word) = self.storage.memory_mut().words.get_mut(vector.word())
+        {
+            word.pending.remove(vector.bit());
+        }
+        if step.send {
+            counters::one(&mut self.counters.sent);
+            out.push(Effect::Send(Vectors::one(vector)));
+        }
+        self.counters.drop_messages(u64::from(step.dropped), u64::from(step.lost));
+    }
+
+    /// Ends an input about all vectors: emits what follows from the registers and what `request` asks
+    /// for, in the order of [`Effect`].
+    pub(crate) fn settle<K: EffectSink>(&mut self, request: Request, fx: &mut K) {
+        let mut out = Ordered::new(fx, S::MAX_EFFECTS);
+        if let Some(Effect::IntxDeassert) = request.intx {
+            out.push(Effect::IntxDeassert);
+        }
+        self.each_held(request.poll, Effect::Poll, &mut out);
+        // A function that may send disarms nothing (I1), unless masks changed.
+        if !self.facts.unmasked() || !self.facts.has(Fact::ATTACHED) || !request.written.is_empty()
+        {
+            self.disarm_unwanted(&mut out);
+        }
+        self.each_held(request.drain, Effect::Drain, &mut out);
+        // One whose Function Mask is set sends exempt messages at most.
+        let exempts = self.facts.has(Fact::EXEMPTS);
+        let may_send = self.facts.unmasked() || exempts && self.facts.open();
+        let some_ready = may_send && self.arm_wanted(&mut out);
+        if self.facts.has(Fact::SNOOPS) {
+            for index in request.written.words() {
+                out.push(Effect::Snoop(Vectors::new(index, request.written.bits(index))));
+            }
+        }
+        if some_ready {
+            self.send_ready(&mut out);
+        }
+        if let Some(Effect::IntxReevaluate) = request.intx {
+            out.push(Effect::IntxReevaluate);
+        }
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+
+    /// Disarms what is live and not wanted.
+    #[inline(never)]
+    fn disarm_unwanted<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) {
+        let switches = self.switches(ones);
+        let exempting = self.exempting();
+        let memory = self.storage.memory_mut();
+        let mut disarmed = 0;
+        for (index, word) in numbered(memory.words.iter_mut()) {
+            let step = step(word, exempting.of(memory.entries, index), 0, switches);
+            if step.disarm != 0 {
+                word.live.keep(step.told.live);
+                word.fallback.keep(step.told.live);
+                counters::add(&mut disarmed, step.disarm);
+                out.push(Effect::Disarm(Vectors::new(index, step.disarm)));
+            }
+        }
+        self.counters.disarms = self.counters.disarms.wrapping_add(disarmed);
+        if self.stale_entries != 0 {
+            self.forget_stale();
+        }
+    }
+
+    /// Arms what is wanted and not live. Whether a vector is pending that could be sent.
+    #[inline(never)]
+    fn arm_wanted<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) -> bool {
+        let switches = self.switches(ones);
+        let exempting = self.exempting();
+        let memory = self.storage.memory_mut();
+        let (mut armed, mut ready) = (0, 0);
+        for (index, word) in numbered(memory.words.iter_mut()) {
+            let exempt = exempting.of(memory.entries, index);
+            let step = step(word, exempt, 0, switches);
+            ready |= kernel::ready(registers(word, exempt, 0), switches);
+            if step.arm != 0 {
+                word.live.insert(step.arm);
+                counters::add(&mut armed, step.arm);
+                out.push(Effect::Arm(Vectors::new(index, step.arm)));
+            }
+        }
+        self.counters.arms = self.counters.arms.wrapping_add(armed);
+        ready != 0
+    }
+
+    /// Sends what is pending and could be sent, where the device claims it (I2).
+    #[inline(never)]
+    fn send_ready<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) {
+        let claims = self.storage.memory().claims;
+        if all_claimed(claims) {
+            // Most devices claim all their vectors.
+            self.send_claimed(|_, _, ready| ready, out);
+        } else {
+            self.send_claimed(claimed_among, out);
+        }
+    }
+
+    /// As [`send_ready`](Self::send_ready); `claimed` says which vectors of a word are claimed.
+    #[inline(always)]
+    fn send_claimed<K: EffectSink>(
+        &mut self,
+        claimed: impl Fn(&[u16], u16, u64) -> u64,
+        out: &mut Ordered<'_, K>,
+    ) {
+        let switches = self.switches(ones);
+        let exempting = self.exempting();
+        let memory = self.storage.memory_mut();
+        let mut sent = 0;
+        for (index, word) in numbered(memory.words) {
+            let exempt = exempting.of(memory.entries, index);
+            let ready = kernel::ready(registers(word, exempt, 0), switches);
+            if ready == 0 {
+                continue;
+            }
+            let step = step(word, exempt, claimed(memory.claims, index, ready), switches);
+            word.pending.keep(step.pending);
+            if step.send != 0 {
+                counters::add(&mut sent, step.send);
+                out.push(Effect::Send(Vectors::new(index, step.send)));
+            }
+            if step.dropped | step.lost != 0 {
+                self.counters.drop_messages(step.dropped, step.lost);
+            }
+        }
+        self.counters.sent = self.counters.sent.wrapping_add(sent);
+    }
+
+    /// The function's facts as lanes.
+    #[inline]
+    pub(crate) fn switches<L>(&self, lanes: impl Fn(bool) -> L) -> Switches<L> {
+        self.facts.switches(self.policy.unclaimed_pending == UnclaimedPending::Lose, lanes)
+    }
+
+    /// Emits `kind` (Poll or Drain) for those of `span` whose events the host holds.
+    pub(crate) fn ask_host<K: EffectSink>(
+        &mut self,
+        kind: fn(Vectors) -> Effect,
+        span: Span,
+        fx: &mut K,
+    ) {
+        self.each_held(span, kind, &mut Ordered::new(fx, S::MAX_EFFECTS));
+    }
+
+    fn each_held<K: EffectSink>(
+        &mut self,
+        span: Span,
+        kind: fn(Vectors) -> Effect,
+        out: &mut Ordered<'_, K>,
+    ) {
+        let switches = self.switches(ones);
+        for index in span.words() {
+            if let Some(word) = self.storage.memory().words.get(usize::from(index)) {
+                let held = kernel::held(told(word, 0), switches) & span.bits(index);
+                if held != 0 {
+                    out.push(kind(Vectors::new(index, held)));
+                }
+            }
+        }
+    }
+
+    /// Notes that the host was told another message for `vector`, which is live.
+    pub(crate) fn mark_stale(&mut self, vector: Vector) {
+        let entry = self.storage.memory_mut().entries.get_mut(vector.slot());
+        if let Some(entry) = entry.filter(|entry| !entry.is_stale()) {
+            entry.set_stale(true);
+            self.stale_entries = self.stale_entries.wrapping_add(1);
+        }
+    }
+
+    /// What was told of a vector that is not live any more does not matter.
+    #[cold]
+    #[inline(never)]
+    fn forget_stale(&mut self) {
+        let MemoryMut { entries, words, .. } = self.storage.memory_mut();
+        for (vector, entry) in (0..u16::MAX).map(Vector::new).zip(entries) {
+            let word = words.get(vector.word());
+            let live = word.is_some_and(|word| word.live.get() & vector.bit() != 0);
+            if entry.is_stale() && !live {
+                entry.set_stale(false);
+                self.stale_entries = self.stale_entries.wrapping_sub(1);
+            }
+        }
+    }
+}
+
+/// What the host was told of one vector. Only a Disarm has to forget a fallback.
+#[inline(always)]
+fn one_told(word: &Word, bit: u64, stale: bool) -> Told<bool> {
+    Told { live: word.live.get() & bit != 0, fallback: false, stale }
+}
+
+/// The registers of one vector, whose claims are looked at when it is ready.
+#[inline(always)]
+fn one_registers(word: &Word, bit: u64, exempt: bool) -> Registers<bool> {
+    Registers {
+        masked: word.masked.get() & bit != 0,
+        exempt,
+        pending: word.pending.get() & bit != 0,
+        claimed: false,
+    }
+}
+
+/// Takes over what one vector's step tells the host, and emits it.
+#[inline(always)]
+fn tell<K: EffectSink>(
+    word: &mut Word,
+    vector: Vector,
+    step: Step<bool>,
+    counters: &mut Counters,
+    out: &mut Ordered<'_, K>,
+) {
+    if step.disarm {
+        word.live.remove(vector.bit());
+        word.fallback.remove(vector.bit());
+        counters::one(&mut counters.disarms);
+        out.push(Effect::Disarm(Vectors::one(vector)));
+    }
+    if step.arm {
+        word.live.insert(vector.bit());
+        counters::one(&mut counters.arms);
+        out.push(Effect::Arm(Vectors::one(vector)));
+    }
+}
+
+/// What the host was told of a word's vectors; `stale` of them hold a message it was not told.
+pub(crate) fn told(word: &Word, stale: u64) -> Told<u64> {
+    Told { live: word.live.get(), fallback: word.fallback.get(), stale }
+}
+
+/// The registers of a word's vectors.
+pub(crate) fn registers(word: &Word, exempt: u64, claimed: u64) -> Registers<u64> {
+    Registers { masked: word.masked.get(), exempt, pending: word.pending.get(), claimed }
+}
+
+/// What follows for a word's vectors from an input that completes no message.
+#[inline(always)]
+fn step(word: &Word, exempt: u64, claimed: u64, switches: Switches<u64>) -> Step<u64> {
+    kernel::step(told(word, 0), registers(word, exempt, claimed), switches, 0)
+}
+
+/// Whether the device claims all vectors.
+#[inline]
+fn all_claimed(claims: &[u16]) -> bool {
+    let unclaimed = |some, &count: &u16| some | if count == 0 { u16::MAX } else { 0 };
+    let (words, rest) = claims.as_chunks::<64>();
+    let some = words.iter().fold(0, |some, word| word.iter().fold(some, unclaimed));
+    rest.iter().fold(some, unclaimed) == 0
+}
+
+/// Those of `vectors`, of word `index`, that the device claims.
+#[inline(never)]
+pub(crate) fn claimed_among(claims: &[u16], index: u16, vectors: u64) -> u64 {
+    let claims = claims.get(usize::from(index).wrapping_mul(64)..).unwrap_or_default();
+    let (mut claimed, mut rest) = (0, vectors);
+    while rest != 0 {
+        let slot = usize::try_from(rest.trailing_zeros()).unwrap_or(0);
+        let lowest = rest & rest.wrapping_neg();
+        rest ^= lowest;
+        if claims.get(slot).is_some_and(|&count| count != 0) {
+            claimed |= lowest;
+        }
+    }
+    claimed
+}
+
+/// Those of a word's entries that hold a message the host was not told.
+pub(crate) fn stale_among(entries: &[Entry]) -> u64 {
+    entries.iter().take(64).rev().fold(0, |stale, entry| stale << 1 | u64::from(entry.is_stale()))
+}

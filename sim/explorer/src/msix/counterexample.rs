@@ -1,0 +1,101 @@
+//! A way through the state space as a script: the engine's inputs as lines, what the host did as
+//! comments.
+
+use super::property::Found;
+use super::search::Way;
+use super::subject::Input;
+use super::transition::{Node, begin, step};
+use super::world::{Event, Setup};
+use crate::script;
+use msix_core::{Operation, Storage};
+use std::fmt::Write as _;
+
+/// Writes the script of `way`, which ends in `found`.
+pub(crate) fn script<S: Storage + Clone>(
+    setup: &Setup<S>,
+    policy: &str,
+    found: &Found,
+    way: &Way,
+) -> String {
+    let mut text = format!("msix-script 1\nvectors {}\npolicy {policy}\n", setup.vectors());
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "# violated: {} ({})", found.property, found.property.text());
+    let mut node = Node::start(setup);
+    for (event, fail) in &way.steps {
+        write_step(&mut text, setup, &node, *event, *fail);
+        if let Some(Ok(stepped)) = step(setup, &node, *event, *fail) {
+            node = stepped.node;
+        }
+    }
+    if let Some(tried) = &way.tried {
+        let _ = writeln!(text, "# {tried}");
+    }
+    let _ = writeln!(text, "# {}", found.detail);
+    text
+}
+
+fn write_step<S: Storage + Clone>(
+    text: &mut String,
+    setup: &Setup<S>,
+    node: &Node<S>,
+    event: Event,
+    fail: u8,
+) {
+    let _ = match event {
+        Event::Input(operation) => write_fields(text, operation),
+        event => writeln!(text, "# {}", name(setup, event, 0)),
+    };
+    if let Some(Some(Input::Operation(operation))) = begin(setup, &mut node.clone(), event) {
+        let _ = writeln!(text, "{}", script::line(&operation));
+    }
+    for (index, v) in setup.at.iter().enumerate() {
+        if fail >> index & 1 != 0 {
+            let _ = writeln!(text, "# the host fails to use {v}");
+        }
+    }
+}
+
+/// An event in a few words.
+pub(crate) fn name<S: Storage + Clone>(setup: &Setup<S>, event: Event, fail: u8) -> String {
+    let vector = |index: usize| setup.at.get(index).map_or(0, |v| v.index());
+    let mut text = match event {
+        Event::Input(operation) => script::line(&operation),
+        Event::Load(which) => setup
+            .snapshots
+            .get(which)
+            .map_or(String::new(), |snapshot| format!("load a snapshot of {}", snapshot.name)),
+        Event::Hold(index) => format!("the host holds an event of {}", vector(index)),
+        Event::Take(index) => format!("userspace takes the event held for {}", vector(index)),
+        Event::Answer(index) => format!("the host answers the Poll of {}", vector(index)),
+        Event::AnswerAll => "the host answers all Polls".to_owned(),
+        Event::Report(index) => format!("the host says that {} failed", vector(index)),
+    };
+    for index in (0..setup.at.len()).filter(|index| fail >> index & 1 != 0) {
+        let _ = write!(text, "; the host fails to use {}", vector(index));
+    }
+    text
+}
+
+/// Names what a register write means.
+fn write_fields(text: &mut String, operation: Operation) -> std::fmt::Result {
+    match operation {
+        Operation::WriteConfig { value, .. } => {
+            let enable = if value & 0x8000 != 0 { "enabled" } else { "disabled" };
+            let mask = if value & 0x4000 != 0 { ", function masked" } else { "" };
+            writeln!(text, "# MSI-X {enable}{mask}")
+        }
+        Operation::WriteTable { offset, len, value } => {
+            let (v, mask) = (offset / 16, if len == 8 { value >> 32 } else { value } & 1);
+            let what = match (offset % 16, len) {
+                (0, 8) => "the address",
+                (0, _) => "the low address",
+                (4, _) => "the high address",
+                (8, 4) => "the data",
+                _ if mask != 0 => "the mask, set,",
+                _ => "the mask, clear,",
+            };
+            writeln!(text, "# {what} of {v}")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,214 @@
+//! The host around the engine: what it was told, what it could not do, what it holds and what it
+//! has not answered yet.
+
+use super::MOST;
+use super::property::{Found, Property, must};
+use super::subject::{List, Subject};
+use super::world::Setup;
+use msix_core::{Effect, Message, Storage, Vectors};
+
+/// How far an Arm or Reroute that failed has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) enum Failure {
+    /// It did not fail.
+    #[default]
+    None,
+    /// It failed, and the engine was not told yet.
+    Unreported,
+    /// It failed, and the engine knows.
+    Reported,
+}
+
+/// What the host has for one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Line {
+    /// It was told to use it.
+    pub(crate) told: bool,
+    /// With this message.
+    pub(crate) message: Message,
+    pub(crate) failure: Failure,
+    /// It holds an event; more than one are one, as in an eventfd that nobody reads (K8).
+    pub(crate) held: bool,
+    /// It gave an event up for a Poll and its answer is under way.
+    pub(crate) answer: bool,
+    /// The guest is half through a new message of this live vector (H4).
+    pub(crate) rewriting: bool,
+}
+
+impl Line {
+    /// Whether the host delivers an event of this vector by itself.
+    pub(crate) fn armed(&self) -> bool {
+        self.told && self.failure == Failure::None
+    }
+}
+
+/// The host, and the facts of the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Host {
+    pub(crate) attached: bool,
+    pub(crate) bus_master: bool,
+    /// A snapshot was loaded and not resumed.
+    pub(crate) loading: bool,
+    pub(crate) lines: [Line; MOST],
+}
+
+impl Host {
+    pub(crate) const START: Self = Self {
+        attached: false,
+        bus_master: true,
+        loading: false,
+        lines: [Line {
+            told: false,
+            message: Message { address: 0, data: 0 },
+            failure: Failure::None,
+            held: false,
+            answer: false,
+            rewriting: false,
+        }; MOST],
+    };
+}
+
+/// What a list asked for; sets of explored vectors, one bit each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Done {
+    pub(crate) polled: u8,
+    pub(crate) released: u8,
+    pub(crate) drained: u8,
+    pub(crate) used: u8,
+    pub(crate) rerouted: u8,
+    pub(crate) sent: u8,
+    /// Events the host held and delivered when it was told to use the vector.
+    pub(crate) delivered: u8,
+    pub(crate) deassert: bool,
+    pub(crate) reevaluate: bool,
+    /// How many effects.
+    pub(crate) effects: usize,
+    /// Uses and Reroutes that could have failed.
+    pub(crate) could_fail: u8,
+}
+
+impl Host {
+    /// Carries a list out; the Uses and Reroutes of `fail` fail.
+    pub(crate) fn carry_out<S: Storage + Clone>(
+        &mut self,
+        setup: &Setup<S>,
+        subject: &Subject<S>,
+        fx: &mut List,
+        fail: u8,
+    ) -> Result<Done, Found> {
+        let mut done = Done::default();
+        let mut last = 0;
+        while let Some(effect) = fx.take() {
+            done.effects += 1;
+            must(rank(effect) >= last, Property::Order, || format!("{effect:?} came too late"))?;
+            last = rank(effect);
+            let members = setup.members(effect.vectors());
+            match effect {
+                Effect::IntxDeassert => done.deassert = true,
+                Effect::IntxReevaluate => done.reevaluate = true,
+                Effect::Snoop(_) => {}
+                Effect::Poll(_) => {
+                    done.polled |= members;
+                    self.each(members, |_, line| line.answer |= std::mem::take(&mut line.held));
+                }
+                Effect::Drain(_) => {
+                    done.drained |= members;
+                    self.each(members, |_, line| line.held = false);
+                }
+                Effect::Disarm(set) => {
+                    touches(setup, set, members)?;
+                    must(self.told(members), Property::Told, || {
+                        format!("{effect:?}, but the host does not use all of them")
+                    })?;
+                    done.released |= members;
+                    self.each(members, |_, line| {
+                        let (held, answer) = (line.held, line.answer);
+                        *line = Line { held, answer, ..Line::default() };
+                    });
+                }
+                Effect::Arm(set) => {
+                    touches(setup, set, members)?;
+                    must(!self.any_told(members), Property::Told, || {
+                        format!("{effect:?}, but the host uses some of them already")
+                    })?;
+                    done.used |= members;
+                    done.could_fail |= members;
+                    let mut delivered = 0;
+                    self.each(members, |index, line| {
+                        line.told = true;
+                        line.message = message(setup, subject, index);
+                        if fail >> index & 1 != 0 {
+                            line.failure = Failure::Unreported;
+                        } else if std::mem::take(&mut line.held) {
+                            delivered |= 1 << index; // K7
+                        }
+                    });
+                    done.delivered |= delivered;
+                }
+                Effect::Reroute(set) => {
+                    touches(setup, set, members)?;
+                    must(self.told(members), Property::Told, || {
+                        format!("{effect:?}, but the host does not use all of them")
+                    })?;
+                    done.rerouted |= members;
+                    let mut could_fail = 0;
+                    self.each(members, |index, line| {
+                        line.message = message(setup, subject, index);
+                        could_fail |= u8::from(line.armed()) << index;
+                        if line.armed() && fail >> index & 1 != 0 {
+                            line.failure = Failure::Unreported;
+                        }
+                    });
+                    done.could_fail |= could_fail;
+                }
+                Effect::Send(set) => {
+                    touches(setup, set, members)?;
+                    done.sent |= members;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn each(&mut self, members: u8, mut change: impl FnMut(usize, &mut Line)) {
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            if members >> index & 1 != 0 {
+                change(index, line);
+            }
+        }
+    }
+
+    fn told(&self, members: u8) -> bool {
+        (0..MOST).all(|index| members >> index & 1 == 0 || self.lines[index].told)
+    }
+
+    fn any_told(&self, members: u8) -> bool {
+        (0..MOST).any(|index| members >> index & 1 != 0 && self.lines[index].told)
+    }
+}
+
+/// Nothing is said of vectors that nobody touched.
+fn touches<S: Storage + Clone>(setup: &Setup<S>, set: Vectors, members: u8) -> Result<(), Found> {
+    must(set.len() == members.count_ones() && !set.is_empty(), Property::Idle, || {
+        format!("an effect speaks of {set:?}, and only {:?} are in use", setup.at)
+    })
+}
+
+fn message<S: Storage>(setup: &Setup<S>, subject: &Subject<S>, index: usize) -> Message {
+    setup.at.get(index).and_then(|v| subject.engine().message(*v)).unwrap_or_default()
+}
+
+/// Place of a kind in a list (I5).
+const fn rank(effect: Effect) -> u8 {
+    match effect {
+        Effect::IntxDeassert => 0,
+        Effect::Poll(_) => 1,
+        Effect::Disarm(_) => 2,
+        Effect::Drain(_) => 3,
+        Effect::Arm(_) => 4,
+        Effect::Reroute(_) => 5,
+        Effect::Snoop(_) => 6,
+        Effect::Send(_) => 7,
+        Effect::IntxReevaluate => 8,
+    }
+}

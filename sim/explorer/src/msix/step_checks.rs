@@ -1,0 +1,334 @@
+//! What must hold of one step, judged from the registers as the guest reads them, from what the
+//! host was told, and from the counters.
+
+use super::host::{Done, Failure};
+use super::property::{Found, Property, must};
+use super::registers::Registers;
+use super::subject::Input;
+use super::transition::Node;
+use super::world::Setup;
+use msix_core::{
+    Access, Answer, BusMasterOff, IntxRule, LiveRewrite, Operation, Storage, UnclaimedPending,
+};
+
+/// A step that was taken.
+#[derive(Debug)]
+pub(crate) struct Step<'a, S> {
+    pub(crate) setup: &'a Setup<S>,
+    pub(crate) before: &'a Node<S>,
+    pub(crate) input: Input<'a>,
+    pub(crate) answer: Answer,
+    pub(crate) done: Done,
+}
+
+/// Checks all properties of a step that led to `after`.
+pub(crate) fn check<S: Storage + Clone>(step: &Step<'_, S>, after: &Node<S>) -> Result<(), Found> {
+    step.registers(after)?;
+    step.told(after)?;
+    step.sent(after)?;
+    step.pending(after)?;
+    step.lossless(after)?;
+    step.polled()?;
+    step.drained(after)?;
+    step.messages(after)?;
+    step.intx(after)?;
+    step.bound()
+}
+
+impl<S: Storage + Clone> Step<'_, S> {
+    fn operation(&self) -> Option<Operation> {
+        match self.input {
+            Input::Operation(operation) => Some(operation),
+            Input::Load(_) => None,
+        }
+    }
+
+    fn is_load(&self) -> bool {
+        let own = Some(Operation::SaveAndLoad);
+        self.operation().is_none()
+            || self.operation() == own
+            || self.operation() == Some(Operation::SaveAndLoadQemu)
+    }
+
+    /// Follows the guest through the rewriting of a live message (H4).
+    pub(crate) fn rewrites(&self, after: &mut Node<S>) {
+        if self.setup.policy.live_rewrite != LiveRewrite::Reroute || after.host.loading {
+            return;
+        }
+        for (index, v) in self.setup.at.iter().enumerate() {
+            let old = self.before.registers.entries[index].message(&self.setup.policy);
+            let new = after.registers.entries[index].message(&self.setup.policy);
+            let line = &mut after.host.lines[index];
+            let complete = self.done.used >> index & 1 != 0
+                || match self.operation() {
+                    Some(Operation::SetMessage(set, _)) => set == *v,
+                    Some(Operation::WriteTable { offset, len, .. }) => {
+                        offset / 16 == v.index() && (offset % 16 == 8 || len == 8)
+                    }
+                    _ => false,
+                };
+            line.rewriting = line.told && !complete && (line.rewriting || old != new);
+        }
+    }
+
+    fn registers(&self, after: &Node<S>) -> Result<(), Found> {
+        let mut expected = self.before.registers.after(self.setup, self.input);
+        for (entry, new) in expected.entries.iter_mut().zip(&after.registers.entries) {
+            entry.pending = new.pending;
+        }
+        must(expected == after.registers, Property::Registers, || {
+            format!("the registers are {:x?}, not {expected:x?}", after.registers)
+        })?;
+        let carried_out = match (self.operation(), self.answer) {
+            (Some(Operation::WriteTable { .. }), answer) => answer == Answer::Written(Access::Done),
+            _ => true,
+        };
+        must(carried_out, Property::Registers, || format!("the access was {:?}", self.answer))
+    }
+
+    fn told(&self, after: &Node<S>) -> Result<(), Found> {
+        let host = &after.host;
+        for (index, v) in self.setup.at.iter().enumerate() {
+            let line = &host.lines[index];
+            let deliverable =
+                after.registers.deliverable(index, &self.setup.policy, host.bus_master);
+            let wanted = if host.loading {
+                self.before.host.lines[index].told && host.attached // H15
+            } else {
+                deliverable && host.attached
+            };
+            must(line.told == wanted, Property::Told, || {
+                format!("vector {v} is used by the host: {}, should be: {wanted}", line.told)
+            })?;
+            let engine = after.subject.engine();
+            must(engine.is_live(*v) == Some(line.told), Property::Told, || {
+                format!("the engine thinks the host uses vector {v}: {}", !line.told)
+            })?;
+            let failed = line.failure == Failure::Reported;
+            must(engine.is_fallback(*v) == Some(failed), Property::Told, || {
+                format!("the host's failure for vector {v} is known: {}", !failed)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn sent(&self, after: &Node<S>) -> Result<(), Found> {
+        let host = &after.host;
+        for (index, v) in self.setup.at.iter().enumerate() {
+            let entry = &after.registers.entries[index];
+            let deliverable = !host.loading
+                && after.registers.deliverable(index, &self.setup.policy, host.bus_master);
+            let may = deliverable && entry.uses > 0 && host.bus_master;
+            must(may || self.done.sent >> index & 1 == 0, Property::Send, || {
+                format!("vector {v} sends and may not: {entry:x?}")
+            })?;
+            must(!(deliverable && entry.uses > 0 && entry.pending), Property::Send, || {
+                format!("vector {v} is pending and could send")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn pending(&self, after: &Node<S>) -> Result<(), Found> {
+        let policy = &self.setup.policy;
+        for (index, v) in self.setup.at.iter().enumerate() {
+            let (old, new) =
+                (&self.before.registers.entries[index], &after.registers.entries[index]);
+            let (cleared, set) = (old.pending && !new.pending, !old.pending && new.pending);
+            let deliverable = !after.host.loading
+                && after.registers.deliverable(index, policy, after.host.bus_master);
+            let lost = deliverable
+                && (new.uses == 0 && policy.unclaimed_pending == UnclaimedPending::Lose
+                    || !after.host.bus_master
+                        && policy.bus_master_off == BusMasterOff::DropMessage);
+            let named = match self.operation() {
+                None | Some(Operation::Reset | Operation::UnclaimAll) => true,
+                Some(Operation::Withdraw(w)) => w == *v,
+                Some(Operation::Unclaim(w)) => w == *v && new.uses == 0,
+                _ => false,
+            };
+            let sent = self.done.sent >> index & 1 != 0;
+            must(!cleared || sent || lost || named, Property::Pending, || {
+                format!("vector {v} is pending no more, for no reason")
+            })?;
+            let event = match self.operation() {
+                Some(Operation::Notify(n)) => n == *v,
+                Some(Operation::ReportHeld(set)) => set.contains(*v),
+                operation => operation.is_none(),
+            };
+            must(!set || event, Property::Pending, || {
+                format!("vector {v} is pending without an event")
+            })?;
+            let withdrawn = self.operation() == Some(Operation::Withdraw(*v));
+            must(!(withdrawn && new.pending), Property::Pending, || {
+                format!("vector {v} was withdrawn and is pending")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn lossless(&self, after: &Node<S>) -> Result<(), Found> {
+        let (old, new) =
+            (self.before.subject.engine().counters(), after.subject.engine().counters());
+        let pending = |registers: &Registers| {
+            registers.entries.iter().filter(|entry| entry.pending).count() as u64
+        };
+        let before = pending(&self.before.registers);
+        let now = pending(&after.registers);
+        let (notified, given) = match self.operation() {
+            Some(Operation::Notify(v)) => (Some(v), 1),
+            Some(Operation::ReportHeld(set)) => (None, u64::from(set.len())),
+            _ => (None, 0),
+        };
+        let brought = if self.is_load() { now } else { 0 };
+        let sent = new.sent - old.sent;
+        let ended = sent + (new.coalesced - old.coalesced) + (new.withdrawn - old.withdrawn);
+        let ended = ended + (new.to_intx - old.to_intx) + (new.dropped() - old.dropped());
+        must(before + given + brought == ended + now, Property::Lossless, || {
+            format!(
+                "{before} pending and {given} new events became {now} pending and {ended} that \
+                 ended otherwise"
+            )
+        })?;
+        must(sent == u64::from(self.done.sent.count_ones()), Property::Lossless, || {
+            format!("{sent} messages are counted, {:#b} were sent", self.done.sent)
+        })?;
+        let uses = |v| {
+            let index = self.setup.at.iter().position(|at| *at == v);
+            index.map_or(0, |index| after.registers.entries[index].uses)
+        };
+        let policy = &self.setup.policy;
+        let unused = match self.operation() {
+            Some(Operation::Notify(v) | Operation::Unclaim(v)) => uses(v) == 0,
+            Some(Operation::ReportHeld(set)) => set.iter().any(|v| uses(v) == 0),
+            Some(Operation::UnclaimAll) => true,
+            _ => policy.unclaimed_pending == UnclaimedPending::Lose,
+        };
+        let off = !after.host.bus_master && policy.bus_master_off == BusMasterOff::DropMessage;
+        let reset = self.operation() == Some(Operation::Reset);
+        let withdraw = matches!(self.operation(), Some(Operation::Withdraw(_)));
+        for (reason, moved, may) in [
+            ("no use", new.dropped_unclaimed - old.dropped_unclaimed, unused),
+            ("disabled", new.dropped_disabled - old.dropped_disabled, false),
+            ("bus master off", new.dropped_bus_master - old.dropped_bus_master, off),
+            ("reset", new.dropped_reset - old.dropped_reset, reset),
+            ("load", new.dropped_load - old.dropped_load, self.is_load()),
+            ("withdrawn", new.withdrawn - old.withdrawn, withdraw),
+            ("INTx", new.to_intx - old.to_intx, false),
+            ("coalesced", new.coalesced - old.coalesced, given > 0 && before > 0),
+        ] {
+            must(moved == 0 || may, Property::Lossless, || {
+                format!(
+                    "an event{} ended as `{reason}`",
+                    notified.map_or(String::new(), |v| { format!(" of vector {v}") })
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn polled(&self) -> Result<(), Found> {
+        let (setup, old) = (self.setup, &self.before.registers);
+        let whole = 0..setup.vectors();
+        let range = match self.operation() {
+            Some(Operation::PollPba { offset, len }) => offset * 8..offset * 8 + u16::from(len) * 8,
+            Some(Operation::PrepareSave) => whole,
+            Some(Operation::Detach) if setup.policy.poll_before_disable => whole,
+            Some(Operation::WriteConfig { value, .. })
+                if setup.policy.poll_before_disable && old.enabled && value & 0x8000 == 0 =>
+            {
+                whole
+            }
+            _ => 0..0,
+        };
+        let mut expected = 0;
+        for (index, v) in setup.at.iter().enumerate() {
+            let line = &self.before.host.lines[index];
+            let holds = !line.told || line.failure == Failure::Reported;
+            let asked = holds && self.before.host.attached && range.contains(&v.index());
+            expected |= u8::from(asked) << index;
+        }
+        must(self.done.polled == expected, Property::Poll, || {
+            format!("polled were {:#b} of the vectors, not {expected:#b}", self.done.polled)
+        })
+    }
+
+    fn drained(&self, after: &Node<S>) -> Result<(), Found> {
+        let (setup, drain) = (self.setup, self.setup.policy.drain);
+        for (index, v) in setup.at.iter().enumerate() {
+            let named = match self.operation() {
+                Some(Operation::Reset | Operation::UnclaimAll) => true,
+                Some(Operation::Withdraw(w)) => w == *v,
+                Some(Operation::Unclaim(w)) => {
+                    let (old, new) = (&self.before.registers, &after.registers);
+                    w == *v && old.entries[index].uses > 0 && new.entries[index].uses == 0
+                }
+                _ => false,
+            };
+            let line = &after.host.lines[index];
+            let holds = !line.told || line.failure == Failure::Reported;
+            let expected = named && drain && holds && after.host.attached;
+            must((self.done.drained >> index & 1 != 0) == expected, Property::Drain, || {
+                format!("the host's events of vector {v} are dropped: {}", !expected)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn messages(&self, after: &Node<S>) -> Result<(), Found> {
+        let policy = &self.setup.policy;
+        for (index, v) in self.setup.at.iter().enumerate() {
+            let (line, entry) = (&after.host.lines[index], &after.registers.entries[index]);
+            let told = (self.done.used | self.done.rerouted) >> index & 1 != 0;
+            let current = match policy.live_rewrite {
+                LiveRewrite::Reroute => !line.rewriting,
+                LiveRewrite::Ignore => told,
+            };
+            let right = line.message == entry.message(policy);
+            must(after.host.loading || !line.told || !current || right, Property::Message, || {
+                let table = entry.message(policy);
+                format!("vector {v} delivers {:x?}, the table says {table:x?}", line.message)
+            })?;
+            let torn = self.done.rerouted >> index & 1 != 0 && line.rewriting;
+            must(!torn, Property::Message, || {
+                format!("vector {v} is rerouted to half a message: {:x?}", line.message)
+            })?;
+        }
+        let rerouted = self.done.rerouted == 0 || policy.live_rewrite == LiveRewrite::Reroute;
+        must(rerouted, Property::Message, || "a Reroute, against the policy".to_owned())
+    }
+
+    fn intx(&self, after: &Node<S>) -> Result<(), Found> {
+        let (old, new) = (self.before.registers.enabled, after.registers.enabled);
+        let every = self.setup.policy.intx == IntxRule::OnEveryWrite;
+        let (deassert, reevaluate) = match self.operation() {
+            Some(Operation::WriteConfig { .. }) => (new && (every || !old), old && !new && !every),
+            Some(Operation::Reset) => (false, old && !every),
+            _ => (false, false),
+        };
+        must(
+            (self.done.deassert, self.done.reevaluate) == (deassert, reevaluate),
+            Property::Intx,
+            || format!("INTx: deassert {deassert} and reevaluate {reevaluate} were due"),
+        )
+    }
+
+    fn bound(&self) -> Result<(), Found> {
+        let one = matches!(
+            self.operation(),
+            Some(
+                Operation::WriteTable { .. }
+                    | Operation::Notify(_)
+                    | Operation::Withdraw(_)
+                    | Operation::Claim(_)
+                    | Operation::Unclaim(_)
+                    | Operation::SetMask(..)
+                    | Operation::SetMessage(..)
+            )
+        );
+        let bound = if one { 4 } else { 2 + 3 * usize::from(self.setup.vectors().div_ceil(64)) };
+        must(self.done.effects <= bound, Property::Bound, || {
+            format!("{} effects, at most {bound} are allowed", self.done.effects)
+        })
+    }
+}

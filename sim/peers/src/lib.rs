@@ -1,0 +1,14 @@
+//! The other side of a comparison: a real QEMU, and what it leaves behind.
+//!
+//! [`Qemu`] runs one, stopped, and drives it through qtest and QMP; a [`Player`] other than QEMU can
+//! take its place. [`trace`] reads its trace logs, [`find_msix_field`] its migration streams.
+
+mod migration;
+mod qemu;
+pub mod trace;
+
+pub use migration::{SavedMsix, find_msix_field};
+pub use qemu::{
+    Extras, LoneServer, PATIENCE, Player, Qemu, QemuClient, QemuError, QemuFunction, Setup,
+    Sockets, StandIn,
+};

@@ -1,0 +1,84 @@
+//! A real QEMU, started stopped and driven through its qtest protocol; or a program of this process
+//! that is driven the same way.
+//!
+//! [`Qemu::start`] runs one with a number of ivshmem-doorbell devices whose server this program
+//! plays: an eventfd written here is an event of the device. [`Qemu`] reads and writes ports and
+//! memory, [`QemuFunction`] is one of its devices with its capability found and its BARs placed.
+//! Everything is bounded in time; the process and its files go when [`Qemu`] is dropped.
+
+mod client;
+mod function;
+mod ivshmem;
+mod process;
+mod running;
+
+pub use client::QemuClient;
+pub use function::QemuFunction;
+pub use ivshmem::LoneServer;
+pub use process::{Extras, Qemu, Setup};
+pub use running::{Player, Sockets, StandIn};
+
+use std::io;
+use std::time::Duration;
+
+/// Longest wait for any one answer of QEMU.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why QEMU cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    /// The program cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended; its error output is quoted.
+    #[error("QEMU ended ({status}): {stderr}")]
+    Ended {
+        /// Exit status.
+        status: String,
+        /// The end of its error output.
+        stderr: String,
+    },
+    /// It did not answer in time.
+    #[error("QEMU did not answer to `{sent}` within {} s", PATIENCE.as_secs())]
+    Silent {
+        /// What it was asked.
+        sent: String,
+    },
+    /// It closed a connection.
+    #[error("QEMU closed the connection when asked `{sent}`")]
+    Closed {
+        /// What it was asked.
+        sent: String,
+    },
+    /// Its answer makes no sense.
+    #[error("QEMU answered `{got}` to `{sent}`")]
+    Garbled {
+        /// What it was asked.
+        sent: String,
+        /// What it answered.
+        got: String,
+    },
+    /// The device is not what it should be.
+    #[error("{0}")]
+    Device(String),
+    /// A file, socket or descriptor of this side failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl QemuError {
+    /// Makes a [`System`](Self::System) error of what the system said to `what`.
+    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

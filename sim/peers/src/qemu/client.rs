@@ -1,0 +1,214 @@
+//! Lines out, lines in: the qtest protocol, and QMP beside it.
+
+use super::{PATIENCE, QemuError};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+
+/// Longest line that is accepted, bytes: a 1 MiB memory read in hexadecimal and some more.
+const LONGEST: usize = 4 << 20;
+
+/// A connection that answers every line with a line.
+#[derive(Debug)]
+pub struct QemuClient {
+    stream: BufReader<UnixStream>,
+    /// Intercepted lines that are high.
+    raised: BTreeSet<u32>,
+}
+
+impl QemuClient {
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    /// [`QemuError::System`] when its time limit cannot be set.
+    pub fn new(stream: UnixStream) -> Result<Self, QemuError> {
+        let limited = stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+        limited.map_err(QemuError::system("socket time limit"))?;
+        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), raised: BTreeSet::new() })
+    }
+
+    /// Ends the connection.
+    pub(super) fn close(&self) {
+        // Closed already is as good.
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Sends a qtest command; the words after `OK`.
+    ///
+    /// # Errors
+    /// [`QemuError`] when there is no answer, or another than `OK`.
+    pub fn command(&mut self, line: &str) -> Result<String, QemuError> {
+        self.send(line)?;
+        loop {
+            let answer = self.line(line)?;
+            if let Some(change) = answer.strip_prefix("IRQ ") {
+                self.changed(change); // told whenever an intercepted line changes
+                continue;
+            }
+            return match answer.strip_prefix("OK") {
+                Some(rest) if rest.is_empty() || rest.starts_with(' ') => {
+                    Ok(rest.trim_start().to_owned())
+                }
+                _ => Err(QemuError::Garbled { sent: line.to_owned(), got: shortened(&answer) }),
+            };
+        }
+    }
+
+    /// The lines that are high, of those that `irq_intercept_in` has intercepted.
+    #[must_use]
+    pub const fn raised(&self) -> &BTreeSet<u32> {
+        &self.raised
+    }
+
+    fn changed(&mut self, change: &str) {
+        match change.split_once(' ').map(|(what, line)| (what, line.parse())) {
+            Some(("raise", Ok(line))) => _ = self.raised.insert(line),
+            Some(("lower", Ok(line))) => _ = self.raised.remove(&line),
+            _ => {}
+        }
+    }
+
+    /// As [`command`](Self::command), for one that answers with a number.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn number(&mut self, line: &str) -> Result<u64, QemuError> {
+        let answer = self.command(line)?;
+        let digits = answer.strip_prefix("0x");
+        digits
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| QemuError::Garbled { sent: line.to_owned(), got: shortened(&answer) })
+    }
+
+    /// Sends a QMP command and waits for its `return`; events that come meanwhile are passed to
+    /// `event`.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn qmp(
+        &mut self,
+        command: &serde_json::Value,
+        mut event: impl FnMut(&serde_json::Value),
+    ) -> Result<serde_json::Value, QemuError> {
+        let sent = command.to_string();
+        self.send(&sent)?;
+        loop {
+            let mut message = self.qmp_message(&sent)?;
+            if let Some(answer) = message.get_mut("return") {
+                return Ok(answer.take());
+            }
+            if message.get("error").is_some() {
+                return Err(QemuError::Garbled { sent, got: shortened(&message.to_string()) });
+            }
+            event(&message);
+        }
+    }
+
+    /// The next QMP message: a greeting, an event or an answer.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn qmp_message(&mut self, sent: &str) -> Result<serde_json::Value, QemuError> {
+        let line = self.line(sent)?;
+        serde_json::from_str(&line)
+            .map_err(|_| QemuError::Garbled { sent: sent.to_owned(), got: shortened(&line) })
+    }
+
+    fn send(&mut self, line: &str) -> Result<(), QemuError> {
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
+        self.stream.get_mut().write_all(&bytes).map_err(|error| failed(line, error))
+    }
+
+    fn line(&mut self, sent: &str) -> Result<String, QemuError> {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = match self.stream.fill_buf() {
+                // A signal; who waits for it looks between two inputs.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other.map_err(|error| failed(sent, error))?,
+            };
+            if chunk.is_empty() {
+                return Err(QemuError::Closed { sent: shortened(sent) });
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(chunk.len(), |end| end + 1);
+            bytes.extend_from_slice(&chunk[..end.unwrap_or(taken)]);
+            self.stream.consume(taken);
+            if end.is_some() || bytes.len() > LONGEST {
+                break;
+            }
+        }
+        match String::from_utf8(bytes) {
+            Ok(line) if line.len() <= LONGEST => Ok(line.trim_end().to_owned()),
+            Ok(line) => Err(QemuError::Garbled { sent: shortened(sent), got: shortened(&line) }),
+            Err(_) => Err(QemuError::Garbled { sent: shortened(sent), got: "no text".to_owned() }),
+        }
+    }
+}
+
+fn failed(sent: &str, source: std::io::Error) -> QemuError {
+    let sent = shortened(sent);
+    match source.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => QemuError::Silent { sent },
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => QemuError::Closed { sent },
+        _ => QemuError::System { what: "QEMU's socket", source },
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered_with(answer: &[u8]) -> Result<String, QemuError> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer).unwrap();
+        drop(theirs.shutdown(std::net::Shutdown::Write));
+        QemuClient::new(ours).unwrap().command("readl 0x0")
+    }
+
+    #[test]
+    fn an_answer_is_what_follows_ok_past_interrupt_lines() {
+        assert_eq!(answered_with(b"OK\n").unwrap(), "");
+        assert_eq!(answered_with(b"IRQ raise 3\nOK 0x12\n").unwrap(), "0x12");
+    }
+
+    #[test]
+    fn lines_that_rise_and_fall_are_remembered() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"IRQ raise 3\nIRQ raise 20\nOK\nIRQ lower 3\nIRQ x\nOK\n").unwrap();
+        let mut client = QemuClient::new(ours).unwrap();
+        client.command("clock_step").unwrap();
+        assert_eq!(client.raised(), &BTreeSet::from([3, 20]));
+        client.command("clock_step").unwrap();
+        assert_eq!(client.raised(), &BTreeSet::from([20]));
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_an_error() {
+        for answer in [&b"FAIL Unknown command\n"[..], b"OKAY\n", b"\xff\xfe\n", b"\n"] {
+            assert!(matches!(answered_with(answer), Err(QemuError::Garbled { .. })), "{answer:?}");
+        }
+        for answer in [&b""[..], b"OK 0x1", b"IRQ raise 1\n"] {
+            assert!(matches!(answered_with(answer), Err(QemuError::Closed { .. })), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_must_be_one() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"OK 0xff\nOK ff\nOK 0x\nOK 0x11111111111111111\n").unwrap();
+        let mut client = QemuClient::new(ours).unwrap();
+        assert_eq!(client.number("inl 0xcfc").unwrap(), 0xff);
+        for _ in 0..3 {
+            assert!(matches!(client.number("inl 0xcfc"), Err(QemuError::Garbled { .. })));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The fields of a line, taken from left to right.
+
+use super::{ConfigAccess, MemoryAccess, ParseError, TracedRegion, What};
+use std::fmt;
+
+/// Bus, device and function number, as the guest addressed the function at that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bdf {
+    /// Bus, as numbered by the guest when it made the access.
+    pub bus: u8,
+    /// Device, 0 to 31.
+    pub device: u8,
+    /// Function, 0 to 7.
+    pub function: u8,
+}
+
+impl fmt::Display for Bdf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}:{:02x}.{:x}", self.bus, self.device, self.function)
+    }
+}
+
+impl Bdf {
+    fn parse(text: &str) -> Option<Self> {
+        let (bus, rest) = text.split_once(':')?;
+        let (device, function) = rest.split_once('.')?;
+        let number = |digits: &str, below: u8| {
+            let plain = digits.len() <= 2 && !digits.starts_with('+');
+            u8::from_str_radix(digits, 16).ok().filter(|&n| plain && n < below)
+        };
+        Some(Self {
+            bus: u8::from_str_radix(bus, 16).ok().filter(|_| bus.len() == 2)?,
+            device: number(device, 32)?,
+            function: number(function, 8)?,
+        })
+    }
+}
+
+/// What is left of a line.
+pub(super) struct Fields<'a> {
+    event: &'static str,
+    rest: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) const fn new(event: &'static str, rest: &'a str) -> Self {
+        Self { event, rest }
+    }
+
+    pub(super) fn config(&mut self, arrow: &'static str) -> Result<ConfigAccess<'a>, ParseError> {
+        let name = self.take("a device name")?;
+        let text = self.take("BUS:DEVICE.FUNCTION")?;
+        let bdf = Bdf::parse(text).ok_or_else(|| self.wrong("BUS:DEVICE.FUNCTION", text))?;
+        let text = self.take("@0xOFFSET")?;
+        let offset = text
+            .strip_prefix('@')
+            .and_then(hexadecimal)
+            .and_then(|offset| u16::try_from(offset).ok())
+            .filter(|&offset| offset < 4096)
+            .ok_or_else(|| self.wrong("@0xOFFSET below 4096", text))?;
+        self.word(arrow)?;
+        let value = self.hexadecimal("a 32-bit value")?;
+        let value = u32::try_from(value)
+            .map_err(|_| self.wrong("a 32-bit value", &format!("{value:#x}")))?;
+        Ok(ConfigAccess { name, bdf, offset, value })
+    }
+
+    pub(super) fn control(&mut self) -> Result<What<'a>, ParseError> {
+        self.word("dev")?;
+        let name = self.take("a device name")?;
+        self.word("enabled")?;
+        let enabled = self.bit()?;
+        self.word("masked")?;
+        let masked = self.bit()?;
+        Ok(What::Control { name, enabled, masked })
+    }
+
+    pub(super) fn memory(&mut self) -> Result<MemoryAccess, ParseError> {
+        self.word("cpu")?;
+        let text = self.take("a CPU number")?;
+        text.parse::<i32>().map_err(|_| self.wrong("a CPU number", text))?;
+        self.word("mr")?;
+        let mr = self.hexadecimal("a memory region")?;
+        self.word("addr")?;
+        let address = self.hexadecimal("an address")?;
+        self.word("value")?;
+        let value = self.hexadecimal("a value")?;
+        self.word("size")?;
+        let text = self.take("a size of 1, 2, 4 or 8")?;
+        let size = match text {
+            "1" => 1,
+            "2" => 2,
+            "4" => 4,
+            "8" => 8,
+            _ => return Err(self.wrong("a size of 1, 2, 4 or 8", text)),
+        };
+        Ok(MemoryAccess { region: self.region()?, mr, address, value, size })
+    }
+
+    /// `name 'NAME'` to the end of the line; a name may hold spaces.
+    fn region(&mut self) -> Result<TracedRegion, ParseError> {
+        if self.rest.is_empty() {
+            return Ok(TracedRegion::Unnamed);
+        }
+        let quoted = self.rest.strip_prefix("name '").and_then(|name| name.strip_suffix('\''));
+        let Some(name) = quoted else { return Err(self.wrong("name 'REGION'", self.rest)) };
+        self.rest = "";
+        Ok(match name {
+            "msix-table" => TracedRegion::Table,
+            "apic-msi" | "kvm-apic-msi" => TracedRegion::Messages,
+            _ => TracedRegion::Other,
+        })
+    }
+
+    fn bit(&mut self) -> Result<bool, ParseError> {
+        match self.take("0 or 1")? {
+            "0" => Ok(false),
+            "1" => Ok(true),
+            other => Err(self.wrong("0 or 1", other)),
+        }
+    }
+
+    pub(super) fn decimal(&mut self, wanted: &'static str) -> Result<u64, ParseError> {
+        let text = self.take(wanted)?;
+        digits(text).ok_or_else(|| self.wrong(wanted, text))
+    }
+
+    pub(super) fn hexadecimal(&mut self, wanted: &'static str) -> Result<u64, ParseError> {
+        let text = self.take(wanted)?;
+        hexadecimal(text).ok_or_else(|| self.wrong(wanted, text))
+    }
+
+    pub(super) fn word(&mut self, word: &'static str) -> Result<(), ParseError> {
+        let got = self.take(word)?;
+        if got == word { Ok(()) } else { Err(self.wrong(word, got)) }
+    }
+
+    pub(super) fn end(&self) -> Result<(), ParseError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.wrong("the end of the line", self.rest))
+        }
+    }
+
+    fn take(&mut self, wanted: &'static str) -> Result<&'a str, ParseError> {
+        let (field, rest) = self.rest.split_once(' ').unwrap_or((self.rest, ""));
+        if field.is_empty() {
+            return Err(self.wrong(wanted, ""));
+        }
+        self.rest = rest;
+        Ok(field)
+    }
+
+    pub(super) fn wrong(&self, wanted: &'static str, got: &str) -> ParseError {
+        let got = match got {
+            "" => "nothing".to_owned(),
+            text => format!("'{}'", shortened(text)),
+        };
+        ParseError::Field { event: self.event, wanted, got }
+    }
+}
+
+/// At most 40 characters of a log's text, without control characters, fit for a terminal.
+pub(super) fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+    if text.chars().nth(40).is_some() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// Microseconds from `PID@SECONDS.MICROS`.
+pub(super) fn timestamp(prefix: &str) -> Option<u64> {
+    let (pid, time) = prefix.split_once('@')?;
+    let (seconds, micros) = time.split_once('.')?;
+    digits(pid)?;
+    let micros = digits(micros).filter(|_| micros.len() == 6)?;
+    digits(seconds)?.checked_mul(1_000_000)?.checked_add(micros)
+}
+
+/// `parse` alone would take a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x")?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}

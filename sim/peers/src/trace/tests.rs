@@ -1,0 +1,133 @@
+use super::*;
+
+fn what(line: &str) -> What<'_> {
+    parse_line(line.as_bytes()).unwrap().unwrap().what
+}
+
+fn refused(line: &str) -> String {
+    parse_line(line.as_bytes()).unwrap_err().to_string()
+}
+
+#[test]
+fn every_kind_of_line_of_ours_is_understood() {
+    let nvme = ConfigAccess {
+        name: "nvme",
+        bdf: Bdf { bus: 0, device: 4, function: 0 },
+        offset: 0x42,
+        value: 0xc040,
+    };
+    assert_eq!(what("pci_cfg_write nvme 00:04.0 @0x42 <- 0xc040"), What::ConfigWrite(nvme));
+    assert_eq!(what("pci_cfg_read nvme 00:04.0 @0x42 -> 0xc040"), What::ConfigRead(nvme));
+    assert_eq!(
+        what("msix_write_config dev nvme enabled 1 masked 0"),
+        What::Control { name: "nvme", enabled: true, masked: false }
+    );
+    let line = "memory_region_ops_write cpu -1 mr 0x5618 addr 0xfee01004 value 0x23 size 4 name 'apic-msi'";
+    let message = MemoryAccess {
+        region: TracedRegion::Messages,
+        mr: 0x5618,
+        address: 0xfee0_1004,
+        value: 0x23,
+        size: 4,
+    };
+    assert_eq!(what(line), What::Write(message));
+    let line =
+        "memory_region_ops_read cpu 1 mr 0x5618 addr 0xfebc200c value 0x1 size 4 name 'msix-table'";
+    let read = MemoryAccess {
+        region: TracedRegion::Table,
+        mr: 0x5618,
+        address: 0xfebc_200c,
+        value: 1,
+        size: 4,
+    };
+    assert_eq!(what(line), What::Read(read));
+    let [nvme, e1000e, megasas] = &RaiseEvent::ALL;
+    for (line, event, vector) in [
+        ("pci_nvme_irq_msix raising MSI-X IRQ vector 17", nvme, 17),
+        ("e1000e_irq_msix_notify_vec MSI-X notify vector 0x12", e1000e, 0x12),
+        ("megasas_msix_raise vector 3", megasas, 3),
+    ] {
+        assert_eq!(what(line), What::Raise { event, vector });
+    }
+}
+
+#[test]
+fn a_timestamp_prefix_is_read() {
+    let line = b"4711@1700000000.000042:pci_nvme_irq_msix raising MSI-X IRQ vector 1\r";
+    assert_eq!(parse_line(line).unwrap().unwrap().time, Some(1_700_000_000_000_042));
+}
+
+#[test]
+fn other_text_is_foreign() {
+    for line in [
+        "",
+        "virtio_notify vdev 0x5618159136f0 vq 0x7fb173ed8140",
+        "qemu-system-x86_64: warning: host doesn't support requested feature",
+        "cfg_write nvme 00:04.0 @0x42 <- 0xc040",
+        "4711@1700000000.000042:some_event pci_cfg_write",
+        "\u{1b}[0m pci_cfg_write",
+    ] {
+        assert_eq!(parse_line(line.as_bytes()), Ok(None), "{line}");
+    }
+}
+
+#[test]
+fn a_line_of_ours_that_does_not_parse_says_what_is_wrong() {
+    for (line, reason) in [
+        ("pci_cfg_write", "pci_cfg_write: a device name expected, got nothing"),
+        ("pci_cfg_write nvme 04:0 @0x4 <- 0x1", "BUS:DEVICE.FUNCTION expected, got '04:0'"),
+        ("pci_cfg_write nvme 00:20.0 @0x4 <- 0x1", "BUS:DEVICE.FUNCTION"),
+        ("pci_cfg_write nvme 00:04.0 @0x1000 <- 0x1", "below 4096 expected, got '@0x1000'"),
+        ("pci_cfg_write nvme 00:04.0 @0x4 -> 0x1", "<- expected, got '->'"),
+        ("pci_cfg_write nvme 00:04.0 @0x4 <- 0x100000000", "a 32-bit value"),
+        ("pci_cfg_write nvme 00:04.0 @0x4 <- 0x1 more", "the end of the line expected, got 'more'"),
+        ("pci_cfg_write nvme 00:04.0 @0x4 <- 0x+1", "a 32-bit value expected, got '0x+1'"),
+        ("msix_write_config dev nvme enabled 2 masked 0", "0 or 1 expected, got '2'"),
+        ("memory_region_ops_read cpu x mr 0x1", "a CPU number expected, got 'x'"),
+        ("memory_region_ops_read cpu 0 mr 0x1 addr 0x0 value 0x0 size 3", "a size of 1, 2, 4 or 8"),
+        ("memory_region_ops_read cpu 0 mr 0x1 addr 0x0 value 0x0 size 4 name 'a", "name 'REGION'"),
+        ("pci_nvme_irq_msix raising MSI-X IRQ vector -1", "a vector number expected, got '-1'"),
+        ("pci_nvme_irq_msix raising MSI-X IRQ vector 4294967296", "a vector number"),
+        ("12@now:pci_nvme_irq_msix raising MSI-X IRQ vector 1", "'12@now' is not a PID@SECONDS"),
+    ] {
+        let error = refused(line);
+        assert!(error.contains(reason), "{line}: {error}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_text_are_named() {
+    let error = parse_line(b"ab\xffcd").unwrap_err();
+    assert_eq!(error, ParseError::NotText { at: 3, byte: 0xff });
+    assert_eq!(parse_line(b"a\0").unwrap_err(), ParseError::NotText { at: 2, byte: 0 });
+}
+
+#[test]
+fn what_a_log_says_reaches_a_terminal_shortened_and_without_control_characters() {
+    let line = format!("pci_cfg_write nvme \u{1b}[31m{} @0x4 <- 0x1", "x".repeat(100));
+    let error = refused(&line);
+    assert!(!error.contains('\u{1b}') && error.contains("...") && error.len() < 150, "{error}");
+}
+
+#[test]
+fn no_bytes_panic() {
+    let seeds: [&[u8]; 4] = [
+        b"pci_cfg_write nvme 00:04.0 @0x42 <- 0xc040",
+        b"1@2.000003:msix_write_config dev nvme enabled 1 masked 0",
+        b"memory_region_ops_write cpu -1 mr 0x5 addr 0xfee01004 value 0x23 size 4 name 'apic-msi'",
+        b"e1000e_irq_msix_notify_vec MSI-X notify vector 0x12",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..40_000 {
+        let mut line = seeds[round % seeds.len()].to_vec();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = (state >> 33) as usize % line.len();
+            line[at] = (state >> 24) as u8;
+            if state & 7 == 0 {
+                line.truncate(at.max(1));
+            }
+        }
+        let _ = parse_line(&line);
+    }
+}
