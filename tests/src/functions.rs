@@ -2,7 +2,7 @@
 
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Function, Options, Platform, Routes, Setup};
+use msix_backends::kvm::{Function, FunctionSetup, Platform, RouteOptions, Routes};
 use msix_core::{BarIndex, Boxed, Function as Engine, Layout, Vector};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ impl Platform for Vmm {
 /// # Panics
 /// Without another descriptor.
 #[must_use]
-pub fn routes(machine: &Machine, options: Options) -> Arc<Routes> {
+pub fn routes(machine: &Machine, options: RouteOptions) -> Arc<Routes> {
     let events = Loop::new().expect("an epoll instance");
     Routes::new(Box::new(Arc::clone(machine.vm())), options, events)
 }
@@ -40,7 +40,8 @@ pub fn routes(machine: &Machine, options: Options) -> Arc<Routes> {
 pub fn fresh(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
     let bar = BarIndex::new(0).expect("a BAR");
     let layout = Layout::exclusive_bar(vectors.into(), bar).expect("1 to 2048 vectors");
-    let function = Function::new(routes, Setup { msix: Some(layout), ..Setup::new(Vmm) });
+    let function =
+        Function::new(routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
     function.write_command(0, &[6, 0]);
     for vector in 0..vectors {
         function.claim(Vector::new(vector)).expect("a vector of the table");

@@ -1,7 +1,7 @@
 //! The backend on real KVM when the kernel says no.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
 use msix_core::{Function as Engine, Vector};
 use msix_tests::functions::{Vmm, is_fallback, mask, pending, programmed, routes};
 use msix_tests::machine::open_or_skip;
@@ -11,7 +11,8 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
-const AT_ONCE: Options = Options { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
+const AT_ONCE: RouteOptions =
+    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
 
 /// The descriptors are the process's, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());

@@ -2,7 +2,7 @@
 //! reads the PBA: on real KVM, by every way an event can take.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
 use msix_core::{BarIndex, Region, Vector};
 use msix_tests::functions::{Userspace, Vmm, fresh, routes};
 use msix_tests::machine::{
@@ -97,11 +97,11 @@ fn access(function: &Function<Vmm>, access: Access<'_>) {
 fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, outside: bool) {
     let what =
         format!("{irqchip:?}, {way:?}, {}", if outside { "from outside" } else { "from a device" });
-    let options = Options::new(irqchip);
+    let options = RouteOptions::new(irqchip);
     let options = match way {
-        Way::Irqfd => Options { deferral: Deferral::NONE, ..options },
+        Way::Irqfd => RouteOptions { deferral: Deferral::NONE, ..options },
         // GSIs below 24 are not for vectors.
-        Way::Userspace => Options { limit: 24, ..options },
+        Way::Userspace => RouteOptions { limit: 24, ..options },
         Way::Deferred => options,
     };
     let routes = routes(machine, options);

@@ -1,7 +1,7 @@
 //! Everything at once on real KVM: devices fire, processors write registers, somebody saves.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
 use msix_core::{Function as Engine, Vector};
 use msix_tests::functions::{Userspace, Vmm, mask, pending, programmed, routes};
 use msix_tests::machine::{Guest, Machine, Program, Step, open_or_skip};
@@ -35,7 +35,7 @@ fn device(function: &Function<Vmm>, machine: &Machine, vector: u16, outside: Opt
 }
 
 fn at_once(machine: &Machine, deferral: Deferral) {
-    let routes = routes(machine, Options { deferral, ..Options::new(Irqchip::Full) });
+    let routes = routes(machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
     let function = programmed(&routes, VECTORS, 0x40);
     let outside: Vec<Option<Arc<EventFd>>> = (0..VECTORS)
         .map(|v| (v % 2 == 1).then(|| function.eventfd(Vector::new(v)).expect("an eventfd")))
@@ -136,7 +136,8 @@ fn functions_share_the_route_table_from_several_threads() {
     let name = "functions_share_the_route_table_from_several_threads";
     let Some(machine) = open_or_skip(name, 1) else { return };
     for deferral in [Deferral::NONE, Deferral::default()] {
-        let routes = routes(&machine, Options { deferral, ..Options::new(Irqchip::Full) });
+        let routes =
+            routes(&machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
         let _userspace = Userspace::run(&routes);
         let program = Program::new(&[Step::Sti, Step::Halt]);
         let guest = Guest::start(&machine, &program, |access| panic!("{access:?}"));

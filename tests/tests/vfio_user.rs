@@ -3,9 +3,9 @@
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{
-    Deferral, DeviceControl, Function, Irqchip, Options, PassedThrough, Setup,
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
 };
-use msix_backends::vfio::{DeviceMsix, Index, Irqs, WhileMasked};
+use msix_backends::vfio::{DeviceMsix, IrqIndex, Irqs, WhileMasked};
 use msix_core::{BarIndex, Layout, Vector};
 use msix_tests::functions::{Vmm, mask, pending, routes};
 use msix_tests::machine::{eventually, open_or_skip};
@@ -151,9 +151,9 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
 
         let mut client = Client::new(&socket).expect("a connection");
         let info = client.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX).expect("an answer");
-        let index = Index { count: info.count, noresize: false, holes: false };
+        let index = IrqIndex { count: info.count, noresize: false, holes: false };
         let physical = DeviceMsix::new(UserIrqs(Mutex::new(client)), index, while_masked);
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let routes = routes(&machine, options);
         let bar = BarIndex::new(0).expect("a BAR");
         let layout = Layout::exclusive_bar(VECTORS.into(), bar).expect("a layout");
@@ -161,7 +161,8 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
             msix: Some(Box::new(physical)),
             ..PassedThrough::new(Box::new(device.clone()))
         };
-        let setup = Setup { msix: Some(layout), device: Some(behind), ..Setup::new(Vmm) };
+        let setup =
+            FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
         let function = Function::new(&routes, setup);
         function.write_command(0, &[6, 0]);
         for vector in 0..VECTORS {

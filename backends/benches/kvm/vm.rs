@@ -7,7 +7,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VmFd};
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options, Platform, Routes, Setup};
+use msix_backends::kvm::{
+    Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes,
+};
 use msix_core::{Access, BarIndex, Layout, Vector};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -45,10 +47,13 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn new(vm: Arc<VmFd>, vectors: u16, deferral: Deferral) -> Outcome<Self> {
-        let options = Options { deferral, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
-        let function = Function::new(&routes, Setup { msix: Some(layout), ..Setup::new(Rest) });
+        let function = Function::new(
+            &routes,
+            FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Rest) },
+        );
         function.write_command(0, &[0x06, 0x00]);
         for vector in 0..vectors {
             function.claim(Vector::new(vector))?;

@@ -1,7 +1,7 @@
 //! The INTx line of a passed-through device, to the guest's interrupt controller.
 
-use super::physical::PhysicalLine;
-use crate::eventfd::{Loop, Source};
+use super::physical::PhysicalIntx;
+use crate::eventfd::{EventSource, Loop};
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
@@ -53,7 +53,7 @@ enum Bringer {
 
 /// The physical line of a passed-through function, and the eventfds between it and the guest.
 pub struct AssignedLine {
-    device: Box<dyn PhysicalLine>,
+    device: Box<dyn PhysicalIntx>,
     /// The VM, and the GSI of the pin, where KVM can bring the line to it.
     resampled: Option<(Box<dyn Resampling>, u32)>,
     /// The loop that reads the trigger for userspace, and the line's number there.
@@ -68,7 +68,7 @@ impl AssignedLine {
     ///
     /// # Errors
     /// Of `eventfd2`.
-    pub fn new(device: Box<dyn PhysicalLine>) -> io::Result<Self> {
+    pub fn new(device: Box<dyn PhysicalIntx>) -> io::Result<Self> {
         Ok(Self {
             device,
             resampled: None,
@@ -88,7 +88,7 @@ impl AssignedLine {
     }
 
     /// Has the loop tell `source` when the line has fired. Before the first use.
-    pub(super) fn join(&mut self, events: &Arc<Loop>, source: Weak<dyn Source>) {
+    pub(super) fn join(&mut self, events: &Arc<Loop>, source: Weak<dyn EventSource>) {
         self.joined = Some((Arc::clone(events), events.join(source)));
     }
 

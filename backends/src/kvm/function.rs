@@ -8,8 +8,8 @@ use super::eventfd_gate::{Fired, GatedEventfd};
 use super::host::KvmHost;
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
-use super::setup::{EventfdOrigin, Setup};
-use crate::eventfd::Source;
+use super::setup::{EventfdOrigin, FunctionSetup};
+use crate::eventfd::EventSource;
 use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
     Boxed, Delivery, Function as Engine, FunctionEffects, IntxSource, LoadError,
@@ -29,7 +29,7 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 ///
 /// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes the
 /// eventfd. Everything else takes the function's lock, and while it holds that, for the time of a look
-/// or a commit, the lock of the [`Routes`]. Neither is held when a [`Source`] or another function is
+/// or a commit, the lock of the [`Routes`]. Neither is held when an [`EventSource`] or another function is
 /// called.
 ///
 /// Inputs have the names and meanings of [`msix_core::Function`]; their effects are carried out when
@@ -58,7 +58,7 @@ pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
     locked: Mutex<LockedFunction<P>>,
     /// Held for the loop, which has a weak one.
-    line: Option<Arc<dyn Source>>,
+    line: Option<Arc<dyn EventSource>>,
     #[cfg(test)]
     pub(super) locks: std::sync::atomic::AtomicUsize,
 }
@@ -67,7 +67,7 @@ impl<P: Platform + 'static> Function<P> {
     /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds are
     /// made when the guest first unmasks a vector.
     #[must_use]
-    pub fn new(routes: &Arc<Routes>, mut setup: Setup<P>) -> Self {
+    pub fn new(routes: &Arc<Routes>, mut setup: FunctionSetup<P>) -> Self {
         let mut device = setup.device.take();
         let has_line = device.as_ref().is_some_and(|device| device.line.is_some());
         let source = if has_line { IntxSource::Physical } else { IntxSource::Emulated };
@@ -91,7 +91,7 @@ impl<P: Platform + 'static> Function<P> {
             unmapped: None,
         });
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
-            host.join(Weak::clone(shared) as Weak<dyn Source>);
+            host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);
             let (fx, pin, mode) = (Box::new(Fx::new()), setup.pin, Mode::None);
             let mut locked = LockedFunction { engine, fx, host, pin, device, mode };

@@ -10,12 +10,12 @@ mod eventfds;
 
 use super::eventfd_gate::GatedEventfd;
 use super::message::Format;
-use super::physical::Physical;
+use super::physical::PhysicalMsix;
 use super::platform::{IntxPlatform, Platform};
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_set::VectorSet;
-use crate::eventfd::Source;
+use crate::eventfd::EventSource;
 use crate::{Host, Route};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector, Vectors};
@@ -98,7 +98,7 @@ pub struct KvmHost<P: Platform> {
     routes: Arc<Routes>,
     format: Format,
     /// The device behind a passed-through function, and whether it was told to be enabled.
-    physical: Option<(Box<dyn Physical>, bool)>,
+    physical: Option<(Box<dyn PhysicalMsix>, bool)>,
     /// The function's number in the loop.
     id: Option<usize>,
     origin: EventfdOrigin,
@@ -157,7 +157,7 @@ impl<P: Platform> KvmHost<P> {
     /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Before the
     /// first effect.
     #[must_use]
-    pub fn with_physical(mut self, physical: Box<dyn Physical>) -> Self {
+    pub fn with_physical(mut self, physical: Box<dyn PhysicalMsix>) -> Self {
         self.physical = Some((physical, false));
         self
     }
@@ -172,7 +172,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Has the loop of the [`Routes`] tell `source` when an eventfd should be read. Before the first
     /// effect; without, the VMM watches the eventfds itself.
-    pub fn join(&mut self, source: Weak<dyn Source>) {
+    pub fn join(&mut self, source: Weak<dyn EventSource>) {
         self.id = Some(self.routes.events().join(source));
     }
 

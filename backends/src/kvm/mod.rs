@@ -14,7 +14,7 @@
 //! ```no_run
 //! use msix_backends::Route;
 //! use msix_backends::eventfd::Loop;
-//! use msix_backends::kvm::{Function, Irqchip, Options, Platform, Routes, Setup};
+//! use msix_backends::kvm::{Function, Irqchip, RouteOptions, Platform, Routes, FunctionSetup};
 //! use msix_core::{BarIndex, Layout, Vector};
 //!
 //! struct Vmm; // what the function needs of the VMM around it
@@ -30,12 +30,12 @@
 //! let vm = kvm_ioctls::Kvm::new()?.create_vm()?;
 //! vm.create_irq_chip()?;
 //! // Once for a VM:
-//! let routes = Routes::new(Box::new(vm), Options::new(Irqchip::Full), Loop::new()?);
+//! let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
 //! let userspace = routes.clone();
 //! std::thread::spawn(move || while userspace.run(None).is_ok() {});
 //! // Once for a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
-//! let function = Function::new(&routes, Setup { msix: Some(layout), ..Setup::new(Vmm) });
+//! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
 //! function.claim(Vector::new(0))?;
 //! // From a processor's thread, at a trapped access:
 //! function.write_command(0, &[0x06, 0x00]);
@@ -75,11 +75,11 @@ pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
 pub use function::Function;
 pub use host::KvmHost;
-pub use message::{Format, Msi};
-pub use physical::{Physical, PhysicalLine, PhysicalMsi};
+pub use message::{Format, KvmMessage};
+pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
-pub use probe::{Facts, probe};
-pub use route_table::{Entry, Irqchip, KeepError, OutOfRoutes};
-pub use routes::{Options, Routes, RoutesError, Stats};
-pub use setup::{EventfdOrigin, PassedThrough, Setup};
+pub use probe::{KvmFacts, probe};
+pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
+pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
+pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough};
 pub use vm::Vm;

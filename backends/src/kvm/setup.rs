@@ -2,7 +2,7 @@
 
 use super::assigned_line::AssignedLine;
 use super::message::Format;
-use super::physical::{Physical, PhysicalMsi};
+use super::physical::{PhysicalMsi, PhysicalMsix};
 use super::platform::{DeviceControl, GuestPin};
 use msix_core::{Layout, MsiCapability, Policy};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The parts of a [`Function`](super::Function), and what stands around it.
 ///
 /// ```
-/// # use msix_backends::{Route, kvm::{Platform, Setup}};
+/// # use msix_backends::{Route, kvm::{Platform, FunctionSetup}};
 /// # struct Vmm;
 /// # impl Platform for Vmm {
 /// #     fn write_memory(&mut self, _: u64, _: u32) {}
@@ -21,12 +21,12 @@ use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
-/// let msix_alone = Setup { msix: Some(layout), ..Setup::new(Vmm) };
-/// let both = Setup { msi: Some(MsiCapability::new(4)?), msix: Some(layout), ..Setup::new(Vmm) };
+/// let msix_alone = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
+/// let both = FunctionSetup { msi: Some(MsiCapability::new(4)?), msix: Some(layout), ..FunctionSetup::new(Vmm) };
 /// # Ok(())
 /// # }
 /// ```
-pub struct Setup<P> {
+pub struct FunctionSetup<P> {
     /// The MSI capability, if the function has one.
     pub msi: Option<MsiCapability>,
     /// MSI-X with its table and PBA, if the function has it.
@@ -45,7 +45,7 @@ pub struct Setup<P> {
     pub platform: P,
 }
 
-impl<P> Setup<P> {
+impl<P> FunctionSetup<P> {
     /// No part at all, [`Policy::SPEC`], the default format, eventfds of its own, and no device.
     #[must_use]
     pub fn new(platform: P) -> Self {
@@ -76,7 +76,7 @@ pub enum EventfdOrigin {
 /// A real device behind a function. It uses all its vectors, so the function claims them by itself.
 pub struct PassedThrough {
     /// Its MSI-X.
-    pub msix: Option<Box<dyn Physical>>,
+    pub msix: Option<Box<dyn PhysicalMsix>>,
     /// Its MSI.
     pub msi: Option<Box<dyn PhysicalMsi>>,
     /// Its INTx, which drives the function's pin.
@@ -101,9 +101,9 @@ impl fmt::Debug for PassedThrough {
     }
 }
 
-impl<P> fmt::Debug for Setup<P> {
+impl<P> fmt::Debug for FunctionSetup<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
+        f.debug_struct("FunctionSetup")
             .field("msi", &self.msi)
             .field("msix", &self.msix)
             .field("pin", &self.pin.is_some())

@@ -4,7 +4,7 @@
 //! arrive at eventfds, the same that KVM takes as irqfds. [`DeviceMsix`], [`DeviceMsi`] and
 //! [`LineIrqs`] are the device behind a [`kvm::Function`](crate::kvm::Function), as its
 //! [`PassedThrough`](crate::kvm::PassedThrough) part: the device's interrupt indices follow the guest's
-//! registers, one at a time (D2), that of MSI-X with few calls ([`Plan`]).
+//! registers, one at a time (D2), that of MSI-X with few calls ([`IrqPlan`]).
 
 mod irqs;
 mod msi;
@@ -17,5 +17,5 @@ mod tests;
 pub use irqs::{Irqs, LineIrqs, VectorIrqs};
 pub use msi::DeviceMsi;
 pub use msix::{DeviceMsix, WhileMasked};
-pub use plan::{Call, Index, Plan};
-pub use probe::{Facts, probe};
+pub use plan::{IrqCall, IrqIndex, IrqPlan};
+pub use probe::{VfioFacts, probe};

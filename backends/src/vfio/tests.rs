@@ -1,12 +1,12 @@
 //! A passed-through device on a pretended VFIO and a pretended KVM.
 
 use super::irqs::MockIrqs;
-use super::{DeviceMsix, Index, WhileMasked};
+use super::{DeviceMsix, IrqIndex, WhileMasked};
 use crate::eventfd::Loop;
 use crate::kvm::tests::fake::Fake;
 use crate::kvm::tests::{PATIENT, Vmm, is_fallback, mask, program};
 use crate::kvm::{
-    Deferral, DeviceControl, Function, Irqchip, Options, PassedThrough, Routes, Setup,
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
 };
 use msix_core::{BarIndex, Layout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// A vfio-pci device as the kernels were seen to behave (D3 to D8, D16).
 #[derive(Debug, Default)]
-struct State {
+struct PretendedState {
     count: u32,
     noresize: bool,
     /// Host vectors to be had.
@@ -34,15 +34,16 @@ struct State {
 }
 
 #[derive(Debug, Clone)]
-struct Device(Arc<Mutex<State>>);
+struct Device(Arc<Mutex<PretendedState>>);
 
 impl Device {
     fn new(count: u32, noresize: bool) -> Self {
-        let state = State { count, noresize, available: count, ..State::default() };
+        let state =
+            PretendedState { count, noresize, available: count, ..PretendedState::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PretendedState> {
         self.0.lock().unwrap()
     }
 
@@ -73,7 +74,7 @@ fn invalid() -> io::Error {
     io::Error::from_raw_os_error(22)
 }
 
-impl State {
+impl PretendedState {
     fn call(&mut self, call: String) -> bool {
         self.calls.push(call);
         self.failing.contains(&(self.calls.len() - 1))
@@ -149,17 +150,21 @@ impl World {
     fn with(vectors: u16, device: Device, while_masked: WhileMasked) -> Self {
         let fake = Fake::default();
         let deferral = if vectors > 64 { PATIENT } else { Deferral::NONE };
-        let options = Options { deferral, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let noresize = device.state().noresize;
-        let index = Index { count: device.state().count, noresize, holes: true };
+        let index = IrqIndex { count: device.state().count, noresize, holes: true };
         let physical = Box::new(DeviceMsix::new(device.irqs(), index, while_masked));
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let device_behind =
             PassedThrough { msix: Some(physical), ..PassedThrough::new(Box::new(Fixed)) };
         let function = Function::new(
             &routes,
-            Setup { msix: Some(layout), device: Some(device_behind), ..Setup::new(Vmm::default()) },
+            FunctionSetup {
+                msix: Some(layout),
+                device: Some(device_behind),
+                ..FunctionSetup::new(Vmm::default())
+            },
         );
         function.write_command(0, &[6, 0]);
         for vector in 0..vectors {

@@ -10,7 +10,7 @@ use super::platform::{Board, BoardPlatform};
 use super::session::{Session, SessionError};
 use msix_backends::eventfd::import;
 use msix_backends::kvm::{
-    Doorbell, EventfdOrigin, Format, Function, GuestPin, Ioeventfds, Routes, Setup,
+    Doorbell, EventfdOrigin, Format, Function, FunctionSetup, GuestPin, Ioeventfds, Routes,
 };
 use msix_core::spec::{CAPABILITY_LEN, STATUS_INTERRUPT};
 use msix_core::{BarIndex, Layout, LayoutError, Policy, Vector};
@@ -152,7 +152,7 @@ impl<B: Board> IvshmemDevice<B> {
     ) -> Result<Self, DeviceError> {
         let layout = Layout::exclusive_bar(u32::from(options.vectors), TABLE_BAR)?;
         let has_pin = options.interrupt == Interrupt::Pin;
-        let setup = Setup {
+        let setup = FunctionSetup {
             // QEMU reads the eventfds at once: nothing is in them when the guest resets or disables.
             policy: Policy {
                 drain: true,
@@ -162,15 +162,15 @@ impl<B: Board> IvshmemDevice<B> {
             },
             format: options.format,
             eventfds: EventfdOrigin::Connected,
-            ..Setup::new(BoardPlatform(board.clone()))
+            ..FunctionSetup::new(BoardPlatform(board.clone()))
         };
         let (function, interrupt) = if has_pin {
             let pin = Some(Box::new(BoardPlatform(board)) as Box<dyn GuestPin>);
-            let function = Function::new(routes, Setup { pin, ..setup });
+            let function = Function::new(routes, FunctionSetup { pin, ..setup });
             let registers = InterruptRegisters::driving(function.clone(), routes.events());
             (function, registers)
         } else {
-            let function = Function::new(routes, Setup { msix: Some(layout), ..setup });
+            let function = Function::new(routes, FunctionSetup { msix: Some(layout), ..setup });
             (function, InterruptRegisters::without_pin())
         };
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };

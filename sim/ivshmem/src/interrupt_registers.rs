@@ -2,7 +2,7 @@
 
 use super::Board;
 use super::platform::BoardPlatform;
-use msix_backends::eventfd::{Loop, Source};
+use msix_backends::eventfd::{EventSource, Loop};
 use msix_backends::kvm::Function;
 use msix_core::Vector;
 use std::io;
@@ -49,7 +49,7 @@ impl<B: Board> InterruptRegisters<B> {
     /// Makes registers that drive the pin of `function`. `events` reads the eventfds.
     pub(super) fn driving(function: Function<BoardPlatform<B>>, events: &Arc<Loop>) -> Arc<Self> {
         Arc::new_cyclic(|this| {
-            let id = events.join(Weak::clone(this) as Weak<dyn Source>);
+            let id = events.join(Weak::clone(this) as Weak<dyn EventSource>);
             let pin = DrivenPin { function, events: Arc::clone(events), id };
             Self { state: Mutex::default(), pin: Some(pin) }
         })
@@ -104,7 +104,7 @@ impl<B: Board> InterruptRegisters<B> {
     }
 }
 
-impl<B: Board> Source for InterruptRegisters<B> {
+impl<B: Board> EventSource for InterruptRegisters<B> {
     fn readable(&self, vector: Vector) {
         let mut state = self.lock();
         let eventfd = state.eventfds.get(usize::from(vector.index()));

@@ -2,7 +2,9 @@
 
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Entry, GuestPin, Irqchip, Msi, Options, Platform, Routes, Vm};
+use msix_backends::kvm::{
+    GuestPin, Irqchip, KvmMessage, Platform, RouteEntry, RouteOptions, Routes, Vm,
+};
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -38,7 +40,7 @@ impl<B: Board> GuestPin for BoardPlatform<B> {
 /// # Errors
 /// Of `epoll_create1`.
 pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
-    let options = Options { limit: 0, ..Options::new(Irqchip::Split) };
+    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
     Ok(Routes::new(Box::new(NoVm(board)), options, Loop::new()?))
 }
 
@@ -46,7 +48,7 @@ pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
 struct NoVm<B>(B);
 
 impl<B: Board> Vm for NoVm<B> {
-    fn set_routes(&self, _: &[Entry]) -> io::Result<()> {
+    fn set_routes(&self, _: &[RouteEntry]) -> io::Result<()> {
         Ok(())
     }
 
@@ -58,7 +60,7 @@ impl<B: Board> Vm for NoVm<B> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
         self.0.write_memory(address, msi.data);
         Ok(true)

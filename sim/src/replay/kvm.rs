@@ -9,7 +9,7 @@ use crate::report::{BackendReport, Ioctls};
 use arrival::{Arrival, Wanted, compare, is_complete};
 use machine::Machine;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Function, Irqchip, Options, Platform, Routes, Setup, probe};
+use msix_backends::kvm::{Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, probe};
 use msix_backends::{Route, Unavailable};
 use msix_core::spec::COMMAND_BUS_MASTER;
 use msix_core::{BarIndex, Layout, Operation, Policy, Vector};
@@ -77,7 +77,7 @@ impl Kvm {
     pub fn open() -> Result<Self, OpenError> {
         let facts = probe()?;
         let (machine, vm) = Machine::new()?;
-        let options = Options { limit: facts.routes, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { limit: facts.routes, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let report = BackendReport { name: "kvm", ..BackendReport::default() };
         Ok(Self {
@@ -238,7 +238,8 @@ impl Backend for Kvm {
     fn add(&mut self, vectors: u16, policy: Policy) -> io::Result<()> {
         let bar = BarIndex::new(0).map_err(io::Error::other)?;
         let layout = Layout::exclusive_bar(u32::from(vectors), bar).map_err(io::Error::other)?;
-        let setup = Setup { msix: Some(layout), policy, ..Setup::new(Memory::default()) };
+        let setup =
+            FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(Memory::default()) };
         let function = Function::new(&self.routes, setup);
         let eventfds = vec![None; usize::from(vectors)];
         let events = vec![0; usize::from(vectors)];

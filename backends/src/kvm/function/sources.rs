@@ -3,14 +3,14 @@
 
 use super::SharedFunction;
 use super::locked::LockedFunction;
-use crate::eventfd::{Loop, Source};
+use crate::eventfd::{EventSource, Loop};
 use crate::kvm::platform::Platform;
 use crate::kvm::routes::Waiter;
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 
 /// The vectors' eventfds.
-impl<P: Platform> Source for SharedFunction<P> {
+impl<P: Platform> EventSource for SharedFunction<P> {
     fn readable(&self, vector: Vector) {
         self.lock().read_eventfd(vector);
     }
@@ -25,7 +25,7 @@ impl<P: Platform> Waiter for SharedFunction<P> {
 /// The trigger of a physical line. It is a source of its own, for a source knows vectors only.
 struct LineTrigger<P: Platform>(Weak<SharedFunction<P>>);
 
-impl<P: Platform> Source for LineTrigger<P> {
+impl<P: Platform> EventSource for LineTrigger<P> {
     fn readable(&self, _: Vector) {
         if let Some(shared) = self.0.upgrade() {
             shared.lock().read_line();
@@ -40,9 +40,9 @@ impl<P: Platform + 'static> LockedFunction<P> {
         &mut self,
         events: &Arc<Loop>,
         shared: &Weak<SharedFunction<P>>,
-    ) -> Option<Arc<dyn Source>> {
+    ) -> Option<Arc<dyn EventSource>> {
         let line = self.device.as_mut()?.line.as_mut()?;
-        let trigger: Arc<dyn Source> = Arc::new(LineTrigger(Weak::clone(shared)));
+        let trigger: Arc<dyn EventSource> = Arc::new(LineTrigger(Weak::clone(shared)));
         line.join(events, Arc::downgrade(&trigger));
         Some(trigger)
     }

@@ -2,7 +2,7 @@
 
 use super::{KvmHost, MessageMode};
 use crate::kvm::platform::Platform;
-use crate::kvm::routes::{Place, Want};
+use crate::kvm::routes::{RoutePlace, WantedRoute};
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
 use smallvec::{SmallVec, smallvec};
@@ -55,7 +55,7 @@ impl<P: Platform> KvmHost<P> {
     pub(super) fn arm_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
         self.owner = mode; // whatever the other mode had was disarmed before (D2)
         let mut failed = Vec::new();
-        let mut wants: SmallVec<[Want; 1]> = SmallVec::new();
+        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
         let mut vectors: SmallVec<[u16; 1]> = SmallVec::new();
         let format = self.format;
         for route in routes {
@@ -64,7 +64,7 @@ impl<P: Platform> KvmHost<P> {
             state.message = Some(route.message);
             match format.encode(route.message) {
                 Some(msi) => {
-                    wants.push(Want { gsi: state.gsi, msi, place: Place::Waiting });
+                    wants.push(WantedRoute { gsi: state.gsi, msi, place: RoutePlace::Waiting });
                     vectors.push(route.vector.index());
                 }
                 None => failed.push(route.vector), // a write to memory, which userspace does
@@ -74,8 +74,8 @@ impl<P: Platform> KvmHost<P> {
         for (want, vector) in wants.iter().zip(vectors) {
             self.messages(mode).of(vector).gsi = want.gsi;
             match (want.place, want.gsi) {
-                (Place::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
-                (Place::Waiting, Some(_)) => self.messages(mode).waiting.insert(vector),
+                (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
+                (RoutePlace::Waiting, Some(_)) => self.messages(mode).waiting.insert(vector),
                 _ => failed.push(Vector::new(vector)),
             }
         }

@@ -4,7 +4,9 @@ use super::fake::{Call, Fake};
 use super::{PATIENT, Vmm};
 use crate::Route;
 use crate::eventfd::Loop;
-use crate::kvm::{Deferral, EventfdOrigin, Function, GuestPin, Irqchip, Options, Routes, Setup};
+use crate::kvm::{
+    Deferral, EventfdOrigin, Function, FunctionSetup, GuestPin, Irqchip, RouteOptions, Routes,
+};
 use msix_core::{
     BarIndex, Delivery, Layout, Message, Mode, MsiCapability, Policy, Vector, Vectors,
 };
@@ -37,22 +39,22 @@ pub(super) const MSI: u16 = 8;
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(EventfdOrigin::Own, Policy::SPEC, Options::new(Irqchip::Full))
+        Self::with(EventfdOrigin::Own, Policy::SPEC, RouteOptions::new(Irqchip::Full))
     }
 
-    pub(super) fn with(eventfds: EventfdOrigin, policy: Policy, options: Options) -> Self {
+    pub(super) fn with(eventfds: EventfdOrigin, policy: Policy, options: RouteOptions) -> Self {
         let (fake, pin) = (Fake::default(), Pin::default());
         let deferral = Deferral::NONE;
-        let options = Options { deferral, ..options };
+        let options = RouteOptions { deferral, ..options };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let layout = Layout::exclusive_bar(MSIX.into(), BarIndex::new(0).unwrap()).unwrap();
-        let setup = Setup {
+        let setup = FunctionSetup {
             msi: Some(MsiCapability::new(MSI.into()).unwrap().with_masks()),
             msix: Some(layout),
             pin: Some(Box::new(pin.clone())),
             policy,
             eventfds,
-            ..Setup::new(Vmm::default())
+            ..FunctionSetup::new(Vmm::default())
         };
         let function = Function::new(&routes, setup);
         function.write_command(0, &[6, 0]);
@@ -220,7 +222,7 @@ fn events_over_a_switch_are_delivered_pending_or_left_to_the_pin() {
 
 #[test]
 fn where_nothing_is_collected_a_held_event_goes_out_by_the_next_mode() {
-    let world = World::with(EventfdOrigin::Own, Policy::QEMU, Options::new(Irqchip::Full));
+    let world = World::with(EventfdOrigin::Own, Policy::QEMU, RouteOptions::new(Irqchip::Full));
     let eventfd = world.eventfd(2);
     world.msi(3);
     world.function.write_msi(12, &[0b100]);
@@ -265,7 +267,7 @@ fn claims_count_for_msi_x_and_not_for_msi() {
 #[test]
 fn a_connected_eventfd_serves_both_modes_whenever_it_comes() {
     for limit in [4096, 0] {
-        let options = Options { limit, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { limit, ..RouteOptions::new(Irqchip::Full) };
         let world = World::with(EventfdOrigin::Connected, Policy::SPEC, options);
         let ours: Vec<EventFd> = (0..MSI).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
         let connect = |vector: u16| {
@@ -300,7 +302,7 @@ fn a_connected_eventfd_serves_both_modes_whenever_it_comes() {
 
 #[test]
 fn without_routes_an_event_by_an_eventfd_is_pending_while_the_pin_interrupts() {
-    let options = Options { limit: 0, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Full) };
     let world = World::with(EventfdOrigin::Own, Policy::SPEC, options);
     let eventfds = [1, 6].map(|vector| world.eventfd(vector));
     for eventfd in &eventfds {
@@ -336,10 +338,13 @@ fn an_eventfd_that_kvm_does_not_let_go_of_is_tried_again_for_the_next_mode() {
 
 #[test]
 fn a_switch_of_the_allocation_waits_for_its_route_where_commits_wait() {
-    let options = Options { deferral: PATIENT, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { deferral: PATIENT, ..RouteOptions::new(Irqchip::Full) };
     let fake = Fake::default();
     let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
-    let setup = Setup { msi: Some(MsiCapability::new(4).unwrap()), ..Setup::new(Vmm::default()) };
+    let setup = FunctionSetup {
+        msi: Some(MsiCapability::new(4).unwrap()),
+        ..FunctionSetup::new(Vmm::default())
+    };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
@@ -374,7 +379,7 @@ fn the_pin_is_driven_while_neither_mode_is_enabled() {
 #[test]
 fn g2_a_written_entry_is_shown_to_who_asks_for_it() {
     let policy = Policy { snoop: true, ..Policy::SPEC };
-    let world = World::with(EventfdOrigin::Own, policy, Options::new(Irqchip::Full));
+    let world = World::with(EventfdOrigin::Own, policy, RouteOptions::new(Irqchip::Full));
     world.function.platform(|vmm| vmm.snooped.clear());
     world.function.write_table(16 + 8, &0x99_u32.to_le_bytes());
     let message = Message { address: 0xfee0_0000, data: 0x99 };

@@ -3,7 +3,7 @@
 use super::fake::Call;
 use super::{PATIENT, Vmm, World, is_fallback, mask, start};
 use crate::eventfd::import;
-use crate::kvm::{Deferral, EventfdOrigin, Function, Setup};
+use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup};
 use msix_core::Vector;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io::ErrorKind;
@@ -17,7 +17,8 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let mut world = World::with_limit(2, deferral, limit);
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
-    let setup = Setup { msix: Some(layout), eventfds, ..Setup::new(Vmm::default()) };
+    let setup =
+        FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup));
     world
 }

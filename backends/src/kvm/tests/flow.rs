@@ -2,7 +2,7 @@
 
 use super::fake::Call;
 use super::{PATIENT, Vmm, World, is_fallback, mask, program};
-use crate::kvm::{Deferral, Entry, Function, RoutesError};
+use crate::kvm::{Deferral, Function, RouteEntry, RoutesError};
 use msix_core::{Vector, VectorError};
 use std::os::fd::AsRawFd;
 
@@ -219,8 +219,8 @@ fn a_vector_without_a_use_stays_silent_on_every_way() {
 fn the_routes_of_an_io_apic_in_the_vmm_share_the_table() {
     let world = World::new(1, Deferral::NONE);
     world.mask(0, false);
-    let pins: Vec<Entry> =
-        (0..40).map(|n| Entry::Pin { gsi: n % 24, irqchip: 2, pin: n % 24 }).collect();
+    let pins: Vec<RouteEntry> =
+        (0..40).map(|n| RouteEntry::Pin { gsi: n % 24, irqchip: 2, pin: n % 24 }).collect();
     world.routes.keep(pins.clone()).unwrap();
     assert_eq!(world.fake.commits(), 2);
     world.fire(0);
@@ -232,7 +232,7 @@ fn the_routes_of_an_io_apic_in_the_vmm_share_the_table() {
     world.mask(0, true);
     program(&world.function, 0, 0x51);
     world.mask(0, false);
-    assert!(world.routes.keep(vec![Entry::Pin { gsi: 24, irqchip: 2, pin: 0 }]).is_err());
+    assert!(world.routes.keep(vec![RouteEntry::Pin { gsi: 24, irqchip: 2, pin: 0 }]).is_err());
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn the_loop_can_be_watched_by_another_loop() {
     world.mask(0, false); // waits
     let outer = crate::eventfd::Loop::new().unwrap();
     struct Outer(std::sync::atomic::AtomicUsize);
-    impl crate::eventfd::Source for Outer {
+    impl crate::eventfd::EventSource for Outer {
         fn readable(&self, _: Vector) {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }

@@ -9,7 +9,7 @@ mod modes;
 mod random;
 mod random_modes;
 
-use super::{Deferral, Function, Irqchip, Options, Platform, Routes, Setup};
+use super::{Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
 use crate::Route;
 use crate::eventfd::Loop;
 use fake::Fake;
@@ -50,7 +50,7 @@ impl World {
 
     fn with_limit(vectors: u16, deferral: Deferral, limit: u32) -> Self {
         let fake = Fake::default();
-        let options = Options { deferral, limit, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, limit, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let function = Self::add(&routes, vectors);
         Self { fake, routes, function }
@@ -59,7 +59,7 @@ impl World {
     /// A function whose entries are programmed and masked, with MSI-X enabled.
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
-        let setup = Setup { msix: Some(layout), ..Setup::new(Vmm::default()) };
+        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
         start(Function::new(routes, setup))
     }
 

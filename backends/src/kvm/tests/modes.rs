@@ -5,7 +5,7 @@ mod device;
 use super::fake::Fake;
 use crate::eventfd::Loop;
 use crate::kvm::{
-    AssignedLine, Deferral, Function, Irqchip, Options, PassedThrough, Routes, Setup,
+    AssignedLine, Deferral, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
 };
 use device::Device;
 use msix_core::{BarIndex, Layout, Mode, MsiCapability, Vector};
@@ -30,7 +30,7 @@ impl World {
         let (fake, device) = (Fake::default(), Device::default());
         device.state().available = available;
         device.state().failing = failing;
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let mut line = AssignedLine::new(Box::new(device.clone())).unwrap();
         if resampled {
@@ -43,12 +43,12 @@ impl World {
             quiet: QUIET,
             control: Box::new(device.clone()),
         };
-        let setup = Setup {
+        let setup = FunctionSetup {
             msi: Some(MsiCapability::new(4).unwrap().with_masks()),
             msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
             pin: Some(Box::new(device.clone())),
             device: Some(behind),
-            ..Setup::new(device.clone())
+            ..FunctionSetup::new(device.clone())
         };
         let function = Function::new(&routes, setup);
         let world = Self { fake, routes, device, function };
@@ -329,12 +329,12 @@ fn whatever_call_to_the_device_fails_the_rest_goes_on() {
 #[test]
 fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     let (fake, device) = (Fake::default(), Device::default());
-    let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
     let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
-    let setup = Setup {
+    let setup = FunctionSetup {
         msi: Some(MsiCapability::new(4).unwrap()),
         pin: Some(Box::new(device.clone())),
-        ..Setup::new(device.clone())
+        ..FunctionSetup::new(device.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);

@@ -3,7 +3,7 @@
 
 use super::both::{MSI, World};
 use super::fake::Call;
-use crate::kvm::{EventfdOrigin, Irqchip, Options};
+use crate::kvm::{EventfdOrigin, Irqchip, RouteOptions};
 use fastrand::Rng;
 use msix_core::{Delivery, Function as Engine, Policy};
 
@@ -27,7 +27,7 @@ impl History {
             1 => 0,
             _ => 4096,
         };
-        let options = Options { limit, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { limit, ..RouteOptions::new(Irqchip::Full) };
         let world = World::with(EventfdOrigin::Own, Policy::SPEC, options);
         let log = vec![format!("seed {seed}")];
         let random = Rng::with_seed(seed);

@@ -131,13 +131,13 @@ fn msix<T>(device: &IvshmemDevice<Vmm>, look: impl FnOnce(&Msix<Boxed>) -> T) ->
 #[test]
 fn e7_route_of_gsi_0_rewritten() {
     use crate::platform::BoardPlatform;
-    use msix_backends::kvm::{Entry, EventfdOrigin, Function, Msi, Setup, Vm};
+    use msix_backends::kvm::{EventfdOrigin, Function, FunctionSetup, KvmMessage, RouteEntry, Vm};
     use vmm_sys_util::eventfd::EventFd;
 
     #[derive(Default, Clone)]
-    struct Tables(Arc<Mutex<Vec<Vec<Entry>>>>);
+    struct Tables(Arc<Mutex<Vec<Vec<RouteEntry>>>>);
     impl Vm for Tables {
-        fn set_routes(&self, routes: &[Entry]) -> std::io::Result<()> {
+        fn set_routes(&self, routes: &[RouteEntry]) -> std::io::Result<()> {
             self.0.lock().unwrap().push(routes.to_vec());
             Ok(())
         }
@@ -149,7 +149,7 @@ fn e7_route_of_gsi_0_rewritten() {
             assert!(gsi >= 24, "GSI {gsi} is a pin's");
             Ok(())
         }
-        fn signal(&self, _: Msi) -> std::io::Result<bool> {
+        fn signal(&self, _: KvmMessage) -> std::io::Result<bool> {
             Ok(true)
         }
     }
@@ -158,10 +158,10 @@ fn e7_route_of_gsi_0_rewritten() {
     let routes = Routes::new(Box::new(tables.clone()), options, Loop::new().unwrap());
     let mut world = World::new(DeviceOptions::new(3));
     let layout = msix(&world.device, |msix| *msix.layout());
-    let setup = Setup {
+    let setup = FunctionSetup {
         msix: Some(layout),
         eventfds: EventfdOrigin::Connected,
-        ..Setup::new(BoardPlatform(world.vmm.clone()))
+        ..FunctionSetup::new(BoardPlatform(world.vmm.clone()))
     };
     world.device.function = Some(Function::new(&routes, setup));
     world.switch_on();
@@ -178,10 +178,10 @@ fn e7_route_of_gsi_0_rewritten() {
     let tables = tables.0.lock().unwrap();
     assert_eq!(tables.len(), 3, "one for each vector that was unmasked");
     for table in tables.iter() {
-        let msi = |entry: &&Entry| matches!(entry, Entry::Msi { .. });
+        let msi = |entry: &&RouteEntry| matches!(entry, RouteEntry::Msi { .. });
         assert_eq!(table.iter().filter(|entry| !msi(entry)).count(), 40, "the pins' own");
         for entry in table.iter().filter(msi) {
-            assert!(matches!(entry, Entry::Msi { gsi: 24.., .. }), "{entry:?}");
+            assert!(matches!(entry, RouteEntry::Msi { gsi: 24.., .. }), "{entry:?}");
         }
     }
 }

@@ -9,7 +9,8 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    Deferral, DeviceControl, Function, Irqchip, Options, PassedThrough, Platform, Routes, Setup,
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, Platform,
+    RouteOptions, Routes,
 };
 use msix_backends::vfio::{DeviceMsix, Irqs, VectorIrqs, WhileMasked};
 use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
@@ -95,14 +96,15 @@ pub(crate) fn assign(
     let index = irqs.index().map_err(text)?;
     let calls = Arc::new(AtomicUsize::new(0));
     let physical = DeviceMsix::new(Counted(irqs, Arc::clone(&calls)), index, while_masked);
-    let options = Options { deferral, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
     let events = Loop::new().map_err(text)?;
     let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
     let bar = BarIndex::new(0).map_err(text)?;
     let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
     let behind =
         PassedThrough { msix: Some(Box::new(physical)), ..PassedThrough::new(Box::new(Left)) };
-    let setup = Setup { msix: Some(layout), device: Some(behind), ..Setup::new(Vmm) };
+    let setup =
+        FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
     for vector in 0..vectors {

@@ -10,8 +10,8 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    AssignedLine, Deferral, DeviceControl, Function, GuestPin, Irqchip, Options, PassedThrough,
-    Physical, PhysicalMsi, Platform, Routes, Setup,
+    AssignedLine, Deferral, DeviceControl, Function, FunctionSetup, GuestPin, Irqchip,
+    PassedThrough, PhysicalMsi, PhysicalMsix, Platform, RouteOptions, Routes,
 };
 use msix_backends::vfio::{DeviceMsi, DeviceMsix, LineIrqs, VectorIrqs, WhileMasked};
 use msix_core::{BarIndex, Layout, Mode, MsiCapability};
@@ -114,7 +114,7 @@ impl<'a> Rig<'a> {
             Kind::Nvme => Some(8), // of 512
             Kind::Xhci => Some(16),
         };
-        let device_msix = msix_vectors.map(|_| -> Result<Box<dyn Physical>, String> {
+        let device_msix = msix_vectors.map(|_| -> Result<Box<dyn PhysicalMsix>, String> {
             let irqs = VectorIrqs::msix(owned()?);
             let index = irqs.index().map_err(text)?;
             Ok(Box::new(DeviceMsix::new(irqs, index, WhileMasked::Eventfd)))
@@ -149,14 +149,14 @@ impl<'a> Rig<'a> {
             quiet: Duration::from_millis(50),
             control: Box::new(Control { told: Arc::clone(&told), reset }),
         };
-        let setup = Setup {
+        let setup = FunctionSetup {
             msi: msi_capability,
             msix: layout.transpose()?,
             pin: Some(Box::new(ToldPin(Arc::clone(&told)))),
             device: Some(behind),
-            ..Setup::new(Vmm)
+            ..FunctionSetup::new(Vmm)
         };
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let events = Loop::new().map_err(text)?;
         let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
         let function = Function::new(&routes, setup);

@@ -2,7 +2,7 @@
 
 use crate::Route;
 use crate::kvm::{
-    DeviceControl, GuestPin, Physical, PhysicalLine, PhysicalMsi, Platform, Resampling,
+    DeviceControl, GuestPin, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform, Resampling,
 };
 use msix_core::{Mode, Vector};
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ impl Device {
     }
 }
 
-impl Physical for Device {
+impl PhysicalMsix for Device {
     fn set_enabled(&mut self, enabled: bool) {
         let mut state = self.state();
         if enabled {
@@ -159,7 +159,7 @@ impl PhysicalMsi for Device {
     }
 }
 
-impl PhysicalLine for Device {
+impl PhysicalIntx for Device {
     fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
         let mut state = self.state();
         if state.fails() {

@@ -9,7 +9,7 @@ use crate::device::{Device, MSIX, taken};
 use crate::nested::{Access, Nested};
 use crate::world::{NVME_VECTORS, World};
 use msix_backends::kvm::Deferral;
-use msix_backends::vfio::{Index, Irqs as _, WhileMasked};
+use msix_backends::vfio::{IrqIndex, Irqs as _, WhileMasked};
 use msix_core::{Mode, Msix};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,7 +33,7 @@ pub(super) const TESTS: &[(&str, Test)] = &[
 fn index(world: &mut World) -> Result<(), String> {
     let noresize = world.is_noresize()?;
     let found = irqs(&*world.ivshmem)?.index().map_err(text)?;
-    same("the index", found, Index { count: 4, noresize, holes: true })
+    same("the index", found, IrqIndex { count: 4, noresize, holes: true })
 }
 
 fn chain(world: &mut World) -> Result<(), String> {
