@@ -1,12 +1,13 @@
 //! What an operator can read: how many interrupts went where.
 
-/// Totals since the engine was made; they wrap at 2^64. Nothing resets them, a function reset and
-/// a snapshot load included.
+/// Totals since the engine was made; they wrap at 2^64. Nothing resets them: not a function reset,
+/// and not a snapshot load.
 ///
-/// Every event taken by [`crate::Msix::notify`] or [`crate::Msix::report_held`], or those of
-/// [`crate::Msi`], ends in exactly one place: `sent`, `coalesced`, `withdrawn`, `to_intx`, one of the `dropped_*`, or it is pending
-/// now. (A snapshot load replaces the pending bits: those it drops are in `dropped_load`, those it
-/// brings were counted by the engine that saved them.)
+/// Every event that [`crate::Msix::notify`] or [`crate::Msix::report_held`] takes, or the same
+/// input of [`crate::Msi`], ends in exactly one place: it is pending now, or it is counted in
+/// `sent`, `coalesced`, `withdrawn`, `to_intx` or one of the `dropped_*`, one for each reason of
+/// [I4](crate::rules#i4). A snapshot load replaces the pending bits: those it drops are in
+/// `dropped_load`, those it brings were counted by the engine that saved them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Messages handed to the backend as [`crate::Effect::Send`].
@@ -18,8 +19,8 @@ pub struct Counters {
     /// Events that came while MSI-X was disabled and were left to INTx
     /// ([`crate::WhileDisabled::Intx`], H3).
     pub to_intx: u64,
-    /// Events of a vector without a use (C24), or its pending bit at the last unuse, or cleared by
-    /// [`crate::UnclaimedPending::Lose`] (H9).
+    /// Events of a vector without a claim (C24), and pending bits that the last unclaim or
+    /// [`crate::UnclaimedPending::Lose`] cleared (H9).
     pub dropped_unclaimed: u64,
     /// Events while disabled under [`crate::WhileDisabled::Drop`], and pending bits cleared by
     /// [`crate::PendingOnDisable::Drop`] (H2, H3).
@@ -30,13 +31,13 @@ pub struct Counters {
     pub dropped_reset: u64,
     /// Pending bits that a snapshot load replaced.
     pub dropped_load: u64,
-    /// Vectors the host was told to use.
+    /// Vectors the host was told to arm.
     pub arms: u64,
-    /// Vectors the host was told to release.
+    /// Vectors the host was told to disarm.
     pub disarms: u64,
     /// Live vectors whose message changed and was told again (H4).
     pub reroutes: u64,
-    /// Vectors that the backend said it could not serve (H11).
+    /// Vectors that the host reported as failed (H11).
     pub failures: u64,
 }
 
@@ -57,7 +58,7 @@ impl Counters {
         failures: 0,
     };
 
-    /// All events and pending bits that were dropped, for whatever reason.
+    /// Returns how many events and pending bits were dropped, for any reason.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped_unclaimed

@@ -1,4 +1,4 @@
-//! What the host must do, and where the engine puts it.
+//! What the host must do, and the lists that say so.
 
 use crate::spec::MAX_VECTORS;
 use crate::vectors::Vectors;
@@ -13,33 +13,36 @@ pub(crate) const fn bound(vectors: u16) -> usize {
     words.wrapping_mul(3).wrapping_add(2)
 }
 
-/// One thing the host must do. In every list the kinds come in the order of this enum (I5); the
-/// message of a vector is read from the engine ([`crate::Msix::message`]) while the list is
-/// carried out.
+/// One thing the host must do, for a set of up to 64 vectors.
+///
+/// In every list the kinds come in the order of this enum ([I5](crate::rules#i5)). Arm and Disarm
+/// alternate for each vector ([I1](crate::rules#i1)); Send names only vectors that are deliverable
+/// and claimed ([I3](crate::rules#i3)). The message of a vector is read from the engine
+/// ([`crate::Msix::message`]) while the list is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// MSI-X was enabled: INTx is prohibited, lower the line (A10, H17).
+    /// Lower the INTx line: MSI-X was enabled, and INTx is prohibited (A10, H17).
     IntxDeassert,
     /// Say which of these vectors have events that the host holds (an eventfd's counter), and take
     /// them: answer with [`crate::Msix::report_held`] (K8, H13).
     Poll(Vectors),
-    /// Stop delivering these: disarm. Events from now on stay with the host until they are polled
-    /// or the vector is used again (H1).
+    /// Stop delivering these. The host holds their events from now on, until they are polled or
+    /// the vector is armed again (H1).
     Disarm(Vectors),
     /// Throw away the events the host holds for these (H8, E8).
     Drain(Vectors),
-    /// Deliver these from now on: route, then arm (K6). What fails comes back through
+    /// Deliver these from now on: commit the route, then arm (K6). Report what fails to
     /// [`crate::Msix::report_failed`].
     Arm(Vectors),
-    /// The messages of these used vectors changed (H4). What fails comes back through
-    /// [`crate::Msix::report_failed`].
+    /// Deliver these live vectors with the messages they have now: they changed (H4). Report what
+    /// fails to [`crate::Msix::report_failed`].
     Reroute(Vectors),
-    /// An entry of these was written; only under [`crate::Policy::snoop`] (G2).
+    /// Note that the entries of these were written; only under [`crate::Policy::snoop`] (G2).
     Snoop(Vectors),
     /// Deliver one message of each of these now, from userspace, lowest vector first.
     Send(Vectors),
-    /// MSI-X was disabled, or an event came that is left to INTx: the device drives its line again
-    /// as its own status says (A10, H17).
+    /// Let the device drive its INTx line again, as its own status says: MSI-X was disabled, or an
+    /// event came that is left to INTx (A10, H17).
     IntxReevaluate,
 }
 
@@ -59,7 +62,7 @@ impl Effect {
         }
     }
 
-    /// The vectors the effect speaks of; empty for the INTx kinds.
+    /// Returns the vectors that the effect is about; empty for the INTx kinds.
     #[must_use]
     pub const fn vectors(self) -> Vectors {
         match self {
@@ -75,8 +78,8 @@ impl Effect {
     }
 }
 
-/// The list given to an input still holds effects of an earlier one. Nothing was changed: carry
-/// the list out, then repeat the input.
+/// The list given to an input still holds effects of an earlier one. Nothing was changed
+/// ([I7](crate::rules#i7)): carry the list out, then repeat the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotCarriedOut;
 
@@ -88,22 +91,27 @@ impl core::fmt::Display for NotCarriedOut {
 
 impl core::error::Error for NotCarriedOut {}
 
-/// Where an input puts its effects of kind `E`: a list, or anything that takes them one by one.
+/// Takes the effects of kind `E` of an input: a list, or anything that takes them one by one.
+///
+/// An engine pushes in the order of [I5](crate::rules#i5), and no more than the bound of
+/// [I6](crate::rules#i6) between two calls of [`is_ready`](Self::is_ready) that return `true`.
 pub trait EffectSink<E = Effect> {
-    /// How many effects it can take between two inputs. Compared at compile time with the bound of
-    /// what it is given to ([`crate::Storage::MAX_EFFECTS`] and the like); `usize::MAX` for a sink
-    /// that cannot fill up.
+    /// How many effects it can take between two inputs; `usize::MAX` for a sink that cannot fill
+    /// up. A sink that is too small for the engine it is given to ([`crate::Storage::MAX_EFFECTS`]
+    /// and the like) does not compile.
     const CAPACITY: usize;
 
-    /// Whether everything taken so far is carried out, so that an input may begin.
+    /// Returns whether everything taken so far is carried out, so that an input may begin.
     fn is_ready(&self) -> bool;
 
-    /// Takes one effect. Called at most as often in an input as the bound says.
+    /// Takes one effect.
     fn push(&mut self, effect: E);
 }
 
-/// A list of at most `CAP` effects of kind `E`, without allocation. `CAP` must be at least the bound of the
-/// storage it is used with (2 + 3 * ceil(N / 64), [`MAX_EFFECTS`] fits all); less does not compile.
+/// A list of at most `CAP` effects of kind `E`, without allocation.
+///
+/// `CAP` must be at least the bound of the storage it is used with ([I6](crate::rules#i6):
+/// 2 + 3 * ceil(N / 64); [`MAX_EFFECTS`] fits all); less does not compile.
 ///
 /// ```compile_fail
 /// use msix_core::*;
@@ -126,7 +134,7 @@ impl<const CAP: usize, E> Default for Effects<CAP, E> {
 }
 
 impl<const CAP: usize, E: Copy> Effects<CAP, E> {
-    /// An empty list.
+    /// Makes an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self { list: heapless::Vec::new(), taken: 0 }
@@ -144,18 +152,18 @@ impl<const CAP: usize, E: Copy> Effects<CAP, E> {
         next
     }
 
-    /// The effects still to be carried out, in order.
+    /// Returns the effects still to be carried out, in order, and leaves them in the list.
     pub fn iter(&self) -> impl Iterator<Item = E> + '_ {
         self.list.iter().skip(self.taken).copied()
     }
 
-    /// How many effects are still to be carried out.
+    /// Returns how many effects are still to be carried out.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len().saturating_sub(self.taken)
     }
 
-    /// Whether everything is carried out.
+    /// Returns whether everything is carried out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -169,6 +177,8 @@ impl<const CAP: usize, E: Copy> EffectSink<E> for Effects<CAP, E> {
         self.is_empty()
     }
 
+    // Out of line: a dozen places push, and firmware carries them all.
+    #[inline(never)]
     fn push(&mut self, effect: E) {
         let full = self.list.push(effect).is_err();
         debug_assert!(!full, "I6: the bound of the storage is the capacity of the list");
@@ -187,7 +197,6 @@ impl<'a, K: EffectSink> Ordered<'a, K> {
         Self { sink, bound, rank: 0 }
     }
 
-    #[inline]
     pub(crate) fn push(&mut self, effect: Effect) {
         debug_assert!(effect.rank() >= self.rank, "I5: {effect:?} is out of order");
         debug_assert!(self.bound > 0, "I6: {effect:?} is one too many");

@@ -1,7 +1,7 @@
 //! The facts of a function as a whole, kept so that one comparison says whether it may send.
 
 use crate::kernel::Switches;
-use crate::policy::{BusMasterOff, Policy, WhileDisabled};
+use crate::policy::{BusMasterOff, Policy, UnclaimedPending, WhileDisabled};
 
 /// One of a function's facts.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,9 @@ impl Fact {
     /// Bus master off is a reason not to send.
     const GATED: Self = Self(0x400);
 
+    /// A pending bit that could be sent is lost where nobody claims the vector (H9).
+    const LOSSY: Self = Self(0x800);
+
     // What few functions do; one comparison sends the others on their way.
     /// Some messages are exempt from masks (H25).
     pub(crate) const EXEMPTS: Self = Self(0x1000);
@@ -48,6 +51,7 @@ impl Facts {
     pub(crate) const fn new(policy: &Policy) -> Self {
         let mut facts = Self(Fact::DISABLED.0 | Fact::BUS_MASTER.0);
         facts.set(Fact::GATED, matches!(policy.bus_master_off, BusMasterOff::Latch)); // H16
+        facts.set(Fact::LOSSY, matches!(policy.unclaimed_pending, UnclaimedPending::Lose));
         facts.set(Fact::SNOOPS, policy.snoop);
         facts.set(Fact::DIVERTS, !matches!(policy.while_disabled, WhileDisabled::Latch));
         facts
@@ -98,7 +102,7 @@ impl Facts {
 
     /// The facts as the kernel has them; `lanes` makes all lanes or none of one fact.
     #[inline]
-    pub(crate) fn switches<L>(self, lossy: bool, lanes: impl Fn(bool) -> L) -> Switches<L> {
+    pub(crate) fn switches<L>(self, lanes: impl Fn(bool) -> L) -> Switches<L> {
         let closed = Fact::REASONS.0 & !(Fact::FUNCTION_MASKED.0 | Fact::LOADING.0);
         Switches {
             open: lanes(self.0 & closed == 0),
@@ -106,7 +110,7 @@ impl Facts {
             loading: lanes(self.has(Fact::LOADING)),
             attached: lanes(self.has(Fact::ATTACHED)),
             bus_master: lanes(self.has(Fact::BUS_MASTER)),
-            lossy: lanes(lossy),
+            lossy: lanes(self.has(Fact::LOSSY)),
         }
     }
 }

@@ -3,10 +3,12 @@
 mod device;
 mod guest;
 mod host;
+#[cfg(feature = "operations")]
 mod operation;
 mod sinks;
 mod snapshot;
 
+#[cfg(feature = "operations")]
 pub use operation::FunctionOperation;
 
 use crate::effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
@@ -20,7 +22,6 @@ use crate::spec::{
 };
 use crate::storage::{Storage, sealed::Fresh};
 use crate::vectors::Vector;
-use core::hash::{Hash, Hasher};
 
 /// Most effects one input of a [`Function`] emits for the largest table.
 pub const MAX_FUNCTION_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
@@ -97,11 +98,11 @@ pub type FunctionEffects<const CAP: usize> = Effects<CAP, FunctionEffect>;
 /// changed only through the function. After reset Command is 0: bus master is off.
 #[derive(Debug, Clone)]
 pub struct Function<S> {
-    msi: Option<Msi>,
-    msix: Option<Msix<S>>,
-    intx: Option<Intx>,
+    pub(crate) msi: Option<Msi>,
+    pub(crate) msix: Option<Msix<S>>,
+    pub(crate) intx: Option<Intx>,
     /// Those bits of Command that are kept here.
-    command: u16,
+    pub(crate) command: u16,
     policy: Policy,
     counters: FunctionCounters,
 }
@@ -209,6 +210,13 @@ impl<S: Storage> Function<S> {
     #[must_use]
     pub const fn intx(&self) -> Option<&Intx> {
         self.intx.as_ref()
+    }
+
+    /// Exempts messages of MSI-X from both masks, as [`Msix::with_exempt_messages`] does (Xen, H25).
+    #[must_use]
+    pub fn with_exempt_messages(mut self, predicate: fn(Message) -> bool) -> Self {
+        self.msix = self.msix.map(|msix| msix.with_exempt_messages(predicate));
+        self
     }
 
     /// Points the capability of `mode`, MSI or MSI-X, at the next one in the chain (byte 1); bits 1:0
@@ -326,20 +334,4 @@ fn ready<S: Storage, K: EffectSink<FunctionEffect>>(fx: &K) -> Result<(), NotCar
         );
     }
     if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
-}
-
-/// Two functions are equal when their registers and facts are; policies and counters do not count.
-impl<S: Storage> PartialEq for Function<S> {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.msi, &self.msix, self.intx, self.command)
-            == (&other.msi, &other.msix, other.intx, other.command)
-    }
-}
-
-impl<S: Storage> Eq for Function<S> {}
-
-impl<S: Storage> Hash for Function<S> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.msi, &self.msix, self.intx, self.command).hash(state);
-    }
 }

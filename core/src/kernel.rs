@@ -152,6 +152,6 @@ pub(crate) fn ready<L: Lanes>(registers: Registers<L>, switches: Switches<L>) ->
 
 /// The vectors whose events, if any, the host holds: it does not deliver them.
 #[inline(always)]
-pub(crate) fn held<L: Lanes>(told: Told<L>, switches: Switches<L>) -> L {
-    switches.attached & (!told.live | told.fallback)
+pub(crate) fn held<L: Lanes>(told: Told<L>, attached: L) -> L {
+    attached & (!told.live | told.fallback)
 }

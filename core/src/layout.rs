@@ -3,12 +3,13 @@
 use crate::spec::{self, CAPABILITY_LEN, ISOLATION, MAX_VECTORS};
 use core::fmt;
 
-/// The index of a BAR, 0 to 5 (BIR 6 and 7 are reserved, A1). For a 64-bit BAR it is the lower one.
+/// The index of a BAR, 0 to 5; 6 and 7 are reserved ([A1](crate::rules#a1)). For a 64-bit BAR it is
+/// the index of its lower half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BarIndex(u8);
 
 impl BarIndex {
-    /// BAR number `index`.
+    /// Checks that `index` is that of a BAR.
     ///
     /// # Errors
     /// [`LayoutError::ReservedBar`] above 5.
@@ -16,14 +17,14 @@ impl BarIndex {
         if index < 6 { Ok(Self(index)) } else { Err(LayoutError::ReservedBar(index)) }
     }
 
-    /// The index, 0 to 5.
+    /// Returns the index, 0 to 5.
     #[must_use]
     pub const fn index(self) -> u8 {
         self.0
     }
 }
 
-/// A place in a BAR.
+/// A place in a BAR ([A2](crate::rules#a2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
     /// The BAR.
@@ -33,7 +34,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// Byte `offset` of BAR `bar`.
+    /// Names byte `offset` of BAR `bar`; [`Layout::new`] checks it.
     #[must_use]
     pub const fn new(bar: BarIndex, offset: u64) -> Self {
         Self { bar, offset }
@@ -55,10 +56,10 @@ impl Location {
     }
 }
 
-/// One of the two structures of a BAR.
+/// One of the two structures in memory space ([A2](crate::rules#a2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
-    /// The table, 16 bytes a vector.
+    /// The table: 16 bytes for each vector.
     Table,
     /// The pending-bit array, 8 bytes for every 64 vectors.
     Pba,
@@ -73,7 +74,11 @@ impl fmt::Display for Region {
     }
 }
 
-/// A checked layout: 1 to 2048 vectors, aligned, inside the BARs, without overlap (A1, A2).
+/// A checked layout: 1 to 2048 vectors, aligned, inside the BARs, without overlap
+/// ([A1](crate::rules#a1), [A2](crate::rules#a2), [H21](crate::rules#h21)).
+///
+/// What a constructor refuses is a typed error; no bytes or numbers make one panic
+/// ([I7](crate::rules#i7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     vectors: u16,
@@ -84,8 +89,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Table and PBA where the caller wants them, in BARs of `bar_sizes` bytes (0: not there; the
-    /// upper half of a 64-bit BAR is 0).
+    /// Checks table and PBA at places of the caller's choice, in BARs of `bar_sizes` bytes. The
+    /// size of a missing BAR, and of the upper half of a 64-bit BAR, is 0.
     ///
     /// # Errors
     /// [`LayoutError`], which names what is wrong (A1, A2, H21).
@@ -118,7 +123,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// A BAR of its own for table and PBA, laid out as QEMU does (section G): up to 128 vectors
+    /// Lays out a BAR that holds nothing but table and PBA, as QEMU does (G10): up to 128 vectors
     /// 4 KiB with the PBA at 0x800; above, the PBA follows the table. The BAR needs
     /// [`Layout::min_bar_size`] bytes.
     ///
@@ -129,9 +134,9 @@ impl Layout {
         Self::new(vectors, Location::new(bar, 0), Location::new(bar, pba), &[u64::MAX; 6])
     }
 
-    /// Plans table and PBA in a BAR whose first `used` bytes hold the device's own registers: the
-    /// table at the next 4 KiB boundary, because nothing else may share its 4 KiB (A2), the PBA
-    /// right behind it. The BAR needs [`Layout::min_bar_size`] bytes.
+    /// Lays out table and PBA behind the first `used` bytes of a BAR, which hold the device's own
+    /// registers: the table at the next 4 KiB boundary, because nothing else may share its 4 KiB
+    /// (A2), the PBA right behind it. The BAR needs [`Layout::min_bar_size`] bytes.
     ///
     /// # Errors
     /// [`LayoutError::Vectors`] outside 1 to 2048, [`LayoutError::OffsetTooLarge`] when `used`
@@ -144,8 +149,8 @@ impl Layout {
         Self::new(vectors, Location::new(bar, table), Location::new(bar, pba), &sizes)
     }
 
-    /// Reads the layout of a real function's capability, for BARs of `bar_sizes` bytes. The bytes
-    /// are checked as those of a hostile device; the control bits do not matter.
+    /// Reads the layout from the capability of a real function with BARs of `bar_sizes` bytes. The
+    /// bytes are checked as those of a hostile device; the control bits do not matter.
     ///
     /// # Errors
     /// [`LayoutError`].
@@ -163,13 +168,13 @@ impl Layout {
         Self::new(u32::from(size).wrapping_add(1), table, pba, bar_sizes)
     }
 
-    /// How many vectors, 1 to 2048.
+    /// Returns the number of vectors, 1 to 2048.
     #[must_use]
     pub const fn vectors(&self) -> u16 {
         self.vectors
     }
 
-    /// Where the table or the PBA begins.
+    /// Returns where the table or the PBA begins.
     #[must_use]
     pub const fn location(&self, region: Region) -> Location {
         match region {
@@ -178,7 +183,7 @@ impl Layout {
         }
     }
 
-    /// How long the table or the PBA is, bytes (A2).
+    /// Returns the length of the table or the PBA, bytes (A2).
     #[must_use]
     pub const fn len(&self, region: Region) -> u64 {
         match region {
@@ -187,8 +192,8 @@ impl Layout {
         }
     }
 
-    /// Smallest power of two, bytes, and at least 4 KiB, of a BAR that holds what lies in `bar`;
-    /// 0 when nothing does.
+    /// Returns the size, bytes, of the smallest BAR that holds what lies in `bar`: a power of two
+    /// and at least 4 KiB; 0 when nothing lies there.
     #[must_use]
     pub fn min_bar_size(&self, bar: BarIndex) -> u64 {
         let end = |region| {
@@ -200,8 +205,8 @@ impl Layout {
         }
     }
 
-    /// Which structure byte `offset` of BAR `bar` belongs to, and the offset in it: where an
-    /// embedder sends a BAR access.
+    /// Returns the structure that byte `offset` of BAR `bar` belongs to, and the offset in it:
+    /// where an embedder sends a BAR access.
     #[must_use]
     pub fn locate(&self, bar: BarIndex, offset: u64) -> Option<(Region, u64)> {
         [Region::Table, Region::Pba].into_iter().find_map(|region| {
@@ -234,7 +239,7 @@ fn checked_vectors(vectors: u32) -> Result<u16, LayoutError> {
     }
 }
 
-/// Why a layout is refused.
+/// Why a layout is refused ([H21](crate::rules#h21)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayoutError {
     /// The vector count is not 1 to 2048.
@@ -261,7 +266,7 @@ pub enum LayoutError {
         region: Region,
         /// Its BAR.
         bar: BarIndex,
-        /// First byte behind the structure.
+        /// Offset of the first byte behind the structure.
         end: u64,
         /// Size of the BAR, bytes.
         size: u64,

@@ -21,11 +21,11 @@
 )]
 //! The interrupt side of a PCI function, MSI-X above all, as a pure state machine.
 //!
-//! [`Msix`] holds the capability's control bits, the table, the pending-bit array, the use counts
-//! and what the host has been told. *Inputs* (guest accesses, device events, answers of the host)
-//! change registers and facts; then one function compares what should hold with what the host was
-//! told and emits the difference as a bounded list of [`Effect`]s. The engine does no I/O, does
-//! not allocate, and no input, however malformed, makes it panic.
+//! [`Msix`] holds what a guest sees (control bits, table, pending bits), what the device claims,
+//! and what the host was told. *Inputs* (guest accesses, device events, answers of the host)
+//! change these; then the engine compares what is wanted with what the host was told, and emits
+//! the difference as a bounded list of [`Effect`]s. It does no I/O and does not allocate, and no
+//! input, however malformed, makes it panic.
 //!
 //! ```
 //! use msix_core::{BarIndex, Effect, Effects, Inline, Layout, Message, Msix, Policy, Vector, Vectors};
@@ -54,26 +54,76 @@
 //!
 //! # The whole function
 //! [`Msi`] is the same for the MSI capability, with the same effects, and [`Intx`] for the pin.
-//! [`Function`] holds what a function has of the three, switches between them as the guest's
-//! registers say, and emits for each switch first what leaves the old mode.
+//! [`Function`] holds those that a function has, switches between them as the guest's registers
+//! say, and emits for each switch first what leaves the old mode.
+//!
+//! # Words
+//! - **claim**, **unclaim**: the device says that it will raise a vector, or no longer will.
+//!   Claims are counted; an event of a vector without a claim is dropped.
+//! - **deliverable**: a message of the vector would be sent at once. MSI-X is enabled, no mask is
+//!   set, bus master is on if the [`Policy`] asks for it, and no load waits for its resume.
+//! - **pending**: an event waits for its vector to become deliverable. The guest reads this bit in
+//!   the pending-bit array (PBA).
+//! - **send**: the engine asks for one message of a vector, to be delivered now by the embedder.
+//! - **arm**, **disarm**: the engine asks the host to deliver a vector's events by itself, for
+//!   instance through an irqfd, and to stop that.
+//! - **live**: a vector between its Arm and its Disarm.
+//! - **told**: what the host knows from the effects so far: which vectors are live, and with which
+//!   message.
+//! - **stale**: a live vector with a message that changed after the host was told it.
+//! - **fallback**: a live vector that the host reported it cannot deliver. Its events come in as
+//!   inputs and are sent, until its Disarm.
+//! - **held**: an event that the host keeps for a vector that it does not deliver, such as the
+//!   counter of an eventfd that nobody reads: a pending bit outside the engine.
+//! - **poll**: ask the host which vectors have held events, and take them over as pending.
+//! - **drain**: tell the host to throw held events away.
+//! - **settle**: compare what is wanted with what was told, and emit the difference. Every input
+//!   that can change either ends with it.
+//!
+//! # What always holds
+//! For every policy, after every input. Debug builds assert I1 to I6; [`Msix::check`] asks for I1
+//! and I2 at run time.
+//!
+//! - [I1](crate::rules#i1): what the host was told equals what is wanted. Arm and Disarm strictly
+//!   alternate for each vector.
+//! - [I2](crate::rules#i2): nothing stays pending that is deliverable and claimed.
+//! - [I3](crate::rules#i3): Send is emitted only for a vector that is deliverable and claimed.
+//! - [I4](crate::rules#i4): a pending bit is cleared only by an emitted Send, a withdrawal, a
+//!   reset, the claim count reaching zero, or a policy that is named for it.
+//! - [I5](crate::rules#i5): the kinds of effects stand in one order in every list: Disarm before
+//!   Arm before Send.
+//! - [I6](crate::rules#i6): a list is bounded: 4 effects for one vector, `2 + 3 * ceil(N / 64)`
+//!   for any other input. The type of the storage knows it ([`Storage::MAX_EFFECTS`]).
+//! - [I7](crate::rules#i7): no input panics, allocates, or changes more than its own bytes.
+//!
+//! And for the engine together with a host that carries its lists out:
+//!
+//! - What the host was told differs from the registers for a bounded time only: until the list of
+//!   the input is carried out. A message that a guest rewrites while its vector is live, which PCI
+//!   leaves undefined ([A9](crate::rules#a9)), is told as [`Policy::live_rewrite`] says
+//!   ([H4](crate::rules#h4)).
+//! - Between a load and its resume nothing is armed, rerouted or sent; a detach or a reset still
+//!   takes away what the host has ([H15](crate::rules#h15)).
+//! - Every event is delivered, pending, or counted with the reason why not ([`Counters`]).
 //!
 //! # Carry a list out before the next input
 //! An input refuses ([`NotCarriedOut`]) a list that still holds effects, and changes nothing: an
 //! effect cannot be overwritten or overflow, it can only be late. Every input is `#[must_use]`.
 //!
 //! # Who is wrong
-//! A *guest* that does something undefined is never an error: the access is ignored or answered
-//! as the [`Policy`] says and [`Access`] tells the embedder. A *caller* that names a vector
-//! outside the table gets a typed error and an unchanged state. What the *host* could not do
-//! comes back through [`Msix::report_failed`].
+//! A *guest* that does something undefined is never an error: the access is ignored or answered as
+//! the [`Policy`] says, and [`Access`] tells the embedder. A *caller* that names a vector outside
+//! the table gets a typed error and an unchanged state. What the *host* could not do comes back
+//! through [`Msix::report_failed`].
 //!
 //! # Panics and bounds
-//! Nothing here panics in a release build; in debug builds the invariants I1 to I6 are asserted
-//! after every input. One-vector inputs emit at most 4 effects, all others at most
-//! `2 + 3 * ceil(N / 64)`, which is [`Storage::MAX_EFFECTS`] and at most [`MAX_EFFECTS`]. MSI emits at
-//! most 5, a pin 4, and a function what its parts do.
+//! Nothing here panics in a release build. The bound of I6 is at most [`MAX_EFFECTS`] for MSI-X,
+//! [`Msi::MAX_EFFECTS`] for MSI, [`Intx::MAX_EFFECTS`] for a pin, and [`Function::MAX_EFFECTS`]
+//! for a function: what its parts emit together.
 //!
-//! Rules cited as `A7` or `H4` are in `RULES.md` beside this crate's manifest.
+//! # Rules
+//! Ids such as `A7` or `H4` stand for what PCI, guests, KVM, VFIO and QEMU do, and for the choices
+//! made here. All of them are in [`rules`], each with how it is known.
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -83,6 +133,8 @@ extern crate std;
 
 mod counters;
 mod effects;
+#[cfg(any(test, feature = "operations"))]
+mod equality;
 mod facts;
 mod function;
 mod intx;
@@ -91,6 +143,7 @@ mod layout;
 mod msi;
 mod msix;
 mod policy;
+pub mod rules;
 mod snapshot;
 mod span;
 pub mod spec;
@@ -102,9 +155,10 @@ mod vectors;
 
 pub use counters::Counters;
 pub use effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
+#[cfg(feature = "operations")]
+pub use function::FunctionOperation;
 pub use function::{
-    Function, FunctionCounters, FunctionEffect, FunctionEffects, FunctionOperation,
-    MAX_FUNCTION_EFFECTS, Mode, Parts,
+    Function, FunctionCounters, FunctionEffect, FunctionEffects, MAX_FUNCTION_EFFECTS, Mode, Parts,
 };
 pub use intx::{Intx, IntxEffect, IntxSource};
 pub use layout::{BarIndex, Layout, LayoutError, Location, Region};
@@ -112,9 +166,10 @@ pub use msi::{Msi, MsiCapability, MsiCapabilityError};
 #[cfg(feature = "alloc")]
 pub use msix::Snapshot;
 pub use msix::{
-    Access, Answer, Control, Delivery, DropReason, Entry, Message, Msix, NewError, Operation,
-    VectorError, Violation,
+    Access, Control, Delivery, DropReason, Entry, Message, Msix, NewError, VectorError, Violation,
 };
+#[cfg(feature = "operations")]
+pub use msix::{Answer, Operation};
 pub use policy::{
     BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
     PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,

@@ -39,15 +39,15 @@ use capability::low_bits;
 ///
 /// Without mask registers (A16) an event that cannot be sent, because MSI is disabled or bus master
 /// off, waits all the same, where the policy says so; the guest just cannot see it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Msi {
-    state: State,
+    pub(crate) state: State,
     context: Context,
 }
 
 /// The complete behavioural state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct State {
+pub(crate) struct State {
     facts: Facts,
     /// Multiple Message Enable, 0 to 7.
     multiple: u8,
@@ -78,20 +78,6 @@ struct Context {
     capability: MsiCapability,
     policy: Policy,
     counters: Counters,
-}
-
-/// Two engines are equal when their registers and facts are; capability, policy and counters do not
-/// count.
-impl PartialEq for Context {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Context {}
-
-impl core::hash::Hash for Context {
-    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
 }
 
 impl Msi {

@@ -5,10 +5,10 @@ mod config;
 mod control;
 mod device;
 pub(crate) mod entry;
-mod equality;
 mod exempt;
 mod guest;
 mod host;
+#[cfg(feature = "operations")]
 pub(crate) mod operation;
 #[cfg(feature = "alloc")]
 mod plain;
@@ -20,6 +20,7 @@ pub use control::Control;
 pub use device::{Delivery, DropReason};
 pub use entry::{Entry, Message};
 pub use guest::Access;
+#[cfg(feature = "operations")]
 pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
 pub use plain::Snapshot;
@@ -202,7 +203,7 @@ impl<S: Storage> Msix<S> {
         let masked = self.word_of(vector)?.masked.get() & vector.bit() != 0;
         let exempt = self.is_exempt(vector);
         let registers = Registers { masked, exempt, pending: false, claimed: false };
-        Some(kernel::deliverable(registers, self.switches(|all| all)))
+        Some(kernel::deliverable(registers, self.facts.switches(|all| all)))
     }
 
     /// How many uses `vector` has; `None` outside the table.

@@ -1,21 +1,27 @@
 //! The choices that the specification leaves open, or that QEMU makes differently.
 //!
-//! Memory safety, the balance of Arm and Disarm and the invariants I1 to I7 are no policy. Two
-//! differences of section H need no field: a QWORD write of data and Vector Control is always
-//! applied as one (H5; QEMU's split can only be seen in effect lists, and it emits none there), and
-//! pending messages are always sent after their vector is used (H20).
+//! The invariants I1 to I7 hold under every policy. Two differences of section H need no field: a
+//! QWORD write of data and Vector Control is always applied as one (H5; the split that QEMU makes
+//! can only be seen in lists of effects), and what is pending is always sent after its vector was
+//! armed (H20).
 
 use crate::spec;
 
-/// One documented choice a field. [`Policy::SPEC`] is strict and lossless, [`Policy::QEMU`] agrees
-/// with QEMU byte for byte and message for message; start from one and change fields.
+/// What an engine does where the specification leaves a choice: one field for each choice.
+///
+/// [`Policy::SPEC`] is strict and lossless. [`Policy::QEMU`] agrees with QEMU byte for byte and
+/// message for message. Start from one of them and change fields.
+///
+/// No value of a field breaks an invariant, I1 to I7. Three values are the policies that
+/// [I4](crate::rules#i4) speaks of, and clear pending bits: [`PendingOnDisable::Drop`],
+/// [`UnclaimedPending::Lose`] and [`BusMasterOff::DropMessage`]; what they clear is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// An event while MSI-X is disabled (H3).
+    /// What becomes of an event while MSI-X is disabled (H3).
     pub while_disabled: WhileDisabled,
-    /// Pending bits when MSI-X is disabled (H2).
+    /// What becomes of pending bits when MSI-X is disabled (H2).
     pub pending_on_disable: PendingOnDisable,
-    /// Address or data of a live vector rewritten (H4).
+    /// What the host is told when address or data of a live vector are rewritten (H4).
     pub live_rewrite: LiveRewrite,
     /// Which table and PBA accesses are carried out (H6).
     pub table_access: TableAccess,
@@ -23,25 +29,26 @@ pub struct Policy {
     pub vector_control: VectorControlBits,
     /// Whether address bits 1:0 reach the message (H7).
     pub message_address: MessageAddress,
-    /// Claims at a function reset (C01, H8, H9).
+    /// What becomes of claims at a function reset (C01, H8, H9).
     pub claims_on_reset: ClaimsOnReset,
-    /// A pending bit that becomes deliverable on a vector without a use (H9).
+    /// What becomes of a pending bit when its vector is deliverable and has no claim (H9).
     pub unclaimed_pending: UnclaimedPending,
     /// What bus master off does to messages (H16).
     pub bus_master_off: BusMasterOff,
     /// When INTx effects are emitted (H17).
     pub intx: IntxRule,
-    /// A Multiple Message Enable above what an MSI function is capable of (A15, H26).
+    /// How a Multiple Message Enable above what an MSI function is capable of reads back (A15,
+    /// H26).
     pub message_enable: MessageEnable,
-    /// Drop what the host holds wherever the engine drops or withdraws what it holds: reset,
-    /// withdraw, last unuse, disable or enable under a dropping policy (H8, H13).
+    /// Whether the host drops what it holds wherever the engine drops what is pending: at a reset,
+    /// a withdrawal, the last unclaim, and a disable or enable under a policy that drops (H8, H13).
     pub drain: bool,
-    /// Collect what the host holds before a disable and before a detach (H13).
+    /// Whether a disable and a detach first poll what the host holds (H13).
     pub poll_before_disable: bool,
-    /// Snapshots with PBA bits past the last vector are refused; otherwise the bits are ignored
-    /// (H15).
+    /// Whether a snapshot in QEMU's encoding with PBA bits past the last vector is refused;
+    /// otherwise the bits are ignored (H15).
     pub reject_pba_tail: bool,
-    /// Emit [`crate::Effect::Snoop`] for every vector whose entry is written (Xen, G2).
+    /// Whether [`crate::Effect::Snoop`] is emitted for every entry that is written (Xen, G2).
     pub snoop: bool,
 }
 
@@ -66,7 +73,7 @@ impl Policy {
         snoop: false,
     };
 
-    /// What QEMU does, as it was seen to behave.
+    /// What QEMU was observed to do.
     pub const QEMU: Self = Self {
         while_disabled: WhileDisabled::Latch,
         pending_on_disable: PendingOnDisable::Keep,
@@ -93,7 +100,7 @@ impl Default for Policy {
     }
 }
 
-/// An event while MSI-X is disabled (H3).
+/// What becomes of an event while MSI-X is disabled ([H3](crate::rules#h3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhileDisabled {
     /// It becomes pending. SPEC and QEMU.
@@ -104,7 +111,8 @@ pub enum WhileDisabled {
     Intx,
 }
 
-/// Pending bits when MSI-X Enable goes from 1 to 0; the specification allows both (A10, H2).
+/// What becomes of pending bits when MSI-X Enable goes from 1 to 0. The specification allows both
+/// ([A10](crate::rules#a10), [H2](crate::rules#h2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PendingOnDisable {
     /// They stay, and are sent when the vector is deliverable again. SPEC and QEMU.
@@ -113,7 +121,8 @@ pub enum PendingOnDisable {
     Drop,
 }
 
-/// Address or data of a live vector rewritten, which the specification leaves undefined (A9, H4).
+/// What the host is told when address or data of a live vector are rewritten, which the
+/// specification leaves undefined ([A9](crate::rules#a9), [H4](crate::rules#h4)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveRewrite {
     /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
@@ -123,8 +132,9 @@ pub enum LiveRewrite {
     Ignore,
 }
 
-/// Which table and PBA accesses of at most 8 bytes are carried out; longer ones are ignored (A4,
-/// H6). Bytes inside the structure that are not carried out read 0.
+/// Which table and PBA accesses of at most 8 bytes are carried out; longer ones are ignored
+/// ([A4](crate::rules#a4), [H6](crate::rules#h6)). Bytes inside the structure that are not carried
+/// out read 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableAccess {
     /// Aligned DWORD and aligned QWORD, as the specification defines. SPEC.
@@ -133,7 +143,8 @@ pub enum TableAccess {
     Dwords,
 }
 
-/// Which Vector Control bits besides the mask a table write keeps (A3, H7). Others read 0.
+/// Which Vector Control bits besides the mask a table write keeps ([A3](crate::rules#a3),
+/// [H7](crate::rules#h7)). Others read 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VectorControlBits {
     /// All of them. QEMU.
@@ -156,8 +167,8 @@ impl VectorControlBits {
     }
 }
 
-/// Whether address bits 1:0, which software must write as 0, reach the message (A3, H7). They are
-/// read back as written either way.
+/// Whether address bits 1:0, which software must write as 0, reach the message
+/// ([A3](crate::rules#a3), [H7](crate::rules#h7)). They read back as written either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageAddress {
     /// The message address is a multiple of 4. SPEC.
@@ -166,34 +177,36 @@ pub enum MessageAddress {
     Verbatim,
 }
 
-/// Claims at a function reset (C01, H8).
+/// What becomes of claims at a function reset ([H8](crate::rules#h8)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimsOnReset {
-    /// They become 0; the device uses its vectors again. SPEC.
+    /// They become 0, and the device claims its vectors again. SPEC.
     Clear,
     /// They stay. QEMU.
     Keep,
 }
 
-/// A pending bit that becomes deliverable on a vector without a use (H9).
+/// What becomes of a pending bit when its vector is deliverable and has no claim
+/// ([H9](crate::rules#h9)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnclaimedPending {
-    /// It stays until the vector is used, and is sent then. SPEC.
+    /// It stays until the vector is claimed, and is sent then. SPEC.
     Keep,
     /// It is cleared without a message, and counted. QEMU.
     Lose,
 }
 
-/// What bus master off does to messages (A11, H16).
+/// What bus master off does to messages ([A11](crate::rules#a11), [H16](crate::rules#h16)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusMasterOff {
-    /// It gates like a mask: vectors are released and events latched. SPEC.
+    /// It gates like a mask: vectors are disarmed, and events become pending. SPEC.
     Latch,
-    /// Vectors stay live, and messages sent from userspace are dropped and counted. QEMU.
+    /// Vectors stay live; messages from userspace are dropped and counted. QEMU.
     DropMessage,
 }
 
-/// When INTx effects are emitted, and whether a device's level outlives MSI and MSI-X (A10, H17).
+/// When INTx effects are emitted, and whether a device's level outlives MSI and MSI-X
+/// ([A10](crate::rules#a10), [H17](crate::rules#h17)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntxRule {
     /// IntxDeassert when MSI-X Enable goes from 0 to 1, IntxReevaluate when it goes from 1 to 0. A
@@ -205,8 +218,9 @@ pub enum IntxRule {
     OnEveryWrite,
 }
 
-/// A Multiple Message Enable above what an MSI function is capable of, or reserved (A15, H26).
-/// Either way the function uses no more vectors than it is capable of.
+/// How a Multiple Message Enable that is reserved, or above what an MSI function is capable of,
+/// reads back ([A15](crate::rules#a15), [H26](crate::rules#h26)). Either way the function uses no
+/// more vectors than it is capable of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageEnable {
     /// The field reads back as written. SPEC.

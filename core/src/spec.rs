@@ -1,8 +1,7 @@
-//! Register layout of MSI-X, after PCI Express Base 6.x, 7.7.2 and 6.1.4 (rules A1 to A5), and the
-//! bits of Command and Status that concern interrupts. The layout of MSI is in
-//! [`crate::MsiCapability`].
+//! Register layout of MSI-X, after PCI Express Base 6.x, 7.7.2 and 6.1.4, and the bits of Command
+//! and Status that concern interrupts. The layout of MSI is in [`crate::MsiCapability`].
 //!
-//! Capability structure, 12 bytes (A1):
+//! Capability structure, 12 bytes ([A1](crate::rules#a1)):
 //!
 //! | byte | bits | field | access | after reset |
 //! |---|---|---|---|---|
@@ -17,7 +16,7 @@
 //! | 8..12 | 2:0 | BAR of the PBA | RO | |
 //! | | 31:3 | PBA offset, 8-byte aligned | RO | |
 //!
-//! Table entry, 16 bytes (A3):
+//! Table entry, 16 bytes ([A3](crate::rules#a3)):
 //!
 //! | byte | field | after reset |
 //! |---|---|---|
@@ -26,7 +25,8 @@
 //! | 8 | message data | 0 |
 //! | 12 | Vector Control: bit 0 mask, 15:1 reserved, 23:16 and 31:24 steering tag | mask 1 |
 //!
-//! PBA (A5): bit k of the array is bit `k % 64` of 8-byte word `k / 64`; bits past N read 0.
+//! PBA ([A5](crate::rules#a5)): bit k of the array is bit `k % 64` of 8-byte word `k / 64`; bits
+//! from N on read 0.
 
 /// Capability id of MSI-X (A1).
 pub const CAPABILITY_ID: u8 = 0x11;
@@ -75,14 +75,14 @@ pub const COMMAND_INTX_DISABLE: u16 = 0x0400;
 /// Status bit 3, Interrupt Status (A17).
 pub const STATUS_INTERRUPT: u16 = 0x0008;
 
-/// Length in bytes of the table of `vectors` vectors (A2).
+/// Returns the length, bytes, of the table of `vectors` vectors (A2).
 #[must_use]
 pub const fn table_len(vectors: u16) -> u64 {
     // At most 65535 * 16: cannot wrap.
     widen(vectors).wrapping_mul(ENTRY_LEN)
 }
 
-/// Length in bytes of the PBA of `vectors` vectors (A2).
+/// Returns the length, bytes, of the PBA of `vectors` vectors (A2).
 #[must_use]
 pub const fn pba_len(vectors: u16) -> u64 {
     widen(vectors).div_ceil(64).wrapping_mul(PBA_WORD_LEN)

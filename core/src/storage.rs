@@ -1,6 +1,6 @@
-//! Who owns the memory of the table, the use counts and the vector sets.
+//! Who owns the memory of the table, the claim counts and the vector sets.
 //!
-//! Cost: 16 bytes an entry, 2 bytes a use count and 4 bits of sets: 18.5 bytes a vector.
+//! Each vector costs 18.5 bytes: 16 for its entry, 2 for its claim count and 4 bits in the sets.
 
 use crate::effects::{MAX_EFFECTS, bound};
 use crate::msix::Entry;
@@ -10,7 +10,7 @@ use crate::vectors::Word;
 pub(crate) mod sealed {
     use super::{Entry, Word};
 
-    /// The engine's memory: N entries, N use counts, ceil(N / 64) words.
+    /// The engine's memory: N entries, N claim counts, ceil(N / 64) words.
     #[derive(Debug)]
     pub struct Memory<'a> {
         pub entries: &'a [Entry],
@@ -36,10 +36,13 @@ pub(crate) mod sealed {
     }
 }
 
-/// Memory for the per-vector state: [`Inline`], [`Borrowed`] or, with feature `alloc`,
-/// [`Boxed`](crate::Boxed). Sealed: the engine relies on the three slices being consistent.
+/// Memory for the state of each vector: [`Inline`], [`Borrowed`] or, with feature `alloc`,
+/// [`Boxed`](crate::Boxed).
+///
+/// Sealed: the engine relies on the three slices being consistent. No input allocates
+/// ([I7](crate::rules#i7)), and the type knows the bound of a list ([I6](crate::rules#i6)).
 pub trait Storage: sealed::Sealed {
-    /// Most effects that one input emits with this storage (I6).
+    /// The most effects that one input emits with this storage (I6).
     const MAX_EFFECTS: usize;
 }
 
@@ -101,7 +104,7 @@ pub struct Borrowed<'a> {
 }
 
 impl<'a> Borrowed<'a> {
-    /// Takes N entries, N use counts and ceil(N / 64) words, N from 1 to 2048, and resets them.
+    /// Takes N entries, N claim counts and ceil(N / 64) words, N from 1 to 2048, and resets them.
     ///
     /// # Errors
     /// [`StorageError`] when the lengths do not fit each other or N is out of range; the memory is

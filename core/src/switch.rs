@@ -20,21 +20,23 @@ impl Switch {
     /// A capability that was in force or not is so or not now. `written`: the guest wrote its control
     /// byte.
     pub(crate) fn new(policy: &Policy, was: bool, is: bool, written: bool) -> Self {
-        let (enabled, disabled) = (!was && is, was && !is);
-        let keeps = policy.pending_on_disable == PendingOnDisable::Keep;
-        let diverts = policy.while_disabled != WhileDisabled::Latch;
-        Self {
-            poll: disabled && keeps && policy.poll_before_disable,
-            // H3: what the host held while events were not latched goes too.
-            drain: policy.drain && (enabled && diverts || disabled && !keeps),
-            drop_pending: disabled && !keeps,
-            intx: match policy.intx {
-                IntxRule::OnChange if enabled => Some(Effect::IntxDeassert),
-                IntxRule::OnChange if disabled => Some(Effect::IntxReevaluate),
-                IntxRule::OnEveryWrite if written && is => Some(Effect::IntxDeassert),
-                _ => None,
-            },
+        let mut switch = Self { poll: false, drain: false, drop_pending: false, intx: None };
+        match policy.intx {
+            IntxRule::OnChange if !was && is => switch.intx = Some(Effect::IntxDeassert),
+            IntxRule::OnChange if was && !is => switch.intx = Some(Effect::IntxReevaluate),
+            IntxRule::OnEveryWrite if written && is => switch.intx = Some(Effect::IntxDeassert),
+            _ => {}
         }
+        if was && !is {
+            switch.drop_pending = policy.pending_on_disable == PendingOnDisable::Drop;
+            switch.drain = switch.drop_pending && policy.drain;
+            switch.poll = !switch.drop_pending && policy.poll_before_disable;
+        }
+        if !was && is {
+            // H3: what the host held while events were not latched goes too.
+            switch.drain = policy.drain && policy.while_disabled != WhileDisabled::Latch;
+        }
+        switch
     }
 
     /// A reset of a capability that was in force or not (A13).

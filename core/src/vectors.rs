@@ -3,20 +3,22 @@
 use bitvec::{array::BitArray, order::Lsb0};
 use core::fmt;
 
-/// The number of a vector: its index in the table, from 0. Any 16-bit value can be named; a call
-/// that is given one past the table answers with a typed error.
+/// The number of a vector: its index in the table, from 0.
+///
+/// Any 16-bit value can be named. An input that is given one past the table returns a typed error
+/// and changes nothing ([I7](crate::rules#i7)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Vector(u16);
 
 impl Vector {
-    /// Vector number `index`.
+    /// Names vector number `index`.
     #[must_use]
     pub const fn new(index: u16) -> Self {
         Self(index)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn index(self) -> u16 {
         self.0
@@ -50,7 +52,10 @@ impl fmt::Display for Vector {
 }
 
 /// A set of vectors that share one 64-vector word: vector `64 * word + k` is in it when bit `k` is
-/// set. Effects speak of these, so a whole function is at most 32 of them.
+/// set.
+///
+/// Effects name such sets: the whole table is at most 32 of them, which is what bounds a list
+/// ([I6](crate::rules#i6), [H22](crate::rules#h22)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Vectors {
@@ -59,49 +64,49 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// The set of word `word` whose members are the set bits of `bits`.
+    /// Makes the set of those vectors of word `word` that have a bit in `bits`.
     #[must_use]
     pub const fn new(word: u16, bits: u64) -> Self {
         Self { word, bits }
     }
 
-    /// The set of one vector.
+    /// Makes the set of one vector.
     #[must_use]
     pub const fn one(vector: Vector) -> Self {
         Self { word: vector.0 >> 6, bits: 1_u64.wrapping_shl(shift(vector)) }
     }
 
-    /// Index of the 64-vector word.
+    /// Returns the index of the 64-vector word.
     #[must_use]
     pub const fn word(self) -> u16 {
         self.word
     }
 
-    /// Members, one bit a vector.
+    /// Returns the members, one bit for each vector.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.bits
     }
 
-    /// How many vectors are in the set, 0 to 64.
+    /// Returns how many vectors are in the set, 0 to 64.
     #[must_use]
     pub const fn len(self) -> u32 {
         self.bits.count_ones()
     }
 
-    /// Whether the set has no member.
+    /// Returns whether the set has no member.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.bits == 0
     }
 
-    /// Whether `vector` is a member.
+    /// Returns whether `vector` is a member.
     #[must_use]
     pub const fn contains(self, vector: Vector) -> bool {
         vector.0 >> 6 == self.word && self.bits & Self::one(vector).bits != 0
     }
 
-    /// The members, lowest first.
+    /// Returns the members, lowest first.
     pub fn iter(self) -> impl Iterator<Item = Vector> {
         let base = self.word.wrapping_shl(6);
         Ones(self.bits).map(move |bit| Vector(base | bit))
@@ -145,7 +150,7 @@ pub(crate) fn numbered<T>(words: impl IntoIterator<Item = T>) -> impl Iterator<I
     })
 }
 
-/// Takes a slice with one item a vector apart into 64-vector words. Unlike `chunks`, it has no
+/// Splits a slice with one item for each vector into 64-vector words. Unlike `chunks`, it has no
 /// division that could panic.
 pub(crate) fn per_word<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     let (full, rest) = items.as_chunks::<64>();
@@ -160,8 +165,8 @@ pub(crate) fn per_word_mut<T>(items: &mut [T]) -> impl Iterator<Item = &mut [T]>
     full.iter_mut().map(<[T; 64]>::as_mut_slice).chain(rest)
 }
 
-/// 64 vectors' worth of one fact. Storage is `bitvec`'s; work is done on whole words, because
-/// its bit-wise calls keep panic paths and its iterators are an order of magnitude slower.
+/// One fact about each of 64 vectors. The storage is `bitvec`'s; work is done on whole words,
+/// because its bit-wise calls keep panic paths and its iterators are an order of magnitude slower.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bits(BitArray<u64, Lsb0>);
 
@@ -178,7 +183,7 @@ impl Bits {
         self.0.data |= bits;
     }
 
-    /// Whether any of `bits` was not a member before.
+    /// Inserts `bits`; returns whether any of them was not a member before.
     pub(crate) fn insert_new(&mut self, bits: u64) -> bool {
         let new = bits & !self.0.data != 0;
         self.insert(bits);
@@ -204,8 +209,9 @@ impl fmt::Debug for Bits {
     }
 }
 
-/// The per-vector facts of 64 consecutive vectors, one bit a vector and fact (32 bytes). Only the
-/// engine reads and writes it; embedders name it to hand in memory for [`crate::Borrowed`].
+/// The facts about 64 consecutive vectors, one bit for each vector and fact (32 bytes).
+///
+/// Only the engine reads and writes it; embedders name it to lend memory to [`crate::Borrowed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Word {
     /// The mask bits of Vector Control. Bits past the last vector stay set for ever, so nothing
@@ -213,14 +219,14 @@ pub struct Word {
     pub(crate) masked: Bits,
     /// The PBA (A5).
     pub(crate) pending: Bits,
-    /// Vectors the host has been told to use.
+    /// Vectors the host was told to arm.
     pub(crate) live: Bits,
-    /// Those of `live` whose backend use failed: delivered from userspace (H11).
+    /// Those of `live` that the host reported as failed: delivered from userspace (H11).
     pub(crate) fallback: Bits,
 }
 
 impl Word {
-    /// After reset: all masked, none pending, none live (A3).
+    /// The state after reset: all masked, none pending, none live (A3).
     pub const RESET: Self = Self {
         masked: Bits::new(u64::MAX),
         pending: Bits::new(0),

@@ -2,8 +2,7 @@
 
 use msix_core::{
     BarIndex, Borrowed, Entry, Layout, LayoutError, LoadError, MsiCapabilityError, Msix, NewError,
-    NotCarriedOut, PartInUse, Policy, Region, SaveError, StorageError, Vector, VectorError,
-    Vectors, Word,
+    NotCarriedOut, Policy, Region, SaveError, StorageError, Vector, VectorError, Vectors, Word,
 };
 use std::error::Error;
 
@@ -42,7 +41,6 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
             &MsiCapabilityError::Reserved(0x8c),
             "Message Control 0x008c: its Multiple Message Capable is reserved",
         ),
-        (&PartInUse, "a part of the function is in use already"),
         #[cfg(feature = "alloc")]
         (&LoadError::Parts, "table, pending bits and uses differ in vector count"),
         (&LayoutError::NotMsix(5), "capability id 0x5: MSI-X is 0x11"),

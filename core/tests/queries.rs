@@ -1,8 +1,8 @@
 //! What can be asked of an engine.
 
 use msix_core::{
-    BarIndex, Delivery, Effects, Inline, Intx, IntxEffect, IntxSource, Layout, Msix, Policy,
-    Vector, Vectors,
+    BarIndex, Delivery, Effects, Function, FunctionEffects, Inline, IntxSource, Layout, Msix,
+    Parts, Policy, Vector, Vectors,
 };
 
 #[test]
@@ -42,20 +42,23 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
 
 #[test]
 fn a_pin_says_what_it_was_told_and_what_it_tells() {
-    let (mut intx, mut fx) = (Intx::new(IntxSource::Emulated), Effects::<4, IntxEffect>::new());
-    let said = |intx: &Intx| {
-        [intx.is_attached(), intx.is_live(), intx.is_asserted(), intx.is_disabled(), intx.status()]
+    let parts = Parts { pin: Some(IntxSource::Emulated), ..Parts::default() };
+    let mut function = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
+    let mut fx = FunctionEffects::<14>::new();
+    let said = |function: &Function<Inline<1, 1>>| {
+        let pin = function.intx().unwrap();
+        [pin.is_attached(), pin.is_live(), pin.is_asserted(), pin.status()]
     };
-    assert_eq!(said(&intx), [false; 5]);
-    let take = |fx: &mut Effects<4, IntxEffect>| while fx.take().is_some() {};
-    intx.attach(&mut fx).unwrap();
+    assert_eq!(said(&function), [false; 4]);
+    let take = |fx: &mut FunctionEffects<14>| while fx.take().is_some() {};
+    function.attach(&mut fx).unwrap();
     take(&mut fx);
-    assert_eq!(said(&intx), [true, true, false, false, false]);
-    intx.set_level(true, &mut fx).unwrap();
+    assert_eq!(said(&function), [true, true, false, false]);
+    function.set_level(true, &mut fx).unwrap();
     take(&mut fx);
-    assert_eq!(said(&intx), [true, true, true, false, true]);
-    intx.set_disabled(true, &mut fx).unwrap();
+    assert_eq!(said(&function), [true, true, true, true]);
+    function.write_command(0, &[0, 4], &mut fx).unwrap(); // Interrupt Disable
     take(&mut fx);
-    assert_eq!(said(&intx), [true, false, false, true, true], "Interrupt Status is not masked");
-    assert!(!intx.is_loading() && intx.check());
+    assert_eq!(said(&function), [true, false, false, true], "Interrupt Status is not masked");
+    assert!(!function.is_loading() && function.check());
 }

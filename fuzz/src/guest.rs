@@ -1,6 +1,6 @@
 //! Inputs of all kinds, engine against reference model.
 
-use crate::policy;
+use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
 use msix_core::{Operation, Vector, Vectors};
 use msix_tests::lockstep::{COUNTS, Memory, registers, with_lockstep};
@@ -23,7 +23,7 @@ pub fn guest_ops(data: &[u8]) {
     let kinds = [Memory::Boxed, Memory::Inline, Memory::Borrowed];
     let memory = kinds[usize::from(memory) % kinds.len()];
     let operations = decode(rest).map(|one| if begin % 2 == 0 { fold(one, vectors) } else { one });
-    with_lockstep(memory, vectors, policy(u32::from_le_bytes([p0, p1, p2, p3])), |steps| {
+    with_lockstep(memory, vectors, behaviour(u32::from_le_bytes([p0, p1, p2, p3])), |steps| {
         if begin > 1 {
             let (control, bytes) = registers(vectors, u64::from(begin) << 20);
             if let Err(difference) = steps.load_qemu(control, &bytes) {

@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use msix_core::spec::CAPABILITY_LEN;
 use msix_core::{
-    BarIndex, Boxed, Effects, Layout, LayoutError, Location, MAX_EFFECTS, Msix, Policy, Region,
+    BarIndex, Effects, Layout, LayoutError, Location, MAX_EFFECTS, Msix, Policy, Region,
 };
 
 /// What a caller may ask for.
@@ -69,7 +69,7 @@ fn is_sound(wanted: &Wanted) -> bool {
 
 /// A guest that reads the capability finds the same layout, and a BAR access the right structure.
 fn read_back(layout: Layout, sizes: &[u64; 6]) {
-    let Ok(msix) = Msix::<Boxed>::new(layout, Policy::SPEC) else { panic!("{layout:?}") };
+    let msix = Msix::boxed(layout, Policy::SPEC);
     assert_eq!(Layout::from_capability(&msix.capability(), sizes), Ok(layout));
     for region in [Region::Table, Region::Pba] {
         let place = layout.location(region);
@@ -90,7 +90,7 @@ fn read_back(layout: Layout, sizes: &[u64; 6]) {
 pub fn config_bytes(data: &[u8]) {
     let Some((capability, mut rest)) = data.split_first_chunk::<CAPABILITY_LEN>() else { return };
     let Ok(layout) = Layout::from_capability(capability, &[u64::MAX; 6]) else { return };
-    let Ok(mut msix) = Msix::<Boxed>::new(layout, Policy::SPEC) else { panic!("{layout:?}") };
+    let mut msix = Msix::boxed(layout, Policy::SPEC);
     let mut fx = Effects::<MAX_EFFECTS>::new();
     let fixed = |bytes: [u8; CAPABILITY_LEN]| {
         let mut bytes = bytes;

@@ -41,7 +41,7 @@ pub use snapshot::snapshot_load;
 pub use trace::trace_import;
 
 use msix_core::Policy;
-use msix_tests::policies::mixed;
+use msix_tests::policies::{Behaviour, mixed};
 use std::process::ExitCode;
 
 /// Runs `target` on every file named as an argument of the program.
@@ -66,10 +66,10 @@ pub fn run_files(target: fn(&[u8])) -> ExitCode {
 }
 
 /// SPEC and QEMU by the two highest values of the top bits, else a mix of all fields.
-fn policy(choice: u32) -> Policy {
+fn behaviour(choice: u32) -> Behaviour {
     match choice >> 30 {
-        3 => Policy::QEMU,
-        2 => Policy::SPEC,
+        3 => Policy::QEMU.into(),
+        2 => Policy::SPEC.into(),
         _ => mixed(choice),
     }
 }

@@ -1,9 +1,10 @@
 //! Inputs of a whole function, against its naive model.
 
-use crate::policy;
+use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
-use msix_core::{FunctionOperation, IntxSource, MsiCapability, Vector};
-use msix_tests::modes::{Pair, Parts};
+use msix_core::{FunctionOperation, IntxSource, MsiCapability, Parts, Vector};
+use msix_tests::lockstep::layout;
+use msix_tests::modes::Pair;
 
 /// Most inputs of one run.
 const MAX_OPERATIONS: usize = 400;
@@ -20,7 +21,7 @@ const MAX_OPERATIONS: usize = 400;
 pub fn modes(data: &[u8]) {
     let Some((head, rest)) = data.split_first_chunk::<HEAD>() else { return };
     let &[choice, p0, p1, p2, p3, begin] = head;
-    let mut pair = Pair::new(parts(choice), policy(u32::from_le_bytes([p0, p1, p2, p3])));
+    let mut pair = Pair::new(parts(choice), behaviour(u32::from_le_bytes([p0, p1, p2, p3])));
     for (index, operation) in decode(rest).enumerate() {
         let operation = if begin % 2 == 0 { fold(operation) } else { operation };
         if let Err(difference) = pair.step(&operation) {
@@ -46,12 +47,12 @@ fn parts(choice: u8) -> Parts {
         let plain = if choice & 8 != 0 { plain.with_64_bit_address() } else { plain };
         if choice & 16 != 0 { plain.with_masks() } else { plain }
     });
-    let intx = match choice >> 6 {
+    let pin = match choice >> 6 {
         2 => Some(IntxSource::Emulated),
         3 => Some(IntxSource::Physical),
         _ => None,
     };
-    Parts { msi, msix: (choice & 32 == 0).then_some(2), intx }
+    Parts { msi, msix: (choice & 32 == 0).then(|| layout(2)), pin }
 }
 
 /// The same input, with vectors and offsets that mostly exist.

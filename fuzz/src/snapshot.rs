@@ -1,6 +1,6 @@
 //! Bytes that nobody has checked, as a snapshot of a function in mid-life.
 
-use crate::policy;
+use crate::behaviour;
 use msix_core::{Boxed, Operation, Vector};
 use msix_tests::lockstep::{COUNTS, Lockstep, Steps, engine};
 use msix_tests::reference::crc32;
@@ -18,7 +18,8 @@ pub fn snapshot_load(data: &[u8]) {
     let &[count, encoding, c0, c1, p0, p1, p2, p3] = head;
     let vectors = COUNTS[usize::from(count) % COUNTS.len()];
     let control = u16::from_le_bytes([c0, c1]);
-    let mut both = Lockstep::new(engine(vectors, policy(u32::from_le_bytes([p0, p1, p2, p3]))));
+    let behaviour = behaviour(u32::from_le_bytes([p0, p1, p2, p3]));
+    let mut both = Lockstep::new(engine(vectors, behaviour.policy), behaviour);
     live_a_little(&mut both);
     let (loaded, expected) = match encoding % 3 {
         0 => (both.engine.load(bytes), both.model.load(bytes)),

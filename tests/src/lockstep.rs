@@ -1,5 +1,6 @@
 //! Engine and model side by side, with the same inputs.
 
+use crate::policies::Behaviour;
 use crate::reference::Reference;
 use crate::told::{Told, carry_out};
 use msix_core::{
@@ -104,7 +105,7 @@ pub fn layout(vectors: u16) -> Layout {
 /// When `vectors` is not 1 to 2048.
 #[must_use]
 pub fn engine(vectors: u16, policy: Policy) -> Msix<Boxed> {
-    Msix::new(layout(vectors), policy).expect("boxed storage fits every layout")
+    Msix::boxed(layout(vectors), policy)
 }
 
 /// An engine and its model.
@@ -118,10 +119,12 @@ pub struct Lockstep<S> {
 }
 
 impl<S: Storage> Lockstep<S> {
-    /// `engine`, which is as it was made, and a new model of it.
+    /// `engine`, which is as it was made with the policy of `behaviour`, and a new model of it.
     #[must_use]
-    pub fn new(engine: Msix<S>) -> Self {
-        let model = Reference::new(engine.vectors(), *engine.policy());
+    pub fn new(engine: Msix<S>, behaviour: impl Into<Behaviour>) -> Self {
+        let behaviour = behaviour.into();
+        let model = Reference::new(engine.vectors(), behaviour);
+        let engine = behaviour.give(engine);
         let scratch = vec![0; engine.saved_len()];
         Self { engine, model, scratch }
     }
@@ -220,11 +223,13 @@ pub fn registers(vectors: u16, seed: u64) -> (u16, Vec<u8>) {
 pub fn with_lockstep<R>(
     memory: Memory,
     vectors: u16,
-    policy: Policy,
+    behaviour: impl Into<Behaviour>,
     run: impl FnOnce(&mut dyn Steps) -> R,
 ) -> R {
+    let behaviour = behaviour.into();
+    let policy = behaviour.policy;
     match memory {
-        Memory::Boxed => run(&mut Lockstep::new(engine(vectors, policy))),
+        Memory::Boxed => run(&mut Lockstep::new(engine(vectors, policy), behaviour)),
         Memory::Borrowed => {
             let n = usize::from(vectors);
             let mut entries = vec![Entry::RESET; n];
@@ -232,13 +237,13 @@ pub fn with_lockstep<R>(
             let mut words = vec![Word::RESET; n.div_ceil(64)];
             let storage = Borrowed::new(&mut entries, &mut uses, &mut words).expect("it fits");
             let engine = Msix::with_storage(storage, layout(vectors), policy).expect("it fits");
-            run(&mut Lockstep::new(engine))
+            run(&mut Lockstep::new(engine, behaviour))
         }
         Memory::Inline => {
             macro_rules! inline {
                 ($($n:literal in $words:literal),*) => {
                     match vectors {
-                        $($n => run(&mut inline::<$n, $words>(policy)),)*
+                        $($n => run(&mut inline::<$n, $words>(behaviour)),)*
                         other => panic!("{other} vectors are not among COUNTS"),
                     }
                 };
@@ -249,7 +254,8 @@ pub fn with_lockstep<R>(
     }
 }
 
-fn inline<const N: usize, const W: usize>(policy: Policy) -> Lockstep<Inline<N, W>> {
+fn inline<const N: usize, const W: usize>(behaviour: Behaviour) -> Lockstep<Inline<N, W>> {
     let vectors = u16::try_from(N).expect("at most 2048");
-    Lockstep::new(Msix::new(layout(vectors), policy).expect("inline storage of the same count"))
+    let engine = Msix::new(layout(vectors), behaviour.policy);
+    Lockstep::new(engine.expect("inline storage of the same count"), behaviour)
 }

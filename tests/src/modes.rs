@@ -10,12 +10,12 @@ pub mod msi;
 pub mod pin;
 pub mod strategy;
 
+use crate::policies::{Behaviour, vector_zero};
 use crate::told::Told;
 use model::NaiveFunction;
 use msix_core::{
-    Answer, BarIndex, Boxed, Effect, Effects, Function, FunctionEffect, FunctionOperation, Intx,
-    IntxEffect, IntxSource, Layout, MAX_FUNCTION_EFFECTS, Mode, Msi, MsiCapability, Msix, Policy,
-    Vector, Vectors,
+    Answer, Boxed, Effect, Effects, Function, FunctionEffect, FunctionOperation, IntxEffect,
+    MAX_FUNCTION_EFFECTS, Mode, Parts, Vector, Vectors,
 };
 
 /// What one input told the host, about one vector or the pin.
@@ -27,32 +27,6 @@ pub enum ModeTold {
     Msi(Told),
     /// For the pin.
     Intx(IntxEffect),
-}
-
-/// Which parts a function has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// MSI.
-    pub msi: Option<MsiCapability>,
-    /// MSI-X, with this many vectors.
-    pub msix: Option<u16>,
-    /// A pin.
-    pub intx: Option<IntxSource>,
-}
-
-/// A function of these parts after reset.
-///
-/// # Panics
-/// When MSI-X has not 1 to 2048 vectors.
-#[must_use]
-pub fn function(parts: Parts, policy: Policy) -> Function<Boxed> {
-    let msix = parts.msix.map(|vectors| {
-        let bar = BarIndex::new(0).expect("BAR 0 exists");
-        let layout = Layout::exclusive_bar(u32::from(vectors), bar).expect("1 to 2048 vectors");
-        Msix::new(layout, policy).expect("boxed storage fits every layout")
-    });
-    let msi = parts.msi.map(|capability| Msi::new(capability, policy));
-    Function::new(msi, msix, parts.intx.map(Intx::new)).expect("the parts are new")
 }
 
 /// A function and its model.
@@ -67,14 +41,15 @@ pub struct Pair {
 
 impl Pair {
     /// Both after reset.
-    ///
-    /// # Panics
-    /// As [`function`].
     #[must_use]
-    pub fn new(parts: Parts, policy: Policy) -> Self {
-        let function = function(parts, policy);
+    pub fn new(parts: Parts, behaviour: impl Into<Behaviour>) -> Self {
+        let behaviour = behaviour.into();
+        let mut function = Function::boxed(parts, behaviour.policy);
+        if behaviour.exempts {
+            function = function.with_exempt_messages(vector_zero);
+        }
         let scratch = vec![0; function.saved_len()];
-        Self { function, model: NaiveFunction::new(parts, policy), scratch }
+        Self { function, model: NaiveFunction::new(parts, behaviour), scratch }
     }
 
     /// Gives both the same input and compares what they answered, what they told the host, and all

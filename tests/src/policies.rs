@@ -2,13 +2,36 @@
 
 use msix_core::{
     BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, Message, MessageAddress, MessageEnable,
-    PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
+    Msix, PendingOnDisable, Policy, Storage, TableAccess, UnclaimedPending, VectorControlBits,
+    WhileDisabled,
 };
 
-/// The policy whose fields are chosen by the bits of `choice`, lowest first. Every combination of
+/// How an engine behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Its policy.
+    pub policy: Policy,
+    /// Whether messages are exempt from masks as Xen has it: those of [`vector_zero`] (H25).
+    pub exempts: bool,
+}
+
+impl From<Policy> for Behaviour {
+    fn from(policy: Policy) -> Self {
+        Self { policy, exempts: false }
+    }
+}
+
+impl Behaviour {
+    /// `engine`, which is as it was made, with this behaviour.
+    pub fn give<S: Storage>(self, engine: Msix<S>) -> Msix<S> {
+        if self.exempts { engine.with_exempt_messages(vector_zero) } else { engine }
+    }
+}
+
+/// The behaviour with a policy whose fields are chosen by the bits of `choice`, lowest first. Every combination of
 /// all fields has a number below 2^18.
 #[must_use]
-pub fn mixed(choice: u32) -> Policy {
+pub fn mixed(choice: u32) -> Behaviour {
     let mut rest = choice;
     let mut pick = |options: u32| {
         let bits = options.next_power_of_two().trailing_zeros();
@@ -16,7 +39,7 @@ pub fn mixed(choice: u32) -> Policy {
         rest >>= bits;
         picked % options
     };
-    Policy {
+    let policy = Policy {
         while_disabled: match pick(3) {
             0 => WhileDisabled::Latch,
             1 => WhileDisabled::Drop,
@@ -40,11 +63,12 @@ pub fn mixed(choice: u32) -> Policy {
         poll_before_disable: pick(2) != 0,
         reject_pba_tail: pick(2) != 0,
         snoop: pick(2) != 0,
-        never_masked: (pick(2) != 0).then_some(vector_zero),
-    }
+    };
+    Behaviour { policy, exempts: pick(2) != 0 }
 }
 
 /// Xen's predicate: a message whose data names vector 0 (H25).
-fn vector_zero(message: Message) -> bool {
+#[must_use]
+pub fn vector_zero(message: Message) -> bool {
     message.data & 0xff == 0
 }

@@ -7,6 +7,7 @@ mod access;
 mod inputs;
 mod saved;
 
+use crate::policies::{Behaviour, vector_zero};
 use crate::told::Told;
 pub use saved::crc32;
 
@@ -28,6 +29,8 @@ const FUNCTION_MASK: u8 = 0x40;
 #[derive(Debug, Clone)]
 pub struct Reference {
     policy: Policy,
+    /// Messages of vector 0 are exempt from masks (H25).
+    exempts: bool,
     /// The capability.
     config: [u8; 12],
     /// 16 bytes a vector, as the guest reads them.
@@ -63,12 +66,14 @@ struct Ask {
 impl Reference {
     /// A function with `vectors` vectors (1 to 2048) after reset: A1, A3, A5, C01.
     #[must_use]
-    pub fn new(vectors: u16, policy: Policy) -> Self {
+    pub fn new(vectors: u16, behaviour: impl Into<Behaviour>) -> Self {
+        let Behaviour { policy, exempts } = behaviour.into();
         let n = usize::from(vectors);
         let size = (vectors - 1).to_le_bytes();
         let pba = if n <= 128 { 0x800 } else { 16 * u32::from(vectors) }.to_le_bytes(); // section G
         let mut model = Self {
             policy,
+            exempts,
             config: [0x11, 0, size[0], size[1], 0, 0, 0, 0, pba[0], pba[1], pba[2], pba[3]],
             table: vec![0; 16 * n],
             pba: vec![0; 8 * n.div_ceil(64)],
@@ -177,7 +182,7 @@ impl Reference {
     #[must_use]
     pub fn masked(&self, v: usize) -> bool {
         let masked = self.table[16 * v + 12] & 1 != 0 || self.config[3] & FUNCTION_MASK != 0;
-        let exempt = self.policy.never_masked.is_some_and(|exempt| exempt(self.message(v)));
+        let exempt = self.exempts && vector_zero(self.message(v));
         masked && !exempt
     }
 

@@ -22,7 +22,7 @@ pub fn policies() -> impl Strategy<Value = Policy> {
     prop_oneof![
         2 => Just(Policy::SPEC),
         2 => Just(Policy::QEMU),
-        6 => any::<u32>().prop_map(mixed),
+        6 => any::<u32>().prop_map(|choice| mixed(choice).policy),
     ]
 }
 

@@ -115,7 +115,7 @@ fn a_deviation_names_a_rule() {
     let rules = include_str!("../../core/RULES.md");
     for subject in subjects() {
         for deviation in deviations(&subject.name()) {
-            let rule = format!("\n{} ", deviation.rule);
+            let rule = format!("\n### {}\n", deviation.rule);
             assert!(rules.contains(&rule), "{}", deviation.rule);
             assert!(case(deviation.case).is_some(), "{}", deviation.case);
         }

@@ -2,10 +2,10 @@
 
 use msix_core::{
     Answer, Effect, Function, FunctionEffect, FunctionOperation, Intx, IntxEffect, Mode, Msi,
-    Policy,
+    Parts, Policy,
 };
 use msix_tests::modes::strategy::{operations, parts};
-use msix_tests::modes::{ModeTold, Pair, Parts, function};
+use msix_tests::modes::{ModeTold, Pair};
 use msix_tests::strategy::policies;
 use msix_tests::told::Told;
 use proptest::prelude::*;
@@ -115,13 +115,13 @@ proptest! {
     // I6
     #[test]
     fn an_input_emits_no_more_than_its_parts_may((parts, operations) in cases(), policy in policies()) {
-        let mut function = function(parts, policy);
+        let mut function = Function::boxed(parts, policy);
         let mut scratch = vec![0; function.saved_len()];
         for operation in &operations {
             let mut fx = msix_core::FunctionEffects::<{ msix_core::MAX_FUNCTION_EFFECTS }>::new();
             operation.apply(&mut function, &mut scratch, &mut fx);
             let count = |of: fn(&FunctionEffect) -> bool| fx.iter().filter(of).count();
-            let words = usize::from(parts.msix.unwrap_or(0).div_ceil(64));
+            let words = usize::from(parts.msix.map_or(0, |layout| layout.vectors().div_ceil(64)));
             let pin = count(|e| matches!(e, FunctionEffect::Intx(_)));
             let msi = count(|e| matches!(e, FunctionEffect::Msi(_)));
             let msix = count(|e| matches!(e, FunctionEffect::MsiX(_)));
@@ -147,7 +147,7 @@ proptest! {
         let mut bytes = vec![0; pair.function.saved_len()];
         let mut here = pair.function;
         here.save(&mut bytes).unwrap();
-        let mut there: Function<_> = function(parts, policy);
+        let mut there = Function::boxed(parts, policy);
         prop_assert_eq!(there.load(&bytes), Ok(()));
         let mut fx = msix_core::FunctionEffects::<{ msix_core::MAX_FUNCTION_EFFECTS }>::new();
         there.resume(&mut fx).unwrap();

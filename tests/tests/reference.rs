@@ -2,7 +2,7 @@
 
 use msix_core::{Answer, Delivery, DropReason, Operation, Policy};
 use msix_tests::lockstep::{COUNTS, Memory, registers, with_lockstep};
-use msix_tests::policies::mixed;
+use msix_tests::policies::{Behaviour, mixed};
 use msix_tests::strategy::{counts, memory, operations, policies};
 use msix_tests::told::Told;
 use proptest::prelude::*;
@@ -33,12 +33,12 @@ fn cases() -> impl Strategy<Value = Case> {
 /// Runs a history, and tells `see` about every input.
 fn run(
     memory: Memory,
-    policy: Policy,
+    behaviour: impl Into<Behaviour>,
     case: &Case,
     mut see: impl FnMut(Answer, Vec<Told>),
 ) -> Result<(), TestCaseError> {
     let fail = |what: String| TestCaseError::fail(what);
-    with_lockstep(memory, case.vectors, policy, |steps| {
+    with_lockstep(memory, case.vectors, behaviour, |steps| {
         if let Some(seed) = case.loaded {
             let (control, bytes) = registers(case.vectors, seed);
             steps.load_qemu(control, &bytes).map_err(|difference| fail(difference.to_string()))?;

@@ -199,7 +199,7 @@ proptest! {
             bytes[12 + 16 * vectors + 8 * vectors.div_ceil(64)..].fill(0);
         }
         bytes.extend(crc32(&bytes).to_le_bytes());
-        let mut both = Lockstep::new(engine(n, policy));
+        let mut both = Lockstep::new(engine(n, policy), policy);
         run(&mut both, &operations)?;
         let loaded = both.engine.load(&bytes);
         prop_assert_eq!(loaded, both.model.load(&bytes));
@@ -224,7 +224,7 @@ proptest! {
         if clean_tail {
             clear_pba(bytes.get_mut(16 * vectors..).unwrap_or_default(), vectors);
         }
-        let mut both = Lockstep::new(engine(n, policy));
+        let mut both = Lockstep::new(engine(n, policy), policy);
         run(&mut both, &operations)?;
         let loaded = both.engine.load_qemu(control, &bytes);
         prop_assert_eq!(loaded, both.model.load_qemu(control, &bytes));

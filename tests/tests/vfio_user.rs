@@ -6,7 +6,7 @@ use msix_backends::kvm::{
     Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
 };
 use msix_backends::vfio::{DeviceMsix, IrqIndex, Irqs, WhileMasked};
-use msix_core::{BarIndex, Layout, Vector};
+use msix_core::{BarIndex, Layout};
 use msix_tests::functions::{Vmm, mask, pending, routes};
 use msix_tests::machine::{eventually, open_or_skip};
 use std::collections::BTreeMap;

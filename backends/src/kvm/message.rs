@@ -67,6 +67,6 @@ mod tests {
         let message = Message { address: 0xfee3_4fe0 | 0x8, data: 0 };
         let msi = KvmMessage { address_lo: 0xfee3_4008, address_hi: 0x7f00, data: 0, device: None };
         assert_eq!(extended.encode(message), Some(msi));
-        assert_eq!(msi.address_hi & 0xff, 0, "C2: KVM refuses others");
+        assert_eq!(msi.address_hi & 0xff, 0, "K2: KVM refuses others");
     }
 }

@@ -21,9 +21,9 @@ impl Msi {
         self.state.next_capability = offset & !0b11;
     }
 
-    /// The capability as the guest reads it; bytes past its end are 0 (A14).
+    /// Returns the capability as the guest reads it; bytes past its end are 0 (A14).
     #[must_use]
-    pub(crate) fn capability(&self) -> [u8; MSI_LONGEST] {
+    pub fn capability(&self) -> [u8; MSI_LONGEST] {
         self.context.capability.image(self.state.next_capability, &self.registers())
     }
 

@@ -78,7 +78,7 @@ impl Msi {
 
     /// Vectors whose events, if any, the host holds (K8, H11).
     fn held(&self) -> u32 {
-        kernel::held(self.told(), self.switches()) & self.context.capability.bits()
+        kernel::held(self.told(), self.switches().attached) & self.context.capability.bits()
     }
 
     /// What the host was told.
@@ -99,7 +99,7 @@ impl Msi {
     }
 
     pub(super) fn switches(&self) -> Switches<u32> {
-        self.state.facts.switches(false, all)
+        self.state.facts.switches(all)
     }
 
     /// Checks I1, I2 and the consistency of the vector sets.

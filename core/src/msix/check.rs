@@ -61,7 +61,7 @@ impl<S: Storage> Msix<S> {
 
     pub(crate) fn check_words(&self, words: Range<u16>) -> Result<(), Violation> {
         let memory = self.storage.memory();
-        let switches = self.switches(ones);
+        let switches = self.facts.switches(ones);
         for index in words {
             let first = usize::from(index).wrapping_mul(64);
             let entries = memory.entries.get(first..).unwrap_or_default();

@@ -6,7 +6,6 @@ use super::{Msix, ready};
 use crate::counters;
 use crate::effects::{EffectSink, NotCarriedOut};
 use crate::facts::Fact;
-use crate::span::Span;
 use crate::spec::{self, CAPABILITY_LEN, CONTROL_HIGH};
 use crate::storage::Storage;
 use crate::switch::Switch;
@@ -60,23 +59,12 @@ impl<S: Storage> Msix<S> {
                 word.pending.remove(u64::MAX);
             }
         }
-        self.request(switch)
+        Request::switch(switch)
     }
 
     pub(crate) fn set_control(&mut self, new: Control) {
         self.facts.set(Fact::DISABLED, !new.enabled());
         self.facts.set(Fact::FUNCTION_MASKED, new.function_masked());
-    }
-
-    /// What a switch asks for, of all vectors.
-    pub(crate) fn request(&self, switch: Switch) -> Request {
-        let all = |wanted| if wanted { self.all() } else { Span::EMPTY };
-        Request {
-            poll: all(switch.poll),
-            drain: all(switch.drain),
-            intx: switch.intx,
-            written: Span::EMPTY,
-        }
     }
 
     /// The 12 bytes as the guest reads them (A1).

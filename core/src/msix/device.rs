@@ -54,7 +54,7 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
         ready::<S, K>(fx)?;
-        let switches = self.switches(|all| all);
+        let switches = self.facts.switches(|all| all);
         let memory = self.storage.memory_mut();
         let Some(&claims) = memory.claims.get(vector.slot()) else {
             return Err(self.out_of_range(vector));
@@ -81,8 +81,10 @@ impl<S: Storage> Msix<S> {
     #[cold]
     #[inline(never)]
     fn event_by_policy<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
-        if self.is_deliverable(vector) == Some(true) {
-            return self.send_event(vector, fx); // H25
+        let exempt = self.is_exempt(vector); // H25
+        let masked = Registers { masked: true, exempt, pending: true, claimed: true };
+        if kernel::deliverable(masked, self.facts.switches(|all| all)) {
+            return self.send_event(vector, fx);
         }
         match self.policy.while_disabled {
             WhileDisabled::Drop if self.facts.has(Fact::DISABLED) => {

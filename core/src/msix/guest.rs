@@ -44,13 +44,7 @@ impl<S: Storage> Msix<S> {
             *dword = value.to_le_bytes();
             return Access::Done;
         }
-        self.read_table_otherwise(offset, bytes)
-    }
-
-    /// A table read that is not an aligned DWORD inside the table.
-    #[inline(never)]
-    fn read_table_otherwise(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        self.read(Region::Table, offset, bytes, |dword| self.table_dword(dword))
+        self.read_others(Region::Table, offset, bytes)
     }
 
     /// Dword `index` of the table as the guest reads it.
@@ -114,7 +108,7 @@ impl<S: Storage> Msix<S> {
                     Self::settle_mask(word, vector, false, counters, fx)
                 };
                 if ready {
-                    self.send_pending(vector, fx);
+                    self.send_vector(vector, fx);
                 }
                 self.check_vector(vector);
                 return true;
@@ -232,23 +226,19 @@ impl<S: Storage> Msix<S> {
             *qword = pending.to_le_bytes();
             return Access::Done;
         }
-        self.read_others(offset, bytes)
-    }
-
-    /// A PBA read that is not an aligned QWORD inside the PBA.
-    #[inline(never)]
-    fn read_others(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        self.read(Region::Pba, offset, bytes, |dword| {
-            let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(dword / 2)?.to_le_bytes();
-            let half = if dword % 2 == 0 { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
-            Some(u32::from_le_bytes(half))
-        })
+        self.read_others(Region::Pba, offset, bytes)
     }
 
     #[inline]
     fn pba_word(&self, index: u64) -> Option<u64> {
         let word = self.storage.memory().words.get(usize::try_from(index).ok()?)?;
         Some(word.pending.get())
+    }
+
+    fn pba_dword(&self, index: u64) -> Option<u32> {
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(index / 2)?.to_le_bytes();
+        let half = if index % 2 == 0 { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
+        Some(u32::from_le_bytes(half))
     }
 
     /// Guest write at byte `offset` of the PBA, which changes nothing (A5, C09).
@@ -260,19 +250,19 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    fn read(
-        &self,
-        region: Region,
-        offset: u64,
-        bytes: &mut [u8],
-        value: impl Fn(u64) -> Option<u32>,
-    ) -> Access {
+    /// A read of another width or alignment, or past the end.
+    #[inline(never)]
+    fn read_others(&self, region: Region, offset: u64, bytes: &mut [u8]) -> Access {
         let (dwords, access) = self.classify(region, offset, bytes.len());
         self.fill_ignored(region, offset, bytes);
         let mut rest = bytes.get_mut(dwords.skipped..).unwrap_or_default();
-        for dword in dwords.first..dwords.first.saturating_add(dwords.count) {
+        for index in dwords.first..dwords.first.saturating_add(dwords.count) {
             let Some((bytes, after)) = rest.split_first_chunk_mut() else { break };
-            *bytes = value(dword).unwrap_or(u32::MAX).to_le_bytes();
+            let dword = match region {
+                Region::Table => self.table_dword(index),
+                Region::Pba => self.pba_dword(index),
+            };
+            *bytes = dword.unwrap_or(u32::MAX).to_le_bytes();
             rest = after;
         }
         access

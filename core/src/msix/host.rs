@@ -104,7 +104,7 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<S, K>(fx)?;
-        let request = self.request(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
+        let request = Request::switch(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
         self.set_control(Control::default());
         self.facts.set(Fact::LOADING, false);
         self.stale_entries = 0;

@@ -6,9 +6,9 @@ use crate::counters::{self, Counters};
 use crate::effects::{Effect, EffectSink, Ordered};
 use crate::facts::{Fact, ones};
 use crate::kernel::{self, Registers, Step, Switches, Told};
-use crate::policy::UnclaimedPending;
 use crate::span::Span;
 use crate::storage::{Storage, sealed::MemoryMut};
+use crate::switch::Switch;
 use crate::vectors::{Vector, Vectors, Word, numbered};
 
 /// Most effects that an input about one vector emits (I6).
@@ -17,10 +17,10 @@ const ONE_VECTOR: usize = 4;
 /// What an input about all vectors asks for, besides what follows from the registers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
-    /// Vectors whose held events are wanted.
-    pub(crate) poll: Span,
-    /// Vectors whose held events must go.
-    pub(crate) drain: Span,
+    /// All held events are wanted.
+    pub(crate) poll: bool,
+    /// All held events must go.
+    pub(crate) drain: bool,
     /// The INTx effect of the input (H17).
     pub(crate) intx: Option<Effect>,
     /// Vectors whose entries a guest wrote. Their masks may have changed.
@@ -30,7 +30,13 @@ pub(crate) struct Request {
 impl Request {
     /// Only what follows from the function's own facts.
     pub(crate) const FACTS: Self =
-        Self { poll: Span::EMPTY, drain: Span::EMPTY, intx: None, written: Span::EMPTY };
+        Self { poll: false, drain: false, intx: None, written: Span::EMPTY };
+
+    /// What a switch of Enable, or a reset, asks for.
+    pub(crate) const fn switch(switch: Switch) -> Self {
+        let Switch { poll, drain, intx, .. } = switch;
+        Self { poll, drain, intx, written: Span::EMPTY }
+    }
 }
 
 /// What an input about one vector did to its entry.
@@ -63,7 +69,7 @@ impl<S: Storage> Msix<S> {
         let mut out = Ordered::new(fx, ONE_VECTOR);
         let bit = vector.bit();
         let exempt = self.facts.has(Fact::EXEMPTS) && self.is_exempt(vector);
-        let switches = self.switches(|all| all);
+        let switches = self.facts.switches(|all| all);
         let memory = self.storage.memory_mut();
         let Some(entry) = memory.entries.get_mut(vector.slot()) else { return };
         let Some(word) = memory.words.get_mut(vector.word()) else { return };
@@ -83,7 +89,7 @@ impl<S: Storage> Msix<S> {
             out.push(Effect::Snoop(Vectors::one(vector))); // G2
         }
         if kernel::ready(registers, switches) {
-            self.send_vector(vector, registers, &mut out);
+            self.send_vector(vector, fx);
         }
         self.check_vector(vector);
     }
@@ -112,26 +118,16 @@ impl<S: Storage> Msix<S> {
         debug_assert_eq!(self.check_words(word..word.wrapping_add(1)), Ok(()));
     }
 
-    /// Sends the message of a vector that an unmask made ready.
+    /// Sends the message of a vector that is ready, if the device claims it (I2).
     #[cold]
     #[inline(never)]
-    pub(crate) fn send_pending<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) {
-        let ready = Registers { masked: false, exempt: false, pending: true, claimed: false };
-        self.send_vector(vector, ready, &mut Ordered::new(fx, 1));
-    }
-
-    /// Sends the message of a vector that is ready, if the device claims it (I2).
-    #[inline(never)]
-    fn send_vector<K: EffectSink>(
-        &mut self,
-        vector: Vector,
-        registers: Registers<bool>,
-        out: &mut Ordered<'_, K>,
-    ) {
+    pub(crate) fn send_vector<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) {
         let claimed = self.claims(vector).is_some_and(|count| count != 0);
-        let switches = self.switches(|all| all);
+        let Switches { bus_master, lossy, .. } = self.facts.switches(|all| all);
+        let switches = Switches { bus_master, lossy, ..Switches::SENDING };
+        let ready = Registers { masked: false, exempt: false, pending: true, claimed };
         let untold = Told { live: false, fallback: false, stale: false };
-        let step = kernel::step(untold, Registers { claimed, ..registers }, switches, false);
+        let step = kernel::step(untold, ready, switches, false);
         if !step.pending
             && let Some(word) = self.storage.memory_mut().words.get_mut(vector.word())
         {
@@ -139,7 +135,7 @@ impl<S: Storage> Msix<S> {
         }
         if step.send {
             counters::one(&mut self.counters.sent);
-            out.push(Effect::Send(Vectors::one(vector)));
+            fx.push(Effect::Send(Vectors::one(vector)));
         }
         self.counters.drop_messages(u64::from(step.dropped), u64::from(step.lost));
     }
@@ -151,20 +147,27 @@ impl<S: Storage> Msix<S> {
         if let Some(Effect::IntxDeassert) = request.intx {
             out.push(Effect::IntxDeassert);
         }
-        self.each_held(request.poll, Effect::Poll, &mut out);
+        if request.poll {
+            self.each_held(self.all(), Effect::Poll, &mut out);
+        }
         // A function that may send disarms nothing (I1), unless masks changed.
         if !self.facts.unmasked() || !self.facts.has(Fact::ATTACHED) || !request.written.is_empty()
         {
             self.disarm_unwanted(&mut out);
         }
-        self.each_held(request.drain, Effect::Drain, &mut out);
+        if request.drain {
+            self.each_held(self.all(), Effect::Drain, &mut out);
+        }
         // One whose Function Mask is set sends exempt messages at most.
         let exempts = self.facts.has(Fact::EXEMPTS);
         let may_send = self.facts.unmasked() || exempts && self.facts.open();
         let some_ready = may_send && self.arm_wanted(&mut out);
         if self.facts.has(Fact::SNOOPS) {
-            for index in request.written.words() {
-                out.push(Effect::Snoop(Vectors::new(index, request.written.bits(index))));
+            for (index, _) in numbered(self.storage.memory().words) {
+                let written = request.written.bits(index);
+                if written != 0 {
+                    out.push(Effect::Snoop(Vectors::new(index, written)));
+                }
             }
         }
         if some_ready {
@@ -179,7 +182,7 @@ impl<S: Storage> Msix<S> {
     /// Disarms what is live and not wanted.
     #[inline(never)]
     fn disarm_unwanted<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) {
-        let switches = self.switches(ones);
+        let switches = self.facts.switches(ones);
         let exempting = self.exempting();
         let memory = self.storage.memory_mut();
         let mut disarmed = 0;
@@ -201,7 +204,7 @@ impl<S: Storage> Msix<S> {
     /// Arms what is wanted and not live. Whether a vector is pending that could be sent.
     #[inline(never)]
     fn arm_wanted<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) -> bool {
-        let switches = self.switches(ones);
+        let switches = self.facts.switches(ones);
         let exempting = self.exempting();
         let memory = self.storage.memory_mut();
         let (mut armed, mut ready) = (0, 0);
@@ -222,25 +225,10 @@ impl<S: Storage> Msix<S> {
     /// Sends what is pending and could be sent, where the device claims it (I2).
     #[inline(never)]
     fn send_ready<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) {
-        let claims = self.storage.memory().claims;
-        if all_claimed(claims) {
-            // Most devices claim all their vectors.
-            self.send_claimed(|_, _, ready| ready, out);
-        } else {
-            self.send_claimed(claimed_among, out);
-        }
-    }
-
-    /// As [`send_ready`](Self::send_ready); `claimed` says which vectors of a word are claimed.
-    #[inline(always)]
-    fn send_claimed<K: EffectSink>(
-        &mut self,
-        claimed: impl Fn(&[u16], u16, u64) -> u64,
-        out: &mut Ordered<'_, K>,
-    ) {
-        let switches = self.switches(ones);
+        let switches = self.facts.switches(ones);
         let exempting = self.exempting();
         let memory = self.storage.memory_mut();
+        let all_claimed = all_claimed(memory.claims); // as most devices do
         let mut sent = 0;
         for (index, word) in numbered(memory.words) {
             let exempt = exempting.of(memory.entries, index);
@@ -248,7 +236,9 @@ impl<S: Storage> Msix<S> {
             if ready == 0 {
                 continue;
             }
-            let step = step(word, exempt, claimed(memory.claims, index, ready), switches);
+            let claimed =
+                if all_claimed { u64::MAX } else { claimed_among(memory.claims, index, ready) };
+            let step = step(word, exempt, claimed, switches);
             word.pending.keep(step.pending);
             if step.send != 0 {
                 counters::add(&mut sent, step.send);
@@ -259,12 +249,6 @@ impl<S: Storage> Msix<S> {
             }
         }
         self.counters.sent = self.counters.sent.wrapping_add(sent);
-    }
-
-    /// The function's facts as lanes.
-    #[inline]
-    pub(crate) fn switches<L>(&self, lanes: impl Fn(bool) -> L) -> Switches<L> {
-        self.facts.switches(self.policy.unclaimed_pending == UnclaimedPending::Lose, lanes)
     }
 
     /// Emits `kind` (Poll or Drain) for those of `span` whose events the host holds.
@@ -283,13 +267,11 @@ impl<S: Storage> Msix<S> {
         kind: fn(Vectors) -> Effect,
         out: &mut Ordered<'_, K>,
     ) {
-        let switches = self.switches(ones);
-        for index in span.words() {
-            if let Some(word) = self.storage.memory().words.get(usize::from(index)) {
-                let held = kernel::held(told(word, 0), switches) & span.bits(index);
-                if held != 0 {
-                    out.push(kind(Vectors::new(index, held)));
-                }
+        let attached = ones(self.facts.has(Fact::ATTACHED));
+        for (index, word) in numbered(self.storage.memory().words) {
+            let held = kernel::held(told(word, 0), attached) & span.bits(index);
+            if held != 0 {
+                out.push(kind(Vectors::new(index, held)));
             }
         }
     }

@@ -15,8 +15,8 @@ pub use defect::FunctionDefect;
 use crate::peer::Peer;
 use moment::{Found, Moment};
 use msix_core::{
-    BarIndex, Effects, Function, FunctionOperation, Inline, Intx, IntxSource, Layout, Mode, Msi,
-    MsiCapability, Msix, Policy, Vector, Vectors,
+    BarIndex, Effects, Function, FunctionEffect, FunctionOperation, Inline, IntxSource, Layout,
+    Mode, MsiCapability, Parts, Policy, Vector, Vectors,
 };
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
@@ -176,14 +176,16 @@ fn key(moment: &Moment) -> u128 {
 /// A function with two vectors of each kind, after reset.
 fn fresh(policy: Policy, source: IntxSource) -> Explored {
     let made = || {
-        let layout = Layout::exclusive_bar(2, BarIndex::new(0).ok()?).ok()?;
-        let mut msix = Msix::new(layout, policy).ok()?;
+        let parts = Parts {
+            msi: Some(MsiCapability::new(2).ok()?.with_masks()),
+            msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).ok()?).ok()?),
+            pin: Some(source),
+        };
+        let mut function = Function::new(parts, policy).ok()?;
         for v in [0, 1].map(Vector::new) {
-            msix.claim(v, &mut Effects::<5>::new()).ok()?;
+            function.claim(v, &mut Effects::<14, FunctionEffect>::new()).ok()?;
         }
-        let capability = MsiCapability::new(2).ok()?.with_masks();
-        let msi = Msi::new(capability, policy);
-        Function::new(Some(msi), Some(msix), Some(Intx::new(source))).ok()
+        Some(function)
     };
     made().unwrap_or_else(|| unreachable!("two vectors fit everything"))
 }

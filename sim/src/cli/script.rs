@@ -73,8 +73,7 @@ fn executed(script: &Script) -> Result<Run, String> {
     let bar = BarIndex::new(0).map_err(|error| error.to_string())?;
     let layout = Layout::exclusive_bar(script.vectors.into(), bar);
     let layout = layout.map_err(|error| error.to_string())?;
-    let msix = Msix::<Boxed>::new(layout, policy);
-    let mut msix = msix.map_err(|error| error.to_string())?;
+    let mut msix = Msix::boxed(layout, policy);
     let mut run = Run {
         vectors: script.vectors,
         policy: script.policy.clone(),

@@ -102,7 +102,7 @@ impl Device {
         let shown = Watched { shown: Shown::Unknown, masked_since: None };
         let mut device = Self {
             report,
-            msix: Msix::<Boxed>::new(layout, policy).ok()?,
+            msix: Msix::boxed(layout, policy),
             fx: Effects::new(),
             host: Recorder::default(),
             known: Knowledge::none(vectors),

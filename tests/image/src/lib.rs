@@ -6,15 +6,15 @@
 
 #![no_std]
 
+#[cfg(feature = "function")]
+mod function;
 mod mem;
-#[cfg(feature = "modes")]
-mod modes;
 
 use core::panic::PanicInfo;
 use msix_core::{
-    Access, Answer, BarIndex, Borrowed, Delivery, Effect, Effects, Entry, Inline, Layout,
-    LayoutError, LoadError, Location, Message, Msix, NewError, NotCarriedOut, Operation, Policy,
-    Region, SaveError, Vector, VectorError, Vectors, Violation, Word,
+    Access, BarIndex, Borrowed, Delivery, Effect, Effects, Entry, Inline, Layout, LayoutError,
+    LoadError, Location, Message, Msix, NewError, NotCarriedOut, Policy, Region, SaveError, Vector,
+    VectorError, Vectors, Violation, Word,
 };
 
 unsafe extern "C" {
@@ -348,16 +348,6 @@ pub fn layout_locate(layout: &Layout, bar: BarIndex, offset: u64) -> Option<(Reg
 #[unsafe(no_mangle)]
 pub fn layout_min_bar_size(layout: &Layout, bar: BarIndex) -> u64 {
     layout.min_bar_size(bar)
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_apply(
-    operation: &Operation,
-    msix: &mut Engine,
-    scratch: &mut [u8],
-    fx: &mut List,
-) -> Answer {
-    operation.apply(msix, scratch, fx)
 }
 
 #[cfg(feature = "seeded-panic")]

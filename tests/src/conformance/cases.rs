@@ -51,7 +51,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C01",
-        "reset: Enable=0, Function Mask=0, every vector masked, PBA=0, use counts 0",
+        "reset: Enable=0, Function Mask=0, every vector masked, PBA=0, no claims",
         registers::c01,
     ),
     at(ALL, "C02", "all ones written to cap+0 (4 bytes): only bits 31:30 change", registers::c02),
@@ -71,7 +71,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C06",
-        "1/2/3/5/6/7-byte and misaligned accesses: as policy says, never a panic, neighbours untouched",
+        "1/2/3/5/6/7-byte and misaligned accesses: as the policy says, never a panic, neighbours untouched",
         registers::c06,
     ),
     at(ALL, "C07", "past the table, past the PBA: reads all ones, writes ignored", registers::c07),
@@ -110,7 +110,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C15",
-        "notify under function mask: pending; clear it: one message a pending vector, lowest first",
+        "notify under function mask: pending; clear it: one message for each pending vector, lowest first",
         delivery::c15,
     ),
     at(
@@ -154,7 +154,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C24",
-        "notify on an unused vector: nothing, no pending; use 2x, unuse 1x: still used; unuse at 0: no-op; last unuse clears pending",
+        "notify on an unclaimed vector: nothing, no pending; claim 2x, unclaim 1x: still claimed; unclaim at 0: no-op; last unclaim clears pending",
         gates::c24,
     ),
     at(ALL, "C25", "out-of-range vector in every call: typed error, state unchanged", gates::c25),
@@ -168,7 +168,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C28",
-        "the guest programs and unmasks while disabled (FreeBSD resume), then enables: all as if in the other order",
+        "the guest programs and unmasks while disabled (FreeBSD resume), then enables: the same as in the other order",
         gates::c28,
     ),
     at(
@@ -186,7 +186,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C31",
-        "disable/enable, mask/unmask, reset cycles: uses minus releases is 0 or 1 for every vector, always",
+        "disable/enable, mask/unmask, reset cycles: Arms minus Disarms is 0 or 1 for every vector, always",
         host::c31,
     ),
     at(
@@ -230,7 +230,7 @@ pub const CASES: [Case; 48] = [
     at(
         ALL,
         "C40",
-        "detach: everything released once, every GSI and descriptor given back; attach again: everything used again",
+        "detach: everything disarmed once, every GSI and descriptor given back; attach again: everything armed again",
         backend::c40,
     ),
     at(

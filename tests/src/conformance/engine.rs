@@ -100,7 +100,7 @@ pub(super) fn device_on<H: SuiteHost + 'static>(
     let refused = |error: LayoutError| NoDevice::Refused(error.to_string());
     let bar = BarIndex::new(0).map_err(refused)?;
     let layout = Layout::exclusive_bar(vectors, bar).map_err(refused)?;
-    let msix = Msix::new(layout, policy).map_err(|error| NoDevice::Refused(error.to_string()))?;
+    let msix = Msix::boxed(layout, policy);
     let host = host(layout.vectors())?;
     let mut device = EngineDevice { msix, fx: Effects::new(), host, delivery };
     device.attach();

@@ -138,12 +138,7 @@ pub const MODE_CASES: [ModeCase; 26] = [
         "all vectors allocated: event k sends the data with its low bits replaced by k",
         msi::m06,
     ),
-    at(
-        MANY,
-        "M07",
-        "fewer allocated: event k goes out as one of those, and none is lost",
-        msi::m07,
-    ),
+    at(MANY, "M07", "fewer allocated: event k is sent as one of those, and none is lost", msi::m07),
     at(ALL, "M08", "more allocated than capable: no message outside the capable vectors", msi::m08),
     at(ALL, "M09", "event while masked: pending, no message; unmask: exactly one", msi::m09),
     at(ALL, "M10", "many events while masked: one message on unmask", msi::m10),
@@ -153,16 +148,11 @@ pub const MODE_CASES: [ModeCase; 26] = [
         "withdraw while masked: pending 0, unmask sends nothing; fire again: pending again",
         msi::m11,
     ),
-    at(
-        ALL,
-        "M12",
-        "mask bits of vectors that are not there read 0; pending bits are read-only",
-        msi::m12,
-    ),
+    at(ALL, "M12", "mask bits of missing vectors read 0; pending bits are read-only", msi::m12),
     at(
         ALL,
         "M13",
-        "disable with an event pending, unmask, enable: at most one message, and it is the vector's",
+        "disable with an event pending, unmask, enable: at most one message, that of the vector",
         msi::m13,
     ),
     at(
@@ -177,12 +167,7 @@ pub const MODE_CASES: [ModeCase; 26] = [
         "address and data rewritten while enabled: the next message is the new one",
         msi::m15,
     ),
-    at(
-        ALL,
-        "M16",
-        "reset while enabled and pending: registers 0, nothing is sent any more",
-        msi::m16,
-    ),
+    at(ALL, "M16", "reset while enabled and pending: registers 0, and nothing is sent", msi::m16),
     at(ONE, "L01", "level high: line and Interrupt Status high; satisfied: both low", intx::l01),
     at(
         ONE,
@@ -214,13 +199,13 @@ pub const MODE_CASES: [ModeCase; 26] = [
     at(
         ONE,
         "L09",
-        "reset from INTx, MSI and MSI-X: line low, nothing is used but the pin, and the pin works",
+        "reset from INTx, MSI and MSI-X: line low, nothing is armed but the pin, and the pin works",
         intx::l09,
     ),
     at(
         ONE,
         "L10",
-        "a physical line: one firing an EOI while it is asserted, none lost, none doubled",
+        "a physical line: fires once for each EOI while it is asserted, none lost, none doubled",
         intx::l10,
     ),
 ];

@@ -1,13 +1,14 @@
 //! The whole function, from its three naive parts.
 
+use super::ModeTold;
 use super::msi::NaiveMsi;
 use super::pin::NaivePin;
-use super::{ModeTold, Parts};
+use crate::policies::Behaviour;
 use crate::reference::{Reference, crc32};
 use crate::told::Told;
 use msix_core::{
     Access, Answer, Delivery, FunctionCounters, FunctionOperation, IntxEffect, IntxRule,
-    IntxSource, Mode, Operation, Policy, Vector,
+    IntxSource, Mode, Operation, Parts, Policy, Vector,
 };
 
 /// A function: the parts it has, and Command.
@@ -38,9 +39,11 @@ struct Lists {
 impl NaiveFunction {
     /// After reset.
     #[must_use]
-    pub fn new(parts: Parts, policy: Policy) -> Self {
-        let msix = parts.msix.map(|vectors| {
-            let mut msix = Reference::new(vectors, policy);
+    pub fn new(parts: Parts, behaviour: impl Into<Behaviour>) -> Self {
+        let behaviour = behaviour.into();
+        let policy = behaviour.policy;
+        let msix = parts.msix.map(|layout| {
+            let mut msix = Reference::new(layout.vectors(), behaviour);
             msix.apply(&Operation::SetBusMaster(false));
             msix
         });
@@ -48,8 +51,8 @@ impl NaiveFunction {
             policy,
             msi: parts.msi.map(|capability| NaiveMsi::new(capability, policy)),
             msix,
-            intx: parts.intx.map(NaivePin::new),
-            emulated: parts.intx == Some(IntxSource::Emulated),
+            intx: parts.pin.map(NaivePin::new),
+            emulated: parts.pin == Some(IntxSource::Emulated),
             command: 0,
             counters: FunctionCounters::default(),
         }

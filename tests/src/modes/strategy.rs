@@ -1,7 +1,9 @@
 //! Input sequences for a function, with a bias to switches while something is pending or asserted.
 
-use super::Parts;
-use msix_core::{FunctionOperation, IntxSource, Message, Mode, MsiCapability, Vector, Vectors};
+use crate::lockstep::layout;
+use msix_core::{
+    FunctionOperation, IntxSource, Message, Mode, MsiCapability, Parts, Vector, Vectors,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -20,7 +22,7 @@ pub fn parts() -> impl Strategy<Value = Parts> {
         prop::option::weighted(0.8, select(vec![1_u16, 2, 65])),
         prop::option::weighted(0.8, intx),
     )
-        .prop_map(|(msi, msix, intx)| Parts { msi, msix, intx })
+        .prop_map(|(msi, msix, pin)| Parts { msi, msix: msix.map(layout), pin })
 }
 
 /// A sequence that begins with a backend, bus master and used vectors in most cases.

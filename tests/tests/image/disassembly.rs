@@ -2,7 +2,7 @@
 //! does not understand (recursion, a stack pointer that is computed) fails the test that asked.
 //!
 //! An indirect call is counted as one of the function nobody calls by name that needs most. What an
-//! embedder's own `Policy::never_masked` needs is not in the image and so not in the figure.
+//! embedder's own predicate for `Msix::with_exempt_messages` needs is not in the image and so not in the figure.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

@@ -108,21 +108,21 @@ impl Fake {
                 RouteEntry::Pin { .. } => None,
             };
             assert!(entries.len() <= 4096);
-            assert_eq!(entries.iter().filter(|entry| msi(entry).is_none()).count(), 40, "C1");
+            assert_eq!(entries.iter().filter(|entry| msi(entry).is_none()).count(), 40, "K1");
             state.routes = entries.iter().filter_map(msi).collect();
             let routes = state.routes.keys().copied().collect::<BTreeSet<u32>>();
             let unrouted = state.irqfds.values().find(|(_, gsi)| !routes.contains(gsi));
-            assert!(unrouted.is_none(), "C6: a route was removed under an irqfd");
+            assert!(unrouted.is_none(), "K6: a route was removed under an irqfd");
             Ok(())
         });
         let fake = self.clone();
         vm.expect_assign().returning(move |eventfd, gsi| {
             let mut state = fake.state();
             state.call(Call::Assign(gsi))?;
-            assert!(state.routes.contains_key(&gsi), "C6: armed before its route was committed");
+            assert!(state.routes.contains_key(&gsi), "K6: armed before its route was committed");
             let copy = EventFdCopy(eventfd.try_clone()?);
             let other = state.irqfds.insert(eventfd.as_raw_fd(), (copy, gsi));
-            assert!(other.is_none(), "C4: the eventfd has an irqfd already");
+            assert!(other.is_none(), "K4: the eventfd has an irqfd already");
             Ok(())
         });
         let fake = self.clone();

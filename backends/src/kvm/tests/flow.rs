@@ -45,7 +45,7 @@ fn c35_c42_an_event_in_the_eventfd_of_a_masked_vector_is_seen_saved_and_delivere
     world.mask(0, false);
     world.mask(0, true);
     eventfd.write(1).unwrap();
-    assert!(world.delivered().is_empty(), "C8: it stays in the eventfd");
+    assert!(world.delivered().is_empty(), "K8: it stays in the eventfd");
     assert_eq!(world.pba(), 1);
     world.mask(0, false);
     assert_eq!((world.delivered(), world.pba()), (vec![0x40], 0));

@@ -94,7 +94,7 @@ impl History {
             account.owed = false;
             assert!(account.got <= account.fired, "{data:#x} was sent too often: {:?}", self.log);
         }
-        assert_eq!(self.world.fake.lost(), 0, "C5: {:?}", self.log);
+        assert_eq!(self.world.fake.lost(), 0, "K5: {:?}", self.log);
         assert!(self.world.function.inspect(Engine::check), "{:?}", self.log);
     }
 

@@ -111,7 +111,7 @@ impl History {
             folded.for_each(|owed| *owed = false);
         }
         assert!(self.got <= self.fired, "{} of {}: {:?}", self.got, self.fired, self.log);
-        assert_eq!(self.world.fake.lost(), 0, "C5: {:?}", self.log);
+        assert_eq!(self.world.fake.lost(), 0, "K5: {:?}", self.log);
         assert!(self.world.function.inspect(Engine::check), "{:?}", self.log);
     }
 

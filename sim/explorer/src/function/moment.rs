@@ -406,14 +406,18 @@ struct Registers {
     msix_counters: Counters,
 }
 
+/// Where a snapshot of the function has MSI's events: behind its own header (10 bytes), MSI's (6) and
+/// the capability (24).
+const MSI_EVENTS: usize = 40;
+
 impl Registers {
     fn of(function: &Explored) -> Self {
         let (Some(msi), Some(msix)) = (function.msi(), function.msix()) else {
             unreachable!("the explored function has both");
         };
         let config = msi.capability();
-        let mut saved = [0; 38];
-        let _ = msi.save(&mut saved);
+        let mut saved = [0; 128];
+        let _ = function.save(&mut saved);
         let msix_control = msix.capability()[3];
         let (msi_enabled, msix_enabled) = (config[2] & 1 != 0, msix_control & 0x80 != 0);
         let gated = msix.policy().bus_master_off == BusMasterOff::Latch;
@@ -435,7 +439,7 @@ impl Registers {
             msi_open: all(msi_enabled && !msix_enabled && may) & allocated & !u64::from(config[12]),
             msix_open: all(msix_enabled && msix_control & 0x40 == 0 && may) & !masked,
             msi_pending: u64::from(config[16]),
-            msi_events: u64::from(saved[30]),
+            msi_events: u64::from(saved[MSI_EVENTS]),
             msix_pending: u64::from(pba[0]),
             used,
             msi_live: msi.live().bits(),

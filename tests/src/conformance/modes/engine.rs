@@ -2,11 +2,12 @@
 
 use super::super::adapter::{FunctionReset, NoDevice, Refused, Withdrawal};
 use super::{MSIX_MESSAGE, ModeDevice, ModeSubject, MsixBeside, PhysicalLine, name_of};
-use crate::modes::{ModeTold, Parts, function, say};
+use crate::lockstep::layout;
+use crate::modes::{ModeTold, say};
 use crate::told::Told;
 use msix_core::{
     Answer, Boxed, Function, FunctionEffects, FunctionOperation, IntxEffect, IntxSource,
-    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, Policy, Vector,
+    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, Parts, Policy, Vector,
 };
 
 /// A function that is driven by operations.
@@ -40,7 +41,7 @@ impl ModeSubject for FunctionSubject {
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn ModeDevice>, NoDevice> {
         let policy = self.policy;
-        let make = move |parts| Engine(function(parts, policy));
+        let make = move |parts| Engine(Function::boxed(parts, policy));
         OperatedDevice::boxed(Box::new(make), vectors, masks)
     }
 }
@@ -87,7 +88,7 @@ impl<F: Operated + 'static> OperatedDevice<F> {
         let plain = MsiCapability::new(u32::from(vectors));
         let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
         let msi = Some(if masks { plain.with_masks() } else { plain });
-        let parts = Parts { msi, msix: Some(1), intx: Some(IntxSource::Emulated) };
+        let parts = Parts { msi, msix: Some(layout(1)), pin: Some(IntxSource::Emulated) };
         Ok(Box::new(Self::started(make, parts)))
     }
 
@@ -225,8 +226,8 @@ impl<F: Operated + 'static> ModeDevice for OperatedDevice<F> {
     }
 
     fn physical(&mut self) -> Option<&mut dyn PhysicalLine> {
-        if self.parts.intx != Some(IntxSource::Physical) {
-            let parts = Parts { intx: Some(IntxSource::Physical), ..self.parts };
+        if self.parts.pin != Some(IntxSource::Physical) {
+            let parts = Parts { pin: Some(IntxSource::Physical), ..self.parts };
             let function = (self.make)(parts);
             let make = std::mem::replace(&mut self.make, Box::new(|_| unreachable!("replaced")));
             drop(function);

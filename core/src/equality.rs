@@ -1,11 +1,14 @@
-//! When two engines are the same: what they would do from now on.
+//! Compares and hashes machines, for whoever explores their states (feature `operations`).
+//!
+//! Two machines are equal when their registers and facts are. Policy, layout and counters do not
+//! count: equal machines of one policy answer every sequence of inputs alike.
 
-use super::Msix;
+use crate::function::Function;
+use crate::msi::Msi;
+use crate::msix::Msix;
 use crate::storage::Storage;
 use core::hash::{Hash, Hasher};
 
-/// Two engines are equal when their registers and facts are; policy, layout and counters do not
-/// count. Equal engines of one policy answer every sequence of inputs alike.
 impl<S: Storage> PartialEq for Msix<S> {
     fn eq(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.storage.memory(), other.storage.memory());
@@ -21,11 +24,37 @@ impl<S: Storage> Eq for Msix<S> {}
 impl<S: Storage> Hash for Msix<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let memory = self.storage.memory();
-        self.facts.hash(state);
-        self.next_capability.hash(state);
-        memory.entries.hash(state);
-        memory.claims.hash(state);
-        memory.words.hash(state);
+        (self.facts, self.next_capability).hash(state);
+        (memory.entries, memory.claims, memory.words).hash(state);
+    }
+}
+
+impl PartialEq for Msi {
+    fn eq(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+}
+
+impl Eq for Msi {}
+
+impl Hash for Msi {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.state.hash(state);
+    }
+}
+
+impl<S: Storage> PartialEq for Function<S> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.msi, &self.msix, self.intx, self.command)
+            == (&other.msi, &other.msix, other.intx, other.command)
+    }
+}
+
+impl<S: Storage> Eq for Function<S> {}
+
+impl<S: Storage> Hash for Function<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.msi, &self.msix, self.intx, self.command).hash(state);
     }
 }
 

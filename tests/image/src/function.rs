@@ -1,15 +1,13 @@
-//! The same for MSI, the pin, and the function that switches between them.
+//! The same for the function: INTx, MSI, MSI-X and the switching between them.
 
-use crate::List;
 use msix_core::{
-    Access, Answer, Delivery, FunctionEffect, FunctionEffects, FunctionOperation, Inline, Intx,
-    IntxEffect, IntxSource, LoadError, Message, Mode, Msi, MsiCapability, MsiCapabilityError, Msix,
-    NotCarriedOut, PartInUse, Policy, SaveError, Vector, VectorError, Vectors, Violation,
+    Access, Delivery, FunctionEffect, FunctionEffects, Inline, Intx, LoadError, Message, Mode, Msi,
+    MsiCapability, MsiCapabilityError, NewError, NotCarriedOut, Parts, Policy, SaveError, Vector,
+    VectorError, Vectors,
 };
 
 type Function = msix_core::Function<Inline<64, 1>>;
 type ModeList = FunctionEffects<14>;
-type PinList = msix_core::Effects<4, IntxEffect>;
 
 #[unsafe(no_mangle)]
 pub fn msi_capability_new(vectors: u32) -> Result<MsiCapability, MsiCapabilityError> {
@@ -19,115 +17,6 @@ pub fn msi_capability_new(vectors: u32) -> Result<MsiCapability, MsiCapabilityEr
 #[unsafe(no_mangle)]
 pub fn msi_capability_from_control(control: u16) -> Result<MsiCapability, MsiCapabilityError> {
     MsiCapability::from_control(control)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_new(capability: MsiCapability, policy: &Policy, place: &mut Option<Msi>) {
-    *place = Some(Msi::new(capability, *policy));
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_write_config(
-    msi: &mut Msi,
-    offset: usize,
-    bytes: &[u8],
-    fx: &mut List,
-) -> Result<(), NotCarriedOut> {
-    msi.write_config(offset, bytes, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_poll_config(
-    msi: &mut Msi,
-    offset: usize,
-    len: usize,
-    fx: &mut List,
-) -> Result<(), NotCarriedOut> {
-    msi.poll_config(offset, len, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_read_config(msi: &Msi, offset: usize, bytes: &mut [u8]) {
-    msi.read_config(offset, bytes);
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_set_next_capability(msi: &mut Msi, offset: u8) {
-    msi.set_next_capability(offset);
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_notify(msi: &mut Msi, vector: Vector, fx: &mut List) -> Result<Delivery, VectorError> {
-    msi.notify(vector, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_withdraw(msi: &mut Msi, vector: Vector, fx: &mut List) -> Result<bool, VectorError> {
-    msi.withdraw(vector, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_attach(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.attach(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_detach(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.detach(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_report_held(
-    msi: &mut Msi,
-    vectors: Vectors,
-    fx: &mut List,
-) -> Result<(), NotCarriedOut> {
-    msi.report_held(vectors, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_set_bus_master(msi: &mut Msi, on: bool, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.set_bus_master(on, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_set_overridden(msi: &mut Msi, on: bool, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.set_overridden(on, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_reset(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.reset(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_report_failed(msi: &mut Msi, vectors: Vectors) {
-    msi.report_failed(vectors);
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_prepare_save(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.prepare_save(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_resume(msi: &mut Msi, fx: &mut List) -> Result<(), NotCarriedOut> {
-    msi.resume(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_save(msi: &Msi, bytes: &mut [u8]) -> Result<usize, SaveError> {
-    msi.save(bytes)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_load(msi: &mut Msi, bytes: &[u8]) -> Result<(), LoadError> {
-    msi.load(bytes)
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_load_capability(msi: &mut Msi, bytes: &[u8]) -> Result<(), LoadError> {
-    msi.load_capability(bytes)
 }
 
 #[unsafe(no_mangle)]
@@ -176,77 +65,8 @@ pub fn msi_deliverable(msi: &Msi) -> Vectors {
 }
 
 #[unsafe(no_mangle)]
-pub fn msi_check(msi: &Msi) -> Result<(), Violation> {
-    msi.check()
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_new(source: IntxSource) -> Intx {
-    Intx::new(source)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_set_level(intx: &mut Intx, high: bool, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.set_level(high, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_report_fired(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.report_fired(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_eoi(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.eoi(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_set_disabled(intx: &mut Intx, on: bool, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.set_disabled(on, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_set_prohibited(
-    intx: &mut Intx,
-    on: bool,
-    fx: &mut PinList,
-) -> Result<(), NotCarriedOut> {
-    intx.set_prohibited(on, fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_attach(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.attach(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_detach(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.detach(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_reset(intx: &mut Intx, fx: &mut PinList) -> Result<(), NotCarriedOut> {
-    intx.reset(fx)
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_report_failed(intx: &mut Intx) {
-    intx.report_failed();
-}
-
-#[unsafe(no_mangle)]
 pub fn intx_status(intx: &Intx) -> bool {
     intx.status()
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_check(intx: &Intx) -> bool {
-    intx.check()
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_take(fx: &mut PinList) -> Option<IntxEffect> {
-    fx.take()
 }
 
 #[unsafe(no_mangle)]
@@ -492,11 +312,10 @@ pub fn function_take(fx: &mut ModeList) -> Option<FunctionEffect> {
 #[unsafe(no_mangle)]
 pub fn function_new(
     place: &mut Option<Function>,
-    msi: Option<Msi>,
-    msix: Option<Msix<Inline<64, 1>>>,
-    intx: Option<Intx>,
-) -> Option<PartInUse> {
-    match Function::new(msi, msix, intx) {
+    parts: Parts,
+    policy: &Policy,
+) -> Option<NewError> {
+    match Function::new(parts, *policy) {
         Ok(function) => {
             *place = Some(function);
             None
@@ -506,11 +325,42 @@ pub fn function_new(
 }
 
 #[unsafe(no_mangle)]
-pub fn function_apply(
-    operation: &FunctionOperation,
+pub fn function_read_msi(function: &Function, offset: usize, bytes: &mut [u8]) {
+    function.read_msi(offset, bytes);
+}
+
+#[unsafe(no_mangle)]
+pub fn function_read_msix(function: &Function, offset: usize, bytes: &mut [u8]) {
+    function.read_msix(offset, bytes);
+}
+
+#[unsafe(no_mangle)]
+pub fn function_read_table(function: &Function, offset: u64, bytes: &mut [u8]) -> Access {
+    function.read_table(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn function_read_pba(function: &Function, offset: u64, bytes: &mut [u8]) -> Access {
+    function.read_pba(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn function_write_pba(function: &Function, offset: u64, bytes: &[u8]) -> Access {
+    function.write_pba(offset, bytes)
+}
+
+#[unsafe(no_mangle)]
+pub fn function_set_next_capability(function: &mut Function, mode: Mode, offset: u8) {
+    function.set_next_capability(mode, offset);
+}
+
+#[unsafe(no_mangle)]
+pub fn function_load_qemu(
     function: &mut Function,
-    scratch: &mut [u8],
-    fx: &mut ModeList,
-) -> Answer {
-    operation.apply(function, scratch, fx)
+    registers: (u16, bool),
+    msi: Option<&[u8]>,
+    msix: Option<(u16, &[u8])>,
+) -> Result<(), LoadError> {
+    let (command, high) = registers;
+    function.load_qemu(command, high, msi, msix)
 }
