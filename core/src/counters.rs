@@ -57,7 +57,9 @@ impl Counters {
         reroutes: 0,
         failures: 0,
     };
+}
 
+impl Counters {
     /// Returns how many events and pending bits were dropped, for any reason.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
@@ -67,9 +69,7 @@ impl Counters {
             .wrapping_add(self.dropped_reset)
             .wrapping_add(self.dropped_load)
     }
-}
 
-impl Counters {
     /// Counts messages that were due while bus master was off (H16), and pending bits of vectors that
     /// nobody claims (H9).
     #[cold]

@@ -137,6 +137,8 @@ mod effects;
 mod equality;
 mod facts;
 mod function;
+#[cfg(any(test, feature = "operations"))]
+mod inspect;
 mod intx;
 mod kernel;
 mod layout;

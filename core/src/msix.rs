@@ -30,7 +30,6 @@ pub(crate) use config::written_control;
 use crate::counters::Counters;
 use crate::effects::{EffectSink, NotCarriedOut};
 use crate::facts::{Fact, Facts};
-use crate::kernel::{self, Registers};
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
@@ -120,12 +119,6 @@ impl<S: Storage> Msix<S> {
         self.layout.vectors()
     }
 
-    /// Where table and PBA lie.
-    #[must_use]
-    pub const fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// The choices this function was made with.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
@@ -144,37 +137,11 @@ impl<S: Storage> Msix<S> {
         &self.counters
     }
 
-    /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
-    #[must_use]
-    pub const fn bus_master(&self) -> bool {
-        self.facts.has(Fact::BUS_MASTER)
-    }
-
-    /// Whether a backend listens.
-    #[must_use]
-    pub const fn is_attached(&self) -> bool {
-        self.facts.has(Fact::ATTACHED)
-    }
-
-    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
-    #[must_use]
-    pub const fn is_loading(&self) -> bool {
-        self.facts.has(Fact::LOADING)
-    }
-
     /// The message that `vector` sends; `None` outside the table.
     #[must_use]
     pub fn message(&self, vector: Vector) -> Option<Message> {
         let entry = self.storage.memory().entries.get(vector.slot())?;
         Some(entry.message(self.policy.message_address))
-    }
-
-    /// Whether `vector` is masked, by its own bit or by the Function Mask (A6), whatever Enable
-    /// says; `None` outside the table.
-    #[must_use]
-    pub fn is_masked(&self, vector: Vector) -> Option<bool> {
-        let own = self.word_of(vector)?.masked.get() & vector.bit() != 0;
-        Some((own || self.facts.has(Fact::FUNCTION_MASKED)) && !self.is_exempt(vector))
     }
 
     /// Whether `vector` is pending in the PBA; `None` outside the table.
@@ -183,38 +150,10 @@ impl<S: Storage> Msix<S> {
         Some(self.word_of(vector)?.pending.get() & vector.bit() != 0)
     }
 
-    /// Whether the host has been told to use `vector`; `None` outside the table.
-    #[must_use]
-    pub fn is_live(&self, vector: Vector) -> Option<bool> {
-        Some(self.word_of(vector)?.live.get() & vector.bit() != 0)
-    }
-
-    /// Whether `vector` is live but its backend use failed, so that the device's events must reach
-    /// it through [`notify`](Self::notify) (H11); `None` outside the table.
-    #[must_use]
-    pub fn is_fallback(&self, vector: Vector) -> Option<bool> {
-        Some(self.word_of(vector)?.fallback.get() & vector.bit() != 0)
-    }
-
-    /// Whether a message of `vector` would be sent at once: enabled, not masked, and bus master on
-    /// where the policy asks for it; `None` outside the table.
-    #[must_use]
-    pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
-        let masked = self.word_of(vector)?.masked.get() & vector.bit() != 0;
-        let exempt = self.is_exempt(vector);
-        let registers = Registers { masked, exempt, pending: false, claimed: false };
-        Some(kernel::deliverable(registers, self.facts.switches(|all| all)))
-    }
-
     /// How many uses `vector` has; `None` outside the table.
     #[must_use]
     pub fn claims(&self, vector: Vector) -> Option<u16> {
         self.storage.memory().claims.get(vector.slot()).copied()
-    }
-
-    /// The vectors the host has been told to use, in sets of 64 that are not empty.
-    pub fn live(&self) -> impl Iterator<Item = Vectors> + '_ {
-        self.sets(|word| word.live.get())
     }
 
     /// The pending vectors, in sets of 64 that are not empty.
@@ -222,14 +161,19 @@ impl<S: Storage> Msix<S> {
         self.sets(|word| word.pending.get())
     }
 
-    fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
+    /// Whether any vector is live.
+    pub(crate) fn has_live(&self) -> bool {
+        self.storage.memory().words.iter().any(|word| word.live.get() != 0)
+    }
+
+    pub(crate) fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
         numbered(self.storage.memory().words)
             .map(move |(index, word)| Vectors::new(index, bits(word)))
             .filter(|set| !set.is_empty())
     }
 
     #[inline]
-    fn word_of(&self, vector: Vector) -> Option<&Word> {
+    pub(crate) fn word_of(&self, vector: Vector) -> Option<&Word> {
         let memory = self.storage.memory();
         memory.words.get(vector.word()).filter(|_| vector.slot() < memory.entries.len())
     }
