@@ -279,6 +279,14 @@ impl<P: Platform> KvmHost<P> {
         self.routes.give_back(free.filter_map(|state| state.gsi.take()));
     }
 
+    /// How many vectors a mode has.
+    pub(super) const fn vectors(&self, mode: MessageMode) -> usize {
+        match mode {
+            MessageMode::MsiX => self.msix.vectors.len(),
+            MessageMode::Msi => self.msi.vectors.len(),
+        }
+    }
+
     /// The mode whose events the eventfds hold.
     pub(super) const fn owner(&self) -> MessageMode {
         self.owner

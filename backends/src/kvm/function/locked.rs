@@ -141,18 +141,19 @@ impl<P: Platform> LockedFunction<P> {
     /// is the pin, which whoever wrote the eventfd cannot drive, it becomes pending in the mode that
     /// has it.
     fn take_in(&mut self, vector: Vector) -> Delivery {
-        let msix = self.engine.msix().map_or(0, Msix::vectors);
+        let msix = self.host.vectors(MessageMode::MsiX);
         let here = match self.engine.mode() {
             Mode::Intx => 0,
             Mode::MsiX | Mode::None if msix > 0 => msix,
-            Mode::MsiX | Mode::Msi | Mode::None => self.engine.msi().map_or(0, Msi::vectors),
+            Mode::MsiX | Mode::Msi | Mode::None => self.host.vectors(MessageMode::Msi),
         };
-        if vector.index() < here
+        let index = usize::from(vector.index());
+        if index < here
             && let Ok(delivery) = self.input(|engine, fx| engine.notify(vector, fx))
         {
             return delivery;
         }
-        let mode = if vector.index() < msix { Mode::MsiX } else { Mode::Msi };
+        let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
         self.input(|engine, fx| always(engine.report_held(mode, held, fx)));
         Delivery::Pending

@@ -159,7 +159,7 @@ impl<P: Platform> KvmHost<P> {
     /// Takes back what was held for these, by the eventfd or for a message that was not sent. What the
     /// eventfds hold is of the mode that entered last.
     pub(super) fn take_held(&mut self, mode: MessageMode, sets: &[Vectors]) -> Vec<Vectors> {
-        let others = if self.owner == mode { 0 } else { self.messages(self.owner).vectors.len() };
+        let others = if self.owner == mode { 0 } else { self.vectors(self.owner) };
         let take = |vector: &Vector| {
             let index = vector.index();
             let unsent = self.messages(mode).unsent.remove(index);
@@ -211,7 +211,7 @@ impl<P: Platform> KvmHost<P> {
             let assigned = self.uses[usize::from(*other)].assigned;
             other % self.allocated.max(1) == vector || assigned.is_some() && assigned == gsi
         };
-        (0..).take(self.msi.vectors.len()).filter(reaches).collect()
+        (0..).take(self.vectors(mode)).filter(reaches).collect()
     }
 }
 

@@ -61,11 +61,11 @@ impl<P: Platform> KvmHost<P> {
 
     /// The vector of the owning mode as which events of a device's vector go out.
     pub(super) fn target(&self, vector: u16) -> Option<u16> {
-        let (vectors, target) = match self.owner {
-            MessageMode::MsiX => (&self.msix.vectors, vector),
-            MessageMode::Msi => (&self.msi.vectors, vector % self.allocated.max(1)),
+        let target = match self.owner {
+            MessageMode::MsiX => vector,
+            MessageMode::Msi => vector % self.allocated.max(1),
         };
-        (usize::from(vector) < vectors.len()).then_some(target)
+        (usize::from(vector) < self.vectors(self.owner)).then_some(target)
     }
 
     /// Arms those that wait and whose routes KVM knows by now.
@@ -89,7 +89,7 @@ impl<P: Platform> KvmHost<P> {
         let own = self.assign(vector, gsi);
         self.messages(mode).of(vector).open = own;
         if own && mode == MessageMode::Msi {
-            for folded in (0..).take(self.msi.vectors.len()) {
+            for folded in (0..).take(self.vectors(mode)) {
                 if folded != vector && self.target(folded) == Some(vector) {
                     self.join_target(folded);
                 }
