@@ -157,7 +157,7 @@ fn e7_route_of_gsi_0_rewritten() {
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
     let routes = Routes::new(Box::new(tables.clone()), options, Loop::new().unwrap());
     let mut world = World::new(DeviceOptions::new(3));
-    let layout = msix(&world.device, |msix| *msix.layout());
+    let layout = world.device.layout;
     let setup = FunctionSetup {
         msix: Some(layout),
         eventfds: EventfdOrigin::Connected,
