@@ -94,7 +94,7 @@ impl<P: Platform + 'static> Function<P> {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);
             let (fx, pin, mode) = (Box::new(Fx::new()), setup.pin, Mode::None);
-            let mut locked = LockedFunction { engine, fx, host, pin, device, mode };
+            let mut locked = LockedFunction { engine, fx, ahead: None, host, pin, device, mode };
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
@@ -296,8 +296,8 @@ impl<P: Platform> SharedFunction<P> {
     fn lock(&self) -> MutexGuard<'_, LockedFunction<P>> {
         #[cfg(test)]
         self.locks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // A panic can only come from the VMM's parts, between two effects: what is left of the list is
-        // carried out by the next input.
+        // A panic can only come from the VMM's parts, in an effect: what is left of the list is carried
+        // out by the next input.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub(super) struct LockedFunction<P: Platform> {
     pub(super) engine: Function<Boxed>,
     pub(super) fx: Box<Fx>,
+    /// The effect that comes before those of the list.
+    pub(super) ahead: Option<FunctionEffect>,
     pub(super) host: KvmHost<P>,
     pub(super) pin: Option<Box<dyn GuestPin>>,
     pub(super) device: Option<DeviceBehind>,
@@ -235,15 +237,15 @@ impl<P: Platform> LockedFunction<P> {
 
     fn carry_out_list(&mut self, mut reset: bool) -> Vec<(Mode, Vectors)> {
         let mut held = Vec::new();
-        let mut next = self.fx.take();
-        while let Some(effect) = next {
+        while let Some(effect) = self.ahead.take().or_else(|| self.fx.take()) {
             let mut sets: Sets = smallvec![vectors(effect)];
-            next = loop {
-                match self.fx.take() {
-                    Some(more) if is_like(more, effect) => sets.push(vectors(more)),
-                    other => break other,
+            while let Some(more) = self.fx.take() {
+                if !is_like(more, effect) {
+                    self.ahead = Some(more); // here, so that no panic takes it along
+                    break;
                 }
-            };
+                sets.push(vectors(more));
+            }
             if effect == FunctionEffect::Intx(IntxEffect::Arm) && std::mem::take(&mut reset) {
                 self.reset_device();
             }

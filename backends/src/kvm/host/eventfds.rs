@@ -35,10 +35,11 @@ impl<P: Platform> KvmHost<P> {
     pub(in crate::kvm) fn shorten(&mut self, vector: Vector) {
         let index = vector.index();
         let is_folded = self.owner == MessageMode::Msi && index >= self.allocated;
-        let Some(gated) = self.eventfds.get(usize::from(index)).filter(|_| is_folded) else {
-            return;
-        };
-        if self.origin == EventfdOrigin::Connected || gated.get_or_make().is_ok() {
+        let Some(target) = self.target(index).filter(|_| is_folded) else { return };
+        if self.messages(MessageMode::Msi).of(target).open
+            && (self.origin == EventfdOrigin::Connected
+                || self.eventfds[usize::from(index)].get_or_make().is_ok())
+        {
             self.join_target(index);
         }
     }

@@ -376,6 +376,42 @@ fn the_pin_is_driven_while_neither_mode_is_enabled() {
     assert_eq!(*world.pin.0.lock().unwrap(), [true, false, true, false]);
 }
 
+/// A pin that panics as often as it is told.
+struct Panicking(Arc<Mutex<u32>>);
+
+impl GuestPin for Panicking {
+    fn set_level(&mut self, _: bool) {
+        let mut left = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *left > 0 {
+            *left -= 1;
+            panic!("a bug of the VMM");
+        }
+    }
+}
+
+#[test]
+fn what_a_panic_of_the_vmm_leaves_is_carried_out_by_the_next_input() {
+    let panics = Arc::new(Mutex::new(0));
+    let routes = World::new().routes;
+    let setup = FunctionSetup {
+        msi: Some(MsiCapability::new(1).unwrap()),
+        pin: Some(Box::new(Panicking(Arc::clone(&panics)))),
+        ..FunctionSetup::new(Vmm::default())
+    };
+    let function = Function::new(&routes, setup);
+    function.write_command(0, &[6, 0]);
+    function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
+    function.set_level(true);
+    *panics.lock().unwrap() = 1;
+    // Deassert, at which the pin panics; Disarm; Arm of MSI.
+    let enable = std::panic::AssertUnwindSafe(|| function.write_msi(2, &[1]));
+    assert!(std::panic::catch_unwind(enable).is_err());
+    assert_eq!(routes.stats().assigns, 0);
+    function.read_msi(0, &mut [0; 2]);
+    assert_eq!(routes.stats().assigns, 1, "MSI is armed");
+    assert!(function.inspect(msix_core::Function::check));
+}
+
 #[test]
 fn g2_a_written_entry_is_shown_to_who_asks_for_it() {
     let policy = Policy { snoop: true, ..Policy::SPEC };
