@@ -2,7 +2,7 @@
 //! and a backend or a kernel with a fault, which must show.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Entry, Msi, Vm};
+use msix_backends::kvm::{KvmMessage, RouteEntry, Vm};
 use msix_tests::conformance::{
     CASES, Case, KVM_DEVIATIONS, KvmSubject, NoDevice, Subject as _, Verdict, case, judge,
 };
@@ -86,7 +86,7 @@ enum Fault {
 struct Faulty {
     fault: Fault,
     inner: Box<dyn Vm>,
-    late: Mutex<Option<Vec<Entry>>>,
+    late: Mutex<Option<Vec<RouteEntry>>>,
 }
 
 impl Faulty {
@@ -97,11 +97,12 @@ impl Faulty {
 }
 
 impl Vm for Faulty {
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
-        let elsewhere = |entry: &Entry| match *entry {
-            Entry::Msi { gsi, msi } => {
-                Entry::Msi { gsi, msi: Msi { address_lo: msi.address_lo ^ 0x1000, ..msi } }
-            }
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
+        let elsewhere = |entry: &RouteEntry| match *entry {
+            RouteEntry::Msi { gsi, msi } => RouteEntry::Msi {
+                gsi,
+                msi: KvmMessage { address_lo: msi.address_lo ^ 0x1000, ..msi },
+            },
             pin => pin,
         };
         match self.fault {
@@ -135,7 +136,7 @@ impl Vm for Faulty {
         }
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         self.catch_up()?;
         match self.fault {
             Fault::Swallows => Ok(true),

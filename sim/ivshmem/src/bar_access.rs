@@ -74,8 +74,8 @@ impl<B: Board> IvshmemDevice<B> {
 
     fn read_register(&self, offset: u64, bytes: &mut [u8]) {
         let value = match access::read(self.options.width, offset, bytes.len()) {
-            Some(MASK) => self.pin.registers().mask,
-            Some(STATUS) => self.pin.take_status(),
+            Some(MASK) => self.interrupt.registers().mask,
+            Some(STATUS) => self.interrupt.take_status(),
             Some(POSITION) => match (self.id, self.memory.is_some(), self.options.revision) {
                 (Some(id), true, _) | (Some(id), _, Revision::One) => u32::from(id),
                 _ => u32::MAX,
@@ -92,15 +92,15 @@ impl<B: Board> IvshmemDevice<B> {
         value.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let value = u32::from_le_bytes(value);
         match access::written(self.options.width, offset, bytes.len()) {
-            Some(MASK) => self.pin.set(|registers| registers.mask = value),
-            Some(STATUS) => self.pin.set(|registers| registers.status = value),
+            Some(MASK) => self.interrupt.set(|registers| registers.mask = value),
+            Some(STATUS) => self.interrupt.set(|registers| registers.status = value),
             Some(DOORBELL) if self.memory.is_some() && self.peers.ring(value) => self.rings += 1,
             _ => {}
         }
     }
 
     fn read_table_bar(&self, offset: u64, bytes: &mut [u8]) {
-        let Some(function) = &self.function else { return };
+        let Some(function) = self.msix_function() else { return };
         let _ = match self.layout.locate(TABLE_BAR, offset) {
             Some((Region::Table, at)) => function.read_table(at, bytes),
             Some((Region::Pba, at)) => function.read_pba(at, bytes),
@@ -110,7 +110,7 @@ impl<B: Board> IvshmemDevice<B> {
     }
 
     fn write_table_bar(&self, offset: u64, bytes: &[u8]) {
-        let Some(function) = &self.function else { return };
+        let Some(function) = self.msix_function() else { return };
         let _ = match self.layout.locate(TABLE_BAR, offset) {
             Some((Region::Table, at)) => function.write_table(at, bytes),
             Some((Region::Pba, at)) => function.write_pba(at, bytes),

@@ -26,8 +26,6 @@ const LINE: usize = 0x3c;
 const PIN: usize = 0x3d;
 /// Command: memory space.
 const MEMORY: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
-const INTX_DISABLE: u16 = 1 << 10;
 /// Bits of Command that a guest can change.
 const COMMAND_BITS: u16 = 0x507;
 /// Status: capability list.
@@ -127,16 +125,8 @@ impl Config {
         }
     }
 
-    fn command(&self) -> u16 {
+    pub(super) fn command(&self) -> u16 {
         u16::from_le_bytes([self.bytes[COMMAND], self.bytes[COMMAND + 1]])
-    }
-
-    pub(super) fn bus_master(&self) -> bool {
-        self.command() & BUS_MASTER != 0
-    }
-
-    pub(super) fn intx_disabled(&self) -> bool {
-        self.command() & INTX_DISABLE != 0
     }
 
     /// Where BAR `index` lies, if the device answers there: memory space is enabled, and the address

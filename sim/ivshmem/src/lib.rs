@@ -54,11 +54,11 @@ mod config;
 #[cfg(feature = "kvm")]
 mod device;
 mod hub;
+#[cfg(feature = "kvm")]
+mod interrupt_registers;
 mod memory;
 #[cfg(feature = "kvm")]
 mod peers;
-#[cfg(feature = "kvm")]
-mod pin;
 #[cfg(feature = "kvm")]
 mod platform;
 mod server;

@@ -32,25 +32,25 @@ pub enum DeviceLoadError {
     /// Of another device: another revision, other BAR sizes, another pin.
     #[error("another device: byte {0:#x} of configuration space differs")]
     OtherDevice(usize),
-    /// One has MSI-X, the other has not.
-    #[error("one of the devices has MSI-X, the other has not")]
+    /// One interrupts, the other is a plain device.
+    #[error("one of the devices has interrupts, the other has not")]
     OtherInterrupt,
     /// The engine refused.
     #[error(transparent)]
-    Msix(#[from] msix_core::LoadError),
+    Engine(#[from] msix_core::LoadError),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+struct SavedDevice {
     ivshmem: u32,
     config: Vec<u8>,
     mask: u32,
     status: u32,
-    msix: Option<Vec<u8>>,
+    function: Option<Vec<u8>>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl<B: Board> IvshmemDevice<B> {
     /// Saves the device's state, with the events that its eventfds still hold (C42).
@@ -61,13 +61,13 @@ impl<B: Board> IvshmemDevice<B> {
         if !self.is_master() {
             return Err(DeviceSaveError::Peer);
         }
-        let registers = self.pin.registers();
-        let state = State {
+        let registers = self.interrupt.registers();
+        let state = SavedDevice {
             ivshmem: VERSION,
             config: self.config.bytes().to_vec(),
             mask: registers.mask,
             status: registers.status,
-            msix: self.function.as_ref().map(|function| function.save()),
+            function: self.function.as_ref().map(|function| function.save()),
         };
         Ok(serde_json::to_vec(&state).unwrap_or_default()) // plain data always is written
     }
@@ -81,7 +81,7 @@ impl<B: Board> IvshmemDevice<B> {
         if !self.is_master() {
             return Err(DeviceSaveError::Peer.into());
         }
-        let state: State = serde_json::from_slice(bytes)?;
+        let state: SavedDevice = serde_json::from_slice(bytes)?;
         if state.ivshmem != VERSION {
             return Err(DeviceLoadError::Version(state.ivshmem));
         }
@@ -89,13 +89,13 @@ impl<B: Board> IvshmemDevice<B> {
         let config =
             <[u8; LEN]>::try_from(state.config).map_err(|_| DeviceLoadError::ConfigLength(len))?;
         let config = self.config.restored(&config).map_err(DeviceLoadError::OtherDevice)?;
-        match (&self.function, &state.msix) {
-            (Some(function), Some(msix)) => function.load(msix)?,
+        match (&self.function, &state.function) {
+            (Some(function), Some(saved)) => function.load(saved)?,
             (None, None) => {}
             _ => return Err(DeviceLoadError::OtherInterrupt),
         }
         self.config = config;
-        self.pin.set(|registers| {
+        self.interrupt.set(|registers| {
             registers.mask = state.mask;
             registers.status = state.status;
         });

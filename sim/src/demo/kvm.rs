@@ -10,7 +10,7 @@ use crate::{lapic, real_mode};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::{Ioeventfds, Irqchip, RouteOptions, Routes};
 use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice};
 use std::io;
 use std::os::unix::net::UnixStream;

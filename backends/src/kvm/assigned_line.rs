@@ -1,8 +1,7 @@
 //! The INTx line of a passed-through device, to the guest's interrupt controller.
 
-use super::physical::PhysicalLine;
-use super::routes::Routes;
-use crate::eventfd::Source;
+use super::physical::PhysicalIntx;
+use crate::eventfd::{EventSource, Loop};
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
@@ -44,46 +43,53 @@ impl<V: Resampling + ?Sized> Resampling for Arc<V> {
 
 /// Who brings the line to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Unused,
+enum Bringer {
+    Nobody,
     /// KVM, with this GSI: the VMM hears of nothing.
     Kernel(u32),
     /// Userspace reads the trigger.
     Userspace,
 }
 
-/// A physical line, and the eventfds between it and the guest.
-pub(super) struct Wire {
-    device: Box<dyn PhysicalLine>,
+/// The physical line of a passed-through function, and the eventfds between it and the guest.
+pub struct AssignedLine {
+    device: Box<dyn PhysicalIntx>,
     /// The VM, and the GSI of the pin, where KVM can bring the line to it.
     resampled: Option<(Box<dyn Resampling>, u32)>,
-    routes: Arc<Routes>,
-    id: usize,
+    /// The loop that reads the trigger for userspace, and the line's number there.
+    joined: Option<(Arc<Loop>, usize)>,
     trigger: EventFd,
     resample: EventFd,
-    state: State,
+    by: Bringer,
 }
 
-impl Wire {
-    pub(super) fn new(
-        routes: &Arc<Routes>,
-        device: Box<dyn PhysicalLine>,
-        resampled: Option<(Box<dyn Resampling>, u32)>,
-    ) -> io::Result<Self> {
+impl AssignedLine {
+    /// The line of `device`, which userspace brings to the guest.
+    ///
+    /// # Errors
+    /// Of `eventfd2`.
+    pub fn new(device: Box<dyn PhysicalIntx>) -> io::Result<Self> {
         Ok(Self {
             device,
-            resampled,
-            routes: Arc::clone(routes),
-            id: 0,
+            resampled: None,
+            joined: None,
             trigger: EventFd::new(EFD_NONBLOCK)?,
             resample: EventFd::new(EFD_NONBLOCK)?,
-            state: State::Unused,
+            by: Bringer::Nobody,
         })
     }
 
+    /// Lets KVM bring the line to `gsi`, the guest's pin, and back without the VMM. For a full
+    /// in-kernel irqchip; it refuses with a split one (K12).
+    #[must_use]
+    pub fn resampled_by(mut self, vm: Box<dyn Resampling>, gsi: u32) -> Self {
+        self.resampled = Some((vm, gsi));
+        self
+    }
+
     /// Has the loop tell `source` when the line has fired. Before the first use.
-    pub(super) fn join(&mut self, source: Weak<dyn Source>) {
-        self.id = self.routes.events().join(source);
+    pub(super) fn join(&mut self, events: &Arc<Loop>, source: Weak<dyn EventSource>) {
+        self.joined = Some((Arc::clone(events), events.join(source)));
     }
 
     /// Arms the line; whether KVM brings it to the guest. Otherwise userspace does, if it can fire at all.
@@ -94,7 +100,7 @@ impl Wire {
             if self.device.enable(&self.trigger).is_ok() {
                 // The kernel unmasks the line itself, or nobody would.
                 if self.device.unmask_by(&self.resample).is_ok() {
-                    self.state = State::Kernel(*gsi);
+                    self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
                 self.device.disable();
@@ -102,29 +108,28 @@ impl Wire {
             let _ = vm.deassign(&self.trigger, *gsi);
             self.drain();
         }
-        let watched = self.routes.events().watch(self.id, Vector::new(0), &self.trigger);
-        if watched.is_ok() && self.device.enable(&self.trigger).is_ok() {
-            self.state = State::Userspace;
-        } else if watched.is_ok() {
-            let _ = self.routes.events().unwatch(&self.trigger);
+        if self.watch() {
+            if self.device.enable(&self.trigger).is_ok() {
+                self.by = Bringer::Userspace;
+            } else {
+                self.unwatch();
+            }
         }
         false
     }
 
     /// Disarms the line: nothing of it arrives any more.
     pub(super) fn disarm(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Unused);
-        if state != State::Unused {
+        let by = std::mem::replace(&mut self.by, Bringer::Nobody);
+        if by != Bringer::Nobody {
             self.device.disable();
         }
-        match (state, &self.resampled) {
-            (State::Kernel(gsi), Some((vm, _))) => {
+        match (by, &self.resampled) {
+            (Bringer::Kernel(gsi), Some((vm, _))) => {
                 // It was assigned: only a VM that is gone refuses.
                 let _ = vm.deassign(&self.trigger, gsi);
             }
-            (State::Userspace, _) => {
-                let _ = self.routes.events().unwatch(&self.trigger);
-            }
+            (Bringer::Userspace, _) => self.unwatch(),
             _ => {}
         }
         self.drain();
@@ -132,12 +137,26 @@ impl Wire {
 
     /// Whether userspace brings the line to the guest, and it has fired.
     pub(super) fn take(&mut self) -> bool {
-        self.state == State::Userspace && self.trigger.read().is_ok()
+        self.by == Bringer::Userspace && self.trigger.read().is_ok()
     }
 
     pub(super) fn unmask(&mut self) {
-        if self.state == State::Userspace {
+        if self.by == Bringer::Userspace {
             self.device.unmask();
+        }
+    }
+
+    fn watch(&self) -> bool {
+        let watch = |(events, id): &(Arc<Loop>, usize)| {
+            events.watch(*id, Vector::new(0), &self.trigger).is_ok()
+        };
+        self.joined.as_ref().is_some_and(watch)
+    }
+
+    fn unwatch(&self) {
+        if let Some((events, _)) = &self.joined {
+            // It was watched: this cannot fail.
+            let _ = events.unwatch(&self.trigger);
         }
     }
 
@@ -147,15 +166,17 @@ impl Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for AssignedLine {
     fn drop(&mut self) {
         self.disarm();
-        self.routes.events().leave(self.id);
+        if let Some((events, id)) = self.joined.take() {
+            events.leave(id);
+        }
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for AssignedLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("AssignedLine").field("by", &self.by).finish_non_exhaustive()
     }
 }

@@ -38,11 +38,11 @@ impl Default for Deferral {
 
 /// When something began to wait, and when it was last added to.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct CommitPace {
     waiting: Option<(Instant, Instant)>,
 }
 
-impl Pace {
+impl CommitPace {
     /// Something waits since now. Whether it is the first.
     pub(super) fn note(&mut self, now: Instant) -> bool {
         let before = self.waiting;
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn what_waits_ends_its_wait_after_a_quiet_time_or_the_longest() {
         let deferral = Deferral::default();
-        let mut pace = Pace::default();
+        let mut pace = CommitPace::default();
         assert_eq!(pace.deadline(deferral), None);
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);

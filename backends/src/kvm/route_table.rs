@@ -1,6 +1,6 @@
 //! The route table of a VM as a plan: what should be in it, and what KVM was told (K1). Pure.
 
-use super::message::Msi;
+use super::message::KvmMessage;
 
 /// GSIs and routes that a VM can have, both (K2).
 const MOST: u32 = 4096;
@@ -9,13 +9,13 @@ pub(super) const FIRST_GSI: u32 = 24;
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum RouteEntry {
     /// A message.
     Msi {
         /// Its GSI.
         gsi: u32,
         /// The message.
-        msi: Msi,
+        msi: KvmMessage,
     },
     /// A pin of an interrupt controller in the kernel.
     Pin {
@@ -28,7 +28,7 @@ pub enum Entry {
     },
 }
 
-impl Entry {
+impl RouteEntry {
     pub(super) const fn gsi(self) -> u32 {
         match self {
             Self::Msi { gsi, .. } | Self::Pin { gsi, .. } => gsi,
@@ -48,12 +48,14 @@ pub enum Irqchip {
 
 impl Irqchip {
     /// What KVM itself puts into the table (K1).
-    pub(super) fn defaults(self) -> Vec<Entry> {
+    pub(super) fn defaults(self) -> Vec<RouteEntry> {
         match self {
             Self::Split => Vec::new(),
             Self::Full => {
-                let pic = (0..16).map(|gsi| Entry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
-                let ioapic = (0..FIRST_GSI).map(|gsi| Entry::Pin { gsi, irqchip: 2, pin: gsi });
+                let pic =
+                    (0..16).map(|gsi| RouteEntry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
+                let ioapic =
+                    (0..FIRST_GSI).map(|gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: gsi });
                 pic.chain(ioapic).collect()
             }
         }
@@ -69,13 +71,13 @@ pub struct OutOfRoutes {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    wanted: Msi,
+struct RouteSlot {
+    wanted: KvmMessage,
     /// What KVM was told.
-    told: Option<Msi>,
+    told: Option<KvmMessage>,
 }
 
-impl Slot {
+impl RouteSlot {
     fn is_current(&self) -> bool {
         self.told == Some(self.wanted)
     }
@@ -83,10 +85,10 @@ impl Slot {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Table {
-    kept: Vec<Entry>,
+pub(super) struct RouteTable {
+    kept: Vec<RouteEntry>,
     /// By GSI, from [`FIRST_GSI`] on.
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<RouteSlot>>,
     /// Slots given back.
     free: Vec<usize>,
     /// Slots taken.
@@ -96,15 +98,15 @@ pub(super) struct Table {
     limit: u32,
 }
 
-impl Table {
+impl RouteTable {
     /// For a kernel that takes `limit` routes, at most 4096.
-    pub(super) fn new(kept: Vec<Entry>, limit: u32) -> Self {
+    pub(super) fn new(kept: Vec<RouteEntry>, limit: u32) -> Self {
         let limit = limit.min(MOST);
         Self { kept, slots: Vec::new(), free: Vec::new(), taken: 0, stale: 0, limit }
     }
 
     /// Takes a GSI for a message.
-    pub(super) fn claim(&mut self, msi: Msi) -> Result<u32, OutOfRoutes> {
+    pub(super) fn claim(&mut self, msi: KvmMessage) -> Result<u32, OutOfRoutes> {
         let out = OutOfRoutes { limit: self.limit };
         if self.kept.len() + self.taken >= self.limit as usize {
             return Err(out);
@@ -117,14 +119,14 @@ impl Table {
             }
             None => return Err(out),
         };
-        self.slots[place] = Some(Slot { wanted: msi, told: None });
+        self.slots[place] = Some(RouteSlot { wanted: msi, told: None });
         self.taken += 1;
         self.stale += 1;
         Ok(FIRST_GSI + u32::try_from(place).unwrap_or(MOST))
     }
 
     /// Changes the message of a GSI.
-    pub(super) fn set(&mut self, gsi: u32, msi: Msi) {
+    pub(super) fn set(&mut self, gsi: u32, msi: KvmMessage) {
         let Some(slot) = self.slot_mut(gsi) else { return };
         let before = slot.is_current();
         slot.wanted = msi;
@@ -153,7 +155,7 @@ impl Table {
     }
 
     /// Replaces the routes that are no vector's: GSIs below 24, and no more than fit.
-    pub(super) fn keep(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, KeepError> {
+    pub(super) fn keep(&mut self, entries: Vec<RouteEntry>) -> Result<Vec<RouteEntry>, KeepError> {
         if let Some(entry) = entries.iter().find(|entry| entry.gsi() >= FIRST_GSI) {
             return Err(KeepError::Gsi(entry.gsi()));
         }
@@ -164,11 +166,11 @@ impl Table {
     }
 
     /// Everything that should be in the table.
-    pub(super) fn plan(&self) -> Vec<Entry> {
+    pub(super) fn plan(&self) -> Vec<RouteEntry> {
         let mut plan = Vec::with_capacity(self.kept.len() + self.taken);
         plan.extend_from_slice(&self.kept);
         for (gsi, slot) in (FIRST_GSI..).zip(&self.slots) {
-            plan.extend(slot.map(|slot| Entry::Msi { gsi, msi: slot.wanted }));
+            plan.extend(slot.map(|slot| RouteEntry::Msi { gsi, msi: slot.wanted }));
         }
         plan
     }
@@ -191,7 +193,7 @@ impl Table {
         self.taken
     }
 
-    fn slot_mut(&mut self, gsi: u32) -> Option<&mut Slot> {
+    fn slot_mut(&mut self, gsi: u32) -> Option<&mut RouteSlot> {
         let place = gsi.checked_sub(FIRST_GSI)? as usize;
         self.slots.get_mut(place)?.as_mut()
     }
@@ -212,25 +214,25 @@ pub enum KeepError {
 mod tests {
     use super::*;
 
-    fn msi(data: u32) -> Msi {
-        Msi { address_lo: 0xfee0_0000, address_hi: 0, data, device: None }
+    fn msi(data: u32) -> KvmMessage {
+        KvmMessage { address_lo: 0xfee0_0000, address_hi: 0, data, device: None }
     }
 
     #[test]
     fn c1_the_controllers_pins_stay_in_every_plan() {
-        let mut table = Table::new(Irqchip::Full.defaults(), 4096);
+        let mut table = RouteTable::new(Irqchip::Full.defaults(), 4096);
         assert_eq!(table.plan().len(), 40);
         let gsi = table.claim(msi(0x41)).unwrap();
         assert_eq!(gsi, FIRST_GSI);
         let plan = table.plan();
-        assert_eq!(plan[15], Entry::Pin { gsi: 15, irqchip: 1, pin: 7 });
-        assert_eq!(plan[39], Entry::Pin { gsi: 23, irqchip: 2, pin: 23 });
-        assert_eq!(plan[40], Entry::Msi { gsi, msi: msi(0x41) });
+        assert_eq!(plan[15], RouteEntry::Pin { gsi: 15, irqchip: 1, pin: 7 });
+        assert_eq!(plan[39], RouteEntry::Pin { gsi: 23, irqchip: 2, pin: 23 });
+        assert_eq!(plan[40], RouteEntry::Msi { gsi, msi: msi(0x41) });
     }
 
     #[test]
     fn a_message_is_current_once_kvm_was_told_it() {
-        let mut table = Table::new(Vec::new(), 4096);
+        let mut table = RouteTable::new(Vec::new(), 4096);
         let gsi = table.claim(msi(1)).unwrap();
         assert!(!table.is_current(gsi));
         table.committed();
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn c2_neither_routes_nor_gsis_pass_the_limit() {
         for (irqchip, most) in [(Irqchip::Full, 4096 - 40), (Irqchip::Split, 4096 - 24)] {
-            let mut table = Table::new(irqchip.defaults(), u32::MAX);
+            let mut table = RouteTable::new(irqchip.defaults(), u32::MAX);
             let claimed = std::iter::from_fn(|| table.claim(msi(1)).ok()).collect::<Vec<_>>();
             assert_eq!(claimed.len(), most);
             assert!(claimed.iter().all(|gsi| *gsi < 4096));
@@ -266,11 +268,11 @@ mod tests {
 
     #[test]
     fn only_pins_below_24_can_be_kept() {
-        let mut table = Table::new(Vec::new(), 26);
+        let mut table = RouteTable::new(Vec::new(), 26);
         table.claim(msi(1)).unwrap();
-        let pin = |gsi| Entry::Pin { gsi, irqchip: 2, pin: 0 };
+        let pin = |gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: 0 };
         assert_eq!(table.keep(vec![pin(23), pin(24)]), Err(KeepError::Gsi(24)));
-        let many: Vec<Entry> = (0..23).chain(0..3).map(pin).collect();
+        let many: Vec<RouteEntry> = (0..23).chain(0..3).map(pin).collect();
         assert!(matches!(table.keep(many), Err(KeepError::OutOfRoutes(_))));
         assert_eq!(table.keep(vec![pin(3)]), Ok(Vec::new()));
         assert_eq!(table.plan().len(), 2);

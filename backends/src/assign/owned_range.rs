@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Bytes that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run<T> {
+pub struct OwnedRange<T> {
     /// Their offsets in the config space or the BAR.
     pub range: Range<u64>,
     /// Whose they are.
@@ -14,19 +14,19 @@ pub struct Run<T> {
 /// Ranges in order, without overlap, that cover a whole from 0 on: each has one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tiles<T> {
-    runs: Vec<Run<T>>,
+    runs: Vec<OwnedRange<T>>,
 }
 
 impl<T: Copy + PartialEq> Tiles<T> {
     /// `size` bytes of one owner.
     pub(super) fn new(size: u64, owner: T) -> Self {
-        let whole = Run { range: 0..size, owner };
+        let whole = OwnedRange { range: 0..size, owner };
         Self { runs: Vec::from_iter((size > 0).then_some(whole)) }
     }
 
     /// Gives `range`, as far as it is inside, to `owner`. Neighbours of one owner become one run.
     pub(super) fn give(&mut self, range: Range<u64>, owner: T) {
-        let mut runs: Vec<Run<T>> = Vec::with_capacity(self.runs.len() + 2);
+        let mut runs: Vec<OwnedRange<T>> = Vec::with_capacity(self.runs.len() + 2);
         for run in &self.runs {
             let inside = intersection(&run.range, &range);
             for (part, owner) in [
@@ -37,7 +37,7 @@ impl<T: Copy + PartialEq> Tiles<T> {
                 match runs.last_mut() {
                     _ if part.is_empty() => {}
                     Some(last) if last.owner == owner => last.range.end = part.end,
-                    _ => runs.push(Run { range: part, owner }),
+                    _ => runs.push(OwnedRange { range: part, owner }),
                 }
             }
         }
@@ -45,7 +45,7 @@ impl<T: Copy + PartialEq> Tiles<T> {
     }
 
     /// All runs, in order.
-    pub(super) fn runs(&self) -> &[Run<T>] {
+    pub(super) fn runs(&self) -> &[OwnedRange<T>] {
         &self.runs
     }
 }

@@ -4,9 +4,9 @@ use fixedbitset::FixedBitSet;
 
 /// Some of a function's vectors.
 #[derive(Debug, Clone)]
-pub(super) struct Set(FixedBitSet);
+pub(super) struct VectorSet(FixedBitSet);
 
-impl Set {
+impl VectorSet {
     /// None of `vectors` vectors.
     pub(super) fn none(vectors: u16) -> Self {
         Self(FixedBitSet::with_capacity(vectors.into()))
