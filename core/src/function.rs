@@ -3,13 +3,8 @@
 mod device;
 mod guest;
 mod host;
-#[cfg(feature = "operations")]
-mod operation;
 mod sinks;
 mod snapshot;
-
-#[cfg(feature = "operations")]
-pub use operation::FunctionOperation;
 
 use crate::effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
 use crate::facts::{Fact, Facts};
@@ -181,7 +176,13 @@ impl<S: Storage> Function<S> {
         function
     }
 
-    /// How it interrupts now.
+    /// Returns the choices this function was made with.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Returns how the function interrupts now.
     #[must_use]
     pub fn mode(&self) -> Mode {
         if self.msix_enabled() {
@@ -250,7 +251,7 @@ impl<S: Storage> Function<S> {
     /// The bit of the Status register that is kept here: Interrupt Status (A17).
     #[must_use]
     pub fn status(&self) -> u16 {
-        if self.intx.as_ref().is_some_and(Intx::status) { STATUS_INTERRUPT } else { 0 }
+        if self.intx.as_ref().is_some_and(Intx::interrupt_status) { STATUS_INTERRUPT } else { 0 }
     }
 
     /// Totals.

@@ -1,13 +1,14 @@
 //! What models, explorers and tests ask of a machine, and an embedder need not (feature
 //! `operations`).
 
+use crate::counters::Counters;
 use crate::facts::Fact;
-use crate::intx::{ATTACHED, FALLBACK, Intx, USED};
+use crate::intx::{ATTACHED, FALLBACK, Intx, IntxSource, USED};
 use crate::kernel::{self, Registers};
 use crate::layout::Layout;
 use crate::msi::{Msi, MsiCapability, set};
 use crate::msix::Msix;
-use crate::spec::MSI_LONGEST;
+use crate::spec::{CAPABILITY_LEN, MSI_LONGEST};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 
@@ -16,6 +17,17 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Returns the capability's 12 bytes as the guest reads them (A1).
+    #[must_use]
+    pub fn capability(&self) -> [u8; CAPABILITY_LEN] {
+        self.image()
+    }
+
+    /// Returns the pending vectors, in sets of 64 that are not empty.
+    pub fn pending(&self) -> impl Iterator<Item = Vectors> + '_ {
+        self.sets(|word| word.pending.get())
     }
 
     /// Returns Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
@@ -74,6 +86,13 @@ impl<S: Storage> Msix<S> {
 }
 
 impl Msi {
+    /// Returns the vectors with an event that is not sent, as the pending register has them (A16): by
+    /// the numbers as which they go out. Without mask registers the guest does not see it.
+    #[must_use]
+    pub fn pending(&self) -> Vectors {
+        set(self.folded())
+    }
+
     /// Returns what is fixed about the capability.
     #[must_use]
     pub const fn description(&self) -> MsiCapability {
@@ -133,7 +152,32 @@ impl MsiCapability {
     }
 }
 
+impl Counters {
+    /// Returns how many events and pending bits were dropped, for any reason.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_unclaimed
+            .wrapping_add(self.dropped_disabled)
+            .wrapping_add(self.dropped_bus_master)
+            .wrapping_add(self.dropped_reset)
+            .wrapping_add(self.dropped_load)
+    }
+}
+
 impl Intx {
+    /// Returns Interrupt Status, bit 3 of the Status register: the device asserts, whatever Interrupt
+    /// Disable says; never while INTx is prohibited (A17).
+    #[must_use]
+    pub const fn status(&self) -> bool {
+        self.interrupt_status()
+    }
+
+    /// Returns where the level comes from.
+    #[must_use]
+    pub const fn source(&self) -> IntxSource {
+        self.source
+    }
+
     /// Returns whether a backend listens.
     #[must_use]
     pub const fn is_attached(&self) -> bool {

@@ -79,13 +79,6 @@ impl Intx {
         Self { source, facts: 0 }
     }
 
-    /// Interrupt Status, bit 3 of the Status register: the device asserts, whatever Interrupt
-    /// Disable says; never while INTx is prohibited (A17).
-    #[must_use]
-    pub const fn status(&self) -> bool {
-        self.has(HIGH) && !self.has(PROHIBITED)
-    }
-
     /// Interrupt Disable, bit 10 of Command.
     #[must_use]
     pub(crate) const fn is_disabled(&self) -> bool {
@@ -108,6 +101,12 @@ impl Intx {
     #[must_use]
     pub const fn is_asserted(&self) -> bool {
         self.has(ASSERTED)
+    }
+
+    /// Interrupt Status: the device asserts, whatever Interrupt Disable says; never while INTx is
+    /// prohibited (A17).
+    pub(crate) const fn interrupt_status(&self) -> bool {
+        self.has(HIGH) && !self.has(PROHIBITED)
     }
 
     /// Emits the difference between what should hold and what was told.

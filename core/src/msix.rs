@@ -8,20 +8,16 @@ pub(crate) mod entry;
 mod exempt;
 mod guest;
 mod host;
-#[cfg(feature = "operations")]
-pub(crate) mod operation;
 #[cfg(feature = "alloc")]
 mod plain;
 mod settle;
 mod snapshot;
 
 pub use check::Violation;
-pub use control::Control;
+use control::Control;
 pub use device::{Delivery, DropReason};
 pub use entry::{Entry, Message};
 pub use guest::Access;
-#[cfg(feature = "operations")]
-pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
 pub use plain::Snapshot;
 
@@ -125,10 +121,18 @@ impl<S: Storage> Msix<S> {
         &self.policy
     }
 
-    /// MSI-X Enable and Function Mask.
+    /// Returns Message Control as the guest reads it ([A1](crate::rules#a1)): bit 15 is MSI-X Enable,
+    /// bit 14 Function Mask, and bits 10:0 are N - 1.
     #[must_use]
-    pub const fn control(&self) -> Control {
-        Control::new(!self.facts.has(Fact::DISABLED), self.facts.has(Fact::FUNCTION_MASKED))
+    pub const fn control(&self) -> u16 {
+        let function_masked = self.facts.has(Fact::FUNCTION_MASKED);
+        Control::new(self.is_enabled(), function_masked).register(self.vectors())
+    }
+
+    /// Returns MSI-X Enable.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        !self.facts.has(Fact::DISABLED)
     }
 
     /// Totals of events, messages, uses and failures.
@@ -156,11 +160,6 @@ impl<S: Storage> Msix<S> {
         self.storage.memory().claims.get(vector.slot()).copied()
     }
 
-    /// The pending vectors, in sets of 64 that are not empty.
-    pub fn pending(&self) -> impl Iterator<Item = Vectors> + '_ {
-        self.sets(|word| word.pending.get())
-    }
-
     /// Whether any vector is live.
     pub(crate) fn has_live(&self) -> bool {
         self.storage.memory().words.iter().any(|word| word.live.get() != 0)
@@ -169,7 +168,7 @@ impl<S: Storage> Msix<S> {
     pub(crate) fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
         numbered(self.storage.memory().words)
             .map(move |(index, word)| Vectors::new(index, bits(word)))
-            .filter(|set| !set.is_empty())
+            .filter(|set| set.bits() != 0)
     }
 
     #[inline]

@@ -8,7 +8,8 @@ mod shrink;
 pub use pair::{Compared, PeerDifference};
 
 use generate::Generator;
-use msix_core::{Operation, Policy};
+use msix_core::Policy;
+use msix_core::operation::Operation;
 use msix_explorer::script::Script;
 use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
 use pair::Pair;

@@ -1,6 +1,7 @@
 //! What is saved can be loaded and goes on as before; what is not a snapshot changes nothing.
 
-use msix_core::{Boxed, LoadError, Operation, Policy, SaveError, Snapshot, Vector};
+use msix_core::operation::Operation;
+use msix_core::{Boxed, LoadError, Policy, SaveError, Snapshot, Vector};
 use msix_tests::lockstep::{Lockstep, Steps, engine};
 use msix_tests::reference::crc32;
 use msix_tests::strategy::{counts, operations, operations_of_a_good_host, policies};

@@ -237,7 +237,7 @@ mod tests {
             let before = f.clone();
             fx.push(FunctionEffect::Intx(IntxEffect::Arm));
             assert!(input(&mut f, &mut fx));
-            assert!(f == before && fx.len() == 1);
+            assert!(f == before && fx.iter().count() == 1);
         }
     }
 }

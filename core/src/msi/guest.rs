@@ -147,8 +147,9 @@ pub(crate) fn written_enable(offset: usize, bytes: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{PendingOnDisable, WhileDisabled};
     use crate::testing::{msi, take};
-    use crate::{Effect, MsiCapability, PendingOnDisable, Policy, Vector, Vectors, WhileDisabled};
+    use crate::{Effect, MsiCapability, Policy, Vector, Vectors};
     use std::vec::Vec;
 
     #[test]

@@ -34,7 +34,7 @@ pub enum DropReason {
     Unclaimed,
     /// MSI-X is disabled, under [`WhileDisabled::Drop`] (H3).
     Disabled,
-    /// Bus master is off, under [`crate::BusMasterOff::DropMessage`] (H16).
+    /// Bus master is off, under [`crate::policy::BusMasterOff::DropMessage`] (H16).
     BusMaster,
 }
 
@@ -277,8 +277,9 @@ fn latch(word: &mut Word, vector: Vector, counters: &mut Counters) -> Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Policy;
+    use crate::policy::{BusMasterOff, UnclaimedPending};
     use crate::testing::{engine, exempting, take};
-    use crate::{BusMasterOff, Policy, UnclaimedPending};
 
     const V0: Vector = Vector::new(0);
 

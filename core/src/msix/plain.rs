@@ -36,7 +36,7 @@ impl<S: Storage> Msix<S> {
             })
         });
         Snapshot {
-            control: self.control().register(self.vectors()),
+            control: self.control(),
             table: table.collect(),
             pending: memory.words.iter().map(|word| word.pending.get()).collect(),
             claims: memory.claims.to_vec(),

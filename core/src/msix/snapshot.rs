@@ -64,7 +64,7 @@ impl<S: Storage> Msix<S> {
     pub fn save(&self, bytes: &mut [u8]) -> Result<usize, SaveError> {
         let needed = self.saved_len();
         let mut out = Writer::framed(bytes, needed, MAGIC)?;
-        out.put(self.control().register(self.vectors()).to_le_bytes());
+        out.put(self.control().to_le_bytes());
         out.put(u32::from(self.vectors()).to_le_bytes());
         self.put_table(&mut out);
         let memory = self.storage.memory();

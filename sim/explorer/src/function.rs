@@ -14,9 +14,10 @@ pub use defect::FunctionDefect;
 
 use crate::peer::Peer;
 use moment::{Found, Moment};
+use msix_core::operation::FunctionOperation;
 use msix_core::{
-    BarIndex, Effects, Function, FunctionEffect, FunctionOperation, Inline, IntxSource, Layout,
-    Mode, MsiCapability, Parts, Policy, Vector, Vectors,
+    BarIndex, Effects, Function, FunctionEffect, Inline, IntxSource, Layout, Mode, MsiCapability,
+    Parts, Policy, Vector, Vectors,
 };
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;

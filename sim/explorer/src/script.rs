@@ -9,7 +9,8 @@
 //! notify 0
 //! ```
 
-use msix_core::{Message, Operation, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Message, Vector, Vectors};
 use std::fmt::{self, Write as _};
 
 /// First line of every script.

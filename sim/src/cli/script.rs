@@ -3,9 +3,10 @@
 use super::MISMATCH;
 use super::input::Input;
 use super::output::{self, Output};
+use msix_core::operation::Answer;
 use msix_core::{
-    Access, Answer, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS,
-    Msix, Policy, Vector, Vectors,
+    Access, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS, Msix,
+    Policy, Vector, Vectors,
 };
 use msix_explorer::script::{self, Script};
 use serde::Serialize;
@@ -138,8 +139,13 @@ fn effect_text(msix: &Msix<Boxed>, effect: Effect) -> String {
 
 /// The members of a set; more than four as a mask of their word.
 fn listed(set: Vectors, name: impl FnMut(Vector) -> String) -> String {
-    if set.len() > 4 {
-        return format!("{} vectors: {:#x} of word {}", set.len(), set.bits(), set.word());
+    if set.bits().count_ones() > 4 {
+        return format!(
+            "{} vectors: {:#x} of word {}",
+            set.bits().count_ones(),
+            set.bits(),
+            set.word()
+        );
     }
     set.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
 //! Finds a short sequence that still shows a difference.
 
 use super::{Bench, PeerDifference, ShrunkDifference};
-use msix_core::Operation;
+use msix_core::operation::Operation;
 use msix_explorer::script::Script;
 use msix_peers::QemuError;
 

@@ -3,7 +3,8 @@
 use super::Replay;
 use crate::report::{BackendReport, Deliveries};
 use msix_backends::Route;
-use msix_core::{Operation, Policy};
+use msix_core::Policy;
+use msix_core::operation::Operation;
 use std::{fmt, io};
 
 /// Functions that get every input that the engines of a replay get, and deliver for real.

@@ -6,9 +6,11 @@ use super::recorder::Recorder;
 use crate::functions::LastWrite;
 use crate::report::{DeviceReport, Masked};
 use msix_backends::carry_out;
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::ClaimsOnReset;
+use msix_core::spec::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK};
 use msix_core::{
-    Access, Answer, BarIndex, Boxed, ClaimsOnReset, Delivery, Effects, Layout, MAX_EFFECTS,
-    Message, Msix, Operation, Policy, Vector,
+    Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy, Vector,
 };
 
 /// A function that is replayed.
@@ -206,7 +208,7 @@ impl Device {
 
     fn control_bits(&self) -> (bool, bool) {
         let control = self.msix.control();
-        (control.enabled(), control.function_masked())
+        (control & CONTROL_ENABLE != 0, control & CONTROL_FUNCTION_MASK != 0)
     }
 
     /// A write to the table. Returns the vectors whose entries it touched.
@@ -322,7 +324,7 @@ impl Device {
         if !self.known.control {
             return Standing::Unknown;
         }
-        if !control.enabled() || control.function_masked() {
+        if control & (CONTROL_ENABLE | CONTROL_FUNCTION_MASK) != CONTROL_ENABLE {
             return Standing::Blocked; // whatever the vector's own mask is
         }
         match self.msix.is_masked(Vector::new(vector)) {

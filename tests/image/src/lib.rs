@@ -263,7 +263,7 @@ pub fn msix_pending(msix: &Engine) -> u32 {
 
 #[unsafe(no_mangle)]
 pub fn msix_control(msix: &Engine) -> u16 {
-    msix.control().register(msix.vectors())
+    msix.control()
 }
 
 #[unsafe(no_mangle)]

@@ -1,10 +1,11 @@
 //! Where the rules leave a choice, which one an implementation made.
 
-pub use msix_core::{
+use msix_core::Policy;
+use msix_core::policy::MessageAddress;
+pub use msix_core::policy::{
     BusMasterOff, LiveRewrite, PendingOnDisable, TableAccess, UnclaimedPending, VectorControlBits,
     WhileDisabled,
 };
-use msix_core::{MessageAddress, Policy};
 
 /// One field a choice. A choice that is known is held to strictly; for one that is not (`None`)
 /// every conforming alternative passes, and the report notes which one was seen.

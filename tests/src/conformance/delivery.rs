@@ -4,7 +4,7 @@ use super::adapter::Message;
 use super::bench::{Bench, Outcome, Stop, message_of};
 use super::choices::{PendingOnDisable, WhileDisabled};
 use super::lab::Lab;
-use msix_core::MessageAddress;
+use msix_core::policy::MessageAddress;
 
 pub(super) fn c12(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;

@@ -11,7 +11,8 @@ use super::model_host::{Delivery, ModelHost};
 use super::suite_host::SuiteHost as _;
 use crate::reference::Reference;
 use crate::told::Told;
-use msix_core::{Answer, Operation, Policy, Vector, Vectors};
+use msix_core::operation::{Answer, Operation};
+use msix_core::{Policy, Vector, Vectors};
 
 /// The reference model under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,8 @@ pub use known::{DEVIATIONS, UNSEEN};
 use super::adapter::{Device, Layouts, NoDevice, Subject};
 use super::choices::Choices;
 use device::QemuDevice;
-use msix_core::{Policy, WhileDisabled};
+use msix_core::Policy;
+use msix_core::policy::WhileDisabled;
 use msix_peers::{Extras, Player, Qemu, QemuError, Setup};
 #[cfg(feature = "kvm")]
 use msix_sim::replay::Peer;

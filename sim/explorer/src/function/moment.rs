@@ -3,9 +3,10 @@
 
 use super::Explored;
 use super::defect::{self, FunctionDefect};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::policy::{BusMasterOff, IntxRule, LiveRewrite, UnclaimedPending};
 use msix_core::{
-    Answer, BusMasterOff, Counters, Delivery, Effect, FunctionEffect, FunctionOperation,
-    IntxEffect, IntxRule, IntxSource, LiveRewrite, Mode, UnclaimedPending, Vector, Vectors,
+    Counters, Delivery, Effect, FunctionEffect, IntxEffect, IntxSource, Mode, Vector, Vectors,
 };
 use std::hash::{Hash, Hasher};
 
@@ -133,8 +134,7 @@ impl Moment {
             }
             _ => {}
         }
-        let forgets =
-            self.function.msi().is_some_and(|msi| msi.policy().intx == IntxRule::OnEveryWrite);
+        let forgets = self.function.policy().intx == IntxRule::OnEveryWrite;
         let enables = match *operation {
             FunctionOperation::WriteMsi { offset: 2, .. } => self.function.mode() == Mode::Msi,
             FunctionOperation::WriteMsix { .. } => self.function.mode() == Mode::MsiX,
@@ -244,7 +244,7 @@ impl Moment {
         let (old, new) = (&self.registers, &next.registers);
         let taken = matches!(answer, Answer::Event(d) if d != Delivery::Intx);
         let polled = |of: Mode| match *operation {
-            FunctionOperation::ReportHeld(mode, set) if mode == of => set.len(),
+            FunctionOperation::ReportHeld(mode, set) if mode == of => set.bits().count_ones(),
             _ => 0,
         };
         let notified = |of: Mode| u32::from(taken && self.function.mode() == of);
@@ -301,7 +301,7 @@ impl Moment {
         }
         let complete = matches!(operation, FunctionOperation::WriteMsi { offset: 8, .. });
         if let (true, false, Some(msi)) = (complete, self.loading, next.function.msi())
-            && msi.policy().live_rewrite == LiveRewrite::Reroute
+            && next.function.policy().live_rewrite == LiveRewrite::Reroute
         {
             for v in msi.live().iter() {
                 let told = next.told.address.get(usize::from(v.index())).copied();

@@ -7,7 +7,8 @@ use super::subject::Input;
 use super::transition::{Node, begin, step};
 use super::world::{Event, Setup};
 use crate::script;
-use msix_core::{Operation, Storage};
+use msix_core::Storage;
+use msix_core::operation::Operation;
 use std::fmt::Write as _;
 
 /// Writes the script of `way`, which ends in `found`.

@@ -2,7 +2,9 @@
 
 use super::property::Property;
 use super::subject::{Input, List, Subject};
-use msix_core::{Answer, Effect, EffectSink, Operation, Storage, Vector, Vectors};
+use msix_core::operation::{Answer, Operation};
+use msix_core::spec::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK};
+use msix_core::{Effect, EffectSink, Storage, Vector, Vectors};
 
 /// A defect that some implementation had, or might have. Each is put at the boundary of the real
 /// engine: inputs, effects or reads are tampered with.
@@ -117,7 +119,7 @@ impl MsixDefect {
                 subject.pass(input, fx)
             }
             (Self::SendWhileDisabled, Operation::Notify(v))
-                if !subject.msix.control().enabled()
+                if !subject.msix.is_enabled()
                     && subject.msix.is_masked(v) == Some(false)
                     && uses(v) != 0 =>
             {
@@ -151,9 +153,7 @@ impl MsixDefect {
                 }
                 answer
             }
-            (Self::LateAnswerDropped, Operation::ReportHeld(_))
-                if !subject.msix.control().enabled() =>
-            {
+            (Self::LateAnswerDropped, Operation::ReportHeld(_)) if !subject.msix.is_enabled() => {
                 Answer::Nothing
             }
             (Self::QwordHalved, Operation::WriteTable { offset, len: 8, value })
@@ -269,7 +269,7 @@ fn close<S: Storage>(subject: &mut Subject<S>) {
 fn stale_reset<S: Storage>(subject: &mut Subject<S>, fx: &mut List) -> Answer {
     let control = subject.msix.control();
     let answer = subject.pass(Input::Operation(Operation::Reset), fx);
-    if control.enabled() && !control.function_masked() {
+    if control & (CONTROL_ENABLE | CONTROL_FUNCTION_MASK) == CONTROL_ENABLE {
         subject.memory = 1;
         let on = Operation::WriteConfig { offset: 2, len: 2, value: ENABLE };
         subject.pass(Input::Operation(on), &mut List::new());

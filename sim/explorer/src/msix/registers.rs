@@ -3,8 +3,11 @@
 use super::MOST;
 use super::subject::{Input, Subject};
 use super::world::Setup;
-use msix_core::{BusMasterOff, Message, MessageAddress, Operation, Policy, Storage};
-use msix_core::{ClaimsOnReset, Vector, VectorControlBits};
+use msix_core::Vector;
+use msix_core::operation::Operation;
+use msix_core::policy::{BusMasterOff, MessageAddress};
+use msix_core::policy::{ClaimsOnReset, VectorControlBits};
+use msix_core::{Message, Policy, Storage};
 
 /// One entry, its pending bit, and its uses (which no guest can read).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

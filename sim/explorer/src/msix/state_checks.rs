@@ -6,9 +6,9 @@ use super::property::{Found, Property, must};
 use super::subject::{Input, List};
 use super::transition::{Node, step};
 use super::world::{Event, Setup};
-use msix_core::{
-    Access, Answer, Effect, EffectSink, Operation, Storage, TableAccess, Vector, Vectors,
-};
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::TableAccess;
+use msix_core::{Access, Effect, EffectSink, Storage, Vector, Vectors};
 
 /// A property that does not hold in a state, and the steps from there that show it.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn refused<S: Storage + Clone>(setup: &Setup<S>, node: &Node<S>) -> Result<(), P
             subject.input(Input::Operation(*operation), &mut full);
         }
     }
-    must(full.len() == 1 && subject == node.subject, Property::Refused, || {
+    must(full.iter().count() == 1 && subject == node.subject, Property::Refused, || {
         "an input was carried out although the list of the last one was not".to_owned()
     })?;
     for (name, control, bytes) in broken(setup) {

@@ -7,9 +7,9 @@ use super::registers::Registers;
 use super::subject::Input;
 use super::transition::Node;
 use super::world::Setup;
-use msix_core::{
-    Access, Answer, BusMasterOff, IntxRule, LiveRewrite, Operation, Storage, UnclaimedPending,
-};
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::{BusMasterOff, IntxRule, LiveRewrite, UnclaimedPending};
+use msix_core::{Access, Storage};
 
 /// A step that was taken.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl<S: Storage + Clone> Step<'_, S> {
             })?;
             let event = match self.operation() {
                 Some(Operation::Notify(n)) => n == *v,
-                Some(Operation::ReportHeld(set)) => set.contains(*v),
+                Some(Operation::ReportHeld(set)) => set.iter().any(|member| member == *v),
                 operation => operation.is_none(),
             };
             must(!set || event, Property::Pending, || {
@@ -177,7 +177,7 @@ impl<S: Storage + Clone> Step<'_, S> {
         let now = pending(&after.registers);
         let (notified, given) = match self.operation() {
             Some(Operation::Notify(v)) => (Some(v), 1),
-            Some(Operation::ReportHeld(set)) => (None, u64::from(set.len())),
+            Some(Operation::ReportHeld(set)) => (None, u64::from(set.bits().count_ones())),
             _ => (None, 0),
         };
         let brought = if self.is_load() { now } else { 0 };

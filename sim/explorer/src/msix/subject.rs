@@ -3,7 +3,8 @@
 
 use super::defect::MsixDefect;
 use super::world::Snapshot;
-use msix_core::{Answer, Effects, Msix, Operation, Storage, Vector};
+use msix_core::operation::{Answer, Operation};
+use msix_core::{Effects, Msix, Storage, Vector};
 
 /// A list of effects: enough for two words of vectors (I6).
 pub(crate) type List = Effects<8>;

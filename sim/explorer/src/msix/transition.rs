@@ -6,7 +6,8 @@ use super::registers::Registers;
 use super::step_checks::{self, Step};
 use super::subject::{Input, List, Subject};
 use super::world::{Event, Setup};
-use msix_core::{Operation, Storage, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Storage, Vectors};
 
 /// A state: the engine, the host, and what the guest would read.
 #[derive(Debug, Clone)]

@@ -4,7 +4,8 @@ use super::MOST;
 use super::defect::MsixDefect;
 use super::registers::{Entry, Registers};
 use super::subject::Subject;
-use msix_core::{Effects, LoadError, Message, Msix, Operation, Policy, Storage, Vector};
+use msix_core::operation::Operation;
+use msix_core::{Effects, LoadError, Message, Msix, Policy, Storage, Vector};
 
 /// Something that can happen. Numbers are of explored vectors, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,8 @@ impl<S: Storage + Clone> Setup<S> {
 
     /// Which of the explored vectors are in a set, one bit each.
     pub(crate) fn members(&self, set: msix_core::Vectors) -> u8 {
-        let bit = |(index, v): (usize, &Vector)| u8::from(set.contains(*v)) << index;
+        let bit =
+            |(index, v): (usize, &Vector)| u8::from(set.iter().any(|member| member == *v)) << index;
         self.at.iter().enumerate().map(bit).sum()
     }
 }
@@ -214,7 +216,7 @@ fn snapshots<S: Storage + Clone>(msix: &Msix<S>, at: &[Vector]) -> Vec<Snapshot>
     list.push(Snapshot { name, control: None, bytes: saved(&other), registers: busy });
     let mut bytes = vec![0; other.qemu_len()];
     let _ = other.save_qemu(&mut bytes);
-    let control = Some(other.control().register(other.vectors()));
+    let control = Some(other.control());
     let name = "all vectors enabled, unmasked and pending, uses not saved";
     list.push(Snapshot { name, control, bytes, registers: busy });
     list

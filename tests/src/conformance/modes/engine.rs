@@ -5,9 +5,10 @@ use super::{MSIX_MESSAGE, ModeDevice, ModeSubject, MsixBeside, PhysicalLine, nam
 use crate::lockstep::layout;
 use crate::modes::{ModeTold, say};
 use crate::told::Told;
+use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{
-    Answer, Boxed, Function, FunctionEffects, FunctionOperation, IntxEffect, IntxSource,
-    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, Parts, Policy, Vector,
+    Boxed, Function, FunctionEffects, IntxEffect, IntxSource, MAX_FUNCTION_EFFECTS, Message, Mode,
+    MsiCapability, Parts, Policy, Vector,
 };
 
 /// A function that is driven by operations.

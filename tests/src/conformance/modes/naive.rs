@@ -5,7 +5,8 @@ use super::engine::{Operated, OperatedDevice};
 use super::{ModeDevice, ModeSubject, name_of};
 use crate::modes::ModeTold;
 use crate::modes::model::NaiveFunction;
-use msix_core::{Answer, FunctionOperation, Mode, Policy};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::{Mode, Policy};
 
 /// [`NaiveFunction`], with a host that carries everything out.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
-//! The inputs of a function as data, as [`crate::Operation`] is for MSI-X alone.
+//! The inputs of a function.
 
-use super::{Function, FunctionEffect, Mode};
+use super::{Answer, low, nothing, read};
 use crate::effects::EffectSink;
-use crate::msix::operation::{Answer, low, nothing, read};
+use crate::function::{Function, FunctionEffect, Mode};
 use crate::msix::{Access, Message};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};

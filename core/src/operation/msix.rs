@@ -1,10 +1,8 @@
-//! The inputs as data, so that sequences of them can be generated, stored, shrunk and replayed.
+//! The inputs of MSI-X alone.
 
-use super::Msix;
-use super::device::Delivery;
-use super::entry::Message;
-use super::guest::Access;
+use super::{Answer, low, nothing, read};
 use crate::effects::EffectSink;
+use crate::msix::{Access, Message, Msix};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 
@@ -101,21 +99,6 @@ pub enum Operation {
     Resume,
 }
 
-/// What an [`Operation`] answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Nothing, or the input was refused with an error and changed nothing.
-    Nothing,
-    /// A read: little-endian value of the bytes read.
-    Read(Access, u64),
-    /// A write.
-    Written(Access),
-    /// An event.
-    Event(Delivery),
-    /// Whether a withdrawn vector was pending.
-    Withdrawn(bool),
-}
-
 impl Operation {
     /// Applies it. `scratch` is room for a snapshot, [`Msix::saved_len`] bytes; with less, the two
     /// save-and-load operations do nothing.
@@ -176,7 +159,7 @@ impl Operation {
             },
             Self::SaveAndLoadQemu => match msix.save_qemu(scratch) {
                 Ok(len) => {
-                    let control = msix.control().register(msix.vectors());
+                    let control = msix.control();
                     nothing(msix.load_qemu(control, scratch.get(..len).unwrap_or_default()))
                 }
                 Err(_) => Answer::Nothing,
@@ -184,18 +167,4 @@ impl Operation {
             Self::Resume => nothing(msix.resume(fx)),
         }
     }
-}
-
-pub(crate) fn nothing<T, E>(_: Result<T, E>) -> Answer {
-    Answer::Nothing
-}
-
-pub(crate) fn low(bytes: &[u8; 8], len: u8) -> &[u8] {
-    bytes.get(..usize::from(len)).unwrap_or(bytes)
-}
-
-pub(crate) fn read(len: u8, read: impl FnOnce(&mut [u8]) -> Access) -> Answer {
-    let mut bytes = [0; 8];
-    let access = read(bytes.get_mut(..usize::from(len.min(8))).unwrap_or_default());
-    Answer::Read(access, u64::from_le_bytes(bytes))
 }
