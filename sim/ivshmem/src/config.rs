@@ -15,9 +15,9 @@ use std::ops::Range;
 /// Bytes of conventional configuration space.
 pub(super) const LEN: usize = 256;
 /// Where the MSI-X capability is.
-pub const CAPABILITY: u8 = 0x40;
+pub(super) const CAPABILITY: u8 = 0x40;
 /// Bytes of BAR0.
-pub const REGISTERS_LEN: u64 = 256;
+pub(super) const REGISTERS_LEN: u64 = 256;
 
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;

@@ -34,8 +34,8 @@ impl<B: Board> GuestPin for BoardPlatform<B> {
     }
 }
 
-/// The routes of a machine without KVM, which has none: userspace reads the eventfds, and interrupts
-/// are messages to `board` like all others.
+/// Creates the route table of a machine without KVM. It holds no routes: userspace reads the eventfds,
+/// and interrupts are messages to `board` like all others.
 ///
 /// # Errors
 /// Of `epoll_create1`.

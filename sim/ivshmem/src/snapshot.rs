@@ -53,7 +53,7 @@ struct SavedDevice {
 const VERSION: u32 = 2;
 
 impl<B: Board> IvshmemDevice<B> {
-    /// The device's state, with the events that its eventfds still hold (C42).
+    /// Saves the device's state, with the events that its eventfds still hold (C42).
     ///
     /// # Errors
     /// [`DeviceSaveError::Peer`].
@@ -72,7 +72,7 @@ impl<B: Board> IvshmemDevice<B> {
         Ok(serde_json::to_vec(&state).unwrap_or_default()) // plain data always is written
     }
 
-    /// Takes over the state of a device like this one. Nothing is told to the host before
+    /// Takes over the state of a device like this one. The host hears nothing of it before
     /// [`resume`](Self::resume).
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl<B: Board> IvshmemDevice<B> {
         Ok(())
     }
 
-    /// Ends a load: the host is told the whole picture once (C44).
+    /// Ends a load, and arms on the host whatever is to be delivered (C44).
     pub fn resume(&mut self) {
         if let Some(function) = &self.function {
             function.resume();

@@ -1,8 +1,7 @@
 //! `msix replay` of a script: the engine alone, input by input.
 
-use super::MISMATCH;
 use super::input::Input;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
 use msix_core::operation::Answer;
 use msix_core::{
     Access, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS, Msix,
@@ -74,7 +73,8 @@ fn executed(script: &Script) -> Result<Run, String> {
     let bar = BarIndex::new(0).map_err(|error| error.to_string())?;
     let layout = Layout::exclusive_bar(script.vectors.into(), bar);
     let layout = layout.map_err(|error| error.to_string())?;
-    let mut msix = Msix::boxed(layout, policy);
+    let msix = Msix::<Boxed>::new(layout, policy);
+    let mut msix = msix.map_err(|error| error.to_string())?;
     let mut run = Run {
         vectors: script.vectors,
         policy: script.policy.clone(),

@@ -1,10 +1,10 @@
 //! One function of the log: the engine, what is known about it, and its part of the report.
 
-use super::Moment;
+use super::functions::LastWrite;
 use super::knowledge::Knowledge;
 use super::recorder::Recorder;
-use crate::functions::LastWrite;
 use crate::report::{DeviceReport, Masked};
+use crate::timeline::{Band, Moment, Shown};
 use msix_backends::carry_out;
 use msix_core::operation::{Answer, Operation};
 use msix_core::policy::ClaimsOnReset;
@@ -42,29 +42,6 @@ pub(crate) struct Takers {
 struct Watched {
     shown: Shown,
     masked_since: Option<Moment>,
-}
-
-/// State of a vector, as far as the log tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Unknown,
-    /// MSI-X is disabled.
-    Off,
-    Masked,
-    /// Masked, and pending from a named raise.
-    Pending,
-    Live,
-}
-
-/// State of a function, as far as the log tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Band {
-    Unknown,
-    Disabled,
-    FunctionMasked,
-    /// Enabled, but messages cannot leave (H16).
-    BusMasterOff,
-    Enabled,
 }
 
 /// Whether a vector's message can be its device's.

@@ -7,7 +7,7 @@
 /// its address is 0 although the BAR was placed before or never seen, that the function came out
 /// of reset in between ([`Change::Fresh`]).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Bars {
+pub(crate) struct PlacedBars {
     registers: [Register; 6],
     /// A low half came back with address 0; the function is fresh if the high half does too.
     awaited: Option<usize>,
@@ -46,7 +46,7 @@ pub(crate) enum Change {
     Fresh(u8),
 }
 
-impl Bars {
+impl PlacedBars {
     /// The same BARs with their types known, as a log begins.
     pub(crate) fn rewound(&self) -> Self {
         let register = |old: &Register| Register { kind: old.kind, ..Register::default() };
@@ -198,8 +198,8 @@ const ALL_ONES: u32 = 0xffff_fff0;
 mod tests {
     use super::*;
 
-    fn written(writes: &[(u16, u32)]) -> (Bars, Vec<Change>) {
-        let mut bars = Bars::default();
+    fn written(writes: &[(u16, u32)]) -> (PlacedBars, Vec<Change>) {
+        let mut bars = PlacedBars::default();
         let changes =
             (0..).zip(writes).map(|(now, &(offset, value))| bars.write(offset, value, now));
         let changes = changes.filter(|&change| change != Change::None).collect();
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn no_write_panics() {
-        let mut bars = Bars::default();
+        let mut bars = PlacedBars::default();
         for offset in 0..4096 {
             for value in [0, 1, 4, 0xc, 0xfffc_0004, u32::MAX] {
                 bars.write(offset, value, 0);

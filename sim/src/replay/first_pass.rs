@@ -1,13 +1,14 @@
 //! The first pass over a log: which functions have an MSI-X table, where it is, how large it is.
 
 mod capabilities;
+mod logged_function;
 mod tables;
 
-use crate::bars::Bars;
-use crate::functions::{Functions, LastWrite};
+use super::functions::{Functions, LastWrite};
+use super::unusable::Unusable;
 use crate::report::Warnings;
-use crate::unusable::Unusable;
-use capabilities::{ConfigSpace, Found, MSIX, PCIE};
+use capabilities::{Found, MSIX, PCIE};
+pub(crate) use logged_function::{Express, LoggedFunction};
 use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
@@ -15,8 +16,8 @@ use tables::{Reach, Tables};
 
 /// What the first pass found.
 #[derive(Debug)]
-pub(crate) struct Survey {
-    pub(crate) functions: Functions<Facts>,
+pub(crate) struct LogContents {
+    pub(crate) functions: Functions<LoggedFunction>,
     /// Sorted by memory region.
     pub(crate) tables: Vec<Table>,
     pub(crate) end: LogEnd,
@@ -37,64 +38,10 @@ pub(crate) struct Traced {
     pub(crate) raises: [bool; RaiseEvent::ALL.len()],
 }
 
-/// What is known of one function after the first pass.
-#[derive(Debug, Default)]
-pub(crate) struct Facts {
-    /// Types known, addresses forgotten: the second pass begins.
-    pub(crate) bars: Bars,
-    /// Where the MSI-X capability begins.
-    pub(crate) msix: Option<u16>,
-    /// Where the PCI Express capability begins.
-    pub(crate) express: Express,
-    /// Number of vectors, for functions that are replayed.
-    pub(crate) vectors: Option<u16>,
-    controlled: bool,
-    space: ConfigSpace,
-    /// Different sizes that writes of Message Control held; few, or the guest writes nonsense.
-    sizes: Vec<u16>,
-}
-
-/// Where the PCI Express capability is, which has the function level reset bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Express {
-    /// The log does not tell.
-    #[default]
-    Unknown,
-    /// There is none.
-    Absent,
-    /// At this offset.
-    At(u16),
-}
-
-impl Facts {
-    /// Number of vectors that a read of Message Control gave (A1).
-    fn vectors_read(&self) -> Option<u16> {
-        Some((self.space.word(self.msix? + 2)? & 0x7ff) + 1)
-    }
-
-    /// Number of vectors that Message Control says, read or written back, if it covers what was
-    /// accessed.
-    fn vectors_said(&self, accessed: u16) -> Option<u16> {
-        // A guest may write the read-only size as 0 or all ones: what it accessed decides.
-        let written = self.sizes.iter().copied().filter(|&size| size >= accessed).min();
-        self.vectors_read().or(written)
-    }
-
-    /// BAR and offset of the table, if the capability's second dword was read (A1).
-    fn table_said(&self) -> Option<(u8, u64)> {
-        let value = self.space.dword(self.msix? + 4)?;
-        Some(((value & 7) as u8, u64::from(value & !7)))
-    }
-
-    fn has_msix(&self) -> bool {
-        self.controlled || self.msix.is_some()
-    }
-}
-
 /// The first pass.
-pub(crate) struct Surveyor<P> {
+pub(crate) struct FirstPass<P> {
     progress: P,
-    functions: Functions<Facts>,
+    functions: Functions<LoggedFunction>,
     tables: Tables,
     last: Option<LastWrite>,
     /// Names in `msix_write_config` lines without a configuration write before them.
@@ -109,7 +56,7 @@ pub(crate) struct Surveyor<P> {
     traced: Traced,
 }
 
-impl<P: FnMut(u64)> Surveyor<P> {
+impl<P: FnMut(u64)> FirstPass<P> {
     pub(crate) fn new(progress: P) -> Self {
         Self {
             progress,
@@ -149,7 +96,7 @@ impl<P: FnMut(u64)> Surveyor<P> {
     }
 
     /// Ends the pass.
-    pub(crate) fn finish(mut self, end: LogEnd) -> Result<Survey, Unusable> {
+    pub(crate) fn finish(mut self, end: LogEnd) -> Result<LogContents, Unusable> {
         let line = end.lines.max(1);
         if self.tables.is_empty() {
             let reason = match (self.unnamed, self.traced.control) {
@@ -195,11 +142,11 @@ impl<P: FnMut(u64)> Surveyor<P> {
         }
         let started = self.started.filter(|_| self.timed == self.events);
         let Self { functions, traced, .. } = self;
-        Ok(Survey { functions, tables, end, started, traced, warnings })
+        Ok(LogContents { functions, tables, end, started, traced, warnings })
     }
 }
 
-impl<P: FnMut(u64)> LogVisitor for Surveyor<P> {
+impl<P: FnMut(u64)> LogVisitor for FirstPass<P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {

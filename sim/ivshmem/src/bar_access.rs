@@ -7,7 +7,7 @@ use msix_core::Region;
 use std::ops::Range;
 
 impl<B: Board> IvshmemDevice<B> {
-    /// The BAR that a guest-physical address is in, and the offset there.
+    /// Returns the BAR that contains a guest-physical address, and the offset in it.
     #[must_use]
     pub fn decode(&self, address: u64) -> Option<(u8, u64)> {
         let bars = (0..3).filter_map(|bar| Some((bar, self.config.bar(bar)?)));
@@ -15,14 +15,14 @@ impl<B: Board> IvshmemDevice<B> {
         holding.next().map(|(bar, range)| (bar, address - range.start))
     }
 
-    /// Where BAR `index` lies, while the guest can reach it; for one that a VMM maps.
+    /// Returns the addresses of BAR `index` while the guest can reach it, for a VMM that maps it.
     #[must_use]
     pub fn bar(&self, index: u8) -> Option<Range<u64>> {
         self.config.bar(index)
     }
 
-    /// A guest reads BAR `bar` at `offset`. What is not there reads all ones in BAR2 and, strictly, in
-    /// BAR1; elsewhere it reads 0.
+    /// Handles a guest's read of BAR `bar` at `offset`. Bytes past the end read as all ones in BAR2, and
+    /// in BAR1 with [`Width::Strict`]; elsewhere they read as 0.
     pub fn read_bar(&self, bar: u8, offset: u64, bytes: &mut [u8]) {
         bytes.fill(0);
         match (bar, self.options.width) {
@@ -48,7 +48,7 @@ impl<B: Board> IvshmemDevice<B> {
         }
     }
 
-    /// A guest writes BAR `bar` at `offset`.
+    /// Handles a guest's write to BAR `bar` at `offset`.
     pub fn write_bar(&mut self, bar: u8, offset: u64, bytes: &[u8]) {
         match (bar, self.options.width) {
             (0, Width::Qemu) => {

@@ -1,6 +1,6 @@
 //! The PCI functions that a log speaks of, told apart by type name and BDF.
 
-use crate::unusable::Unusable;
+use super::unusable::Unusable;
 use msix_peers::trace::Bdf;
 use std::collections::HashMap;
 

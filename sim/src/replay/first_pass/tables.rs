@@ -1,9 +1,9 @@
 //! Which function each MSI-X table in the log belongs to, and where it begins.
 
-use super::Facts;
-use crate::functions::Functions;
+use super::super::functions::Functions;
+use super::super::unusable::Unusable;
+use super::logged_function::LoggedFunction;
 use crate::report::Warnings;
-use crate::unusable::Unusable;
 use std::collections::BTreeMap;
 
 /// A table's memory region, after the first pass.
@@ -99,7 +99,7 @@ impl Tables {
         line: u64,
         mr: u64,
         reach: Reach,
-        functions: &Functions<Facts>,
+        functions: &Functions<LoggedFunction>,
         from_boot: bool,
     ) -> Result<(), Unusable> {
         if self.by_region.len() == MAX_TABLES && !self.by_region.contains_key(&mr) {
@@ -138,7 +138,7 @@ impl Tables {
     /// Places every table that can be placed, and gives its function a number of vectors.
     pub(super) fn place(
         self,
-        functions: &mut Functions<Facts>,
+        functions: &mut Functions<LoggedFunction>,
         warnings: &mut Warnings,
     ) -> Vec<Table> {
         let mut tables = Vec::with_capacity(self.by_region.len());
@@ -219,12 +219,12 @@ fn part_rivals(tables: &mut [Table], warnings: &mut Warnings) {
 fn eliminate(
     open: &mut Vec<(u64, u64, Extent)>,
     tables: &mut [Table],
-    functions: &mut Functions<Facts>,
+    functions: &mut Functions<LoggedFunction>,
     warnings: &mut Warnings,
 ) {
     loop {
         let owned: Vec<usize> = tables.iter().filter_map(|t| t.place).map(|p| p.function).collect();
-        let fits = |function: &Facts, extent: Extent| {
+        let fits = |function: &LoggedFunction, extent: Extent| {
             let said = function.vectors_said(1).unwrap_or(2048);
             function.has_msix() && extent.high - (extent.low & !0xf) <= u64::from(said) * 16
         };
@@ -256,7 +256,7 @@ fn eliminate(
 }
 
 /// Where the table begins in the BAR (or in the address space), and how many vectors it has.
-fn size(facts: &mut Facts, extent: Extent, bar: Option<u8>) -> u64 {
+fn size(facts: &mut LoggedFunction, extent: Extent, bar: Option<u8>) -> u64 {
     let said =
         facts.table_said().filter(|&(said, offset)| Some(said) == bar && offset <= extent.low);
     let accessed = |begin: u64| {

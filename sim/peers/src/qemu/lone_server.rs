@@ -1,6 +1,6 @@
 //! The server side of one ivshmem connection, as far as a lone device needs it (rule E4).
 
-use super::{PATIENCE, QemuError};
+use super::error::{PATIENCE, QemuError};
 use msix_ivshmem::send_whole;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
