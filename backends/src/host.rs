@@ -88,7 +88,7 @@ pub(crate) type Sets = SmallVec<[Vectors; 1]>;
 
 /// A host's answers.
 #[derive(Debug, Default)]
-pub(crate) struct Done {
+pub(crate) struct HostAnswers {
     /// Vectors that it could not use or reroute.
     pub(crate) failed: Vec<Vector>,
     /// Vectors with events that it held.
@@ -101,8 +101,8 @@ pub(crate) fn one_kind<H: Host>(
     effect: Effect,
     sets: &[Vectors],
     message: impl Fn(Vector) -> Option<Message>,
-) -> Done {
-    let mut done = Done::default();
+) -> HostAnswers {
+    let mut done = HostAnswers::default();
     let routes = || -> SmallVec<[Route; 1]> {
         let vectors = sets.iter().flat_map(|set| set.iter());
         vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })).collect()

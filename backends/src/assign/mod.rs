@@ -115,7 +115,7 @@ pub struct Assigned {
     capabilities: Vec<Capability>,
     pin: Option<Pin>,
     msi: Option<MsiCapability>,
-    msix: Option<Msix>,
+    msix: Option<MsixPlaces>,
     page: PageSize,
     own: FunctionBars,
     maps: [Option<BarMap>; 6],
@@ -123,7 +123,7 @@ pub struct Assigned {
 
 /// Table and PBA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Msix {
+struct MsixPlaces {
     /// Where the device has them.
     own: Layout,
     /// Where the guest sees them.
@@ -284,13 +284,13 @@ fn bar_maps(
     own: Option<Layout>,
     bars: &FunctionBars,
     options: &AssignOptions,
-) -> Result<(Option<Msix>, Maps), AssignError> {
-    let stay = own.map(|own| Msix { own, guest: own, exposed: false });
+) -> Result<(Option<MsixPlaces>, Maps), AssignError> {
+    let stay = own.map(|own| MsixPlaces { own, guest: own, exposed: false });
     let relocated = |own: Layout, plan: RelocationPlan| {
         let table = usize::from(own.location(Region::Table).bar.index());
         let mappable = options.kernel.get(table).is_some_and(|kernel| kernel.msix_mappable);
         let exposed = mappable && options.own_table == OwnTable::Mapped;
-        let msix = Msix { own, guest: plan.layout, exposed };
+        let msix = MsixPlaces { own, guest: plan.layout, exposed };
         (Some(msix), maps(Some(msix), bars, &plan.bars, options))
     };
     match (options.relocation, own) {
@@ -313,7 +313,7 @@ fn bar_maps(
 }
 
 fn maps(
-    msix: Option<Msix>,
+    msix: Option<MsixPlaces>,
     own: &FunctionBars,
     guest: &FunctionBars,
     options: &AssignOptions,

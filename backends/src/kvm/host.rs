@@ -50,7 +50,7 @@ struct EventfdUse {
 
 /// The messages of MSI or of MSI-X.
 #[derive(Debug)]
-struct Messages {
+struct ModeMessages {
     vectors: Vec<RoutedMessage>,
     /// Live vectors whose route KVM does not know yet.
     waiting: VectorSet,
@@ -58,7 +58,7 @@ struct Messages {
     unsent: VectorSet,
 }
 
-impl Messages {
+impl ModeMessages {
     fn new(vectors: u16) -> Self {
         Self {
             vectors: vec![RoutedMessage::default(); usize::from(vectors)],
@@ -102,8 +102,8 @@ pub struct KvmHost<P: Platform> {
     /// The function's number in the loop.
     id: Option<usize>,
     origin: EventfdOrigin,
-    msix: Messages,
-    msi: Messages,
+    msix: ModeMessages,
+    msi: ModeMessages,
     /// MSI vectors that the guest allocated: an event of a device's vector goes out as that vector
     /// modulo this.
     allocated: u16,
@@ -143,8 +143,8 @@ impl<P: Platform> KvmHost<P> {
             physical: None,
             id: None,
             origin: EventfdOrigin::Own,
-            msix: Messages::new(msix),
-            msi: Messages::new(msi),
+            msix: ModeMessages::new(msix),
+            msi: ModeMessages::new(msi),
             allocated: 1,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
@@ -292,7 +292,7 @@ impl<P: Platform> KvmHost<P> {
         self.owner
     }
 
-    fn messages(&mut self, mode: MessageMode) -> &mut Messages {
+    fn messages(&mut self, mode: MessageMode) -> &mut ModeMessages {
         match mode {
             MessageMode::MsiX => &mut self.msix,
             MessageMode::Msi => &mut self.msi,

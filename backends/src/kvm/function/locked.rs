@@ -2,7 +2,7 @@
 //! first, as the order wants.
 
 use super::{Fx, always};
-use crate::host::{Done, Sets, one_kind};
+use crate::host::{HostAnswers, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{KvmHost, MessageMode, OfMode};
 use crate::kvm::physical::PhysicalMsi;
@@ -257,7 +257,7 @@ impl<P: Platform> LockedFunction<P> {
                 FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
                 FunctionEffect::Msi(kind) => (MessageMode::Msi, kind),
             };
-            let Done { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
+            let HostAnswers { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
             for vector in failed {
                 self.engine.report_failed(mode.into(), Vectors::one(vector));
             }
@@ -269,7 +269,7 @@ impl<P: Platform> LockedFunction<P> {
         held
     }
 
-    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> Done {
+    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswers {
         let engine = &self.engine;
         let message = |vector| engine.message(mode.into(), vector);
         one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message)
