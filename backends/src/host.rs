@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_the_host_cannot_use_falls_back_alone_and_is_tried_again() {
+    fn a_vector_that_the_host_cannot_arm_falls_back_alone_and_is_tried_again() {
         let (mut msix, mut fx) = engine();
         let mut host = MockHost::new();
         let mut order = Sequence::new();

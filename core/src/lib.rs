@@ -37,7 +37,7 @@
 //!
 //! let v0 = Vector::new(0);
 //! msix.claim(v0, &mut fx)?; // the device will raise vector 0
-//! msix.attach(&mut fx)?; // a backend listens
+//! msix.attach(&mut fx)?; // a backend is there
 //! msix.write_config(2, &[0x00, 0x80], &mut fx)?; // the guest sets MSI-X Enable:
 //! assert_eq!(fx.take(), Some(Effect::IntxDeassert)); // INTx is prohibited now
 //! msix.write_table(0x0, &0xfee0_1000_u32.to_le_bytes(), &mut fx)?; // it programs the entry

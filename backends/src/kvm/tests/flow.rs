@@ -200,7 +200,7 @@ fn h4_a_live_rewrite_changes_the_route_in_place() {
 }
 
 #[test]
-fn a_vector_without_a_use_stays_silent_on_every_way() {
+fn a_vector_without_a_claim_stays_silent_on_every_way() {
     let world = World::new(2, Deferral::NONE);
     world.mask(0, false);
     world.function.unclaim(Vector::new(0)).unwrap();
