@@ -150,7 +150,7 @@ mod tests {
         let set = Vectors::one(V0);
         assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Disarm(set)]);
         msix.detach(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), [], "nobody is there");
+        assert_eq!(take(&mut fx), [], "no backend is there");
         msix.attach(&mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Arm(set)]);
         msix.attach(&mut fx).unwrap();

@@ -275,7 +275,7 @@ fn a_loop_that_sleeps_learns_of_a_deadline() {
     world.mask(1, false);
     let start = std::time::Instant::now();
     while !sleeper.is_finished() {
-        assert!(start.elapsed().as_secs() < 10, "nobody woke it up");
+        assert!(start.elapsed().as_secs() < 10, "it was not woken up");
         std::thread::yield_now();
     }
     assert_eq!(world.fake.armed(), 2);
