@@ -2,7 +2,7 @@
 
 use crate::policies::Behaviour;
 use crate::reference::Reference;
-use crate::told::{Told, carry_out};
+use crate::vector_effects::{VectorEffect, take_each};
 use msix_core::{
     Answer, BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix,
     Operation, Policy, Storage, Vector, Word,
@@ -15,7 +15,7 @@ pub const COUNTS: [u16; 11] = [1, 2, 31, 32, 33, 63, 64, 65, 128, 129, 2048];
 
 /// Who owns the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
+pub enum StorageKind {
     /// [`Inline`].
     Inline,
     /// [`Borrowed`].
@@ -31,7 +31,7 @@ pub trait Steps {
     ///
     /// # Errors
     /// The first [`Difference`].
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<Told>), Difference>;
+    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference>;
 
     /// Gives both registers that come from elsewhere, with QEMU's encoding, and compares all they
     /// hold afterwards. It is the only way to a pending vector without a use (H9).
@@ -152,10 +152,10 @@ impl<S: Storage> Lockstep<S> {
 }
 
 impl<S: Storage> Steps for Lockstep<S> {
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<Told>), Difference> {
+    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
         let mut fx = Effects::<MAX_EFFECTS>::new();
         let answer = operation.apply(&mut self.engine, &mut self.scratch, &mut fx);
-        let told = carry_out(&self.engine, &mut fx);
+        let told = take_each(&self.engine, &mut fx);
         let (model_answer, model_told) = self.model.apply(operation);
         same("the answer", &answer, &model_answer)?;
         same("what the host was told", &told, &model_told)?;
@@ -219,9 +219,9 @@ pub fn registers(vectors: u16, seed: u64) -> (u16, Vec<u8>) {
 /// Runs `run` on an engine of `vectors` vectors in the given kind of memory, and its model.
 ///
 /// # Panics
-/// With [`Memory::Inline`], when `vectors` is not one of [`COUNTS`]; else outside 1 to 2048.
+/// With [`StorageKind::Inline`], when `vectors` is not one of [`COUNTS`]; else outside 1 to 2048.
 pub fn with_lockstep<R>(
-    memory: Memory,
+    memory: StorageKind,
     vectors: u16,
     behaviour: impl Into<Behaviour>,
     run: impl FnOnce(&mut dyn Steps) -> R,
@@ -229,8 +229,8 @@ pub fn with_lockstep<R>(
     let behaviour = behaviour.into();
     let policy = behaviour.policy;
     match memory {
-        Memory::Boxed => run(&mut Lockstep::new(engine(vectors, policy), behaviour)),
-        Memory::Borrowed => {
+        StorageKind::Boxed => run(&mut Lockstep::new(engine(vectors, policy), behaviour)),
+        StorageKind::Borrowed => {
             let n = usize::from(vectors);
             let mut entries = vec![Entry::RESET; n];
             let mut uses = vec![0; n];
@@ -239,7 +239,7 @@ pub fn with_lockstep<R>(
             let engine = Msix::with_storage(storage, layout(vectors), policy).expect("it fits");
             run(&mut Lockstep::new(engine, behaviour))
         }
-        Memory::Inline => {
+        StorageKind::Inline => {
             macro_rules! inline {
                 ($($n:literal in $words:literal),*) => {
                     match vectors {

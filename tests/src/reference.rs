@@ -8,7 +8,7 @@ mod inputs;
 mod saved;
 
 use crate::policies::{Behaviour, vector_zero};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 pub use saved::crc32;
 
 use access::{low, number};
@@ -91,7 +91,7 @@ impl Reference {
     }
 
     /// One input: its answer, and what the host was told, in order.
-    pub fn apply(&mut self, operation: &Operation) -> (Answer, Vec<Told>) {
+    pub fn apply(&mut self, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
         match *operation {
             Operation::WriteConfig { offset, len, value } => {
                 (Answer::Nothing, self.write_config(usize::from(offset), &low(value, len)))
@@ -150,7 +150,7 @@ impl Reference {
     }
 
     /// Inputs about one vector of the table.
-    fn apply_to(&mut self, v: usize, operation: &Operation) -> (Answer, Vec<Told>) {
+    fn apply_to(&mut self, v: usize, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
         match *operation {
             Operation::Notify(_) => self.notify(v),
             Operation::Withdraw(_) => self.withdraw(v),
@@ -308,14 +308,14 @@ impl Reference {
 
     /// Tells the host all that changed and what the input asks for, in the order of the effects
     /// (I5), lowest vector first.
-    fn tell(&mut self, ask: Ask) -> Vec<Told> {
+    fn tell(&mut self, ask: Ask) -> Vec<VectorEffect> {
         let mut told = Vec::new();
         if ask.deassert {
-            told.push(Told::IntxDeassert);
+            told.push(VectorEffect::IntxDeassert);
         }
         for v in ask.poll {
             if self.held(v) {
-                told.push(Told::Poll(v as u16));
+                told.push(VectorEffect::Poll(v as u16));
             }
         }
         for v in 0..self.vectors() {
@@ -323,12 +323,12 @@ impl Reference {
                 self.live[v] = false;
                 self.fallback[v] = false;
                 self.counters.disarms += 1;
-                told.push(Told::Disarm(v as u16));
+                told.push(VectorEffect::Disarm(v as u16));
             }
         }
         for v in ask.drain {
             if self.held(v) {
-                told.push(Told::Drain(v as u16));
+                told.push(VectorEffect::Drain(v as u16));
             }
         }
         for v in 0..self.vectors() {
@@ -336,17 +336,17 @@ impl Reference {
                 self.live[v] = true;
                 self.untold[v] = false;
                 self.counters.arms += 1;
-                told.push(Told::Arm(v as u16, self.message(v)));
+                told.push(VectorEffect::Arm(v as u16, self.message(v)));
             }
         }
         let news = |v: &usize| self.live[*v] && self.untold[*v] && !self.loading; // H4, H15
         if let Some(v) = ask.completed.filter(news) {
             self.untold[v] = false;
             self.counters.reroutes += 1;
-            told.push(Told::Reroute(v as u16, self.message(v)));
+            told.push(VectorEffect::Reroute(v as u16, self.message(v)));
         }
         for v in ask.snoop {
-            told.push(Told::Snoop(v as u16));
+            told.push(VectorEffect::Snoop(v as u16));
         }
         for v in 0..self.vectors() {
             if self.pending(v) && self.deliverable(v) {
@@ -354,16 +354,16 @@ impl Reference {
             }
         }
         if ask.reevaluate {
-            told.push(Told::IntxReevaluate);
+            told.push(VectorEffect::IntxReevaluate);
         }
         told
     }
 
     /// Sends the message of a pending, deliverable vector, or loses it as the policy says.
-    fn send(&mut self, v: usize, told: &mut Vec<Told>) {
+    fn send(&mut self, v: usize, told: &mut Vec<VectorEffect>) {
         if self.uses[v] > 0 && self.bus_master {
             self.counters.sent += self.clear_pending(v);
-            told.push(Told::Send(v as u16, self.message(v)));
+            told.push(VectorEffect::Send(v as u16, self.message(v)));
         } else if self.uses[v] > 0 {
             self.counters.dropped_bus_master += self.clear_pending(v); // H16
         } else if self.policy.unclaimed_pending == UnclaimedPending::Lose {

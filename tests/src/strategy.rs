@@ -1,7 +1,7 @@
 //! Operation sequences and policies for proptest, with a bias to the edges: word boundaries, masks
 //! and events of one vector close together, and whole stories as guests and hosts play them.
 
-use crate::lockstep::{COUNTS, Memory};
+use crate::lockstep::{COUNTS, StorageKind};
 use crate::policies::mixed;
 use msix_core::{Message, Operation, Policy, Vector, Vectors};
 use proptest::prelude::*;
@@ -13,8 +13,8 @@ pub fn counts() -> impl Strategy<Value = u16> {
 }
 
 /// A kind of memory.
-pub fn memory() -> impl Strategy<Value = Memory> {
-    select(vec![Memory::Inline, Memory::Borrowed, Memory::Boxed])
+pub fn memory() -> impl Strategy<Value = StorageKind> {
+    select(vec![StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed])
 }
 
 /// SPEC, QEMU, and mostly a mix of all fields.

@@ -1,7 +1,8 @@
 //! The installed QEMU, judged by every case at small sizes, beside the published column.
 
+use msix_conformance::{CASES, Case, NoDevice, Subject, Verdict, judge};
+use msix_tests::conformance::QemuSubject;
 use msix_tests::conformance::qemu::{DEVIATIONS, UNSEEN};
-use msix_tests::conformance::{CASES, Case, NoDevice, QemuSubject, Subject, Verdict, judge};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,10 +1,10 @@
 //! The engine does what the reference model does, input by input.
 
 use msix_core::{Answer, Delivery, DropReason, Operation, Policy};
-use msix_tests::lockstep::{COUNTS, Memory, registers, with_lockstep};
+use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
 use msix_tests::policies::{Behaviour, mixed};
 use msix_tests::strategy::{counts, memory, operations, policies};
-use msix_tests::told::Told;
+use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -32,10 +32,10 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// Runs a history, and tells `see` about every input.
 fn run(
-    memory: Memory,
+    memory: StorageKind,
     behaviour: impl Into<Behaviour>,
     case: &Case,
-    mut see: impl FnMut(Answer, Vec<Told>),
+    mut see: impl FnMut(Answer, Vec<VectorEffect>),
 ) -> Result<(), TestCaseError> {
     let fail = |what: String| TestCaseError::fail(what);
     with_lockstep(memory, case.vectors, behaviour, |steps| {
@@ -91,7 +91,7 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     for _ in 0..200 {
         let tree = (cases(), policies()).new_tree(&mut runner).expect("nothing is filtered");
         let (case, policy) = tree.current();
-        run(Memory::Boxed, policy, &case, |answer, told| {
+        run(StorageKind::Boxed, policy, &case, |answer, told| {
             seen.insert(kind(&answer));
             seen.extend(told.iter().map(name));
         })
@@ -116,24 +116,24 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     assert!(missing.is_empty(), "never seen: {missing:?}");
 }
 
-fn name(told: &Told) -> String {
+fn name(told: &VectorEffect) -> String {
     String::from(match told {
-        Told::IntxDeassert => "deassert",
-        Told::Poll(_) => "poll",
-        Told::Disarm(_) => "release",
-        Told::Drain(_) => "drain",
-        Told::Arm(..) => "use",
-        Told::Reroute(..) => "reroute",
-        Told::Snoop(_) => "snoop",
-        Told::Send(..) => "send",
-        Told::IntxReevaluate => "reevaluate",
+        VectorEffect::IntxDeassert => "deassert",
+        VectorEffect::Poll(_) => "poll",
+        VectorEffect::Disarm(_) => "release",
+        VectorEffect::Drain(_) => "drain",
+        VectorEffect::Arm(..) => "use",
+        VectorEffect::Reroute(..) => "reroute",
+        VectorEffect::Snoop(_) => "snoop",
+        VectorEffect::Send(..) => "send",
+        VectorEffect::IntxReevaluate => "reevaluate",
     })
 }
 
 #[test]
 fn every_number_of_vectors_works_in_every_kind_of_memory() {
     for n in COUNTS {
-        for memory in [Memory::Inline, Memory::Borrowed, Memory::Boxed] {
+        for memory in [StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed] {
             with_lockstep(memory, n, Policy::SPEC, |steps| steps.compare_reads().unwrap());
         }
     }

@@ -2,10 +2,10 @@
 
 use msix_core::{Boxed, LoadError, Operation, Policy, SaveError, Snapshot, Vector};
 use msix_tests::lockstep::{Lockstep, Steps, engine};
+use msix_tests::lone_engine::LoneEngine;
 use msix_tests::reference::crc32;
 use msix_tests::strategy::{counts, operations, operations_of_a_good_host, policies};
-use msix_tests::subject::Subject;
-use msix_tests::told::Told;
+use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -27,7 +27,7 @@ fn encodings() -> impl Strategy<Value = Encoding> {
 }
 
 /// Saves `source` and loads it in `target`.
-fn copy(source: &Subject, target: &mut Subject, encoding: Encoding) -> Result<(), LoadError> {
+fn copy(source: &LoneEngine, target: &mut LoneEngine, encoding: Encoding) -> Result<(), LoadError> {
     match encoding {
         Encoding::Native => target.engine.load(&source.saved()),
         Encoding::Qemu => target.engine.load_qemu(source.control(), &source.saved_qemu()),
@@ -65,11 +65,11 @@ proptest! {
     fn a_saved_function_goes_on_in_another_place_as_if_nothing_had_happened(
         (n, past, future) in two_histories(), policy in policies(), encoding in encodings(),
     ) {
-        let mut source = Subject::new(n, policy);
+        let mut source = LoneEngine::new(n, policy);
         source.run(&past);
         source.run(&[Operation::Resume, Operation::PrepareSave]);
 
-        let mut target = Subject::new(n, policy);
+        let mut target = LoneEngine::new(n, policy);
         let bus_master = past.iter().rev().find(|o| matches!(o, Operation::SetBusMaster(_)));
         target.run(&bus_master.copied().into_iter().collect::<Vec<_>>());
         if matches!(encoding, Encoding::Qemu) {
@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(target.state().live, Vec::<u16>::new(), "told before the resume");
         let (_, told) = target.tell(&Operation::Resume);
         let used: Vec<u16> = told.iter().map_while(|told| match told {
-            Told::Arm(v, _) => Some(*v),
+            VectorEffect::Arm(v, _) => Some(*v),
             _ => None,
         }).collect();
         prop_assert_eq!(told.len(), used.len(), "only uses: {:?}", told);
@@ -108,7 +108,7 @@ proptest! {
     fn a_load_in_place_is_silent_and_the_resume_tells_the_whole_picture_once(
         (n, operations) in cases(), policy in policies(), encoding in encodings(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         let twin = subject.clone();
@@ -122,11 +122,11 @@ proptest! {
         }
         let (_, told) = subject.tell(&Operation::Resume);
         let released: Vec<u16> = told.iter().filter_map(|told| match told {
-            Told::Disarm(v) => Some(*v),
+            VectorEffect::Disarm(v) => Some(*v),
             _ => None,
         }).collect();
         prop_assert_eq!(&released, &before.live);
-        let used = told.iter().filter(|told| matches!(told, Told::Arm(..))).count();
+        let used = told.iter().filter(|told| matches!(told, VectorEffect::Arm(..))).count();
         prop_assert_eq!(used, subject.state().live.len());
         prop_assert_eq!(subject.tell(&Operation::Resume).1, [], "a second resume");
     }
@@ -136,7 +136,7 @@ proptest! {
     fn between_load_and_resume_the_host_is_told_nothing_new(
         (n, past, more) in small_histories(), policy in policies(), encoding in encodings(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&past);
         let twin = subject.clone();
         prop_assert_eq!(copy(&twin, &mut subject, encoding), Ok(()));
@@ -145,8 +145,8 @@ proptest! {
                 break;
             }
             let (_, told) = subject.tell(operation);
-            let new = |told: &Told| {
-                matches!(told, Told::Arm(..) | Told::Reroute(..) | Told::Send(..))
+            let new = |told: &VectorEffect| {
+                matches!(told, VectorEffect::Arm(..) | VectorEffect::Reroute(..) | VectorEffect::Send(..))
             };
             prop_assert!(!told.iter().any(new), "{operation:?}: {told:?}");
         }
@@ -158,7 +158,7 @@ proptest! {
         (n, operations) in small_cases(), policy in policies(),
         damage in prop::collection::vec((any::<Index>(), 1..=255_u8), 30), extra in 1..40_usize,
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         for (at, bits) in damage {
@@ -238,7 +238,7 @@ proptest! {
         (n, operations) in small_cases(), policy in policies(), part in 0..3_usize,
         grow in any::<bool>(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         let mut snapshot = subject.engine.snapshot();
@@ -274,8 +274,8 @@ fn run(both: &mut Lockstep<Boxed>, operations: &[Operation]) -> Result<(), TestC
 }
 
 /// A function in the middle of its life, with every register of a word in use.
-fn busy(n: u16) -> Subject {
-    let mut subject = Subject::new(n, Policy::SPEC);
+fn busy(n: u16) -> LoneEngine {
+    let mut subject = LoneEngine::new(n, Policy::SPEC);
     for v in (0..n).map(Vector::new) {
         subject.run(&[Operation::Claim(v), Operation::Notify(v)]);
     }

@@ -1,7 +1,7 @@
 //! What the suite asks of a host under the engine, beside what the engine asks of it.
 
-use super::adapter::{BackendLog, HostCall, IntxCall, Message};
 use msix_backends::Host;
+use msix_conformance::{BackendLog, HostCall, IntxCall, Message};
 
 /// A host that remembers what it was told, fails on demand, and whose eventfds can be written. No
 /// method has a default, as in [`Host`].
@@ -13,7 +13,7 @@ pub(super) trait SuiteHost: Host {
     /// The messages sent since the last call, in order.
     fn messages(&mut self) -> Vec<Message>;
     /// From now on every Arm of `vector` fails, or works again.
-    fn fail_uses(&mut self, vector: u16, fail: bool);
+    fn fail_arm(&mut self, vector: u16, fail: bool);
     /// The eventfd of `vector` is written.
     fn signal(&mut self, vector: u16);
     /// Takes the events that userspace reads from eventfds by itself: those of vectors that the

@@ -1,7 +1,7 @@
 //! Guest accesses to table and PBA: which bytes they reach (A4, H6, C07).
 
 use super::{Ask, Reference};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 use msix_core::{Access, Answer, LiveRewrite, TableAccess, VectorControlBits};
 
 /// The low `len` bytes of `value`, at most 8.
@@ -53,7 +53,11 @@ impl Reference {
     }
 
     /// A guest write to the table.
-    pub(super) fn write_table(&mut self, offset: usize, bytes: &[u8]) -> (Answer, Vec<Told>) {
+    pub(super) fn write_table(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+    ) -> (Answer, Vec<VectorEffect>) {
         let (dwords, access) = self.carried_out(self.table.len(), offset, bytes.len());
         let mut ask = Ask::default();
         for &at in &dwords {

@@ -1,7 +1,7 @@
 //! The other inputs, one function each.
 
 use super::{Ask, Reference, WRITABLE};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 use msix_core::{
     Answer, ClaimsOnReset, Delivery, DropReason, IntxRule, Message, PendingOnDisable, Vectors,
     WhileDisabled,
@@ -9,7 +9,7 @@ use msix_core::{
 
 impl Reference {
     /// A guest write to the capability (A1, H19).
-    pub(super) fn write_config(&mut self, offset: usize, bytes: &[u8]) -> Vec<Told> {
+    pub(super) fn write_config(&mut self, offset: usize, bytes: &[u8]) -> Vec<VectorEffect> {
         let was_enabled = self.enabled();
         for (i, byte) in bytes.iter().enumerate() {
             let at = offset + i;
@@ -42,7 +42,7 @@ impl Reference {
     }
 
     /// The device has an event (A7).
-    pub(super) fn notify(&mut self, v: usize) -> (Answer, Vec<Told>) {
+    pub(super) fn notify(&mut self, v: usize) -> (Answer, Vec<VectorEffect>) {
         let none = vec![];
         if self.uses[v] == 0 {
             self.counters.dropped_unclaimed += 1; // C24
@@ -72,14 +72,14 @@ impl Reference {
     }
 
     /// The cause of a pending event is gone (A8).
-    pub(super) fn withdraw(&mut self, v: usize) -> (Answer, Vec<Told>) {
+    pub(super) fn withdraw(&mut self, v: usize) -> (Answer, Vec<VectorEffect>) {
         let withdrawn = self.clear_pending(v);
         self.counters.withdrawn += withdrawn;
         (Answer::Withdrawn(withdrawn == 1), self.dropped(vec![v]))
     }
 
     /// One use less; the last one takes the pending bit along (C24).
-    pub(super) fn unuse(&mut self, v: usize) -> Vec<Told> {
+    pub(super) fn unuse(&mut self, v: usize) -> Vec<VectorEffect> {
         if self.uses[v] == 0 {
             return vec![];
         }
@@ -92,7 +92,7 @@ impl Reference {
     }
 
     /// No use of any vector, and nothing pending.
-    pub(super) fn unclaim_all(&mut self) -> Vec<Told> {
+    pub(super) fn unclaim_all(&mut self) -> Vec<VectorEffect> {
         for v in self.all() {
             self.uses[v] = 0;
             self.counters.dropped_unclaimed += self.clear_pending(v);
@@ -101,13 +101,13 @@ impl Reference {
     }
 
     /// Pending events of `vectors` were dropped; the host's go with them by policy.
-    fn dropped(&mut self, vectors: Vec<usize>) -> Vec<Told> {
+    fn dropped(&mut self, vectors: Vec<usize>) -> Vec<VectorEffect> {
         let drain = if self.policy.drain { vectors } else { vec![] };
         self.tell(Ask { drain, ..Ask::default() })
     }
 
     /// Programs and unmasks a vector at once (H10).
-    pub(super) fn set_message(&mut self, v: usize, message: Message) -> Vec<Told> {
+    pub(super) fn set_message(&mut self, v: usize, message: Message) -> Vec<VectorEffect> {
         let mut entry = message.address.to_le_bytes().to_vec();
         entry.extend(message.data.to_le_bytes());
         if self.table[16 * v..16 * v + 12] != entry {
@@ -119,7 +119,7 @@ impl Reference {
     }
 
     /// The backend goes: asked first for what it holds, then for everything it uses (C40).
-    pub(super) fn detach(&mut self) -> Vec<Told> {
+    pub(super) fn detach(&mut self) -> Vec<VectorEffect> {
         let mut told = vec![];
         if self.policy.poll_before_disable {
             told.extend(self.poll(self.all())); // H13
@@ -140,7 +140,7 @@ impl Reference {
     }
 
     /// The host held events of these (K8).
-    pub(super) fn report_held(&mut self, set: Vectors) -> Vec<Told> {
+    pub(super) fn report_held(&mut self, set: Vectors) -> Vec<VectorEffect> {
         for v in self.members(set) {
             if self.uses[v] == 0 {
                 self.counters.dropped_unclaimed += 1;
@@ -155,14 +155,14 @@ impl Reference {
 
     /// Asks for events that the host holds. Events that came while disabled are only wanted where
     /// they would have been latched (H3).
-    pub(super) fn poll(&mut self, vectors: Vec<usize>) -> Vec<Told> {
+    pub(super) fn poll(&mut self, vectors: Vec<usize>) -> Vec<VectorEffect> {
         let wanted = self.enabled() || self.policy.while_disabled == WhileDisabled::Latch;
         let poll = if wanted { vectors } else { vec![] };
         self.tell(Ask { poll, ..Ask::default() })
     }
 
     /// Function reset (A13, H8, C01).
-    pub(super) fn reset(&mut self) -> Vec<Told> {
+    pub(super) fn reset(&mut self) -> Vec<VectorEffect> {
         let was_enabled = self.enabled();
         for v in self.all() {
             self.counters.dropped_reset += self.clear_pending(v);
@@ -190,7 +190,7 @@ impl Reference {
     }
 
     /// Ends a load: the whole picture is told anew (C44).
-    pub(super) fn resume(&mut self) -> Vec<Told> {
+    pub(super) fn resume(&mut self) -> Vec<VectorEffect> {
         if !self.loading {
             return vec![];
         }

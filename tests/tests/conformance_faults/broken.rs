@@ -1,9 +1,9 @@
 //! The engine, broken in one way: every call goes through to it, but for what the fault changes.
 
 use super::Fault;
-use msix_tests::conformance::{
-    Attachment, BackendCall, BackendLog, BusMaster, Device, FunctionReset, HostCall, HostLog,
-    HostScript, Intx, IntxCall, Message, QemuField, Refused, SideChannel, Snapshots, Uses,
+use msix_conformance::{
+    Attachment, BackendCall, BackendLog, BusMaster, Claims, Device, FunctionReset, HostCall,
+    HostLog, HostScript, IntxCall, IntxLog, Message, QemuField, Refused, SideChannel, Snapshots,
     Withdrawal,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -336,7 +336,7 @@ impl Device for Broken {
         messages
     }
 
-    fn uses(&mut self) -> Option<&mut dyn Uses> {
+    fn claims(&mut self) -> Option<&mut dyn Claims> {
         Some(self)
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
@@ -351,7 +351,7 @@ impl Device for Broken {
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
         Some(self)
     }
-    fn intx(&mut self) -> Option<&mut dyn Intx> {
+    fn intx(&mut self) -> Option<&mut dyn IntxLog> {
         Some(self)
     }
     fn host_log(&mut self) -> Option<&mut dyn HostLog> {

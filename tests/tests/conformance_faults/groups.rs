@@ -2,9 +2,9 @@
 
 use super::Fault;
 use super::broken::Broken;
-use msix_tests::conformance::{
-    Attachment, BackendCall, BackendLog, BusMaster, FunctionReset, HostCall, HostLog, HostScript,
-    Intx, IntxCall, QemuField, Refused, Snapshots, Uses, Withdrawal,
+use msix_conformance::{
+    Attachment, BackendCall, BackendLog, BusMaster, Claims, FunctionReset, HostCall, HostLog,
+    HostScript, IntxCall, IntxLog, QemuField, Refused, Snapshots, Withdrawal,
 };
 
 /// The engine's own answer to a group that it offers.
@@ -14,18 +14,18 @@ macro_rules! inner {
     };
 }
 
-impl Uses for Broken {
+impl Claims for Broken {
     fn claim(&mut self, vector: u32) -> Result<(), Refused> {
-        inner!(self.uses).claim(vector)
+        inner!(self.claims).claim(vector)
     }
     fn unclaim(&mut self, vector: u32) -> Result<(), Refused> {
-        if self.is(Fault::UnuseAtZeroUses) && self.claims(vector) == Ok(0) {
-            return inner!(self.uses).claim(vector);
+        if self.is(Fault::UnuseAtZeroUses) && self.count(vector) == Ok(0) {
+            return inner!(self.claims).claim(vector);
         }
-        inner!(self.uses).unclaim(vector)
+        inner!(self.claims).unclaim(vector)
     }
-    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
-        inner!(self.uses).claims(vector)
+    fn count(&mut self, vector: u32) -> Result<u32, Refused> {
+        inner!(self.claims).count(vector)
     }
 }
 
@@ -59,7 +59,7 @@ impl BusMaster for Broken {
     }
 }
 
-impl Intx for Broken {
+impl IntxLog for Broken {
     fn calls(&mut self) -> Vec<IntxCall> {
         let mut calls = inner!(self.intx).calls();
         calls.append(&mut self.intx);
@@ -82,11 +82,11 @@ impl BackendLog for Broken {
 }
 
 impl HostScript for Broken {
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
         if self.is(Fault::FailedUseIsDead) && fail {
             self.marked.insert(vector);
         }
-        inner!(self.host_script).fail_uses(vector, fail);
+        inner!(self.host_script).fail_arm(vector, fail);
     }
     fn signal(&mut self, vector: u16) {
         let fault = self.fault;

@@ -5,11 +5,12 @@ mod broken;
 mod groups;
 
 use broken::Broken;
-use msix_core::Policy;
-use msix_tests::conformance::{
-    CASES, Choices, Delivery, Device, EngineSubject, ExclusiveBar, Layouts, NoDevice, Placement,
-    Refused, Subject, Verdict, case, judge,
+use msix_conformance::{
+    CASES, Choices, Device, ExclusiveBar, Layouts, NoDevice, Placement, Refused, Subject, Verdict,
+    case, judge,
 };
+use msix_core::Policy;
+use msix_tests::conformance::{EngineSubject, EventPath};
 
 /// The defects, each with the case that must catch it.
 macro_rules! faults {
@@ -96,7 +97,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    const fn new(fault: Fault, delivery: Delivery) -> Self {
+    const fn new(fault: Fault, delivery: EventPath) -> Self {
         Self { engine: EngineSubject::new(Policy::SPEC, delivery), fault }
     }
 }
@@ -151,7 +152,7 @@ impl Layouts for Faulty {
 fn every_defect_is_caught_by_its_case() {
     for (id, fault) in FAULTS.iter().chain(TWICE) {
         let case = case(id).expect("a case of the list");
-        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+        for delivery in [EventPath::Userspace, EventPath::Irqfd] {
             let verdict = judge(&Faulty::new(*fault, delivery), case);
             let caught = matches!(verdict, Verdict::Failed { .. });
             assert!(caught, "{id} does not catch {fault:?}, {delivery:?}: {verdict:#?}");
@@ -168,7 +169,7 @@ fn no_case_is_without_a_defect_that_it_catches() {
 
 #[test]
 fn without_a_defect_the_same_adapter_passes_every_case() {
-    for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+    for delivery in [EventPath::Userspace, EventPath::Irqfd] {
         for case in &CASES {
             let verdict = judge(&Faulty::new(Fault::None, delivery), case);
             assert!(matches!(verdict, Verdict::Passed { .. }), "{case:?}: {verdict:#?}");
