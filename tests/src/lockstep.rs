@@ -26,15 +26,15 @@ pub enum StorageKind {
 
 /// An engine and its model, whatever the storage.
 pub trait Steps {
-    /// Gives both the same input and compares what they answered, what they told the host, and all
-    /// they hold afterwards.
+    /// Gives both the same input and compares their answers, their effects, and all they hold
+    /// afterwards.
     ///
     /// # Errors
     /// The first [`Difference`].
     fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference>;
 
     /// Gives both registers that come from elsewhere, with QEMU's encoding, and compares all they
-    /// hold afterwards. It is the only way to a pending vector without a use (H9).
+    /// hold afterwards. It is the only way to a pending vector without a claim (H9).
     ///
     /// # Errors
     /// The first [`Difference`].
@@ -139,7 +139,7 @@ impl<S: Storage> Lockstep<S> {
         let mut saved = vec![0; engine.saved_len()];
         let len = engine.save(&mut saved).expect("the buffer has the length asked for");
         let registers = &saved[..len - 4];
-        same_bytes("control, table, PBA and uses", registers, &model.saved_registers())?;
+        same_bytes("control, table, PBA and claims", registers, &model.saved_registers())?;
         same("counters", engine.counters(), &model.counters())?;
         same("attached", &engine.is_attached(), &model.is_attached())?;
         same("loading", &engine.is_loading(), &model.is_loading())?;
@@ -155,12 +155,12 @@ impl<S: Storage> Steps for Lockstep<S> {
     fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
         let mut fx = Effects::<MAX_EFFECTS>::new();
         let answer = operation.apply(&mut self.engine, &mut self.scratch, &mut fx);
-        let told = take_each(&self.engine, &mut fx);
-        let (model_answer, model_told) = self.model.apply(operation);
+        let effects = take_each(&self.engine, &mut fx);
+        let (model_answer, model_effects) = self.model.apply(operation);
         same("the answer", &answer, &model_answer)?;
-        same("what the host was told", &told, &model_told)?;
+        same("the effects", &effects, &model_effects)?;
         self.compare()?;
-        Ok((answer, told))
+        Ok((answer, effects))
     }
 
     fn load_qemu(&mut self, control: u16, bytes: &[u8]) -> Result<(), Difference> {
@@ -181,15 +181,15 @@ impl<S: Storage> Steps for Lockstep<S> {
         let table = snapshot.table.iter().flatten().flat_map(|dword| dword.to_le_bytes());
         let pending = snapshot.pending.iter().flat_map(|word| word.to_le_bytes());
         let plain: Vec<u8> = table.chain(pending).collect();
-        let uses = 2 * model.vectors();
+        let claims = 2 * model.vectors();
         let registers = model.saved_registers();
-        same_bytes("the plain snapshot", &plain, &registers[12..registers.len() - uses])?;
+        same_bytes("the plain snapshot", &plain, &registers[12..registers.len() - claims])?;
         for (v, vector) in (0..engine.vectors()).map(Vector::new).enumerate() {
             same("the message", &engine.message(vector), &Some(model.message(v)))?;
             same("masked", &engine.is_masked(vector), &Some(model.masked(v)))?;
             same("deliverable", &engine.is_deliverable(vector), &Some(model.deliverable(v)))?;
             same("pending", &engine.is_pending(vector), &Some(model.pending(v)))?;
-            same("the use count", &engine.claims(vector), &Some(model.claims(v)))?;
+            same("the claims", &engine.claims(vector), &Some(model.claims(v)))?;
         }
         Ok(())
     }
@@ -233,9 +233,9 @@ pub fn with_lockstep<R>(
         StorageKind::Borrowed => {
             let n = usize::from(vectors);
             let mut entries = vec![Entry::RESET; n];
-            let mut uses = vec![0; n];
+            let mut claims = vec![0; n];
             let mut words = vec![Word::RESET; n.div_ceil(64)];
-            let storage = Borrowed::new(&mut entries, &mut uses, &mut words).expect("it fits");
+            let storage = Borrowed::new(&mut entries, &mut claims, &mut words).expect("it fits");
             let engine = Msix::with_storage(storage, layout(vectors), policy).expect("it fits");
             run(&mut Lockstep::new(engine, behaviour))
         }

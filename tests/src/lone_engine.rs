@@ -17,9 +17,9 @@ pub struct LoneEngine {
 /// All that an input can change, bus master apart, which cannot be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineState {
-    /// Control, table, PBA and use counts.
+    /// Control, table, PBA and claims.
     pub saved: Vec<u8>,
-    /// Vectors the host was told to use.
+    /// Vectors that the host was asked to arm.
     pub live: Vec<u16>,
     /// Live vectors that the host could not serve.
     pub fallback: Vec<u16>,
@@ -50,8 +50,8 @@ impl LoneEngine {
         (answer, fx.iter().collect())
     }
 
-    /// One input, with the effects one vector at a time.
-    pub fn tell(&mut self, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
+    /// Applies one input; returns its effects one vector at a time.
+    pub fn apply_by_vector(&mut self, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
         let mut fx = Effects::<MAX_EFFECTS>::new();
         let answer = self.apply_with(operation, &mut fx);
         (answer, take_each(&self.engine, &mut fx))

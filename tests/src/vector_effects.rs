@@ -1,10 +1,9 @@
-//! Effects one vector at a time, so that an engine that thinks in sets can be compared with a model
-//! that does not.
+//! Effects one vector at a time, to compare an engine that thinks in sets with a model that does not.
 
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
 
-/// What the host was told about one vector. The message is the one a backend finds when it carries
-/// the effect out.
+/// One effect for one vector. The message is the one that a backend finds when it carries the effect
+/// out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VectorEffect {
     /// [`Effect::IntxDeassert`].
@@ -27,24 +26,24 @@ pub enum VectorEffect {
     IntxReevaluate,
 }
 
-/// Takes all effects of one input, in order, and says them one vector at a time.
+/// Takes all effects of one input, in order, and splits them by vector.
 pub fn take_each<S: Storage, const CAP: usize>(
     engine: &Msix<S>,
     fx: &mut Effects<CAP>,
 ) -> Vec<VectorEffect> {
-    let mut told = Vec::new();
+    let mut effects = Vec::new();
     while let Some(effect) = fx.take() {
-        say(engine, effect, &mut told);
+        split(engine, effect, &mut effects);
     }
-    told
+    effects
 }
 
-fn say<S: Storage>(engine: &Msix<S>, effect: Effect, told: &mut Vec<VectorEffect>) {
+fn split<S: Storage>(engine: &Msix<S>, effect: Effect, effects: &mut Vec<VectorEffect>) {
     let message = |v: Vector| engine.message(v).expect("effects name vectors of the table");
     let mut each =
-        |set: Vectors, one: &dyn Fn(Vector) -> VectorEffect| told.extend(set.iter().map(one));
+        |set: Vectors, one: &dyn Fn(Vector) -> VectorEffect| effects.extend(set.iter().map(one));
     match effect {
-        Effect::IntxDeassert => told.push(VectorEffect::IntxDeassert),
+        Effect::IntxDeassert => effects.push(VectorEffect::IntxDeassert),
         Effect::Poll(set) => each(set, &|v| VectorEffect::Poll(v.index())),
         Effect::Disarm(set) => each(set, &|v| VectorEffect::Disarm(v.index())),
         Effect::Drain(set) => each(set, &|v| VectorEffect::Drain(v.index())),
@@ -52,6 +51,6 @@ fn say<S: Storage>(engine: &Msix<S>, effect: Effect, told: &mut Vec<VectorEffect
         Effect::Reroute(set) => each(set, &|v| VectorEffect::Reroute(v.index(), message(v))),
         Effect::Snoop(set) => each(set, &|v| VectorEffect::Snoop(v.index())),
         Effect::Send(set) => each(set, &|v| VectorEffect::Send(v.index(), message(v))),
-        Effect::IntxReevaluate => told.push(VectorEffect::IntxReevaluate),
+        Effect::IntxReevaluate => effects.push(VectorEffect::IntxReevaluate),
     }
 }

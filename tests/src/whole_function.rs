@@ -18,9 +18,9 @@ use msix_core::{
     MAX_FUNCTION_EFFECTS, Mode, Parts, Vector, Vectors,
 };
 
-/// What one input told the host, about one vector or the pin.
+/// One effect of one part, for one vector or the pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionVectorEffect {
+pub enum PartEffect {
     /// For MSI-X.
     MsiX(VectorEffect),
     /// For MSI.
@@ -52,25 +52,25 @@ impl Pair {
         Self { function, model: NaiveFunction::new(parts, behaviour), scratch }
     }
 
-    /// Gives both the same input and compares what they answered, what they told the host, and all
-    /// they hold afterwards.
+    /// Gives both the same input and compares their answers, their effects, and all they hold
+    /// afterwards.
     ///
     /// # Errors
     /// What differs first.
     pub fn step(
         &mut self,
         operation: &FunctionOperation,
-    ) -> Result<(Answer, Vec<FunctionVectorEffect>), String> {
+    ) -> Result<(Answer, Vec<PartEffect>), String> {
         let mut fx = Effects::<MAX_FUNCTION_EFFECTS, FunctionEffect>::new();
         let answer = operation.apply(&mut self.function, &mut self.scratch, &mut fx);
         let effects: Vec<FunctionEffect> = fx.iter().collect();
-        let told: Vec<FunctionVectorEffect> =
+        let effects: Vec<PartEffect> =
             effects.into_iter().flat_map(|effect| vector_effects(&self.function, effect)).collect();
-        let (model_answer, model_told) = self.model.apply(operation);
+        let (model_answer, model_effects) = self.model.apply(operation);
         same("the answer", &answer, &model_answer)?;
-        same("what the host was told", &told, &model_told)?;
+        same("the effects", &effects, &model_effects)?;
         self.compare()?;
-        Ok((answer, told))
+        Ok((answer, effects))
     }
 
     /// Compares everything that an input can change, and asks the function to check itself.
@@ -111,8 +111,8 @@ impl Pair {
             }
         }
         if let (Some(intx), Some(model)) = (function.intx(), &model.intx) {
-            let told = (intx.is_live(), intx.is_asserted(), intx.is_fallback());
-            same("what the host knows of the pin", &told, &model.told())?;
+            let facts = (intx.is_live(), intx.is_asserted(), intx.is_fallback());
+            same("what the host knows of the pin", &facts, &model.facts())?;
         }
         Ok(())
     }
@@ -120,18 +120,15 @@ impl Pair {
 
 /// An effect one vector at a time, with the messages of `function`.
 #[must_use]
-pub fn vector_effects(
-    function: &Function<Boxed>,
-    effect: FunctionEffect,
-) -> Vec<FunctionVectorEffect> {
+pub fn vector_effects(function: &Function<Boxed>, effect: FunctionEffect) -> Vec<PartEffect> {
     match effect {
         FunctionEffect::MsiX(effect) => {
-            each(function, Mode::MsiX, effect).into_iter().map(FunctionVectorEffect::MsiX).collect()
+            each(function, Mode::MsiX, effect).into_iter().map(PartEffect::MsiX).collect()
         }
         FunctionEffect::Msi(effect) => {
-            each(function, Mode::Msi, effect).into_iter().map(FunctionVectorEffect::Msi).collect()
+            each(function, Mode::Msi, effect).into_iter().map(PartEffect::Msi).collect()
         }
-        FunctionEffect::Intx(effect) => vec![FunctionVectorEffect::Intx(effect)],
+        FunctionEffect::Intx(effect) => vec![PartEffect::Intx(effect)],
     }
 }
 

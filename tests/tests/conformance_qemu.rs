@@ -28,9 +28,9 @@ fn surprise(subject: &QemuSubject, case: &Case) -> Option<String> {
             (*sizes != all).then(|| format!("{case:?}: run at {sizes:?} instead of {all:?}"))
         }
         (Verdict::Failed { did, expected, got }, Some(_), None) => {
-            let told = format!("{did} {expected} {got}");
+            let report = format!("{did} {expected} {got}");
             let seen = SEEN.iter().find(|(id, _)| *id == case.id).map(|(_, seen)| *seen);
-            let as_known = seen.is_some_and(|seen| told.contains(seen));
+            let as_known = seen.is_some_and(|seen| report.contains(seen));
             (!as_known).then(|| format!("{case:?} fails in another way than known: {verdict:#?}"))
         }
         (Verdict::NotObservable { .. }, None, Some(_)) => None,

@@ -47,22 +47,22 @@ proptest! {
 
     // I1, H1
     #[test]
-    fn uses_and_releases_of_a_vector_alternate(
+    fn arms_and_disarms_of_a_vector_alternate(
         (n, operations) in cases(), policy in policies(),
     ) {
         let mut subject = LoneEngine::new(n, policy);
         let mut live = BTreeSet::new();
-        let (mut uses, mut releases) = (0, 0);
+        let (mut arms, mut disarms) = (0, 0);
         for operation in &operations {
-            for told in subject.tell(operation).1 {
-                match told {
+            for effect in subject.apply_by_vector(operation).1 {
+                match effect {
                     VectorEffect::Arm(v, _) => {
-                        uses += 1;
-                        prop_assert!(live.insert(v), "{v} used twice, by {operation:?}");
+                        arms += 1;
+                        prop_assert!(live.insert(v), "{v} armed twice, by {operation:?}");
                     }
                     VectorEffect::Disarm(v) => {
-                        releases += 1;
-                        prop_assert!(live.remove(&v), "{v} released unused, by {operation:?}");
+                        disarms += 1;
+                        prop_assert!(live.remove(&v), "{v} disarmed unarmed, by {operation:?}");
                     }
                     _ => {}
                 }
@@ -71,24 +71,24 @@ proptest! {
             prop_assert_eq!(&believed, &live, "after {:?}", operation);
         }
         let counters = subject.engine.counters();
-        prop_assert_eq!((counters.arms, counters.disarms), (uses, releases));
+        prop_assert_eq!((counters.arms, counters.disarms), (arms, disarms));
     }
 
     // I2, I3, A7, A10: judged by the registers of the model
     #[test]
-    fn exactly_the_pending_deliverable_used_vectors_send(
+    fn exactly_the_pending_deliverable_claimed_vectors_send(
         (n, operations) in cases(), policy in policies(),
     ) {
         let mut subject = LoneEngine::new(n, policy);
         let mut model = Reference::new(n, policy);
         for operation in &operations {
-            let (_, told) = subject.tell(operation);
+            let (_, effects) = subject.apply_by_vector(operation);
             model.apply(operation);
-            for told in told {
-                if let VectorEffect::Send(v, message) = told {
+            for effect in effects {
+                if let VectorEffect::Send(v, message) = effect {
                     let slot = usize::from(v);
                     prop_assert!(model.deliverable(slot), "{v} is not, {operation:?}");
-                    prop_assert!(model.claims(slot) > 0, "{v} has no use, {operation:?}");
+                    prop_assert!(model.claims(slot) > 0, "{v} has no claim, {operation:?}");
                     prop_assert_eq!(message, model.message(slot));
                 }
             }
@@ -111,27 +111,27 @@ proptest! {
         let mut bus_master = true;
         for operation in &operations {
             let before = subject.engine.clone();
-            let (_, told) = subject.tell(operation);
+            let (_, effects) = subject.apply_by_vector(operation);
             let after = &subject.engine;
             if let Operation::SetBusMaster(on) = operation {
                 bus_master = *on;
             }
             for v in (0..n).map(Vector::new) {
                 let gone = before.is_pending(v) == Some(true) && after.is_pending(v) == Some(false);
-                let send = |told: &VectorEffect| matches!(told, VectorEffect::Send(s, _) if *s == v.index());
-                let sent = told.iter().any(send);
-                let unused = after.claims(v) == Some(0);
+                let send = |effect: &VectorEffect| matches!(effect, VectorEffect::Send(s, _) if *s == v.index());
+                let sent = effects.iter().any(send);
+                let unclaimed = after.claims(v) == Some(0);
                 let disabled = before.control().enabled() && !after.control().enabled();
                 let named = match operation {
                     Operation::Withdraw(named) => *named == v,
-                    Operation::Unclaim(named) => *named == v && unused,
+                    Operation::Unclaim(named) => *named == v && unclaimed,
                     Operation::UnclaimAll | Operation::Reset => true,
                     Operation::WriteConfig { .. } if disabled =>
                         policy.pending_on_disable == PendingOnDisable::Drop,
                     _ => false,
                 };
                 let deliverable = after.is_deliverable(v) == Some(true);
-                let lost = deliverable && unused && policy.unclaimed_pending == UnclaimedPending::Lose;
+                let lost = deliverable && unclaimed && policy.unclaimed_pending == UnclaimedPending::Lose;
                 let thrown_away = deliverable && !bus_master;
                 prop_assert!(!gone || sent || named || lost || thrown_away, "{v}, {operation:?}");
             }
@@ -320,7 +320,7 @@ fn every_call_about_the_function_says_that_the_list_is_not_carried_out() {
 fn one_use_too_many_is_refused_and_counts_nothing() {
     let mut subject = LoneEngine::new(1, Policy::SPEC);
     let full = Snapshot { claims: vec![u16::MAX], ..subject.engine.snapshot() };
-    subject.engine.load_snapshot(&full).expect("any use count is valid");
+    subject.engine.load_snapshot(&full).expect("any number of claims is valid");
     let before = subject.state();
     let vector = Vector::new(0);
     let refused = subject.engine.claim(vector, &mut Fx::new());

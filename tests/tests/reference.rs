@@ -45,10 +45,10 @@ fn run(
         }
         for (index, operation) in case.operations.iter().enumerate() {
             let said = steps.step(operation);
-            let (answer, told) = said.map_err(|difference| {
+            let (answer, effects) = said.map_err(|difference| {
                 fail(format!("input {index}, {operation:?}: {difference}"))
             })?;
-            see(answer, told);
+            see(answer, effects);
         }
         steps.compare_reads().map_err(|difference| fail(difference.to_string()))
     })
@@ -91,9 +91,9 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     for _ in 0..200 {
         let tree = (cases(), policies()).new_tree(&mut runner).expect("nothing is filtered");
         let (case, policy) = tree.current();
-        run(StorageKind::Boxed, policy, &case, |answer, told| {
+        run(StorageKind::Boxed, policy, &case, |answer, effects| {
             seen.insert(kind(&answer));
-            seen.extend(told.iter().map(name));
+            seen.extend(effects.iter().map(name));
         })
         .expect("no difference");
     }
@@ -110,19 +110,19 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     ];
     let mut missing: Vec<String> = answers.iter().map(kind).collect();
     let effects =
-        ["deassert", "poll", "release", "drain", "use", "reroute", "snoop", "send", "reevaluate"];
+        ["deassert", "poll", "disarm", "drain", "arm", "reroute", "snoop", "send", "reevaluate"];
     missing.extend(effects.map(String::from));
     missing.retain(|name| !seen.contains(name));
     assert!(missing.is_empty(), "never seen: {missing:?}");
 }
 
-fn name(told: &VectorEffect) -> String {
-    String::from(match told {
+fn name(effect: &VectorEffect) -> String {
+    String::from(match effect {
         VectorEffect::IntxDeassert => "deassert",
         VectorEffect::Poll(_) => "poll",
-        VectorEffect::Disarm(_) => "release",
+        VectorEffect::Disarm(_) => "disarm",
         VectorEffect::Drain(_) => "drain",
-        VectorEffect::Arm(..) => "use",
+        VectorEffect::Arm(..) => "arm",
         VectorEffect::Reroute(..) => "reroute",
         VectorEffect::Snoop(_) => "snoop",
         VectorEffect::Send(..) => "send",

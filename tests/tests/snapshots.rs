@@ -74,38 +74,38 @@ proptest! {
         target.run(&bus_master.copied().into_iter().collect::<Vec<_>>());
         if matches!(encoding, Encoding::Qemu) {
             for v in (0..n).map(Vector::new) {
-                let uses = source.engine.claims(v).unwrap_or_default();
-                target.run(&vec![Operation::Claim(v); usize::from(uses)]); // the device's job, F4
+                let claims = source.engine.claims(v).unwrap_or_default();
+                target.run(&vec![Operation::Claim(v); usize::from(claims)]); // the device's job, F4
             }
         }
         if source.engine.is_attached() {
-            // The host there knows nothing yet, and the host here is told all of it again.
+            // The host there knows nothing yet, and the host here is asked for all of it again.
             target.run(&[Operation::Attach]);
             source.run(&[Operation::Detach, Operation::Attach]);
         }
         prop_assert_eq!(copy(&source, &mut target, encoding), Ok(()));
         prop_assert_eq!(target.engine.check(), Ok(()));
-        prop_assert_eq!(target.state().live, Vec::<u16>::new(), "told before the resume");
-        let (_, told) = target.tell(&Operation::Resume);
-        let used: Vec<u16> = told.iter().map_while(|told| match told {
+        prop_assert_eq!(target.state().live, Vec::<u16>::new(), "armed before the resume");
+        let (_, effects) = target.apply_by_vector(&Operation::Resume);
+        let armed: Vec<u16> = effects.iter().map_while(|effect| match effect {
             VectorEffect::Arm(v, _) => Some(*v),
             _ => None,
         }).collect();
-        prop_assert_eq!(told.len(), used.len(), "only uses: {:?}", told);
-        prop_assert_eq!(&used, &source.state().live);
+        prop_assert_eq!(effects.len(), armed.len(), "only Arms: {:?}", effects);
+        prop_assert_eq!(&armed, &source.state().live);
 
         for operation in &future {
             prop_assert_eq!(target.state().saved, source.state().saved);
             prop_assert_eq!(target.state().live, source.state().live);
             prop_assert_eq!(target.engine.capability(), source.engine.capability());
             prop_assert_eq!(target.saved_qemu(), source.saved_qemu());
-            prop_assert_eq!(target.tell(operation), source.tell(operation), "{:?}", operation);
+            prop_assert_eq!(target.apply_by_vector(operation), source.apply_by_vector(operation), "{:?}", operation);
         }
     }
 
     // C44, H15
     #[test]
-    fn a_load_in_place_is_silent_and_the_resume_tells_the_whole_picture_once(
+    fn a_load_in_place_is_silent_and_the_resume_arms_everything_once(
         (n, operations) in cases(), policy in policies(), encoding in encodings(),
     ) {
         let mut subject = LoneEngine::new(n, policy);
@@ -120,20 +120,20 @@ proptest! {
         for v in (0..n).map(Vector::new) {
             prop_assert_eq!(subject.engine.is_deliverable(v), Some(false));
         }
-        let (_, told) = subject.tell(&Operation::Resume);
-        let released: Vec<u16> = told.iter().filter_map(|told| match told {
+        let (_, effects) = subject.apply_by_vector(&Operation::Resume);
+        let disarmed: Vec<u16> = effects.iter().filter_map(|effect| match effect {
             VectorEffect::Disarm(v) => Some(*v),
             _ => None,
         }).collect();
-        prop_assert_eq!(&released, &before.live);
-        let used = told.iter().filter(|told| matches!(told, VectorEffect::Arm(..))).count();
-        prop_assert_eq!(used, subject.state().live.len());
-        prop_assert_eq!(subject.tell(&Operation::Resume).1, [], "a second resume");
+        prop_assert_eq!(&disarmed, &before.live);
+        let armed = effects.iter().filter(|effect| matches!(effect, VectorEffect::Arm(..))).count();
+        prop_assert_eq!(armed, subject.state().live.len());
+        prop_assert_eq!(subject.apply_by_vector(&Operation::Resume).1, [], "a second resume");
     }
 
     // H15: guests and devices may go on, the host hears of it with the resume
     #[test]
-    fn between_load_and_resume_the_host_is_told_nothing_new(
+    fn between_load_and_resume_the_host_is_asked_for_nothing_new(
         (n, past, more) in small_histories(), policy in policies(), encoding in encodings(),
     ) {
         let mut subject = LoneEngine::new(n, policy);
@@ -144,11 +144,11 @@ proptest! {
             if matches!(operation, Operation::Resume | Operation::Reset) {
                 break;
             }
-            let (_, told) = subject.tell(operation);
-            let new = |told: &VectorEffect| {
-                matches!(told, VectorEffect::Arm(..) | VectorEffect::Reroute(..) | VectorEffect::Send(..))
+            let (_, effects) = subject.apply_by_vector(operation);
+            let new = |effect: &VectorEffect| {
+                matches!(effect, VectorEffect::Arm(..) | VectorEffect::Reroute(..) | VectorEffect::Send(..))
             };
-            prop_assert!(!told.iter().any(new), "{operation:?}: {told:?}");
+            prop_assert!(!effects.iter().any(new), "{operation:?}: {effects:?}");
         }
     }
 
@@ -184,7 +184,7 @@ proptest! {
         version in prop_oneof![9 => Just(1_u16), 1 => any::<u16>()],
         count in prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)],
         enable in 0..4_u16, body in prop::collection::vec(any::<u8>(), 18 * 65 + 16),
-        clean_tail in any::<bool>(), unused in any::<bool>(),
+        clean_tail in any::<bool>(), unclaimed in any::<bool>(),
     ) {
         let control = control.unwrap_or((n - 1) | (enable << 14));
         let count = count.unwrap_or(u32::from(n));
@@ -195,7 +195,7 @@ proptest! {
         if clean_tail {
             clear_pba(&mut bytes[12 + 16 * vectors..], vectors);
         }
-        if unused {
+        if unclaimed {
             bytes[12 + 16 * vectors + 8 * vectors.div_ceil(64)..].fill(0);
         }
         bytes.extend(crc32(&bytes).to_le_bytes());

@@ -7,7 +7,7 @@ use msix_core::{
 use msix_tests::strategy::policies;
 use msix_tests::vector_effects::VectorEffect;
 use msix_tests::whole_function::strategy::{operations, parts};
-use msix_tests::whole_function::{FunctionVectorEffect, Pair};
+use msix_tests::whole_function::{Pair, PartEffect};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -26,14 +26,14 @@ fn run(
     parts: Parts,
     policy: Policy,
     operations: &[FunctionOperation],
-    mut see: impl FnMut(&FunctionOperation, Answer, &[FunctionVectorEffect]),
+    mut see: impl FnMut(&FunctionOperation, Answer, &[PartEffect]),
 ) -> Result<(), TestCaseError> {
     let mut pair = Pair::new(parts, policy);
     for (index, operation) in operations.iter().enumerate() {
-        let (answer, told) = pair.step(operation).map_err(|difference| {
+        let (answer, effects) = pair.step(operation).map_err(|difference| {
             TestCaseError::fail(format!("input {index}, {operation:?}: {difference}"))
         })?;
-        see(operation, answer, &told);
+        see(operation, answer, &effects);
     }
     Ok(())
 }
@@ -60,26 +60,26 @@ proptest! {
 
     // D2, judged without the model
     #[test]
-    fn at_no_moment_of_a_list_are_two_modes_in_use(
+    fn at_no_moment_of_a_list_are_two_modes_armed(
         (parts, operations) in cases(), policy in policies(),
     ) {
         let mut live = BTreeSet::new();
         let mut fail = None;
-        run(parts, policy, &operations, |operation, _, told| {
-            for told in told {
-                let (mode, kind) = match told {
-                    FunctionVectorEffect::MsiX(VectorEffect::Arm(v, _)) => ((Mode::MsiX as u8, *v), true),
-                    FunctionVectorEffect::MsiX(VectorEffect::Disarm(v)) => ((Mode::MsiX as u8, *v), false),
-                    FunctionVectorEffect::Msi(VectorEffect::Arm(v, _)) => ((Mode::Msi as u8, *v), true),
-                    FunctionVectorEffect::Msi(VectorEffect::Disarm(v)) => ((Mode::Msi as u8, *v), false),
-                    FunctionVectorEffect::Intx(IntxEffect::Arm) => ((Mode::Intx as u8, 0), true),
-                    FunctionVectorEffect::Intx(IntxEffect::Disarm) => ((Mode::Intx as u8, 0), false),
+        run(parts, policy, &operations, |operation, _, effects| {
+            for effect in effects {
+                let (mode, kind) = match effect {
+                    PartEffect::MsiX(VectorEffect::Arm(v, _)) => ((Mode::MsiX as u8, *v), true),
+                    PartEffect::MsiX(VectorEffect::Disarm(v)) => ((Mode::MsiX as u8, *v), false),
+                    PartEffect::Msi(VectorEffect::Arm(v, _)) => ((Mode::Msi as u8, *v), true),
+                    PartEffect::Msi(VectorEffect::Disarm(v)) => ((Mode::Msi as u8, *v), false),
+                    PartEffect::Intx(IntxEffect::Arm) => ((Mode::Intx as u8, 0), true),
+                    PartEffect::Intx(IntxEffect::Disarm) => ((Mode::Intx as u8, 0), false),
                     _ => continue,
                 };
                 let balanced = if kind { live.insert(mode) } else { live.remove(&mode) };
                 let alone = live.iter().all(|(other, _)| *other == mode.0);
                 if !balanced || kind && !alone {
-                    fail = Some(format!("{operation:?}: {told:?} with {live:?}"));
+                    fail = Some(format!("{operation:?}: {effect:?} with {live:?}"));
                 }
             }
         })?;
@@ -93,19 +93,19 @@ proptest! {
     ) {
         let mut high = false;
         let mut fail = None;
-        run(parts, policy, &operations, |operation, _, told| {
-            for told in told {
-                let fine = match told {
-                    FunctionVectorEffect::Intx(IntxEffect::Assert) => {
+        run(parts, policy, &operations, |operation, _, effects| {
+            for effect in effects {
+                let fine = match effect {
+                    PartEffect::Intx(IntxEffect::Assert) => {
                         let again = *operation == FunctionOperation::Eoi;
                         !std::mem::replace(&mut high, true) || again
                     }
-                    FunctionVectorEffect::Intx(IntxEffect::Deassert) => std::mem::replace(&mut high, false),
-                    FunctionVectorEffect::Intx(IntxEffect::Unmask) => *operation == FunctionOperation::Eoi,
+                    PartEffect::Intx(IntxEffect::Deassert) => std::mem::replace(&mut high, false),
+                    PartEffect::Intx(IntxEffect::Unmask) => *operation == FunctionOperation::Eoi,
                     _ => true,
                 };
                 if !fine {
-                    fail = Some(format!("{operation:?}: {told:?}"));
+                    fail = Some(format!("{operation:?}: {effect:?}"));
                 }
             }
         })?;
@@ -153,7 +153,7 @@ proptest! {
         there.resume(&mut fx).unwrap();
         // What could be said already was said before the backend went.
         while fx.take().is_some() {}
-        // MSI-X may still know of a message that it had not told; its next use tells it anyway (H4).
+        // MSI-X may still know of a message that the host does not have; its next Arm gives it anyway (H4).
         prop_assert!(here == there || parts.msix.is_some());
         for operation in after {
             let mut other = fx.clone();
@@ -178,10 +178,10 @@ fn the_generated_sequences_reach_every_kind_of_effect_of_every_part_and_every_sw
         let mut pair = Pair::new(parts, policy);
         for operation in &operations {
             let old = pair.function.mode();
-            let (_, told) = pair.step(operation).expect("no difference");
+            let (_, effects) = pair.step(operation).expect("no difference");
             switches.insert((old as u8, pair.function.mode() as u8));
-            seen.extend(told.iter().map(|told| {
-                let name = format!("{told:?}");
+            seen.extend(effects.iter().map(|effect| {
+                let name = format!("{effect:?}");
                 let letters = name.chars().take_while(|c| c.is_alphabetic() || *c == '(');
                 letters.collect::<String>()
             }));

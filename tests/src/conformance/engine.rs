@@ -173,10 +173,10 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     }
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
-        let used = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
-        // A device has an eventfd for the vectors it uses, and signals it while a backend listens.
+        let claims = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
+        // A device has an eventfd for the vectors it claims, and signals it while a backend listens.
         let by_host = self.path == EventPath::Irqfd && self.msix.is_attached();
-        match (used, u16::try_from(vector)) {
+        match (claims, u16::try_from(vector)) {
             (Some(1..), Ok(v)) if by_host => {
                 self.signal(v);
                 Ok(())

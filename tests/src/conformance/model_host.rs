@@ -1,4 +1,4 @@
-//! A host made for the suite: remembers what it was told, fails on demand, and holds events as an
+//! A host made for the suite: remembers its calls, fails on demand, and holds events as an
 //! eventfd does.
 
 use super::suite_host::SuiteHost;
@@ -7,12 +7,12 @@ use msix_conformance::{BackendLog, HostCall, IntxCall, Message};
 use msix_core::{Vector, Vectors};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a device's events reach the guest.
+/// The path of a device's events to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventPath {
     /// The device tells the engine, which sends.
     Userspace,
-    /// The device writes an eventfd that the host delivers while it uses the vector (an irqfd),
+    /// The device writes an eventfd that the host delivers while the vector is armed (an irqfd),
     /// and holds otherwise.
     Irqfd,
 }
@@ -26,11 +26,11 @@ pub(super) struct ModelHost {
     pub(super) intx: Vec<IntxCall>,
     /// Messages since they were taken.
     pub(super) messages: Vec<Message>,
-    /// Vectors it delivers by itself, and the message it was told (K6).
+    /// Vectors it delivers by itself, with their message (K6).
     armed: BTreeMap<u16, Message>,
     /// Vectors with a counter that is not 0 (K8).
     held: BTreeSet<u16>,
-    /// Vectors whose uses fail.
+    /// Vectors that cannot be armed.
     failing: BTreeSet<u16>,
 }
 
@@ -59,8 +59,8 @@ impl ModelHost {
             self.armed.remove(&vector);
             return false;
         }
-        if let Some(told) = self.armed.get_mut(&vector) {
-            *told = message;
+        if let Some(armed) = self.armed.get_mut(&vector) {
+            *armed = message;
         }
         true
     }

@@ -72,8 +72,8 @@ struct NaiveDevice {
 impl NaiveDevice {
     /// One input; what it tells the host is carried out, and what the host answers is fed back.
     fn input(&mut self, operation: &Operation) -> Answer {
-        let (answer, told) = self.model.apply(operation);
-        self.carry_out(told);
+        let (answer, effects) = self.model.apply(operation);
+        self.carry_out(effects);
         self.serve_fallback();
         answer
     }
@@ -82,15 +82,15 @@ impl NaiveDevice {
     fn serve_fallback(&mut self) {
         let model = &self.model;
         for v in self.host.take_held(&|v| model.is_fallback(usize::from(v))) {
-            let (_, told) = self.model.apply(&Operation::Notify(Vector::new(v)));
-            self.carry_out(told);
+            let (_, effects) = self.model.apply(&Operation::Notify(Vector::new(v)));
+            self.carry_out(effects);
         }
     }
 
-    fn carry_out(&mut self, told: Vec<VectorEffect>) {
+    fn carry_out(&mut self, effects: Vec<VectorEffect>) {
         let (mut failed, mut held) = (Vec::new(), Vec::new());
-        for told in told {
-            match told {
+        for effect in effects {
+            match effect {
                 VectorEffect::Arm(v, message) if !self.host.arm_one(v, message) => failed.push(v),
                 VectorEffect::Reroute(v, message) if !self.host.reroute_one(v, message) => {
                     failed.push(v)
@@ -111,8 +111,9 @@ impl NaiveDevice {
             self.model.apply(&Operation::ReportFailed(Vectors::one(Vector::new(v))));
         }
         for v in held {
-            let (_, told) = self.model.apply(&Operation::ReportHeld(Vectors::one(Vector::new(v))));
-            self.carry_out(told);
+            let (_, effects) =
+                self.model.apply(&Operation::ReportHeld(Vectors::one(Vector::new(v))));
+            self.carry_out(effects);
         }
     }
 
@@ -183,8 +184,8 @@ impl Device for NaiveDevice {
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
         let checked = self.checked(vector)?;
-        let used = self.model.claims(usize::from(checked.index())) > 0;
-        if used && self.path == EventPath::Irqfd && self.model.is_attached() {
+        let claimed = self.model.claims(usize::from(checked.index())) > 0;
+        if claimed && self.path == EventPath::Irqfd && self.model.is_attached() {
             self.signal(checked.index());
             return Ok(());
         }

@@ -72,7 +72,7 @@ impl Reference {
                 ask.snoop.push(v); // G2
             }
         }
-        (Answer::Written(access), self.tell(ask))
+        (Answer::Written(access), self.settle(ask))
     }
 
     /// Stores a dword at byte `at` of the table.
@@ -89,10 +89,10 @@ impl Reference {
         self.table[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// The message of `v` is rewritten, maybe while the host uses the old one (H4).
+    /// The message of `v` is rewritten, maybe while the host has the old one (H4).
     pub(super) fn message_changed(&mut self, v: usize) {
         if self.live[v] && self.policy.live_rewrite == LiveRewrite::Reroute {
-            self.untold[v] = true;
+            self.stale[v] = true;
         }
     }
 }

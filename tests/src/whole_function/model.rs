@@ -1,6 +1,6 @@
 //! The whole function, from its three naive parts.
 
-use super::FunctionVectorEffect;
+use super::PartEffect;
 use super::msi::NaiveMsi;
 use super::pin::NaivePin;
 use crate::policies::Behaviour;
@@ -28,7 +28,7 @@ pub struct NaiveFunction {
     pub counters: FunctionCounters,
 }
 
-/// What the parts told the host in one input.
+/// The effects of the parts in one input.
 #[derive(Default)]
 struct Lists {
     msix: Vec<VectorEffect>,
@@ -108,8 +108,8 @@ impl NaiveFunction {
         self.msix.as_ref().is_some_and(Reference::enabled)
     }
 
-    /// One input: its answer, and what the host was told, in order.
-    pub fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<FunctionVectorEffect>) {
+    /// Applies one input: returns its answer and its effects, in order.
+    pub fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<PartEffect>) {
         let old = self.mode();
         let (answer, lists) = self.parts(operation);
         let resumed = *operation == FunctionOperation::Resume;
@@ -290,13 +290,13 @@ impl NaiveFunction {
     }
 
     fn msix(&mut self, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
-        let intx = |told: &VectorEffect| {
-            !matches!(told, VectorEffect::IntxDeassert | VectorEffect::IntxReevaluate)
+        let intx = |effect: &VectorEffect| {
+            !matches!(effect, VectorEffect::IntxDeassert | VectorEffect::IntxReevaluate)
         };
         match &mut self.msix {
             Some(msix) => {
-                let (answer, told) = msix.apply(operation);
-                (answer, told.into_iter().filter(intx).collect())
+                let (answer, effects) = msix.apply(operation);
+                (answer, effects.into_iter().filter(intx).collect())
             }
             None => (Answer::Nothing, vec![]),
         }
@@ -304,27 +304,27 @@ impl NaiveFunction {
 }
 
 /// What enters the new mode comes last (D2); after a load every Disarm and Deassert comes first.
-fn order(lists: Lists, old: Mode, new: Mode, resumed: bool) -> Vec<FunctionVectorEffect> {
+fn order(lists: Lists, old: Mode, new: Mode, resumed: bool) -> Vec<PartEffect> {
     let place = |mode: Mode| u8::from(old != new && mode == new);
     // Parts of one place stand in this order.
     let parts = [
-        (Mode::Msi, lists.msi.into_iter().map(FunctionVectorEffect::Msi).collect::<Vec<_>>()),
-        (Mode::MsiX, lists.msix.into_iter().map(FunctionVectorEffect::MsiX).collect()),
-        (Mode::Intx, lists.intx.into_iter().map(FunctionVectorEffect::Intx).collect()),
+        (Mode::Msi, lists.msi.into_iter().map(PartEffect::Msi).collect::<Vec<_>>()),
+        (Mode::MsiX, lists.msix.into_iter().map(PartEffect::MsiX).collect()),
+        (Mode::Intx, lists.intx.into_iter().map(PartEffect::Intx).collect()),
     ];
-    let mut all: Vec<(u8, FunctionVectorEffect)> = Vec::new();
-    for (mode, told) in parts {
-        all.extend(told.into_iter().map(|told| {
+    let mut all: Vec<(u8, PartEffect)> = Vec::new();
+    for (mode, effects) in parts {
+        all.extend(effects.into_iter().map(|effect| {
             let leaves = matches!(
-                told,
-                FunctionVectorEffect::MsiX(VectorEffect::Disarm(_))
-                    | FunctionVectorEffect::Msi(VectorEffect::Disarm(_))
-                    | FunctionVectorEffect::Intx(IntxEffect::Disarm | IntxEffect::Deassert)
+                effect,
+                PartEffect::MsiX(VectorEffect::Disarm(_))
+                    | PartEffect::Msi(VectorEffect::Disarm(_))
+                    | PartEffect::Intx(IntxEffect::Disarm | IntxEffect::Deassert)
             );
             let place = if resumed { u8::from(!leaves) } else { place(mode) };
-            (place, told)
+            (place, effect)
         }));
     }
     all.sort_by_key(|(place, _)| *place);
-    all.into_iter().map(|(_, told)| told).collect()
+    all.into_iter().map(|(_, effect)| effect).collect()
 }

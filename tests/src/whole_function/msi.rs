@@ -17,12 +17,12 @@ pub struct NaiveMsi {
     writable: Vec<u8>,
     /// Vectors with an event, by their own numbers.
     events: Vec<bool>,
-    /// Vectors the host was told to use.
+    /// Vectors that the host was asked to arm.
     pub live: Vec<bool>,
     /// Live vectors that the host could not serve.
     pub fallback: Vec<bool>,
-    /// Vectors whose message changed while live, and the host was not told yet (H4).
-    untold: Vec<bool>,
+    /// Live vectors whose new message the host does not have yet (H4).
+    stale: Vec<bool>,
     /// MSI-X is enabled too (H18).
     overridden: bool,
     bus_master: bool,
@@ -71,7 +71,7 @@ impl NaiveMsi {
             events: vec![false; n],
             live: vec![false; n],
             fallback: vec![false; n],
-            untold: vec![false; n],
+            stale: vec![false; n],
             overridden: false,
             bus_master: false,
             attached: false,
@@ -189,11 +189,11 @@ impl NaiveMsi {
         {
             self.config[2] = self.config[2] & 0x8f | most << 4; // H26
         }
-        let untold = self.untold.contains(&true);
+        let stale = self.stale.contains(&true);
         if self.policy.live_rewrite == LiveRewrite::Reroute {
             for v in self.all() {
                 if self.live[v] && self.message(v) != before.message(v) {
-                    self.untold[v] = true;
+                    self.stale[v] = true;
                 }
             }
         }
@@ -201,8 +201,8 @@ impl NaiveMsi {
         let mut ask = self.switched(was);
         ask.complete = (4..data).all(|at| covered(&at))
             || (data..data + 2).any(|at| covered(&at))
-            || before.allocated() != self.allocated() && !untold;
-        self.tell(ask)
+            || before.allocated() != self.allocated() && !stale;
+        self.settle(ask)
     }
 
     /// What leaving or entering force asks for.
@@ -234,13 +234,13 @@ impl NaiveMsi {
         let was = self.in_force();
         self.overridden = on;
         let ask = self.switched(was);
-        self.tell(ask)
+        self.settle(ask)
     }
 
     /// Bus Master Enable.
     pub fn set_bus_master(&mut self, on: bool) -> Vec<VectorEffect> {
         self.bus_master = on;
-        self.tell(Ask::default())
+        self.settle(Ask::default())
     }
 
     /// First step of a read.
@@ -255,7 +255,7 @@ impl NaiveMsi {
     pub fn poll(&mut self) -> Vec<VectorEffect> {
         let wanted = self.in_force() || self.policy.while_disabled == WhileDisabled::Latch;
         let poll = if wanted { self.all() } else { vec![] };
-        self.tell(Ask { poll, ..Ask::default() })
+        self.settle(Ask { poll, ..Ask::default() })
     }
 
     /// The device has an event.
@@ -273,13 +273,13 @@ impl NaiveMsi {
             return (Answer::Event(Delivery::Coalesced), vec![]);
         }
         self.events[v] = true;
-        let told = self.tell(Ask::default());
+        let effects = self.settle(Ask::default());
         let delivery = match (self.events[v], self.bus_master) {
             (true, _) => Delivery::Pending,
             (false, true) => Delivery::Sent,
             (false, false) => Delivery::Dropped(DropReason::BusMaster),
         };
-        (Answer::Event(delivery), told)
+        (Answer::Event(delivery), effects)
     }
 
     /// The cause of an event is gone (A8).
@@ -287,7 +287,7 @@ impl NaiveMsi {
         let was = std::mem::take(&mut self.events[v]);
         self.counters.withdrawn += u64::from(was);
         let drain = if self.policy.drain { vec![v] } else { vec![] };
-        (Answer::Withdrawn(was), self.tell(Ask { drain, ..Ask::default() }))
+        (Answer::Withdrawn(was), self.settle(Ask { drain, ..Ask::default() }))
     }
 
     /// The host held events of these.
@@ -296,7 +296,7 @@ impl NaiveMsi {
             self.counters.coalesced += u64::from(self.events[v]);
             self.events[v] = true;
         }
-        self.tell(Ask::default())
+        self.settle(Ask::default())
     }
 
     /// The host could not serve these live vectors.
@@ -315,15 +315,15 @@ impl NaiveMsi {
     /// A backend comes.
     pub fn attach(&mut self) -> Vec<VectorEffect> {
         self.attached = true;
-        self.tell(Ask::default())
+        self.settle(Ask::default())
     }
 
     /// The backend goes.
     pub fn detach(&mut self) -> Vec<VectorEffect> {
-        let mut told = if self.policy.poll_before_disable { self.poll() } else { vec![] };
+        let mut effects = if self.policy.poll_before_disable { self.poll() } else { vec![] };
         self.attached = false;
-        told.extend(self.tell(Ask::default()));
-        told
+        effects.extend(self.settle(Ask::default()));
+        effects
     }
 
     /// Function reset.
@@ -332,18 +332,18 @@ impl NaiveMsi {
             *byte &= !writable;
         }
         self.loading = false;
-        self.untold.fill(false);
+        self.stale.fill(false);
         self.counters.dropped_reset += self.forget_all();
         let drain = if self.policy.drain { self.all() } else { vec![] };
-        let told = self.tell(Ask { drain, ..Ask::default() });
+        let effects = self.settle(Ask { drain, ..Ask::default() });
         (self.overridden, self.bus_master) = (false, false);
-        told
+        effects
     }
 
     /// The same registers were loaded (H15).
     pub fn loaded(&mut self) {
         self.counters.dropped_load += self.events.iter().filter(|event| **event).count() as u64;
-        self.untold.fill(false);
+        self.stale.fill(false);
         self.loading = true;
     }
 
@@ -353,7 +353,7 @@ impl NaiveMsi {
             return vec![];
         }
         self.loading = false;
-        self.tell(Ask { release_all: true, ..Ask::default() })
+        self.settle(Ask { release_all: true, ..Ask::default() })
     }
 
     /// The native encoding.
@@ -375,37 +375,37 @@ impl NaiveMsi {
     }
 
     /// Tells the host all that changed and what the input asks for, lowest vector first.
-    fn tell(&mut self, ask: Ask) -> Vec<VectorEffect> {
-        let mut told = Vec::new();
+    fn settle(&mut self, ask: Ask) -> Vec<VectorEffect> {
+        let mut effects = Vec::new();
         for v in ask.poll {
             if self.held(v) {
-                told.push(VectorEffect::Poll(v as u16));
+                effects.push(VectorEffect::Poll(v as u16));
             }
         }
         for v in self.all() {
             if self.live[v] && (ask.release_all || !self.wanted(v)) {
-                (self.live[v], self.fallback[v], self.untold[v]) = (false, false, false);
+                (self.live[v], self.fallback[v], self.stale[v]) = (false, false, false);
                 self.counters.disarms += 1;
-                told.push(VectorEffect::Disarm(v as u16));
+                effects.push(VectorEffect::Disarm(v as u16));
             }
         }
         for v in ask.drain {
             if self.held(v) {
-                told.push(VectorEffect::Drain(v as u16));
+                effects.push(VectorEffect::Drain(v as u16));
             }
         }
         for v in self.all() {
             if !self.live[v] && self.wanted(v) {
                 self.live[v] = true;
                 self.counters.arms += 1;
-                told.push(VectorEffect::Arm(v as u16, self.message(v)));
+                effects.push(VectorEffect::Arm(v as u16, self.message(v)));
             }
         }
         for v in self.all() {
-            if ask.complete && self.untold[v] && !self.loading {
-                self.untold[v] = false;
+            if ask.complete && self.stale[v] && !self.loading {
+                self.stale[v] = false;
                 self.counters.reroutes += 1;
-                told.push(VectorEffect::Reroute(v as u16, self.message(v)));
+                effects.push(VectorEffect::Reroute(v as u16, self.message(v)));
             }
         }
         for v in self.all() {
@@ -415,13 +415,13 @@ impl NaiveMsi {
                 waiting.into_iter().for_each(|event| self.events[event] = false);
                 if self.bus_master {
                     self.counters.sent += 1;
-                    told.push(VectorEffect::Send(v as u16, self.message(v)));
+                    effects.push(VectorEffect::Send(v as u16, self.message(v)));
                 } else {
                     self.counters.dropped_bus_master += 1; // H16
                 }
             }
         }
         self.show_pending();
-        told
+        effects
     }
 }

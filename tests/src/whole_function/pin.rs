@@ -15,7 +15,7 @@ pub struct NaivePin {
     attached: bool,
     /// Whether a resume is to come.
     pub loading: bool,
-    used: bool,
+    armed: bool,
     asserted: bool,
     failed: bool,
 }
@@ -32,7 +32,7 @@ impl NaivePin {
             prohibited: false,
             attached: false,
             loading: false,
-            used: false,
+            armed: false,
             asserted: false,
             failed: false,
         }
@@ -46,8 +46,8 @@ impl NaivePin {
 
     /// Used, asserted, failed.
     #[must_use]
-    pub fn told(&self) -> (bool, bool, bool) {
-        (self.used, self.asserted, self.failed)
+    pub fn facts(&self) -> (bool, bool, bool) {
+        (self.armed, self.asserted, self.failed)
     }
 
     /// The device's level.
@@ -55,7 +55,7 @@ impl NaivePin {
         if self.source == IntxSource::Emulated {
             self.level = high;
         }
-        self.tell()
+        self.settle()
     }
 
     /// The level is forgotten (H27).
@@ -65,10 +65,10 @@ impl NaivePin {
 
     /// The physical line fired.
     pub fn fire(&mut self) -> Vec<IntxEffect> {
-        if self.source == IntxSource::Physical && self.used {
+        if self.source == IntxSource::Physical && self.armed {
             self.fired = true;
         }
-        self.tell()
+        self.settle()
     }
 
     /// The guest's EOI.
@@ -87,32 +87,32 @@ impl NaivePin {
     /// Interrupt Disable.
     pub fn set_disabled(&mut self, on: bool) -> Vec<IntxEffect> {
         self.disabled = on;
-        self.tell()
+        self.settle()
     }
 
     /// MSI or MSI-X is enabled.
     pub fn set_prohibited(&mut self, on: bool) -> Vec<IntxEffect> {
         self.prohibited = on;
-        self.tell()
+        self.settle()
     }
 
     /// A backend comes or goes.
     pub fn set_attached(&mut self, on: bool) -> Vec<IntxEffect> {
         self.attached = on;
-        self.tell()
+        self.settle()
     }
 
     /// The Arm failed.
     pub fn fail(&mut self) {
-        self.failed = self.used;
+        self.failed = self.armed;
     }
 
-    /// Function reset: everything low and told anew.
+    /// Function reset: everything is low and armed again.
     pub fn reset(&mut self) -> Vec<IntxEffect> {
-        let told = self.release();
+        let effects = self.disarm();
         let (source, attached) = (self.source, self.attached);
         *self = Self { attached, ..Self::new(source) };
-        told.into_iter().chain(self.tell()).collect()
+        effects.into_iter().chain(self.settle()).collect()
     }
 
     /// The same level was loaded; a line that fired is not saved.
@@ -126,52 +126,52 @@ impl NaivePin {
             return vec![];
         }
         self.loading = false;
-        let told = self.release();
-        told.into_iter().chain(self.tell()).collect()
+        let effects = self.disarm();
+        effects.into_iter().chain(self.settle()).collect()
     }
 
-    fn release(&mut self) -> Vec<IntxEffect> {
-        let mut told = vec![];
+    fn disarm(&mut self) -> Vec<IntxEffect> {
+        let mut effects = vec![];
         if std::mem::take(&mut self.asserted) {
-            told.push(IntxEffect::Deassert);
+            effects.push(IntxEffect::Deassert);
         }
-        if std::mem::take(&mut self.used) {
-            told.push(IntxEffect::Disarm);
+        if std::mem::take(&mut self.armed) {
+            effects.push(IntxEffect::Disarm);
         }
         (self.fired, self.failed) = (false, false);
-        told
+        effects
     }
 
-    fn tell(&mut self) -> Vec<IntxEffect> {
+    fn settle(&mut self) -> Vec<IntxEffect> {
         let open = !self.disabled && !self.prohibited;
-        let mut told = vec![];
+        let mut effects = vec![];
         if !self.attached || !self.loading && !open {
             // Nobody to serve the line. A level of ours is still driven, if it may be.
             let keep = self.source == IntxSource::Emulated
                 && if self.loading { self.asserted } else { open && self.level };
             if self.asserted && !keep {
                 self.asserted = false;
-                told.push(IntxEffect::Deassert);
+                effects.push(IntxEffect::Deassert);
             }
-            told.extend(std::mem::take(&mut self.used).then_some(IntxEffect::Disarm));
+            effects.extend(std::mem::take(&mut self.armed).then_some(IntxEffect::Disarm));
             (self.fired, self.failed) = (false, false);
         }
         if self.loading {
-            return told;
+            return effects;
         }
         let high = open && (self.level || self.fired);
         if self.asserted && !high {
             self.asserted = false;
-            told.push(IntxEffect::Deassert);
+            effects.push(IntxEffect::Deassert);
         }
-        if self.attached && open && !self.used {
-            self.used = true;
-            told.push(IntxEffect::Arm);
+        if self.attached && open && !self.armed {
+            self.armed = true;
+            effects.push(IntxEffect::Arm);
         }
         if high && !self.asserted {
             self.asserted = true;
-            told.push(IntxEffect::Assert);
+            effects.push(IntxEffect::Assert);
         }
-        told
+        effects
     }
 }

@@ -25,7 +25,7 @@ pub fn parts() -> impl Strategy<Value = Parts> {
         .prop_map(|(msi, msix, pin)| Parts { msi, msix: msix.map(layout), pin })
 }
 
-/// A sequence that begins with a backend, bus master and used vectors in most cases.
+/// A sequence that begins with a backend, bus master and claimed vectors in most cases.
 pub fn operations(parts: Parts) -> impl Strategy<Value = Vec<FunctionOperation>> {
     let setup = [
         FunctionOperation::Attach,

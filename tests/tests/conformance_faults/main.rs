@@ -52,26 +52,26 @@ faults! {
     "C21" SendsWhileDisabled
     "C22" WithdrawDoesNothing
     "C23" SecondUnmaskSends
-    "C24" UnuseAtZeroUses
+    "C24" UnclaimAtZeroClaims
     "C25" OutOfRangeAccepted
     "C26" BusMasterOffLoses
     "C27" EqualMessagesAreOne
     "C28" EnableForgetsUnmasks
-    "C29" UsesMaskedEntries
-    "C30" DisableDoesNotRelease
-    "C31" ResetDoesNotRelease
+    "C29" ArmsMaskedEntries
+    "C30" DisableDoesNotDisarm
+    "C31" ResetDoesNotDisarm
     "C32" TornReroute
     "C33" QwordControlFirst
     "C34" CommitPerWrite
     "C35" HeldEventIsLost
     "C36" PollsEverything
-    "C37" SendBeforeUse
+    "C37" SendBeforeArm
     "C37" ArmBeforeCommit
     "C38" CommitPerVector
-    "C39" FailedUseIsDead
+    "C39" FailedArmIsDead
     "C40" DetachLeaks
     "C40" DetachKeepsRoutes
-    "C41" RestoreWithoutUse
+    "C41" RestoreWithoutArm
     "C42" SaveDoesNotPoll
     "C43" LoadChangesOnError
     "C44" LoadSpeaks
@@ -85,8 +85,8 @@ faults! {
 const TWICE: &[(&str, Fault)] = &[
     ("C15", Fault::IgnoresFunctionMask),
     ("C16", Fault::IgnoresFunctionMask),
-    ("C31", Fault::DisableDoesNotRelease),
-    ("C44", Fault::RestoreWithoutUse),
+    ("C31", Fault::DisableDoesNotDisarm),
+    ("C44", Fault::RestoreWithoutArm),
     ("C13", Fault::SendsTwice),
 ];
 

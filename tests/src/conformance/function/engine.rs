@@ -3,7 +3,7 @@
 use super::super::subjects::policy_name;
 use crate::lockstep::layout;
 use crate::vector_effects::VectorEffect;
-use crate::whole_function::{FunctionVectorEffect, vector_effects};
+use crate::whole_function::{PartEffect, vector_effects};
 use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSubject, MSIX_MESSAGE, MsixBeside, NoDevice,
     PhysicalLine, Refused, Withdrawal,
@@ -16,7 +16,7 @@ use msix_core::{
 /// A function that is driven by operations.
 pub(super) trait Operated {
     /// One input.
-    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<FunctionVectorEffect>);
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<PartEffect>);
     /// How it interrupts.
     fn mode(&self) -> Mode;
     /// The Status register.
@@ -52,7 +52,7 @@ impl FunctionSubject for EngineFunctionSubject {
 struct Engine(Function<Boxed>);
 
 impl Operated for Engine {
-    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<FunctionVectorEffect>) {
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<PartEffect>) {
         let mut fx = FunctionEffects::<MAX_FUNCTION_EFFECTS>::new();
         let answer = operation.apply(&mut self.0, &mut [], &mut fx);
         (answer, fx.iter().flat_map(|effect| vector_effects(&self.0, effect)).collect())
@@ -75,9 +75,9 @@ pub(super) struct OperatedDevice<F> {
     messages: Vec<Message>,
     line: bool,
     log: Vec<(Mode, bool)>,
-    /// How many vectors of MSI and of MSI-X the host uses.
-    used: [usize; 2],
-    /// The physical line: asserted, used, masked.
+    /// How many vectors of MSI and of MSI-X are armed.
+    armed: [usize; 2],
+    /// The physical line: asserted, armed, masked.
     physical: (bool, bool, bool),
     fired: u32,
 }
@@ -103,7 +103,7 @@ impl<F: Operated + 'static> OperatedDevice<F> {
             messages: Vec::new(),
             line: false,
             log: Vec::new(),
-            used: [0; 2],
+            armed: [0; 2],
             physical: (false, false, false),
             fired: 0,
         };
@@ -116,9 +116,9 @@ impl<F: Operated + 'static> OperatedDevice<F> {
     }
 
     fn give(&mut self, operation: FunctionOperation) -> Answer {
-        let (answer, told) = self.function.apply(&operation);
-        for told in told {
-            self.carry_out(told);
+        let (answer, effects) = self.function.apply(&operation);
+        for effect in effects {
+            self.carry_out(effect);
         }
         if let (true, true, false) = self.physical {
             self.physical.2 = true; // D12
@@ -128,34 +128,34 @@ impl<F: Operated + 'static> OperatedDevice<F> {
         answer
     }
 
-    fn carry_out(&mut self, told: FunctionVectorEffect) {
-        let (mode, told) = match told {
-            FunctionVectorEffect::MsiX(told) => (Mode::MsiX, told),
-            FunctionVectorEffect::Msi(told) => (Mode::Msi, told),
-            FunctionVectorEffect::Intx(effect) => {
+    fn carry_out(&mut self, effect: PartEffect) {
+        let (mode, effect) = match effect {
+            PartEffect::MsiX(effect) => (Mode::MsiX, effect),
+            PartEffect::Msi(effect) => (Mode::Msi, effect),
+            PartEffect::Intx(effect) => {
                 match effect {
                     IntxEffect::Assert => self.line = true,
                     IntxEffect::Deassert => self.line = false,
                     IntxEffect::Unmask => self.physical.2 = false,
                     IntxEffect::Arm | IntxEffect::Disarm => {
-                        let used = effect == IntxEffect::Arm;
-                        (self.physical.1, self.physical.2) = (used, false);
-                        self.log.push((Mode::Intx, used));
+                        let armed = effect == IntxEffect::Arm;
+                        (self.physical.1, self.physical.2) = (armed, false);
+                        self.log.push((Mode::Intx, armed));
                     }
                 }
                 return;
             }
         };
-        let used = &mut self.used[usize::from(mode == Mode::MsiX)];
-        match told {
+        let armed = &mut self.armed[usize::from(mode == Mode::MsiX)];
+        match effect {
             VectorEffect::Send(_, message) => self.messages.push(message),
             VectorEffect::Arm(..) => {
-                *used += 1;
-                self.log.extend((*used == 1).then_some((mode, true)));
+                *armed += 1;
+                self.log.extend((*armed == 1).then_some((mode, true)));
             }
             VectorEffect::Disarm(_) => {
-                *used -= 1;
-                self.log.extend((*used == 0).then_some((mode, false)));
+                *armed -= 1;
+                self.log.extend((*armed == 0).then_some((mode, false)));
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use super::super::subjects::policy_name;
 use super::engine::{Operated, OperatedDevice};
-use crate::whole_function::FunctionVectorEffect;
+use crate::whole_function::PartEffect;
 use crate::whole_function::model::NaiveFunction;
 use msix_conformance::{FunctionDevice, FunctionSubject, NoDevice};
 use msix_core::{Answer, FunctionOperation, Mode, Policy};
@@ -34,7 +34,7 @@ impl FunctionSubject for NaiveFunctionSubject {
 }
 
 impl Operated for NaiveFunction {
-    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<FunctionVectorEffect>) {
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<PartEffect>) {
         self.apply(operation)
     }
 

@@ -201,7 +201,7 @@ impl Device for QemuDevice {
     }
 
     fn claims(&mut self) -> Option<&mut dyn Claims> {
-        None // the device uses every vector from its making on
+        None // the device claims every vector from its creation
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
         None // an eventfd cannot take an event back
