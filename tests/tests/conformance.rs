@@ -74,14 +74,14 @@ cases! {
     "C21" c21_nothing_is_sent_after_a_reset
     "C22" c22_a_withdrawn_event_is_gone
     "C23" c23_a_second_unmask_does_nothing
-    "C24" c24_unused_vectors_drop_their_events
+    "C24" c24_unclaimed_vectors_drop_their_events
     "C25" c25_outside_the_table_is_refused
     "C26" c26_bus_master_off_latches_or_drops
     "C27" c27_equal_messages_are_both_sent
     "C28" c28_programmed_while_disabled_is_as_good
     "C29" c29_a_masked_vector_is_not_the_hosts_business
-    "C30" c30_what_stops_is_released_once
-    "C31" c31_uses_and_releases_alternate
+    "C30" c30_what_stops_is_disarmed_once
+    "C31" c31_arms_and_disarms_alternate
     "C32" c32_a_live_rewrite_is_never_torn
     "C33" c33_data_and_control_as_one_qword
     "C34" c34_an_affinity_change_is_at_most_one_commit
@@ -89,7 +89,7 @@ cases! {
     "C36" c36_a_pba_read_polls_what_it_covers
     "C37" c37_the_order_of_host_calls
     "C38" c38_one_commit_for_all
-    "C39" c39_a_failed_use_falls_back_alone
+    "C39" c39_a_failed_arm_falls_back_alone
     "C40" c40_detach_and_attach_are_complete
     "C41" c41_a_restored_function_goes_on_alike
     "C42" c42_a_save_polls_first

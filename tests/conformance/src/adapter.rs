@@ -1,5 +1,4 @@
-//! What an implementation must show of itself to be judged: one trait for its device, one for how
-//! a device is made.
+//! The traits of an adapter: one for a device, one that makes devices, one for each optional group.
 //!
 //! [`Device`] has the nine things every implementation can do, and one accessor for each group
 //! that some cannot. No method has a default: what an adapter does not offer it says, by answering
@@ -14,7 +13,7 @@ use std::fmt;
 pub struct Refused(pub String);
 
 impl Refused {
-    /// From an error of the implementation.
+    /// Takes the words of an error of the implementation.
     #[must_use]
     pub fn because(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
@@ -32,69 +31,69 @@ pub enum NoDevice {
 
 /// An implementation under test: makes devices, and says which choices it made.
 pub trait Subject {
-    /// A name for the report.
+    /// Returns a name for the report.
     fn name(&self) -> String;
 
-    /// Its choices where the rules leave one. Start from [`Choices::UNKNOWN`].
+    /// Returns its choices where the rules leave one. Start from [`Choices::UNKNOWN`].
     fn choices(&self) -> Choices;
 
-    /// A device with `vectors` vectors as it is after power-on: MSI-X disabled, bus master on, and,
+    /// Makes a device with `vectors` vectors in its power-on state: MSI-X disabled, bus master on, and,
     /// where these are offered, a backend attached and no vector claimed.
     ///
     /// # Errors
     /// [`NoDevice`].
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice>;
 
-    /// How it lays out and checks BARs, if that can be asked (C47, C48).
+    /// Offers how it lays out and checks BARs (C47, C48).
     fn layouts(&self) -> Option<&dyn Layouts>;
 }
 
 /// One function with MSI-X. Offsets are from the start of the structure they name; accesses may
 /// have any width and alignment, and may lie outside the structure.
 pub trait Device {
-    /// Guest read at byte `offset` of the 12-byte capability.
+    /// Reads as a guest, at byte `offset` of the 12-byte capability.
     fn read_config(&mut self, offset: usize, bytes: &mut [u8]);
-    /// Guest write at byte `offset` of the 12-byte capability.
+    /// Writes as a guest, at byte `offset` of the 12-byte capability.
     fn write_config(&mut self, offset: usize, bytes: &[u8]);
-    /// Guest read at byte `offset` of the table.
+    /// Reads as a guest, at byte `offset` of the table.
     fn read_table(&mut self, offset: u64, bytes: &mut [u8]);
-    /// Guest write at byte `offset` of the table.
+    /// Writes as a guest, at byte `offset` of the table.
     fn write_table(&mut self, offset: u64, bytes: &[u8]);
-    /// Guest read at byte `offset` of the PBA.
+    /// Reads as a guest, at byte `offset` of the PBA.
     fn read_pba(&mut self, offset: u64, bytes: &mut [u8]);
-    /// Guest write at byte `offset` of the PBA.
+    /// Writes as a guest, at byte `offset` of the PBA.
     fn write_pba(&mut self, offset: u64, bytes: &[u8]);
-    /// The device has an event for `vector`, by the way it takes in this implementation.
+    /// Makes the device have an event for `vector`, by the path it takes in this implementation.
     ///
     /// # Errors
     /// [`Refused`] for a vector outside the table. An event that is dropped is not an error.
     fn fire(&mut self, vector: u32) -> Result<(), Refused>;
-    /// The messages that were sent since the last call, in order, whoever sent them.
+    /// Takes the messages sent since the last call, in order, whoever sent them.
     fn messages(&mut self) -> Vec<Message>;
 
-    /// The device's claims of vectors (C24), if the implementation has such a thing.
+    /// Offers the device's claims of vectors (C24).
     fn claims(&mut self) -> Option<&mut dyn Claims>;
-    /// Taking an event back (A8).
+    /// Offers to take a pending event back (A8).
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal>;
-    /// Masks and messages set by the platform instead of the guest (G1, H10).
+    /// Offers masks and messages that the platform sets instead of the guest (G1, H10).
     fn side_channel(&mut self) -> Option<&mut dyn SideChannel>;
-    /// Function reset (A13).
+    /// Offers function reset (A13).
     fn function_reset(&mut self) -> Option<&mut dyn FunctionReset>;
-    /// Bus Master Enable (A11).
+    /// Offers Bus Master Enable (A11).
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster>;
-    /// The log of the device's INTx line (A10).
+    /// Offers the calls to the device's INTx line (A10).
     fn intx(&mut self) -> Option<&mut dyn IntxLog>;
-    /// The log of what the host was asked for.
+    /// Offers the calls to the host.
     fn host_log(&mut self) -> Option<&mut dyn HostLog>;
-    /// A host that fails and holds events on demand.
+    /// Offers a host that fails and holds events on demand.
     fn host_script(&mut self) -> Option<&mut dyn HostScript>;
-    /// What a KVM- or VFIO-like backend asked of the kernel.
+    /// Offers the calls of a KVM- or VFIO-like backend to the kernel.
     fn backend_log(&mut self) -> Option<&mut dyn BackendLog>;
-    /// A backend that comes and goes.
+    /// Offers to attach and detach a backend.
     fn attachment(&mut self) -> Option<&mut dyn Attachment>;
-    /// Snapshots in the implementation's own encoding.
+    /// Offers snapshots in the implementation's own encoding.
     fn snapshots(&mut self) -> Option<&mut dyn Snapshots>;
-    /// QEMU's encoding of the msix field (F3).
+    /// Offers QEMU's encoding of the msix field (F3).
     fn qemu_field(&mut self) -> Option<&mut dyn QemuField>;
 }
 

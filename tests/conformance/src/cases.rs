@@ -9,7 +9,7 @@ use super::{backend, claims, delivery, host, layout, out_of_range, registers, sn
 pub struct Case {
     /// Its id, which never changes: `C01` to `C48`.
     pub id: &'static str,
-    /// What it wants to see.
+    /// What must be seen.
     pub intent: &'static str,
     /// The vector counts it is run at.
     pub sizes: &'static [u16],
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Case {
     }
 }
 
-/// The case with that id.
+/// Returns the case with that id.
 #[must_use]
 pub fn case(id: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.id == id)

@@ -1,4 +1,4 @@
-//! Where the rules leave a choice, which one an implementation made.
+//! The choices that an implementation made where the rules leave one.
 
 use msix_core::Policy;
 pub use msix_core::{
@@ -6,8 +6,8 @@ pub use msix_core::{
     VectorControlBits, WhileDisabled,
 };
 
-/// One field a choice. A choice that is known is held to strictly; for one that is not (`None`)
-/// every conforming alternative passes, and the report notes which one was seen.
+/// One field for each choice. An implementation is held to the choices it declares; where it declares
+/// none (`None`) every conforming alternative passes, and the report notes which one was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choices {
     /// An event while MSI-X is disabled (H3; C17).
@@ -29,7 +29,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Nothing is known: all that conforms is accepted.
+    /// Declares nothing: all that conforms is accepted.
     pub const UNKNOWN: Self = Self {
         while_disabled: None,
         pending_on_disable: None,
@@ -41,7 +41,7 @@ impl Choices {
         unclaimed_pending: None,
     };
 
-    /// Those of the engine under `policy`.
+    /// Returns those of the engine of `msix-core` under `policy`.
     #[must_use]
     pub const fn of(policy: &Policy) -> Self {
         Self {

@@ -27,41 +27,42 @@ pub trait FunctionSubject {
 
 /// One function with a pin and MSI.
 pub trait FunctionDevice {
-    /// Guest read at byte `offset` of the MSI capability, inside it.
+    /// Reads as a guest, at byte `offset` of the MSI capability, inside it.
     fn read_msi(&mut self, offset: usize, bytes: &mut [u8]);
-    /// Guest write at byte `offset` of the MSI capability, inside it.
+    /// Writes as a guest, at byte `offset` of the MSI capability, inside it.
     fn write_msi(&mut self, offset: usize, bytes: &[u8]);
-    /// Guest write of Bus Master Enable.
+    /// Writes Bus Master Enable as a guest.
     fn set_bus_master(&mut self, on: bool);
-    /// Guest write of Interrupt Disable.
+    /// Writes Interrupt Disable as a guest.
     fn set_interrupt_disable(&mut self, on: bool);
-    /// Guest read of Interrupt Status.
+    /// Reads Interrupt Status as a guest.
     fn interrupt_status(&mut self) -> bool;
-    /// The device asks for attention: as event `vector` where MSI or MSI-X is on, else by its level,
-    /// which stays high until [`satisfy`](Self::satisfy).
+    /// Makes the device ask for attention: by event `vector` where MSI or MSI-X is on, else by its
+    /// level, which stays high until [`satisfy`](Self::satisfy).
     fn fire(&mut self, vector: u16);
-    /// What the device asked attention for is done: its level is low.
+    /// Ends the cause of the level, which becomes low.
     fn satisfy(&mut self);
-    /// The messages that were sent since the last call, in order.
+    /// Takes the messages sent since the last call, in order.
     fn messages(&mut self) -> Vec<Message>;
-    /// The level that the guest's interrupt controller sees.
+    /// Returns the level that the guest's interrupt controller sees.
     fn line(&mut self) -> bool;
 
-    /// Taking an event of MSI back (A8).
+    /// Offers to take a pending event of MSI back (A8).
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal>;
-    /// MSI-X of the same function.
+    /// Offers MSI-X of the same function.
     fn msix(&mut self) -> Option<&mut dyn MsixBeside>;
-    /// A passed-through device's line instead of the emulated one.
+    /// Offers a passed-through device's line instead of the emulated one.
     fn physical(&mut self) -> Option<&mut dyn PhysicalLine>;
-    /// Function reset.
+    /// Offers function reset.
     fn function_reset(&mut self) -> Option<&mut dyn FunctionReset>;
-    /// The modes that the host was asked to arm (`true`) and disarm since the last call, in order.
+    /// Offers the modes that the host was asked to arm (`true`) and disarm since the last call, in
+    /// order.
     fn host_log(&mut self) -> Option<Vec<(Mode, bool)>>;
 }
 
 /// MSI-X beside MSI: one vector, claimed and unmasked, with [`MSIX_MESSAGE`].
 pub trait MsixBeside {
-    /// Guest write of MSI-X Enable.
+    /// Writes MSI-X Enable as a guest.
     fn set_enabled(&mut self, on: bool);
 }
 
@@ -70,11 +71,11 @@ pub const MSIX_MESSAGE: Message = Message { address: 0xfee0_2000, data: 0x55 };
 
 /// A line that is masked when it fires (D12).
 pub trait PhysicalLine {
-    /// The device asserts it, or not. It fires when it is asserted, armed and not masked.
+    /// Makes the device assert it, or not. It fires when it is asserted, armed and not masked.
     fn assert(&mut self, high: bool);
-    /// The guest's EOI.
+    /// Ends the interrupt as a guest does (EOI).
     fn eoi(&mut self);
-    /// How often it fired.
+    /// Returns how often it fired.
     fn fired(&mut self) -> u32;
 }
 
@@ -83,7 +84,7 @@ pub trait PhysicalLine {
 pub struct FunctionCase {
     /// Its id, which never changes.
     pub id: &'static str,
-    /// What it wants to see.
+    /// What must be seen.
     pub intent: &'static str,
     /// The MSI vector counts it is run at.
     pub sizes: &'static [u16],
@@ -109,7 +110,7 @@ const fn at(
     FunctionCase { id, intent, sizes, run }
 }
 
-/// All of them, with the words of `CONFORMANCE.md`.
+/// All cases for whole functions, with the words of `CONFORMANCE.md`.
 pub const FUNCTION_CASES: [FunctionCase; 26] = [
     at(ALL, "M01", "reset: Enable, vectors allocated, address, data and masks all 0", msi::m01),
     at(

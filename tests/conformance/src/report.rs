@@ -1,4 +1,4 @@
-//! What a run says, for people and for programs.
+//! What a run reports, for people and for programs.
 
 use super::Case;
 #[cfg(feature = "serde")]
@@ -38,7 +38,7 @@ pub enum Verdict {
 pub struct CaseReport {
     /// The case's id.
     pub id: &'static str,
-    /// What it wants to see.
+    /// What must be seen.
     pub intent: &'static str,
     /// How it ended.
     #[cfg_attr(feature = "serde", serde(flatten))]
@@ -63,7 +63,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many cases passed, failed, and could not be observed.
+    /// Counts the cases that passed, failed, and could not be observed.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |holds: fn(&Verdict) -> bool| {
