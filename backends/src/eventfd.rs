@@ -34,7 +34,7 @@ pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
 const AWAKE: Token = Token(usize::MAX);
 
 /// Who hears of events.
-pub trait Source: Send + Sync {
+pub trait EventSource: Send + Sync {
     /// The eventfd of `vector` can be read.
     fn readable(&self, vector: Vector);
 }
@@ -51,7 +51,7 @@ pub struct Loop {
 
 #[derive(Default)]
 struct Sources {
-    by_id: BTreeMap<usize, Weak<dyn Source>>,
+    by_id: BTreeMap<usize, Weak<dyn EventSource>>,
     next: usize,
 }
 
@@ -72,7 +72,7 @@ impl Loop {
     }
 
     /// Adds a source; its number, which [`watch`](Self::watch) takes.
-    pub fn join(&self, source: Weak<dyn Source>) -> usize {
+    pub fn join(&self, source: Weak<dyn EventSource>) -> usize {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let id = sources.next;
         sources.next += 1;

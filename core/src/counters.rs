@@ -9,6 +9,7 @@
 /// [I4](crate::rules#i4). A snapshot load replaces the pending bits: those it drops are in
 /// `dropped_load`, those it brings were counted by the engine that saved them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Counters {
     /// Messages handed to the backend as [`crate::Effect::Send`].
     pub sent: u64,
@@ -17,15 +18,15 @@ pub struct Counters {
     /// Pending bits cleared by [`crate::Msix::withdraw`] (A8).
     pub withdrawn: u64,
     /// Events that came while MSI-X was disabled and were left to INTx
-    /// ([`crate::WhileDisabled::Intx`], H3).
+    /// ([`crate::policy::WhileDisabled::Intx`], H3).
     pub to_intx: u64,
     /// Events of a vector without a claim (C24), and pending bits that the last unclaim or
-    /// [`crate::UnclaimedPending::Lose`] cleared (H9).
+    /// [`crate::policy::UnclaimedPending::Lose`] cleared (H9).
     pub dropped_unclaimed: u64,
-    /// Events while disabled under [`crate::WhileDisabled::Drop`], and pending bits cleared by
-    /// [`crate::PendingOnDisable::Drop`] (H2, H3).
+    /// Events while disabled under [`crate::policy::WhileDisabled::Drop`], and pending bits cleared by
+    /// [`crate::policy::PendingOnDisable::Drop`] (H2, H3).
     pub dropped_disabled: u64,
-    /// Messages that [`crate::BusMasterOff::DropMessage`] threw away (H16).
+    /// Messages that [`crate::policy::BusMasterOff::DropMessage`] threw away (H16).
     pub dropped_bus_master: u64,
     /// Pending bits cleared by a function reset (A13).
     pub dropped_reset: u64,
@@ -57,16 +58,6 @@ impl Counters {
         reroutes: 0,
         failures: 0,
     };
-
-    /// Returns how many events and pending bits were dropped, for any reason.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped_unclaimed
-            .wrapping_add(self.dropped_disabled)
-            .wrapping_add(self.dropped_bus_master)
-            .wrapping_add(self.dropped_reset)
-            .wrapping_add(self.dropped_load)
-    }
 }
 
 impl Counters {

@@ -157,12 +157,6 @@ impl<const CAP: usize, E: Copy> Effects<CAP, E> {
         self.list.iter().skip(self.taken).copied()
     }
 
-    /// Returns how many effects are still to be carried out.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.list.len().saturating_sub(self.taken)
-    }
-
     /// Returns whether everything is carried out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -228,7 +222,7 @@ mod tests {
             fx.push(effect);
         }
         assert!(!fx.is_ready());
-        assert_eq!(fx.len(), 2);
+        assert_eq!(fx.iter().count(), 2);
         assert_eq!(fx.take(), Some(Effect::Disarm(set)));
         assert_eq!(fx.take(), Some(Effect::Arm(set)));
         assert_eq!(fx.take(), None);

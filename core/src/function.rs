@@ -3,16 +3,12 @@
 mod device;
 mod guest;
 mod host;
-#[cfg(feature = "operations")]
-mod operation;
 mod sinks;
 mod snapshot;
 
-#[cfg(feature = "operations")]
-pub use operation::FunctionOperation;
-
 use crate::effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
-use crate::intx::{Intx, IntxEffect, IntxSource};
+use crate::facts::{Fact, Facts};
+use crate::intx::{Intx, IntxEffect, IntxSource, USED};
 use crate::layout::Layout;
 use crate::msi::{Msi, MsiCapability};
 use crate::msix::{Message, Msix, NewError};
@@ -109,6 +105,7 @@ pub struct Function<S> {
 
 /// Totals of a [`Function`] that no part of it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct FunctionCounters {
     /// How often a guest enabled MSI and MSI-X together, which is undefined (A10, H18).
     pub conflicts: u64,
@@ -180,7 +177,13 @@ impl<S: Storage> Function<S> {
         function
     }
 
-    /// How it interrupts now.
+    /// Returns the choices this function was made with.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Returns how the function interrupts now.
     #[must_use]
     pub fn mode(&self) -> Mode {
         if self.msix_enabled() {
@@ -249,7 +252,7 @@ impl<S: Storage> Function<S> {
     /// The bit of the Status register that is kept here: Interrupt Status (A17).
     #[must_use]
     pub fn status(&self) -> u16 {
-        if self.intx.as_ref().is_some_and(Intx::status) { STATUS_INTERRUPT } else { 0 }
+        if self.intx.as_ref().is_some_and(Intx::interrupt_status) { STATUS_INTERRUPT } else { 0 }
     }
 
     /// Totals.
@@ -258,18 +261,12 @@ impl<S: Storage> Function<S> {
         &self.counters
     }
 
-    /// Whether MSI and MSI-X are enabled together, which is undefined (A10): MSI-X is what counts,
-    /// and MSI comes to life when MSI-X is disabled (H18).
-    #[must_use]
-    pub fn is_conflicted(&self) -> bool {
-        self.msi_enabled() && self.msix_enabled()
-    }
-
     /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
     #[must_use]
     pub fn is_loading(&self) -> bool {
-        self.msi.as_ref().is_some_and(Msi::is_loading)
-            || self.msix.as_ref().is_some_and(Msix::is_loading)
+        let loading = |facts: Facts| facts.has(Fact::LOADING);
+        self.msi.as_ref().is_some_and(|msi| loading(msi.state.facts))
+            || self.msix.as_ref().is_some_and(|msix| loading(msix.facts))
             || self.intx.as_ref().is_some_and(Intx::is_loading)
     }
 
@@ -280,28 +277,31 @@ impl<S: Storage> Function<S> {
         let sound = self.msi.as_ref().is_none_or(|msi| msi.check().is_ok())
             && self.msix.as_ref().is_none_or(|msix| msix.check().is_ok())
             && self.intx.as_ref().is_none_or(Intx::check);
-        let msi = self.msi.as_ref().is_some_and(|msi| !msi.live().is_empty());
-        let msix = self.msix.as_ref().is_some_and(|msix| msix.live().next().is_some());
-        let intx = self.intx.as_ref().is_some_and(Intx::is_live);
+        let msi = self.msi.as_ref().is_some_and(|msi| msi.state.live != 0);
+        let msix = self.msix.as_ref().is_some_and(Msix::has_live);
+        let intx = self.intx.as_ref().is_some_and(|intx| intx.has(USED));
         let alone = !(msi && msix) && !(intx && (msi || msix));
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let bus_master = self.has(COMMAND_BUS_MASTER);
-        let agreed = self.msi.as_ref().is_none_or(|msi| {
-            msi.is_overridden() == self.msix_enabled() && msi.bus_master() == bus_master
-        }) && self.msix.as_ref().is_none_or(|msix| msix.bus_master() == bus_master)
-            && self.intx.as_ref().is_none_or(|intx| {
-                intx.is_prohibited() == prohibited
-                    && intx.is_disabled() == self.has(COMMAND_INTX_DISABLE)
-            });
+        let agreed =
+            self.msi.as_ref().is_none_or(|msi| {
+                let facts = msi.state.facts;
+                facts.has(Fact::OVERRIDDEN) == self.msix_enabled()
+                    && facts.has(Fact::BUS_MASTER) == bus_master
+            }) && self.msix.as_ref().is_none_or(|m| m.facts.has(Fact::BUS_MASTER) == bus_master)
+                && self.intx.as_ref().is_none_or(|intx| {
+                    intx.is_prohibited() == prohibited
+                        && intx.is_disabled() == self.has(COMMAND_INTX_DISABLE)
+                });
         sound && alone && agreed
     }
 
     fn msi_enabled(&self) -> bool {
-        self.msi.as_ref().is_some_and(Msi::is_enabled)
+        self.msi.as_ref().is_some_and(|msi| !msi.state.facts.has(Fact::DISABLED))
     }
 
     fn msix_enabled(&self) -> bool {
-        self.msix.as_ref().is_some_and(|msix| msix.control().enabled())
+        self.msix.as_ref().is_some_and(|msix| !msix.facts.has(Fact::DISABLED))
     }
 
     const fn has(&self, command: u16) -> bool {

@@ -48,7 +48,7 @@ pub enum IntxSource {
 /// or MSI-X being enabled both close the line: it is deasserted and released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Intx {
-    source: IntxSource,
+    pub(crate) source: IntxSource,
     facts: u16,
 }
 
@@ -59,15 +59,15 @@ const DISABLED: u16 = 2;
 /// MSI or MSI-X is enabled (A10).
 const PROHIBITED: u16 = 4;
 /// A backend listens.
-const ATTACHED: u16 = 8;
+pub(crate) const ATTACHED: u16 = 8;
 /// Between a load and its resume (H15).
 const LOADING: u16 = 16;
 /// Told: the host uses the line.
-const USED: u16 = 32;
+pub(crate) const USED: u16 = 32;
 /// Told: the guest's controller sees it high.
 const ASSERTED: u16 = 64;
 /// The Arm failed (H11).
-const FALLBACK: u16 = 128;
+pub(crate) const FALLBACK: u16 = 128;
 
 impl Intx {
     /// Most effects one input emits.
@@ -77,19 +77,6 @@ impl Intx {
     #[must_use]
     pub(crate) const fn new(source: IntxSource) -> Self {
         Self { source, facts: 0 }
-    }
-
-    /// Where its level comes from.
-    #[must_use]
-    pub const fn source(&self) -> IntxSource {
-        self.source
-    }
-
-    /// Interrupt Status, bit 3 of the Status register: the device asserts, whatever Interrupt
-    /// Disable says; never while INTx is prohibited (A17).
-    #[must_use]
-    pub const fn status(&self) -> bool {
-        self.has(HIGH) && !self.has(PROHIBITED)
     }
 
     /// Interrupt Disable, bit 10 of Command.
@@ -104,36 +91,22 @@ impl Intx {
         self.has(PROHIBITED)
     }
 
-    /// Whether a backend listens.
-    #[must_use]
-    pub const fn is_attached(&self) -> bool {
-        self.has(ATTACHED)
-    }
-
     /// Whether a snapshot was loaded and is not resumed yet.
     #[must_use]
     pub(crate) const fn is_loading(&self) -> bool {
         self.has(LOADING)
     }
 
-    /// Whether the host has been told to use the line.
-    #[must_use]
-    pub const fn is_live(&self) -> bool {
-        self.has(USED)
-    }
-
-    /// Whether the line is live but its use failed, so that userspace drives it: a physical line by
-    /// [`Function::report_fired`](crate::Function::report_fired) and [`Function::eoi`](crate::Function::eoi), an emulated one by carrying out Assert and
-    /// Deassert (H11).
-    #[must_use]
-    pub const fn is_fallback(&self) -> bool {
-        self.has(FALLBACK)
-    }
-
     /// Whether the guest's controller was told that the line is high.
     #[must_use]
     pub const fn is_asserted(&self) -> bool {
         self.has(ASSERTED)
+    }
+
+    /// Interrupt Status: the device asserts, whatever Interrupt Disable says; never while INTx is
+    /// prohibited (A17).
+    pub(crate) const fn interrupt_status(&self) -> bool {
+        self.has(HIGH) && !self.has(PROHIBITED)
     }
 
     /// Emits the difference between what should hold and what was told.
@@ -192,7 +165,7 @@ impl Intx {
             && (self.has(USED) || !physical || !self.has(ASSERTED))
     }
 
-    const fn has(&self, fact: u16) -> bool {
+    pub(crate) const fn has(&self, fact: u16) -> bool {
         self.facts & fact != 0
     }
 

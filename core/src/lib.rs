@@ -137,12 +137,16 @@ mod effects;
 mod equality;
 mod facts;
 mod function;
+#[cfg(any(test, feature = "operations"))]
+mod inspect;
 mod intx;
 mod kernel;
 mod layout;
 mod msi;
 mod msix;
-mod policy;
+#[cfg(feature = "operations")]
+pub mod operation;
+pub mod policy;
 pub mod rules;
 mod snapshot;
 mod span;
@@ -155,8 +159,6 @@ mod vectors;
 
 pub use counters::Counters;
 pub use effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
-#[cfg(feature = "operations")]
-pub use function::FunctionOperation;
 pub use function::{
     Function, FunctionCounters, FunctionEffect, FunctionEffects, MAX_FUNCTION_EFFECTS, Mode, Parts,
 };
@@ -166,14 +168,9 @@ pub use msi::{Msi, MsiCapability, MsiCapabilityError};
 #[cfg(feature = "alloc")]
 pub use msix::Snapshot;
 pub use msix::{
-    Access, Control, Delivery, DropReason, Entry, Message, Msix, NewError, VectorError, Violation,
+    Access, Delivery, DropReason, Entry, Message, Msix, NewError, VectorError, Violation,
 };
-#[cfg(feature = "operations")]
-pub use msix::{Answer, Operation};
-pub use policy::{
-    BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
-    PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
-};
+pub use policy::Policy;
 pub use snapshot::{LoadError, SaveError};
 #[cfg(feature = "alloc")]
 pub use storage::Boxed;

@@ -17,7 +17,6 @@ pub(crate) use snapshot::Checked;
 
 use crate::counters::Counters;
 use crate::facts::{Fact, Facts};
-use crate::kernel;
 use crate::msix::{Message, VectorError};
 use crate::policy::Policy;
 use crate::vectors::{Vector, Vectors};
@@ -42,25 +41,25 @@ use capability::low_bits;
 #[derive(Debug, Clone)]
 pub struct Msi {
     pub(crate) state: State,
-    context: Context,
+    pub(crate) context: Context,
 }
 
 /// The complete behavioural state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct State {
-    facts: Facts,
+    pub(crate) facts: Facts,
     /// Multiple Message Enable, 0 to 7.
     multiple: u8,
     next_capability: u8,
     data: u16,
     address: u64,
-    masked: u32,
+    pub(crate) masked: u32,
     /// Vectors with an event that was not sent, by their own numbers.
     events: u32,
     /// Vectors the host has been told to use.
-    live: u32,
+    pub(crate) live: u32,
     /// Those of `live` whose backend use failed (H11).
-    fallback: u32,
+    pub(crate) fallback: u32,
     /// Those of `live` whose message the host was not told (H4).
     stale: u32,
 }
@@ -74,8 +73,8 @@ impl State {
 
 /// What never changes, or counts for nothing.
 #[derive(Debug, Clone)]
-struct Context {
-    capability: MsiCapability,
+pub(crate) struct Context {
+    pub(crate) capability: MsiCapability,
     policy: Policy,
     counters: Counters,
 }
@@ -104,18 +103,6 @@ impl Msi {
         Self { state, context: Context { capability, policy, counters: Counters::ZERO } }
     }
 
-    /// What is fixed about the capability.
-    #[must_use]
-    pub const fn description(&self) -> MsiCapability {
-        self.context.capability
-    }
-
-    /// The choices this function was made with.
-    #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.context.policy
-    }
-
     /// Totals of events, messages, uses and failures. An event whose vector's message went out for
     /// another's is in `coalesced`.
     #[must_use]
@@ -124,8 +111,7 @@ impl Msi {
     }
 
     /// How many vectors the function is capable of, 1 to 32.
-    #[must_use]
-    pub const fn vectors(&self) -> u16 {
+    pub(crate) const fn vectors(&self) -> u16 {
         self.context.capability.vectors()
     }
 
@@ -142,36 +128,6 @@ impl Msi {
         Vector::new(vector.index() & self.low())
     }
 
-    /// MSI Enable as the guest reads it.
-    #[must_use]
-    pub const fn is_enabled(&self) -> bool {
-        !self.state.facts.has(Fact::DISABLED)
-    }
-
-    /// Whether MSI-X is enabled too and takes its place (H18).
-    #[must_use]
-    pub const fn is_overridden(&self) -> bool {
-        self.state.facts.has(Fact::OVERRIDDEN)
-    }
-
-    /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
-    #[must_use]
-    pub const fn bus_master(&self) -> bool {
-        self.state.facts.has(Fact::BUS_MASTER)
-    }
-
-    /// Whether a backend listens.
-    #[must_use]
-    pub const fn is_attached(&self) -> bool {
-        self.state.facts.has(Fact::ATTACHED)
-    }
-
-    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
-    #[must_use]
-    pub const fn is_loading(&self) -> bool {
-        self.state.facts.has(Fact::LOADING)
-    }
-
     /// The message as which an event of `vector` goes out: the data with its low log2(allocated)
     /// bits replaced by the vector's, and its upper 16 bits 0 (A15). `None` for a vector the function
     /// is not capable of.
@@ -180,39 +136,6 @@ impl Msi {
         self.bit(vector)?;
         let data = self.state.data & !self.low() | vector.index() & self.low();
         Some(Message { address: self.state.address, data: u32::from(data) })
-    }
-
-    /// The vectors the host has been told to use.
-    #[must_use]
-    pub fn live(&self) -> Vectors {
-        set(self.state.live)
-    }
-
-    /// Those live vectors whose backend use failed, so that their events must reach them through
-    /// [`notify`](Self::notify) (H11).
-    #[must_use]
-    pub fn fallback(&self) -> Vectors {
-        set(self.state.fallback)
-    }
-
-    /// The vectors with an event that is not sent, as the pending register has them (A16): by the
-    /// numbers as which they go out. Without mask registers the guest does not see it.
-    #[must_use]
-    pub fn pending(&self) -> Vectors {
-        set(self.folded())
-    }
-
-    /// The masked vectors.
-    #[must_use]
-    pub fn masked(&self) -> Vectors {
-        set(self.state.masked)
-    }
-
-    /// The vectors whose message would be sent at once: allocated, enabled, not masked, and bus
-    /// master on where the policy asks for it.
-    #[must_use]
-    pub fn deliverable(&self) -> Vectors {
-        set(kernel::deliverable(self.lanes(), self.switches()))
     }
 
     /// Facts that a load of the whole function brings (H15).
@@ -247,7 +170,7 @@ impl Msi {
     }
 
     /// The vectors with an event, by the numbers as which they go out.
-    fn folded(&self) -> u32 {
+    pub(crate) fn folded(&self) -> u32 {
         let (allocated, mut folded) = (self.allocated(), self.state.events);
         for half in [16_u16, 8, 4, 2, 1].into_iter().filter(|half| *half >= allocated) {
             folded = (folded | folded.wrapping_shr(half.into())) & low_bits(half);
@@ -265,7 +188,7 @@ impl Msi {
     }
 }
 
-fn set(bits: u32) -> Vectors {
+pub(crate) fn set(bits: u32) -> Vectors {
     Vectors::new(0, u64::from(bits))
 }
 
@@ -319,7 +242,7 @@ mod tests {
         let (used, sent) = (Vectors::new(0, 0b11), Vectors::new(0, 0b10)); // one message for both
         assert_eq!(take(&mut fx), [Effect::Arm(used), Effect::Send(sent)]);
         assert_eq!((msi.counters().sent, msi.counters().coalesced), (1, 2));
-        assert!(msi.pending().is_empty());
+        assert!(msi.pending().bits() == 0);
     }
 
     #[test]

@@ -8,20 +8,16 @@ pub(crate) mod entry;
 mod exempt;
 mod guest;
 mod host;
-#[cfg(feature = "operations")]
-pub(crate) mod operation;
 #[cfg(feature = "alloc")]
 mod plain;
 mod settle;
 mod snapshot;
 
 pub use check::Violation;
-pub use control::Control;
+use control::Control;
 pub use device::{Delivery, DropReason};
 pub use entry::{Entry, Message};
 pub use guest::Access;
-#[cfg(feature = "operations")]
-pub use operation::{Answer, Operation};
 #[cfg(feature = "alloc")]
 pub use plain::Snapshot;
 
@@ -30,11 +26,10 @@ pub(crate) use config::written_control;
 use crate::counters::Counters;
 use crate::effects::{EffectSink, NotCarriedOut};
 use crate::facts::{Fact, Facts};
-use crate::kernel::{self, Registers};
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
-use crate::vectors::{Vector, Vectors, Word, numbered};
+use crate::vectors::{Vector, Word};
 use core::fmt;
 
 /// The MSI-X side of one PCI function, with its per-vector state in `S`.
@@ -120,46 +115,30 @@ impl<S: Storage> Msix<S> {
         self.layout.vectors()
     }
 
-    /// Where table and PBA lie.
-    #[must_use]
-    pub const fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// The choices this function was made with.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// MSI-X Enable and Function Mask.
+    /// Returns Message Control as the guest reads it ([A1](crate::rules#a1)): bit 15 is MSI-X Enable,
+    /// bit 14 Function Mask, and bits 10:0 are N - 1.
     #[must_use]
-    pub const fn control(&self) -> Control {
-        Control::new(!self.facts.has(Fact::DISABLED), self.facts.has(Fact::FUNCTION_MASKED))
+    pub const fn control(&self) -> u16 {
+        let function_masked = self.facts.has(Fact::FUNCTION_MASKED);
+        Control::new(self.is_enabled(), function_masked).register(self.vectors())
+    }
+
+    /// Returns MSI-X Enable.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        !self.facts.has(Fact::DISABLED)
     }
 
     /// Totals of events, messages, uses and failures.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
-    #[must_use]
-    pub const fn bus_master(&self) -> bool {
-        self.facts.has(Fact::BUS_MASTER)
-    }
-
-    /// Whether a backend listens.
-    #[must_use]
-    pub const fn is_attached(&self) -> bool {
-        self.facts.has(Fact::ATTACHED)
-    }
-
-    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
-    #[must_use]
-    pub const fn is_loading(&self) -> bool {
-        self.facts.has(Fact::LOADING)
     }
 
     /// The message that `vector` sends; `None` outside the table.
@@ -169,41 +148,10 @@ impl<S: Storage> Msix<S> {
         Some(entry.message(self.policy.message_address))
     }
 
-    /// Whether `vector` is masked, by its own bit or by the Function Mask (A6), whatever Enable
-    /// says; `None` outside the table.
-    #[must_use]
-    pub fn is_masked(&self, vector: Vector) -> Option<bool> {
-        let own = self.word_of(vector)?.masked.get() & vector.bit() != 0;
-        Some((own || self.facts.has(Fact::FUNCTION_MASKED)) && !self.is_exempt(vector))
-    }
-
     /// Whether `vector` is pending in the PBA; `None` outside the table.
     #[must_use]
     pub fn is_pending(&self, vector: Vector) -> Option<bool> {
         Some(self.word_of(vector)?.pending.get() & vector.bit() != 0)
-    }
-
-    /// Whether the host has been told to use `vector`; `None` outside the table.
-    #[must_use]
-    pub fn is_live(&self, vector: Vector) -> Option<bool> {
-        Some(self.word_of(vector)?.live.get() & vector.bit() != 0)
-    }
-
-    /// Whether `vector` is live but its backend use failed, so that the device's events must reach
-    /// it through [`notify`](Self::notify) (H11); `None` outside the table.
-    #[must_use]
-    pub fn is_fallback(&self, vector: Vector) -> Option<bool> {
-        Some(self.word_of(vector)?.fallback.get() & vector.bit() != 0)
-    }
-
-    /// Whether a message of `vector` would be sent at once: enabled, not masked, and bus master on
-    /// where the policy asks for it; `None` outside the table.
-    #[must_use]
-    pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
-        let masked = self.word_of(vector)?.masked.get() & vector.bit() != 0;
-        let exempt = self.is_exempt(vector);
-        let registers = Registers { masked, exempt, pending: false, claimed: false };
-        Some(kernel::deliverable(registers, self.facts.switches(|all| all)))
     }
 
     /// How many uses `vector` has; `None` outside the table.
@@ -212,24 +160,13 @@ impl<S: Storage> Msix<S> {
         self.storage.memory().claims.get(vector.slot()).copied()
     }
 
-    /// The vectors the host has been told to use, in sets of 64 that are not empty.
-    pub fn live(&self) -> impl Iterator<Item = Vectors> + '_ {
-        self.sets(|word| word.live.get())
-    }
-
-    /// The pending vectors, in sets of 64 that are not empty.
-    pub fn pending(&self) -> impl Iterator<Item = Vectors> + '_ {
-        self.sets(|word| word.pending.get())
-    }
-
-    fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
-        numbered(self.storage.memory().words)
-            .map(move |(index, word)| Vectors::new(index, bits(word)))
-            .filter(|set| !set.is_empty())
+    /// Whether any vector is live.
+    pub(crate) fn has_live(&self) -> bool {
+        self.storage.memory().words.iter().any(|word| word.live.get() != 0)
     }
 
     #[inline]
-    fn word_of(&self, vector: Vector) -> Option<&Word> {
+    pub(crate) fn word_of(&self, vector: Vector) -> Option<&Word> {
         let memory = self.storage.memory();
         memory.words.get(vector.word()).filter(|_| vector.slot() < memory.entries.len())
     }
@@ -253,6 +190,7 @@ pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedO
 
 /// The storage is not for exactly the layout's vector count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewError {
     /// Vectors of the layout.
     pub layout: u16,
@@ -268,6 +206,7 @@ impl core::error::Error for NewError {}
 
 /// Why an input about one vector was refused. The state is as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VectorError {
     /// There is no such vector (C25).
     OutOfRange {
@@ -276,7 +215,7 @@ pub enum VectorError {
         /// How many there are.
         vectors: u16,
     },
-    /// The vector has 65535 uses already (H9).
+    /// The vector has 65535 claims already (H9).
     TooManyClaims {
         /// The vector named.
         vector: Vector,
@@ -298,7 +237,7 @@ impl fmt::Display for VectorError {
                 write!(f, "vector {vector} of a table with {vectors} vectors")
             }
             Self::TooManyClaims { vector } => {
-                write!(f, "vector {vector} already has {} uses", u16::MAX)
+                write!(f, "vector {vector} already has {} claims", u16::MAX)
             }
             Self::NotCarriedOut => NotCarriedOut.fmt(f),
         }

@@ -77,14 +77,14 @@ pub const STATUS_INTERRUPT: u16 = 0x0008;
 
 /// Returns the length, bytes, of the table of `vectors` vectors (A2).
 #[must_use]
-pub const fn table_len(vectors: u16) -> u64 {
+pub(crate) const fn table_len(vectors: u16) -> u64 {
     // At most 65535 * 16: cannot wrap.
     widen(vectors).wrapping_mul(ENTRY_LEN)
 }
 
 /// Returns the length, bytes, of the PBA of `vectors` vectors (A2).
 #[must_use]
-pub const fn pba_len(vectors: u16) -> u64 {
+pub(crate) const fn pba_len(vectors: u16) -> u64 {
     widen(vectors).div_ceil(64).wrapping_mul(PBA_WORD_LEN)
 }
 

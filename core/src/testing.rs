@@ -1,8 +1,8 @@
 //! What the unit tests share.
 
 use crate::{
-    BarIndex, Control, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msi, MsiCapability, Msix,
-    Policy, Vector,
+    BarIndex, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msi, MsiCapability, Msix, Policy,
+    Vector,
 };
 use std::vec::Vec;
 
@@ -37,7 +37,7 @@ fn enabled<const N: usize, const W: usize>(
     msix.attach(&mut fx).unwrap();
     msix.write_config(3, &[0x80], &mut fx).unwrap();
     take(&mut fx);
-    assert_eq!(msix.control(), Control::from_register(0x8000));
+    assert_eq!(msix.control() >> 14, 2);
     (msix, fx)
 }
 

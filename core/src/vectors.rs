@@ -88,24 +88,6 @@ impl Vectors {
         self.bits
     }
 
-    /// Returns how many vectors are in the set, 0 to 64.
-    #[must_use]
-    pub const fn len(self) -> u32 {
-        self.bits.count_ones()
-    }
-
-    /// Returns whether the set has no member.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.bits == 0
-    }
-
-    /// Returns whether `vector` is a member.
-    #[must_use]
-    pub const fn contains(self, vector: Vector) -> bool {
-        vector.0 >> 6 == self.word && self.bits & Self::one(vector).bits != 0
-    }
-
     /// Returns the members, lowest first.
     pub fn iter(self) -> impl Iterator<Item = Vector> {
         let base = self.word.wrapping_shl(6);
@@ -244,9 +226,6 @@ mod tests {
         let set = Vectors::new(2, 0x8000_0000_0000_0003);
         let indices: std::vec::Vec<u16> = set.iter().map(Vector::index).collect();
         assert_eq!(indices, [128, 129, 191]);
-        assert_eq!(set.len(), 3);
-        assert!(set.contains(Vector::new(129)) && !set.contains(Vector::new(130)));
-        assert!(!set.contains(Vector::new(1)), "another word");
     }
 
     #[test]

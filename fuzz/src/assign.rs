@@ -2,8 +2,8 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use msix_backends::assign::{
-    Assigned, Bar, BarKind, BarMap, BarOwner, Bars, KernelBar, Mappable, Masks, Options, OwnTable,
-    Owner, PageSize, PbaOwner, Relocation, Run, SmallBars,
+    AssignOptions, Assigned, Bar, BarKind, BarMap, BarOwner, ConfigOwner, FunctionBars, KernelBar,
+    Mappable, Masks, OwnTable, OwnedRange, PageSize, PbaOwner, Relocation, SmallBars,
 };
 use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
 use msix_core::{BarIndex, Layout, Region};
@@ -86,18 +86,18 @@ fn indexes() -> impl Iterator<Item = BarIndex> {
 }
 
 /// The BARs, if there can be such.
-fn bars(config: &[u8], wanted: [u8; 6]) -> Option<Bars> {
+fn bars(config: &[u8], wanted: [u8; 6]) -> Option<FunctionBars> {
     let size = |bar: u8| if bar & 0x3f == 0 { 0 } else { 1_u64 << (bar & 0x3f) };
     let kinds = [BarKind::Memory32, BarKind::Memory64, BarKind::Io];
     let kind = |bar: u8| usize::from(bar >> 6).checked_sub(1).and_then(|kind| kinds.get(kind));
     if wanted.iter().any(|&bar| size(bar) != 0 && kind(bar).is_none()) {
-        return Bars::from_config(config, wanted.map(size)).ok();
+        return FunctionBars::from_config(config, wanted.map(size)).ok();
     }
     let bar = |bar: u8| kind(bar).filter(|_| size(bar) != 0).map(|&k| Bar::new(k, size(bar)));
-    Bars::new(wanted.map(bar)).ok()
+    FunctionBars::new(wanted.map(bar)).ok()
 }
 
-fn options(wanted: &Wanted) -> Options {
+fn options(wanted: &Wanted) -> AssignOptions {
     let areas: Vec<_> =
         wanted.areas.iter().map(|&(start, len)| start..start.saturating_add(len)).collect();
     let kernel = wanted.kernel.map(|kernel| KernelBar {
@@ -109,7 +109,7 @@ fn options(wanted: &Wanted) -> Options {
         msix_mappable: kernel & 4 != 0,
     });
     let bit = |bit: u8| wanted.options & bit != 0;
-    Options {
+    AssignOptions {
         page: match wanted.options & 3 {
             1 => PageSize::Kib16,
             2 => PageSize::Kib64,
@@ -128,7 +128,7 @@ fn options(wanted: &Wanted) -> Options {
 }
 
 /// What was found is what config space says.
-fn parts(made: &Assigned, config: &[u8], bars: &Bars, options: &Options) {
+fn parts(made: &Assigned, config: &[u8], bars: &FunctionBars, options: &AssignOptions) {
     for capability in made.capabilities() {
         let bytes = &config[usize::from(capability.at)..];
         let mask = if capability.is_extended() { 0xffff } else { 0xff };
@@ -151,13 +151,13 @@ fn parts(made: &Assigned, config: &[u8], bars: &Bars, options: &Options) {
 }
 
 /// A byte of config space is answered by whom its owner says.
-fn masks(masks: Masks, owner: Owner) {
+fn masks(masks: Masks, owner: ConfigOwner) {
     assert_eq!(masks.owner(), owner);
     let (read, written) = (masks.to_guest(0x5a, 0xa5), masks.to_device(0x5a, 0xa5));
     match owner {
-        Owner::Emulated => assert_eq!((read, written), (0x5a, None)),
-        Owner::Passed => assert_eq!((read, written), (0xa5, Some(0x5a))),
-        Owner::Both => assert_eq!(written.is_none(), masks.write == 0),
+        ConfigOwner::Emulated => assert_eq!((read, written), (0x5a, None)),
+        ConfigOwner::Passed => assert_eq!((read, written), (0xa5, Some(0x5a))),
+        ConfigOwner::Both => assert_eq!(written.is_none(), masks.write == 0),
     }
 }
 
@@ -169,7 +169,7 @@ fn config_access(made: &Assigned, size: u64, offset: u64, len: u64) {
     for run in made.split(offset, len) {
         for at in run.range.take(BYTES) {
             assert_eq!(made.owner(at), run.owner, "{at:#x}");
-            assert!(at < size || run.owner == Owner::Emulated, "{at:#x}");
+            assert!(at < size || run.owner == ConfigOwner::Emulated, "{at:#x}");
         }
     }
 }
@@ -211,7 +211,7 @@ fn byte_of(made: &Assigned, index: BarIndex, map: &BarMap, at: u64, owner: BarOw
 }
 
 /// After a relocation the device's own table is nobody's, unless it may be seen.
-fn hidden(made: &Assigned, index: BarIndex, options: &Options) {
+fn hidden(made: &Assigned, index: BarIndex, options: &AssignOptions) {
     let Some(own) = made.own_msix().filter(|own| made.msix() != Some(*own)) else { return };
     let kernel = &options.kernel[usize::from(index.index())];
     let seen = options.own_table == OwnTable::Mapped && kernel.msix_mappable;
@@ -223,7 +223,7 @@ fn hidden(made: &Assigned, index: BarIndex, options: &Options) {
 }
 
 /// Runs cover an access once, in order.
-fn covers<T>(runs: impl Iterator<Item = Run<T>>, offset: u64, len: u64) {
+fn covers<T>(runs: impl Iterator<Item = OwnedRange<T>>, offset: u64, len: u64) {
     let mut at = offset;
     for run in runs {
         assert!(run.range.start == at && !run.range.is_empty(), "{:#x?}", run.range);

@@ -2,7 +2,8 @@
 //! are. With `MSIX_WRITE_CORPUS=1` the tests write them.
 
 use crate::guest::{HEAD, decode};
-use msix_core::{Message, Operation, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Message, Vector, Vectors};
 use std::path::PathBuf;
 
 fn folder(target: &str) -> PathBuf {

@@ -2,7 +2,8 @@
 
 use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
-use msix_core::{Operation, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Vector, Vectors};
 use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
 
 /// Most inputs of one run: a failure that needs more would be a very strange one.

@@ -2,7 +2,8 @@
 
 use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
-use msix_core::{FunctionOperation, IntxSource, MsiCapability, Parts, Vector};
+use msix_core::operation::FunctionOperation;
+use msix_core::{IntxSource, MsiCapability, Parts, Vector};
 use msix_tests::lockstep::layout;
 use msix_tests::whole_function::Pair;
 

@@ -2,7 +2,8 @@
 
 use crate::corpus::{QEMU, SPEC, committed, run_all};
 use crate::modes::{HEAD, decode};
-use msix_core::{FunctionOperation, Mode, Vector, Vectors};
+use msix_core::operation::FunctionOperation;
+use msix_core::{Mode, Vector, Vectors};
 
 /// 2 MSI vectors with masks and a 64-bit address, MSI-X, and an emulated pin.
 const EMULATED: u8 = 0b1001_1001;

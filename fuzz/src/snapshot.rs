@@ -1,7 +1,8 @@
 //! Bytes that nobody has checked, as a snapshot of a function in mid-life.
 
 use crate::behaviour;
-use msix_core::{Boxed, Operation, Vector};
+use msix_core::operation::Operation;
+use msix_core::{Boxed, Vector};
 use msix_tests::lockstep::{COUNTS, Lockstep, Steps, engine};
 use msix_tests::reference::crc32;
 

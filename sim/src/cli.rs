@@ -16,13 +16,13 @@ mod signals;
 
 use crate::replay::{Peer, replay_on};
 use crate::report::ReplayReport;
-use crate::{RECORDING, doctor, table, timeline};
+use crate::{RECORDING, doctor, report_table, timeline};
 use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
 use explore::ExploreArguments;
 use input::{Input, Source};
-use output::Output;
+use output::{MISMATCH, Output};
 use progress::Progress;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,7 +114,6 @@ pub fn run() -> ExitCode {
     })
 }
 
-const MISMATCH: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn examined(json: bool) -> Result<ExitCode, String> {
@@ -179,7 +178,7 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
         errors.push_str(&format!("{name}: and {unlisted} more mismatches\n"));
     }
     output::errors(&errors);
-    output.line(&table::table(report))?;
+    output.line(&report_table::table(report))?;
     output.line(&format!(
         "{} lines, policy {}, {} messages of other devices",
         report.lines, report.policy, report.messages_not_ours

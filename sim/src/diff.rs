@@ -1,34 +1,21 @@
 //! The engine under [`Policy::QEMU`](msix_core::Policy::QEMU) and a real QEMU, side by side: random inputs to both,
 //! every read and every message compared.
 
+mod bench;
 mod generate;
 mod pair;
 mod shrink;
 
+pub use bench::DiffOptions;
 pub use pair::{Compared, PeerDifference};
+pub use shrink::ShrunkDifference;
+
+use bench::Bench;
 
 use generate::Generator;
-use msix_core::{Operation, Policy};
+use msix_core::operation::Operation;
 use msix_explorer::script::Script;
-use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
-use pair::Pair;
-
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct DiffOptions {
-    /// Inputs in all.
-    pub operations: u64,
-    /// Of the random numbers.
-    pub seed: u64,
-    /// Vectors of each device, 1 to 2048.
-    pub vectors: u16,
-    /// Devices in one QEMU, 1 to 24.
-    pub devices: usize,
-    /// The QEMU to run, or the qtest front instead.
-    pub player: Player,
-    /// The engine's policy; [`Policy::QEMU`] unless a difference is wanted.
-    pub policy: Policy,
-}
+use msix_peers::QemuError;
 
 /// A defect of QEMU that is stepped around.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
@@ -66,18 +53,6 @@ pub struct DiffOutcome {
     pub known_defects: [KnownDefect; 1],
     /// The first difference, if there is one.
     pub mismatch: Option<ShrunkDifference>,
-}
-
-/// A difference and how to see it again.
-#[derive(Debug, serde::Serialize)]
-pub struct ShrunkDifference {
-    /// The difference, after shrinking.
-    #[serde(flatten)]
-    pub difference: PeerDifference,
-    /// The shortest sequence found that shows it, as a script.
-    pub script: String,
-    /// Inputs before shrinking.
-    pub inputs: usize,
 }
 
 /// Runs it. `go_on` is called with the inputs done so far, and says whether to go on.
@@ -137,127 +112,4 @@ pub fn run_script(
     let options = DiffOptions { vectors: script.vectors, devices: 1, ..options.clone() };
     let mut bench = Bench::start(&options)?;
     bench.repeat(0, &script.operations)
-}
-
-/// QEMU and the engines.
-struct Bench {
-    options: DiffOptions,
-    qemu: Qemu,
-    pairs: Vec<Pair>,
-    /// What each device was given since the last reset.
-    history: Vec<Vec<Operation>>,
-    compared: Compared,
-}
-
-impl Bench {
-    fn start(options: &DiffOptions) -> Result<Self, QemuError> {
-        let setup = Setup {
-            player: options.player.clone(),
-            vectors: vec![options.vectors; options.devices],
-            incoming: None,
-        };
-        let mut bench = Self {
-            options: options.clone(),
-            qemu: Qemu::start(&setup)?,
-            pairs: Vec::new(),
-            history: Vec::new(),
-            compared: Compared::default(),
-        };
-        bench.fresh()?;
-        Ok(bench)
-    }
-
-    /// Fresh engines for devices that were just reset.
-    fn fresh(&mut self) -> Result<(), QemuError> {
-        let DiffOptions { vectors, policy, devices, .. } = self.options;
-        self.pairs = (0..devices)
-            .map(|index| Pair::new(&mut self.qemu, index, vectors, policy))
-            .collect::<Result<_, _>>()?;
-        self.history = vec![Vec::new(); devices];
-        let settle = Operation::WriteConfig { offset: 2, len: 2, value: 0 };
-        for pair in &mut self.pairs {
-            // KNOWN_DEFECTS[0]
-            let mut uncounted = Compared::default();
-            pair.step(&mut self.qemu, &settle, &mut uncounted)?;
-        }
-        Ok(())
-    }
-
-    /// Gives one input to device `index` on both sides.
-    fn step(
-        &mut self,
-        index: usize,
-        operation: &Operation,
-    ) -> Result<Option<PeerDifference>, QemuError> {
-        match operation {
-            Operation::Reset => {
-                self.compared.operations += 1;
-                self.compared.resets += 1;
-                self.qemu.reset()?;
-                self.fresh()?;
-                Ok(None)
-            }
-            Operation::SaveAndLoadQemu => {
-                self.compared.operations += 1;
-                self.compared.migrations += 1;
-                self.history.iter_mut().for_each(|history| history.push(*operation));
-                self.migrate()
-            }
-            _ => {
-                if let Some(history) = self.history.get_mut(index) {
-                    history.push(*operation);
-                }
-                match self.pairs.get_mut(index) {
-                    Some(pair) => pair.step(&mut self.qemu, operation, &mut self.compared),
-                    None => Err(QemuError::Device(format!("there is no device {index}"))),
-                }
-            }
-        }
-    }
-
-    /// Moves QEMU through a migration stream, and every engine through its msix field.
-    fn migrate(&mut self) -> Result<Option<PeerDifference>, QemuError> {
-        let path = self.qemu.migrate()?;
-        let stream = std::fs::read(&path).map_err(QemuError::system("migration stream"))?;
-        for pair in &mut self.pairs {
-            let slot = Qemu::slot(pair.function.index);
-            let field = pair.msix().qemu_len();
-            let saved = find_msix_field(&stream, slot, pair.function.capability, field)?;
-            if let Some(difference) = pair.load(saved.control, &saved.msix) {
-                return Ok(Some(difference));
-            }
-        }
-        let setup = Setup {
-            player: self.options.player.clone(),
-            vectors: vec![self.options.vectors; self.options.devices],
-            incoming: Some(path),
-        };
-        let mut next = Qemu::start(&setup)?;
-        next.await_incoming()?;
-        self.qemu = next;
-        for pair in &mut self.pairs {
-            let operation = Operation::SaveAndLoadQemu;
-            let difference = pair.compare_memory(&mut self.qemu, &operation, &mut self.compared)?;
-            if difference.is_some() {
-                return Ok(difference);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Resets everything and gives `operations` to device `index`; the first difference.
-    fn repeat(
-        &mut self,
-        index: usize,
-        operations: &[Operation],
-    ) -> Result<Option<PeerDifference>, QemuError> {
-        self.qemu.reset()?;
-        self.fresh()?;
-        for operation in operations {
-            if let Some(difference) = self.step(index, operation)? {
-                return Ok(Some(difference));
-            }
-        }
-        Ok(None)
-    }
 }

@@ -15,17 +15,15 @@
 //! # Ok::<(), msix_sim::replay::Unusable>(())
 //! ```
 //!
-//! The steps: [`msix_peers::trace`] reads the log, the survey (first pass) finds functions, tables and
-//! sizes, [`replay`] (second pass) compares, [`report`], [`table`](mod@table) and [`timeline`] show.
+//! The steps: [`msix_peers::trace`] reads the log, a first pass finds functions, tables and sizes, a
+//! second one compares ([`replay`]); [`report`] and [`timeline`] show what came of it.
 //! [`doctor`] says what this machine can test. The program is [`cli`].
 
-mod bars;
 pub mod cli;
 #[cfg(feature = "kvm")]
 pub mod demo;
 pub mod diff;
 pub mod doctor;
-mod functions;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod lapic;
 #[cfg(feature = "kvm")]
@@ -34,10 +32,8 @@ pub mod qtest;
 pub mod real_mode;
 pub mod replay;
 pub mod report;
-mod survey;
-pub mod table;
+pub mod report_table;
 pub mod timeline;
-mod unusable;
 
 /// QEMU's trace log of a Linux 6.1 guest on a q35 machine with nvme, virtio-blk, virtio-net,
 /// e1000e and xhci: boot, affinity changes, CPU off and on, driver unbind and bind, suspend.

@@ -2,8 +2,8 @@
 
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Format, Function, Options, Platform, Routes};
-use msix_core::{BarIndex, Layout, Policy, Vector};
+use msix_backends::kvm::{Function, FunctionSetup, Platform, RouteOptions, Routes};
+use msix_core::{BarIndex, Boxed, Function as Engine, Layout, Vector};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,8 +19,6 @@ impl Platform for Vmm {
     fn write_memory(&mut self, address: u64, data: u32) {
         panic!("{data:#x} to {address:#x}: the guest sends interrupts only");
     }
-    fn intx_deassert(&mut self) {}
-    fn intx_reevaluate(&mut self) {}
     fn snoop(&mut self, _: Route) {}
 }
 
@@ -29,7 +27,7 @@ impl Platform for Vmm {
 /// # Panics
 /// Without another descriptor.
 #[must_use]
-pub fn routes(machine: &Machine, options: Options) -> Arc<Routes> {
+pub fn routes(machine: &Machine, options: RouteOptions) -> Arc<Routes> {
     let events = Loop::new().expect("an epoll instance");
     Routes::new(Box::new(Arc::clone(machine.vm())), options, events)
 }
@@ -42,8 +40,9 @@ pub fn routes(machine: &Machine, options: Options) -> Arc<Routes> {
 pub fn fresh(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
     let bar = BarIndex::new(0).expect("a BAR");
     let layout = Layout::exclusive_bar(vectors.into(), bar).expect("1 to 2048 vectors");
-    let function = Function::new(routes, layout, Policy::SPEC, Format::default(), Vmm);
-    let function = function.expect("a function of any layout");
+    let function =
+        Function::new(routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
+    function.write_command(0, &[6, 0]);
     for vector in 0..vectors {
         function.claim(Vector::new(vector)).expect("a vector of the table");
     }
@@ -63,8 +62,15 @@ pub fn programmed(routes: &Arc<Routes>, vectors: u16, first: u8) -> Function<Vmm
         function.write_table(u64::from(vector) * 16, &0xfee0_0000_u64.to_le_bytes());
         function.write_table(u64::from(vector) * 16 + 8, &interrupt.to_le_bytes());
     }
-    function.write_config(3, &[0x80]);
+    function.write_msix(3, &[0x80]);
     function
+}
+
+/// Whether a vector of MSI-X is delivered from userspace.
+#[must_use]
+pub fn is_fallback(function: &Function<Vmm>, vector: u16) -> bool {
+    let look = |engine: &Engine<Boxed>| engine.msix()?.is_fallback(Vector::new(vector));
+    function.inspect(look) == Some(true)
 }
 
 /// Writes a vector's mask bit, as a guest does.

@@ -3,9 +3,10 @@
 use crate::policies::Behaviour;
 use crate::reference::Reference;
 use crate::vector_effects::{VectorEffect, take_each};
+use msix_core::operation::{Answer, Operation};
 use msix_core::{
-    Answer, BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix,
-    Operation, Policy, Storage, Vector, Word,
+    BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix, Policy, Storage,
+    Vector, Word,
 };
 use std::fmt;
 

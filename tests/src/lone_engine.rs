@@ -2,9 +2,8 @@
 
 use crate::lockstep::engine;
 use crate::vector_effects::{VectorEffect, take_each};
-use msix_core::{
-    Answer, Boxed, Counters, Effect, Effects, MAX_EFFECTS, Msix, Operation, Policy, Vector,
-};
+use msix_core::operation::{Answer, Operation};
+use msix_core::{Boxed, Counters, Effect, Effects, MAX_EFFECTS, Msix, Policy, Vector};
 
 /// A boxed engine and the room that operations need.
 #[derive(Debug, Clone)]
@@ -88,7 +87,7 @@ impl LoneEngine {
     /// Message Control as the guest reads it.
     #[must_use]
     pub fn control(&self) -> u16 {
-        self.engine.control().register(self.engine.vectors())
+        self.engine.control()
     }
 
     /// All that an input can change.

@@ -1,10 +1,10 @@
 //! Mixed policies.
 
-use msix_core::{
-    BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, Message, MessageAddress, MessageEnable,
-    Msix, PendingOnDisable, Policy, Storage, TableAccess, UnclaimedPending, VectorControlBits,
-    WhileDisabled,
+use msix_core::policy::{
+    BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
+    PendingOnDisable, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
 };
+use msix_core::{Message, Msix, Policy, Storage};
 
 /// How an engine behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

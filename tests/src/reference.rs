@@ -12,10 +12,9 @@ use crate::vector_effects::VectorEffect;
 pub use saved::crc32;
 
 use access::{low, number};
-use msix_core::{
-    Access, Answer, BusMasterOff, Counters, Message, MessageAddress, Operation, Policy,
-    UnclaimedPending, Vector, Vectors,
-};
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::{BusMasterOff, MessageAddress, UnclaimedPending};
+use msix_core::{Access, Counters, Message, Policy, Vector, Vectors};
 
 /// The bits of the capability that a guest can write: Enable and Function Mask (A1).
 const WRITABLE: [u8; 12] = [0, 0, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0];

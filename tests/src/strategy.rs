@@ -3,7 +3,8 @@
 
 use crate::lockstep::{COUNTS, StorageKind};
 use crate::policies::mixed;
-use msix_core::{Message, Operation, Policy, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Message, Policy, Vector, Vectors};
 use proptest::prelude::*;
 use proptest::sample::select;
 

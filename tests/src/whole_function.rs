@@ -13,9 +13,10 @@ pub mod strategy;
 use crate::policies::{Behaviour, vector_zero};
 use crate::vector_effects::VectorEffect;
 use model::NaiveFunction;
+use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{
-    Answer, Boxed, Effect, Effects, Function, FunctionEffect, FunctionOperation, IntxEffect,
-    MAX_FUNCTION_EFFECTS, Mode, Parts, Vector, Vectors,
+    Boxed, Effect, Effects, Function, FunctionEffect, IntxEffect, MAX_FUNCTION_EFFECTS, Mode,
+    Parts, Vector, Vectors,
 };
 
 /// One effect of one part, for one vector or the pin.
@@ -99,7 +100,8 @@ impl Pair {
             let deliverable: Vec<u16> = model.numbers(|v| model.deliverable(v));
             same("MSI deliverable", &numbers(msi.deliverable()), &deliverable)?;
             for v in 0..40 {
-                let message = (v < msi.vectors()).then(|| model.message(usize::from(v)));
+                let message =
+                    (v < msi.description().vectors()).then(|| model.message(usize::from(v)));
                 same("an MSI message", &msi.message(Vector::new(v)), &message)?;
             }
         }

@@ -2,7 +2,7 @@
 //! and a backend or a kernel with a fault, which must show.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Entry, Msi, Vm};
+use msix_backends::kvm::{KvmMessage, RouteEntry, Vm};
 use msix_conformance::{CASES, Case, NoDevice, Subject as _, Verdict, case, judge};
 use msix_tests::conformance::{KVM_DEVIATIONS, KvmSubject};
 use msix_tests::peers::skipped;
@@ -85,7 +85,7 @@ enum Fault {
 struct Faulty {
     fault: Fault,
     inner: Box<dyn Vm>,
-    late: Mutex<Option<Vec<Entry>>>,
+    late: Mutex<Option<Vec<RouteEntry>>>,
 }
 
 impl Faulty {
@@ -96,11 +96,12 @@ impl Faulty {
 }
 
 impl Vm for Faulty {
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
-        let elsewhere = |entry: &Entry| match *entry {
-            Entry::Msi { gsi, msi } => {
-                Entry::Msi { gsi, msi: Msi { address_lo: msi.address_lo ^ 0x1000, ..msi } }
-            }
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
+        let elsewhere = |entry: &RouteEntry| match *entry {
+            RouteEntry::Msi { gsi, msi } => RouteEntry::Msi {
+                gsi,
+                msi: KvmMessage { address_lo: msi.address_lo ^ 0x1000, ..msi },
+            },
             pin => pin,
         };
         match self.fault {
@@ -134,7 +135,7 @@ impl Vm for Faulty {
         }
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         self.catch_up()?;
         match self.fault {
             Fault::Swallows => Ok(true),

@@ -1,9 +1,9 @@
 //! The backend on real KVM when the kernel says no.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
-use msix_core::Vector;
-use msix_tests::functions::{Vmm, mask, pending, programmed, routes};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
+use msix_core::{Function as Engine, Vector};
+use msix_tests::functions::{Vmm, is_fallback, mask, pending, programmed, routes};
 use msix_tests::machine::open_or_skip;
 use msix_tests::peers::skipped;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,17 +11,14 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
-const AT_ONCE: Options = Options { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
+const AT_ONCE: RouteOptions =
+    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
 
 /// The descriptors are the process's, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
 fn fire(function: &Function<Vmm>, vector: u16) {
     function.notify(Vector::new(vector)).expect("a vector of the table");
-}
-
-fn is_fallback(function: &Function<Vmm>, vector: u16) -> bool {
-    function.inspect(|msix| msix.is_fallback(Vector::new(vector))) == Some(true)
 }
 
 fn descriptors() -> usize {
@@ -78,9 +75,9 @@ fn c2_c39_routes_that_another_function_has_are_done_without() {
     // All that KVM takes beside the 40 pins: the kernel itself is at its limit (K2).
     let greedy = [(2048, 0x40), (2008, 0x80)].map(|(vectors, first)| {
         let function = programmed(&routes, vectors, first);
-        function.write_config(3, &[0xc0]);
+        function.write_msix(3, &[0xc0]);
         (0..vectors).for_each(|vector| mask(&function, vector, false));
-        function.write_config(3, &[0x80]);
+        function.write_msix(3, &[0x80]);
         function
     });
     let stats = routes.stats();
@@ -157,7 +154,7 @@ fn a_vm_that_is_gone_loses_nothing_that_the_guest_could_see() {
     assert_eq!(pending(&function), 0b11);
     function.reset();
     routes.flush();
-    assert_eq!(function.inspect(|msix| msix.check()), Ok(()));
+    assert!(function.inspect(Engine::check));
     assert!(routes.stats().failures >= 4);
     let open = descriptors();
     drop(function);

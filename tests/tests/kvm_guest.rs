@@ -2,7 +2,7 @@
 //! reads the PBA: on real KVM, by every way an event can take.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, Options};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
 use msix_core::{BarIndex, Region, Vector};
 use msix_tests::functions::{Userspace, Vmm, fresh, routes};
 use msix_tests::machine::{
@@ -75,7 +75,7 @@ fn program() -> Program {
 
 /// What the guest does reaches the function.
 fn access(function: &Function<Vmm>, access: GuestAccess<'_>) {
-    let layout = function.inspect(|msix| *msix.layout());
+    let layout = function.inspect(|engine| *engine.msix().unwrap().layout());
     let bar = BarIndex::new(0).unwrap();
     let place = |address: u64| layout.locate(bar, address - u64::from(MMIO));
     match access {
@@ -88,7 +88,7 @@ fn access(function: &Function<Vmm>, access: GuestAccess<'_>) {
             other => panic!("a read of {other:?}"),
         },
         GuestAccess::Out { port: CONTROL, value } => {
-            function.write_config(2, &value.to_le_bytes()[..2]);
+            function.write_msix(2, &value.to_le_bytes()[..2]);
         }
         GuestAccess::Out { port, value } => panic!("{value:#x} to port {port:#x}"),
     }
@@ -97,11 +97,11 @@ fn access(function: &Function<Vmm>, access: GuestAccess<'_>) {
 fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, outside: bool) {
     let what =
         format!("{irqchip:?}, {way:?}, {}", if outside { "from outside" } else { "from a device" });
-    let options = Options::new(irqchip);
+    let options = RouteOptions::new(irqchip);
     let options = match way {
-        Way::Irqfd => Options { deferral: Deferral::NONE, ..options },
+        Way::Irqfd => RouteOptions { deferral: Deferral::NONE, ..options },
         // GSIs below 24 are not for vectors.
-        Way::Userspace => Options { limit: 24, ..options },
+        Way::Userspace => RouteOptions { limit: 24, ..options },
         Way::Deferred => options,
     };
     let routes = routes(machine, options);

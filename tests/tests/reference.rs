@@ -1,6 +1,7 @@
 //! The engine does what the reference model does, input by input.
 
-use msix_core::{Answer, Delivery, DropReason, Operation, Policy};
+use msix_core::operation::{Answer, Operation};
+use msix_core::{Delivery, DropReason, Policy};
 use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
 use msix_tests::policies::{Behaviour, mixed};
 use msix_tests::strategy::{counts, memory, operations, policies};

@@ -2,7 +2,8 @@
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::Route;
-use msix_core::{Operation, Policy};
+use msix_core::Policy;
+use msix_core::operation::Operation;
 use msix_sim::RECORDING;
 use msix_sim::replay::{
     Backend, DeliveryDifference, DeliveryOutcome, Kvm, OpenError, Peer, replay_on,

@@ -2,9 +2,11 @@
 //! no holes (D14).
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options};
-use msix_backends::vfio::{DeviceMsix, Index, Irqs, WhileMasked};
-use msix_core::{BarIndex, Layout, Policy, Vector};
+use msix_backends::kvm::{
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
+};
+use msix_backends::vfio::{DeviceMsix, IrqIndex, Irqs, WhileMasked};
+use msix_core::{BarIndex, Layout};
 use msix_tests::functions::{Vmm, mask, pending, routes};
 use msix_tests::machine::{eventually, open_or_skip};
 use std::collections::BTreeMap;
@@ -33,6 +35,12 @@ struct VectorEffect {
 
 #[derive(Debug, Clone, Default)]
 struct Device(Arc<Mutex<VectorEffect>>);
+
+/// Nobody maps its BARs, and nobody resets it.
+impl DeviceControl for Device {
+    fn set_mappings(&mut self, _: bool) {}
+    fn reset_device(&mut self) {}
+}
 
 impl Device {
     fn told<T>(&self, look: impl FnOnce(&mut VectorEffect) -> T) -> T {
@@ -143,28 +151,26 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
 
         let mut client = Client::new(&socket).expect("a connection");
         let info = client.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX).expect("an answer");
-        let index = Index { count: info.count, noresize: false, holes: false };
+        let index = IrqIndex { count: info.count, noresize: false, holes: false };
         let physical = DeviceMsix::new(UserIrqs(Mutex::new(client)), index, while_masked);
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let routes = routes(&machine, options);
         let bar = BarIndex::new(0).expect("a BAR");
         let layout = Layout::exclusive_bar(VECTORS.into(), bar).expect("a layout");
-        let function = Function::passed_through(
-            &routes,
-            layout,
-            Policy::SPEC,
-            Format::default(),
-            Vmm,
-            Box::new(physical),
-        )
-        .expect("a function");
+        let behind = PassedThrough {
+            msix: Some(Box::new(physical)),
+            ..PassedThrough::new(Box::new(device.clone()))
+        };
+        let setup =
+            FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
+        let function = Function::new(&routes, setup);
+        function.write_command(0, &[6, 0]);
         for vector in 0..VECTORS {
-            function.claim(Vector::new(vector)).expect("a vector of the table");
             let entry = u64::from(vector) * 16;
             function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
             function.write_table(entry + 8, &(0x40 + u32::from(vector)).to_le_bytes());
         }
-        function.write_config(3, &[0x80]);
+        function.write_msix(3, &[0x80]);
         // Sparse, before and behind; then all.
         let interrupt = |vector: u16| 0x40 + vector.to_le_bytes()[0];
         for vector in [7, 2, 39].into_iter().chain(0..VECTORS) {
@@ -189,7 +195,7 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
                 assert_eq!(machine.take_irr(0), [interrupt(5)]);
             }
         }
-        function.write_config(3, &[0]);
+        function.write_msix(3, &[0]);
         assert_eq!(device.told(|told| told.bound.len()), 0);
         drop(function);
         eventually("the server ends with its connection", || thread.is_finished());

@@ -1,9 +1,7 @@
 //! A whole function does what its naive model does, input by input, and switches its modes in order.
 
-use msix_core::{
-    Answer, Effect, Function, FunctionEffect, FunctionOperation, Intx, IntxEffect, Mode, Msi,
-    Parts, Policy,
-};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::{Effect, Function, FunctionEffect, Intx, IntxEffect, Mode, Msi, Parts, Policy};
 use msix_tests::strategy::policies;
 use msix_tests::vector_effects::VectorEffect;
 use msix_tests::whole_function::strategy::{operations, parts};

@@ -1,6 +1,6 @@
 //! Turns about, and what is said of them.
 
-use msix_backends::kvm::Stats;
+use msix_backends::kvm::RouteStats;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Between two looks, without a failure.
-    pub(crate) fn between(before: Stats, after: Stats) -> Self {
+    pub(crate) fn between(before: RouteStats, after: RouteStats) -> Self {
         assert_eq!(after.failures, before.failures, "the kernel refused something");
         Self {
             commits: after.commits - before.commits,

@@ -7,8 +7,10 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VmFd};
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
-use msix_core::{Access, BarIndex, Layout, Policy, Vector};
+use msix_backends::kvm::{
+    Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes,
+};
+use msix_core::{Access, BarIndex, Layout, Vector};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -32,8 +34,6 @@ pub(crate) struct Rest;
 
 impl Platform for Rest {
     fn write_memory(&mut self, _: u64, _: u32) {}
-    fn intx_deassert(&mut self) {}
-    fn intx_reevaluate(&mut self) {}
     fn snoop(&mut self, _: msix_backends::Route) {}
 }
 
@@ -47,14 +47,18 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn new(vm: Arc<VmFd>, vectors: u16, deferral: Deferral) -> Outcome<Self> {
-        let options = Options { deferral, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
-        let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Rest)?;
+        let function = Function::new(
+            &routes,
+            FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Rest) },
+        );
+        function.write_command(0, &[0x06, 0x00]);
         for vector in 0..vectors {
             function.claim(Vector::new(vector))?;
         }
-        function.write_config(2, &[0x00, 0x80]);
+        function.write_msix(2, &[0x00, 0x80]);
         Ok(Self { function, routes, vectors })
     }
 
@@ -85,7 +89,7 @@ impl Ours {
     }
 
     pub(crate) fn mask_function(&self, masked: bool) {
-        self.function.write_config(2, &[0x00, if masked { 0xc0 } else { 0x80 }]);
+        self.function.write_msix(2, &[0x00, if masked { 0xc0 } else { 0x80 }]);
     }
 
     fn write(&self, vector: u16, offset: u64, value: u32) {

@@ -42,9 +42,9 @@ impl Bar {
 
 /// The six BARs, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bars([Option<Bar>; 6]);
+pub struct FunctionBars([Option<Bar>; 6]);
 
-impl Bars {
+impl FunctionBars {
     /// Six BARs; the slot of a 64-bit BAR's upper half is `None`.
     ///
     /// # Errors
@@ -205,7 +205,8 @@ mod tests {
             ([M64, None, M64, None, M32, M32], "ok"),
         ];
         for (bars, expected) in cases {
-            let got = Bars::new(bars).map_or_else(|error| error.to_string(), |_| "ok".to_string());
+            let got = FunctionBars::new(bars)
+                .map_or_else(|error| error.to_string(), |_| "ok".to_string());
             assert!(got.contains(expected), "{got} is not {expected}");
         }
     }
@@ -217,7 +218,7 @@ mod tests {
         config[0x18] = 0x01;
         config[0x1c] = 0x02; // below 1 MiB
         config[0x20] = 0x06; // reserved, but not there
-        let bars = Bars::from_config(&config, [0x4000, 0, 0x20, 0x1000, 0, 0]).unwrap();
+        let bars = FunctionBars::from_config(&config, [0x4000, 0, 0x20, 0x1000, 0, 0]).unwrap();
         let first = Bar { prefetchable: true, ..Bar::new(BarKind::Memory64, 0x4000) };
         let got: Vec<_> = bars.iter().map(|(index, bar)| (index.index(), bar)).collect();
         let ports = Bar::new(BarKind::Io, 0x20);
@@ -225,8 +226,11 @@ mod tests {
         assert_eq!(bars.memory_sizes(), [0x4000, 0, 0, 0x1000, 0, 0]);
         let upper: Vec<_> = indexes().map(|index| bars.is_upper_half(index)).collect();
         assert_eq!(upper, [false, true, false, false, false, false]);
-        let reserved = Bars::from_config(&config, [0, 0, 0, 0, 0x1000, 0]);
+        let reserved = FunctionBars::from_config(&config, [0, 0, 0, 0, 0x1000, 0]);
         assert_eq!(reserved, Err(BarError::Kind { bar: 4, register: 6 }));
-        assert_eq!(Bars::from_config(&config[..39], [0; 6]), Err(BarError::NoRegisters(39)));
+        assert_eq!(
+            FunctionBars::from_config(&config[..39], [0; 6]),
+            Err(BarError::NoRegisters(39))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold of every map, checked from the outside: for tests and fuzzing.
 
-use super::chain::{EXTENDED, POINTER};
-use super::{Assigned, BarMap, BarOwner, Owner, bytes_of, intersection};
+use super::capabilities::{EXTENDED, POINTER};
+use super::{Assigned, BarMap, BarOwner, ConfigOwner, bytes_of, intersection};
 use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
 use msix_core::{BarIndex, Layout, Region};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Something does not hold that must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Violation {
+pub enum MapViolation {
     /// A byte of config space that must be emulated is not: a BAR, interrupt line or pin, a pointer
     /// of the chain, MSI or MSI-X.
     #[error("byte {0:#x} of config space is not emulated")]
@@ -65,8 +65,8 @@ impl Assigned {
     /// [`new`](Self::new) makes.
     ///
     /// # Errors
-    /// [`Violation`], the first that is found.
-    pub fn check(&self) -> Result<(), Violation> {
+    /// [`MapViolation`], the first that is found.
+    pub fn check(&self) -> Result<(), MapViolation> {
         self.check_config()?;
         for (index, map) in self.bars() {
             let runs = map.runs().iter().map(|run| run.range.clone());
@@ -82,7 +82,7 @@ impl Assigned {
         Ok(())
     }
 
-    fn check_config(&self) -> Result<(), Violation> {
+    fn check_config(&self) -> Result<(), MapViolation> {
         let mut emulated = vec![0x10..0x28, 0x30..0x34, u64::from(POINTER)..0x35, 0x3c..0x3e];
         for capability in &self.capabilities {
             let (at, end) = (u64::from(capability.at), u64::from(capability.end()));
@@ -94,20 +94,20 @@ impl Assigned {
                 _ => at + 1..at + 2,
             });
         }
-        match emulated.into_iter().flatten().find(|&at| self.owner(at) != Owner::Emulated) {
-            Some(at) => Err(Violation::NotEmulated(at)),
+        match emulated.into_iter().flatten().find(|&at| self.owner(at) != ConfigOwner::Emulated) {
+            Some(at) => Err(MapViolation::NotEmulated(at)),
             None => Ok(()),
         }
     }
 
-    fn check_mapped(&self, index: BarIndex, map: &BarMap) -> Result<(), Violation> {
+    fn check_mapped(&self, index: BarIndex, map: &BarMap) -> Result<(), MapViolation> {
         let (bar, page) = (index.index(), self.page.bytes());
         let own = self.own.bar(index).map_or(0, |bar| bar.size);
         for range in map.mapped() {
             let offset = range.start;
             let pages = offset.is_multiple_of(page) && range.end.is_multiple_of(page);
             if !pages && *range != (0..map.bar().size) {
-                return Err(Violation::Pages { bar, offset });
+                return Err(MapViolation::Pages { bar, offset });
             }
             let mut owners = map.split(offset, range.end - offset).map(|run| run.owner);
             let table = self.msix.is_some_and(|msix| {
@@ -115,13 +115,18 @@ impl Assigned {
                 hides(&msix.guest) || hides(&msix.own) && !msix.exposed
             });
             if range.end > own || table || owners.any(|owner| owner != BarOwner::Device) {
-                return Err(Violation::Mapped { bar, offset });
+                return Err(MapViolation::Mapped { bar, offset });
             }
         }
         Ok(())
     }
 
-    fn check_msix(&self, index: BarIndex, map: &BarMap, layout: &Layout) -> Result<(), Violation> {
+    fn check_msix(
+        &self,
+        index: BarIndex,
+        map: &BarMap,
+        layout: &Layout,
+    ) -> Result<(), MapViolation> {
         let bar = index.index();
         let own = self.own.bar(index).map_or(0, |bar| bar.size);
         let moved = self.own_msix() != Some(*layout);
@@ -129,7 +134,7 @@ impl Assigned {
             let bytes = bytes_of(layout, region, index);
             let offset = bytes.start;
             if moved && shares(&bytes, &(0..own)) {
-                return Err(Violation::Relocated { bar, region, offset });
+                return Err(MapViolation::Relocated { bar, region, offset });
             }
             for run in map.split(offset, bytes.end - offset) {
                 let right = match (region, run.owner) {
@@ -138,7 +143,7 @@ impl Assigned {
                     _ => false,
                 };
                 if !right {
-                    return Err(Violation::Owner { bar, region, offset: run.range.start });
+                    return Err(MapViolation::Owner { bar, region, offset: run.range.start });
                 }
             }
         }
@@ -150,7 +155,7 @@ impl Assigned {
                 BarOwner::Device | BarOwner::Nobody => continue,
             };
             if run.range != bytes_of(layout, region, index) {
-                return Err(Violation::Owner { bar, region, offset: run.range.start });
+                return Err(MapViolation::Owner { bar, region, offset: run.range.start });
             }
         }
         Ok(())
@@ -162,18 +167,18 @@ fn cover(
     index: BarIndex,
     map: &BarMap,
     ranges: impl Iterator<Item = Range<u64>>,
-) -> Result<(), Violation> {
+) -> Result<(), MapViolation> {
     let mut covered = 0;
     for range in ranges {
         if range.start != covered || range.is_empty() {
-            return Err(Violation::Cover { bar: index.index(), offset: covered });
+            return Err(MapViolation::Cover { bar: index.index(), offset: covered });
         }
         covered = range.end;
     }
     if covered == map.bar().size {
         Ok(())
     } else {
-        Err(Violation::Cover { bar: index.index(), offset: covered })
+        Err(MapViolation::Cover { bar: index.index(), offset: covered })
     }
 }
 

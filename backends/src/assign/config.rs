@@ -1,12 +1,12 @@
 //! Whose each byte of config space is, and each bit of it.
 
-use super::chain::{Capability, EXTENDED};
+use super::capabilities::{Capability, EXTENDED};
+use super::owned_range::OwnedRange;
 use super::rules;
-use super::run::Run;
 
 /// Whose a byte of config space is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Owner {
+pub enum ConfigOwner {
     /// The VMM's: it answers reads, and writes do not reach the device.
     Emulated,
     /// The device's: reads and writes go there as they are.
@@ -40,11 +40,11 @@ impl Masks {
 
     /// Whose the byte is.
     #[must_use]
-    pub const fn owner(self) -> Owner {
+    pub const fn owner(self) -> ConfigOwner {
         match self {
-            Self::EMULATED => Owner::Emulated,
-            Self::PASSED => Owner::Passed,
-            _ => Owner::Both,
+            Self::EMULATED => ConfigOwner::Emulated,
+            Self::PASSED => ConfigOwner::Passed,
+            _ => ConfigOwner::Both,
         }
     }
 
@@ -131,7 +131,7 @@ impl ConfigMap {
     }
 
     /// An access as runs of one owner, in order.
-    pub(super) fn split(&self, at: u64, len: u64) -> impl Iterator<Item = Run<Owner>> {
+    pub(super) fn split(&self, at: u64, len: u64) -> impl Iterator<Item = OwnedRange<ConfigOwner>> {
         let (mut start, end) = (at, at.saturating_add(len));
         std::iter::from_fn(move || {
             if start >= end {
@@ -147,7 +147,7 @@ impl ConfigMap {
             };
             let range = start..next;
             start = next;
-            Some(Run { range, owner })
+            Some(OwnedRange { range, owner })
         })
     }
 }

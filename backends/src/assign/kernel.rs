@@ -1,6 +1,6 @@
 //! What the kernel lets be mapped.
 
-use super::run::intersection;
+use super::owned_range::intersection;
 use std::ops::Range;
 use std::slice;
 

@@ -1,12 +1,12 @@
 //! Who owns what of a function that is passed through: a pure map, without I/O.
 //!
 //! From what a VMM reads of a real function, [`Assigned`] says of every byte of config space whether
-//! the VMM answers it or the device does ([`Owner`], [`Masks`]), and of every byte of a BAR whether it
+//! the VMM answers it or the device does ([`ConfigOwner`], [`Masks`]), and of every byte of a BAR whether it
 //! may be mapped to the guest, and to whom an access goes that traps ([`BarMap`]). The function's
 //! bytes are those of a hostile device: what cannot be is refused ([`AssignError`]).
 //!
 //! ```
-//! use msix_backends::assign::{Assigned, BarOwner, Bars, KernelBar, Options, Owner};
+//! use msix_backends::assign::{Assigned, BarOwner, FunctionBars, KernelBar, AssignOptions, ConfigOwner};
 //! use msix_core::BarIndex;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,14 +15,14 @@
 //! # config[0x34] = 0x40;
 //! # config[0x40..0x4c].copy_from_slice(&[0x11, 0, 15, 0, 0, 0x30, 0, 0, 0, 0x38, 0, 0]);
 //! // Region 7 of the VFIO device, and the sizes of regions 0 to 5.
-//! let bars = Bars::from_config(&config, [0x4000, 0, 0, 0, 0, 0])?;
-//! let mut options = Options::default();
+//! let bars = FunctionBars::from_config(&config, [0x4000, 0, 0, 0, 0, 0])?;
+//! let mut options = AssignOptions::default();
 //! options.kernel[0] = KernelBar::whole();
 //! let function = Assigned::new(&config, bars, &options)?;
 //!
-//! assert_eq!(function.owner(0x00), Owner::Passed); // vendor id
-//! assert_eq!(function.owner(0x04), Owner::Both); // Command
-//! assert_eq!(function.owner(0x42), Owner::Emulated); // Message Control of MSI-X
+//! assert_eq!(function.owner(0x00), ConfigOwner::Passed); // vendor id
+//! assert_eq!(function.owner(0x04), ConfigOwner::Both); // Command
+//! assert_eq!(function.owner(0x42), ConfigOwner::Emulated); // Message Control of MSI-X
 //! assert_eq!(function.msix().map(|layout| layout.vectors()), Some(16));
 //!
 //! // Table and PBA share the last page; the ones before it may be memory slots.
@@ -38,34 +38,34 @@
 //! An expansion ROM is not mapped: its BAR is emulated, and it is read once.
 
 mod bars;
-mod chain;
+mod capabilities;
 mod check;
 mod config;
 mod error;
 mod kernel;
+mod owned_range;
 mod pages;
 mod relocation;
 mod rules;
-mod run;
 #[cfg(test)]
 mod tests;
 
-pub use bars::{Bar, BarError, BarKind, Bars};
-pub use chain::Capability;
-pub use check::Violation;
-pub use config::{Masks, Owner};
+pub use bars::{Bar, BarError, BarKind, FunctionBars};
+pub use capabilities::Capability;
+pub use check::MapViolation;
+pub use config::{ConfigOwner, Masks};
 pub use error::AssignError;
 pub use kernel::{KernelBar, Mappable};
+pub use owned_range::OwnedRange;
 pub use pages::{BarMap, BarOwner, PageSize, SmallBars};
 pub use relocation::{OwnTable, Relocation};
-pub use run::Run;
 
-use chain::{byte, rest};
+use capabilities::{byte, rest};
 use config::ConfigMap;
 use msix_core::spec::{CAPABILITY_ID, ISOLATION, MSI_CAPABILITY_ID};
 use msix_core::{BarIndex, Layout, MsiCapability, Region};
-use relocation::Plan;
-use run::{Tiles, intersection};
+use owned_range::{Tiles, intersection};
+use relocation::RelocationPlan;
 use std::ops::Range;
 
 /// Who answers for the pending bits.
@@ -93,7 +93,7 @@ pub enum Pin {
 
 /// What the caller chooses, and what the kernel says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct AssignOptions {
     /// The host's pages.
     pub page: PageSize,
     /// Of VFIO's regions 0 to 5; by default nothing may be mapped.
@@ -117,7 +117,7 @@ pub struct Assigned {
     msi: Option<MsiCapability>,
     msix: Option<Msix>,
     page: PageSize,
-    own: Bars,
+    own: FunctionBars,
     maps: [Option<BarMap>; 6],
 }
 
@@ -138,7 +138,11 @@ impl Assigned {
     ///
     /// # Errors
     /// [`AssignError`], which names what is wrong with the function, or with the relocation.
-    pub fn new(config: &[u8], bars: Bars, options: &Options) -> Result<Self, AssignError> {
+    pub fn new(
+        config: &[u8],
+        bars: FunctionBars,
+        options: &AssignOptions,
+    ) -> Result<Self, AssignError> {
         let header = byte(config, 0x0e);
         if ![256, 4096].contains(&config.len()) {
             return Err(AssignError::ConfigSize(config.len()));
@@ -157,7 +161,7 @@ impl Assigned {
             4 => Some(Pin::D),
             other => return Err(AssignError::Pin(other)),
         };
-        let capabilities = chain::capabilities(config)?;
+        let capabilities = capabilities::capabilities(config)?;
         let find = |id| find(&capabilities, u16::from(id)).map(|c| rest(config, c.at));
         let msi = match find(MSI_CAPABILITY_ID) {
             Some(body) => {
@@ -177,7 +181,7 @@ impl Assigned {
 
     /// Whose byte `offset` of config space is. What is past the end is emulated.
     #[must_use]
-    pub fn owner(&self, offset: u64) -> Owner {
+    pub fn owner(&self, offset: u64) -> ConfigOwner {
         self.masks(offset).owner()
     }
 
@@ -188,7 +192,7 @@ impl Assigned {
     }
 
     /// An access to config space, of any offset and width, as runs of one owner, in order.
-    pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = Run<Owner>> {
+    pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = OwnedRange<ConfigOwner>> {
         self.config.split(offset, len)
     }
 
@@ -253,7 +257,7 @@ impl Assigned {
         index: BarIndex,
         offset: u64,
         len: u64,
-    ) -> impl Iterator<Item = Run<BarOwner>> {
+    ) -> impl Iterator<Item = OwnedRange<BarOwner>> {
         self.bar(index).into_iter().flat_map(move |map| map.split(offset, len))
     }
 }
@@ -262,7 +266,7 @@ fn find(capabilities: &[Capability], id: u16) -> Option<Capability> {
     capabilities.iter().find(|c| c.id == id && !c.is_extended()).copied()
 }
 
-fn layout(body: &[u8; 12], bars: &Bars) -> Result<Layout, AssignError> {
+fn layout(body: &[u8; 12], bars: &FunctionBars) -> Result<Layout, AssignError> {
     let ports = |bar| bars.bar(bar).is_some_and(|bar| !bar.is_memory());
     for (region, byte) in [(Region::Table, body[4]), (Region::Pba, body[8])] {
         match BarIndex::new(byte & 7) {
@@ -278,11 +282,11 @@ type Maps = [Option<BarMap>; 6];
 /// Where the guest sees table and PBA, and its BARs.
 fn bar_maps(
     own: Option<Layout>,
-    bars: &Bars,
-    options: &Options,
+    bars: &FunctionBars,
+    options: &AssignOptions,
 ) -> Result<(Option<Msix>, Maps), AssignError> {
     let stay = own.map(|own| Msix { own, guest: own, exposed: false });
-    let relocated = |own: Layout, plan: Plan| {
+    let relocated = |own: Layout, plan: RelocationPlan| {
         let table = usize::from(own.location(Region::Table).bar.index());
         let mappable = options.kernel.get(table).is_some_and(|kernel| kernel.msix_mappable);
         let exposed = mappable && options.own_table == OwnTable::Mapped;
@@ -308,7 +312,12 @@ fn bar_maps(
     }
 }
 
-fn maps(msix: Option<Msix>, own: &Bars, guest: &Bars, options: &Options) -> Maps {
+fn maps(
+    msix: Option<Msix>,
+    own: &FunctionBars,
+    guest: &FunctionBars,
+    options: &AssignOptions,
+) -> Maps {
     let mut maps = [const { None }; 6];
     for ((index, kernel), map) in bars::indexes().zip(&options.kernel).zip(&mut maps) {
         let Some(bar) = guest.bar(index) else { continue };

@@ -1,7 +1,7 @@
 //! Which parts of a BAR may be mapped to the guest, and whose the bytes are that trap.
 
 use super::bars::Bar;
-use super::run::{Run, Tiles, intersection};
+use super::owned_range::{OwnedRange, Tiles, intersection};
 use std::ops::Range;
 
 /// Size of the host's pages: what can be mapped.
@@ -116,19 +116,19 @@ impl BarMap {
 
     /// Whose all its bytes are, in order.
     #[must_use]
-    pub fn runs(&self) -> &[Run<BarOwner>] {
+    pub fn runs(&self) -> &[OwnedRange<BarOwner>] {
         self.tiles.runs()
     }
 
     /// An access as runs of one owner, in order. What is past the BAR's end is nobody's.
-    pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = Run<BarOwner>> {
+    pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = OwnedRange<BarOwner>> {
         let access = offset..offset.saturating_add(len);
         let outside = access.start.max(self.bar.size)..access.end;
-        let outside = Run { range: outside, owner: BarOwner::Nobody };
-        let inside = self
-            .runs()
-            .iter()
-            .map(move |run| Run { range: intersection(&run.range, &access), owner: run.owner });
+        let outside = OwnedRange { range: outside, owner: BarOwner::Nobody };
+        let inside = self.runs().iter().map(move |run| OwnedRange {
+            range: intersection(&run.range, &access),
+            owner: run.owner,
+        });
         inside.chain([outside]).filter(|run| !run.range.is_empty())
     }
 }

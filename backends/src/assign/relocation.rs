@@ -4,7 +4,7 @@
 //! they keep A2. In another place, which the device does not have, the emulated table shares a page
 //! with nothing. The device's own table stays where it is, and is VFIO's.
 
-use super::bars::{Bar, BarKind, Bars, indexes};
+use super::bars::{Bar, BarKind, FunctionBars, indexes};
 use super::error::AssignError;
 use super::pages::PageSize;
 use msix_core::{BarIndex, Layout};
@@ -39,18 +39,18 @@ pub enum OwnTable {
 
 /// What the guest sees after a relocation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
+pub(super) struct RelocationPlan {
     pub(super) layout: Layout,
-    pub(super) bars: Bars,
+    pub(super) bars: FunctionBars,
 }
 
 /// Table and PBA of `layout` in BAR `to`.
 pub(super) fn plan(
     layout: &Layout,
-    bars: &Bars,
+    bars: &FunctionBars,
     to: BarIndex,
     page: PageSize,
-) -> Result<Plan, AssignError> {
+) -> Result<RelocationPlan, AssignError> {
     let vectors = u32::from(layout.vectors());
     let (old, moved) = match bars.bar(to) {
         Some(bar) if bar.is_memory() => {
@@ -63,11 +63,15 @@ pub(super) fn plan(
     };
     let size = moved.min_bar_size(to).max(page.bytes());
     let bars = bars.with(to, Bar { size, ..old }).map_err(AssignError::RelocatedBar)?;
-    Ok(Plan { layout: moved, bars })
+    Ok(RelocationPlan { layout: moved, bars })
 }
 
 /// The plan for [`Relocation::Auto`], if there is any.
-pub(super) fn automatic(layout: &Layout, bars: &Bars, page: PageSize) -> Option<Plan> {
+pub(super) fn automatic(
+    layout: &Layout,
+    bars: &FunctionBars,
+    page: PageSize,
+) -> Option<RelocationPlan> {
     let mut places: Vec<_> = indexes().collect();
     // A BAR that is not there has 0 bytes; the sort is stable.
     places.sort_by_key(|&index| bars.bar(index).map_or(0, |bar| bar.size));

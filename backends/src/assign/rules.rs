@@ -16,7 +16,7 @@
 //!   (A3), which is emulated.
 //! - **AER, ACS, VC, LTR, L1 PM, PTM**: the host's; read, but not written.
 
-use super::chain::{byte, dword};
+use super::capabilities::{byte, dword};
 use super::config::Masks;
 use msix_core::MsiCapability;
 use msix_core::spec::{CAPABILITY_ID, CAPABILITY_LEN, MSI_CAPABILITY_ID};

@@ -52,12 +52,12 @@ pub struct Doorbell {
     vm: Box<dyn Ioeventfds>,
     /// Guest-physical address of the register, while the guest can reach it.
     place: Option<u64>,
-    lines: BTreeMap<u32, Line>,
+    lines: BTreeMap<u32, RungEventfd>,
     /// What KVM would not let go of, with its address and value.
     stuck: Vec<(u64, u32, Arc<EventFd>)>,
 }
 
-struct Line {
+struct RungEventfd {
     eventfd: Arc<EventFd>,
     armed: bool,
 }
@@ -88,7 +88,7 @@ impl Doorbell {
     /// From now on a write of `value` writes `eventfd`.
     pub fn connect(&mut self, value: u32, eventfd: Arc<EventFd>) {
         self.disconnect(value);
-        self.lines.insert(value, Line { eventfd, armed: false });
+        self.lines.insert(value, RungEventfd { eventfd, armed: false });
         self.arm(value);
     }
 

@@ -4,7 +4,7 @@ use msix_core::Message;
 
 /// A message as KVM takes it, in a route or for KVM_SIGNAL_MSI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Msi {
+pub struct KvmMessage {
     /// Low 32 bits of the address.
     pub address_lo: u32,
     /// High 32 bits; with extended destinations, bits 31:8 are bits 31:8 of the APIC id (K11).
@@ -28,7 +28,7 @@ pub struct Format {
 impl Format {
     /// The message for KVM; `None` when it is no interrupt but a write to memory. KVM itself does
     /// not look: it would deliver a message to address 0 to the first processor (K11).
-    pub(crate) fn encode(self, message: Message) -> Option<Msi> {
+    pub(crate) fn encode(self, message: Message) -> Option<KvmMessage> {
         if cfg!(target_arch = "x86_64") && message.address >> 20 != 0xfee {
             return None;
         }
@@ -40,7 +40,7 @@ impl Format {
         } else {
             (lo, hi)
         };
-        Some(Msi { address_lo, address_hi, data: message.data, device: self.device })
+        Some(KvmMessage { address_lo, address_hi, data: message.data, device: self.device })
     }
 }
 
@@ -55,17 +55,17 @@ mod tests {
             assert_eq!(plain.encode(Message { address, data: 0x41 }), None, "{address:#x}");
         }
         let message = Message { address: 0xfee0_1000, data: 0x41 };
-        let msi = Msi { address_lo: 0xfee0_1000, address_hi: 0, data: 0x41, device: None };
+        let msi = KvmMessage { address_lo: 0xfee0_1000, address_hi: 0, data: 0x41, device: None };
         assert_eq!(plain.encode(message), Some(msi));
         let told = Format { device: Some(0x20), ..plain };
-        assert_eq!(told.encode(message), Some(Msi { device: Some(0x20), ..msi }));
+        assert_eq!(told.encode(message), Some(KvmMessage { device: Some(0x20), ..msi }));
     }
 
     #[test]
     fn c11_extended_destinations_move_to_the_high_half() {
         let extended = Format { extended_destinations: true, device: None };
         let message = Message { address: 0xfee3_4fe0 | 0x8, data: 0 };
-        let msi = Msi { address_lo: 0xfee3_4008, address_hi: 0x7f00, data: 0, device: None };
+        let msi = KvmMessage { address_lo: 0xfee3_4008, address_hi: 0x7f00, data: 0, device: None };
         assert_eq!(extended.encode(message), Some(msi));
         assert_eq!(msi.address_hi & 0xff, 0, "K2: KVM refuses others");
     }

@@ -1,10 +1,11 @@
-//! MSI-X through KVM: a route table, irqfds, and KVM_SIGNAL_MSI for what has neither.
+//! Interrupts through KVM: a route table, irqfds, and KVM_SIGNAL_MSI for what has neither.
 //!
-//! [`Routes`] is the one owner of a VM's route table (K1): made once a VM, shared by all devices.
-//! [`Function`] is one PCI function on it: the engine and its backend behind a lock, with a way past
-//! the lock for events that KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with
-//! locks of its own. [`PciFunction`] is a function with MSI and INTx too. The system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of
-//! a guest that reach an eventfd.
+//! [`Routes`] is the one owner of a VM's route table (K1): made once for a VM, shared by all devices.
+//! [`Function`] is one PCI function on it, with MSI-X, MSI and a pin, or some of them, emulated or
+//! passed through: the engine and its backend behind a lock, with a way past the lock for events that
+//! KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with locks of its own. The
+//! system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of a guest that reach an
+//! eventfd.
 //!
 //! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
 //! through KVM_SIGNAL_MSI at once; when enough has changed, or a deadline passes, its route is
@@ -13,8 +14,8 @@
 //! ```no_run
 //! use msix_backends::Route;
 //! use msix_backends::eventfd::Loop;
-//! use msix_backends::kvm::{Format, Function, Irqchip, Options, Platform, Routes};
-//! use msix_core::{BarIndex, Layout, Policy, Vector};
+//! use msix_backends::kvm::{Function, Irqchip, RouteOptions, Platform, Routes, FunctionSetup};
+//! use msix_core::{BarIndex, Layout, Vector};
 //!
 //! struct Vmm; // what the function needs of the VMM around it
 //!
@@ -22,24 +23,23 @@
 //!     fn write_memory(&mut self, address: u64, data: u32) {
 //!         println!("the device writes {data:#x} to {address:#x}");
 //!     }
-//!     fn intx_deassert(&mut self) {}
-//!     fn intx_reevaluate(&mut self) {}
-//!     fn snoop(&mut self, _: Route) {}
+//!     fn snoop(&mut self, _: Route) {} // only Xen wants to
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let vm = kvm_ioctls::Kvm::new()?.create_vm()?;
 //! vm.create_irq_chip()?;
-//! // Once a VM:
-//! let routes = Routes::new(Box::new(vm), Options::new(Irqchip::Full), Loop::new()?);
+//! // Once for a VM:
+//! let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
 //! let userspace = routes.clone();
 //! std::thread::spawn(move || while userspace.run(None).is_ok() {});
-//! // Once a device:
+//! // Once for a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
-//! let function = Function::new(&routes, layout, Policy::SPEC, Format::default(), Vmm)?;
+//! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
 //! function.claim(Vector::new(0))?;
 //! // From a processor's thread, at a trapped access:
-//! function.write_config(2, &[0x00, 0x80]);
+//! function.write_command(0, &[0x06, 0x00]);
+//! function.write_msix(2, &[0x00, 0x80]);
 //! function.write_table(0x0c, &0_u32.to_le_bytes());
 //! // From the device's thread:
 //! function.notify(Vector::new(0))?;
@@ -52,32 +52,34 @@
 //! `run(None)` sleeps until something happens. A route that begins to wait while it sleeps wakes it
 //! up, so that the deadline is kept.
 
+mod assigned_line;
+mod deferral;
 mod doorbell;
+mod eventfd_gate;
 mod function;
 mod host;
-mod intx;
-mod line;
 mod message;
-mod pace;
-mod pci;
 mod physical;
+mod platform;
 mod probe;
+mod route_table;
 mod routes;
-mod set;
-mod table;
+mod setup;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vector_set;
 mod vm;
 
+pub use assigned_line::{AssignedLine, Resampling};
+pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
 pub use function::Function;
-pub use host::{KvmHost, Platform};
-pub use intx::Resampling;
-pub use message::{Format, Msi};
-pub use pace::Deferral;
-pub use pci::{Parts, PassedThrough, PciError, PciFunction, PciPlatform};
-pub use physical::{Physical, PhysicalLine, PhysicalMsi};
-pub use probe::{Facts, probe};
-pub use routes::{Options, Routes, RoutesError, Stats};
-pub use table::{Entry, Irqchip, KeepError, OutOfRoutes};
+pub use host::KvmHost;
+pub use message::{Format, KvmMessage};
+pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
+pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
+pub use probe::{KvmFacts, probe};
+pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
+pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
+pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough};
 pub use vm::Vm;

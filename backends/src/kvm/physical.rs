@@ -7,7 +7,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// A real device whose interrupts arrive at the eventfds of a function's vectors. Told of changes
 /// after KVM was, so that an event finds its way prepared.
-pub trait Physical: Send {
+pub trait PhysicalMsix: Send {
     /// The guest's MSI-X Enable is now `enabled`. When it is not, nothing is bound.
     fn set_enabled(&mut self, enabled: bool);
     /// The guest uses these: their events go to their eventfds from now on, which `eventfd` makes for
@@ -35,7 +35,7 @@ pub trait PhysicalMsi: Send {
 }
 
 /// A real device's INTx: masked when it fires, until it is unmasked (D12).
-pub trait PhysicalLine: Send {
+pub trait PhysicalIntx: Send {
     /// It writes `trigger` when it fires, from now on.
     ///
     /// # Errors

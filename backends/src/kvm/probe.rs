@@ -9,7 +9,8 @@ const NODE: &str = "/dev/kvm";
 
 /// What MSI-X delivery through KVM can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+#[non_exhaustive]
+pub struct KvmFacts {
     /// GSIs and route entries a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
     pub routes: u32,
     /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, K10).
@@ -18,7 +19,7 @@ pub struct Facts {
     pub wide_apic_ids: bool,
 }
 
-impl Facts {
+impl KvmFacts {
     /// The format of a function's messages: with its requester id where KVM needs one, and with
     /// extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM can.
     #[must_use]
@@ -30,7 +31,7 @@ impl Facts {
     }
 }
 
-impl fmt::Display for Facts {
+impl fmt::Display for KvmFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let devid = if self.device_ids { "needed" } else { "not needed" };
         write!(f, "{} routes, irqfd, KVM_SIGNAL_MSI, device ids {devid}", self.routes)
@@ -41,7 +42,7 @@ impl fmt::Display for Facts {
 ///
 /// # Errors
 /// [`Unavailable`], with what helps.
-pub fn probe() -> Result<Facts, Unavailable> {
+pub fn probe() -> Result<KvmFacts, Unavailable> {
     let kvm = Kvm::new().map_err(|error| {
         Unavailable::open(
             NODE,
@@ -60,7 +61,7 @@ pub fn probe() -> Result<Facts, Unavailable> {
         }
     }
     let routes = u32::try_from(kvm.check_extension_int(Cap::IrqRouting)).unwrap_or(0);
-    Ok(Facts {
+    Ok(KvmFacts {
         routes,
         device_ids: kvm.check_extension(Cap::MsiDevid),
         wide_apic_ids: kvm.check_extension(Cap::X2ApicApi),
@@ -73,11 +74,11 @@ mod tests {
 
     #[test]
     fn c10_c11_a_format_has_what_kvm_asks_for_and_no_more() {
-        let facts = Facts { routes: 4096, device_ids: false, wide_apic_ids: true };
+        let facts = KvmFacts { routes: 4096, device_ids: false, wide_apic_ids: true };
         let plain = Format::default();
         assert_eq!(facts.format(0x28, false), plain);
         assert_eq!(facts.format(0x28, true), Format { extended_destinations: true, ..plain });
-        let arm = Facts { device_ids: true, wide_apic_ids: false, ..facts };
+        let arm = KvmFacts { device_ids: true, wide_apic_ids: false, ..facts };
         assert_eq!(arm.format(0x28, true), Format { device: Some(0x28), ..plain });
     }
 }

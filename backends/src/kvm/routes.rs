@@ -1,8 +1,8 @@
 //! The owner of a VM's route table, and its executor.
 
-use super::message::Msi;
-use super::pace::{Deferral, Pace};
-use super::table::{Entry, Irqchip, KeepError, OutOfRoutes, Table};
+use super::deferral::{CommitPace, Deferral};
+use super::message::KvmMessage;
+use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::Loop;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// How a VM's routes are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct RouteOptions {
     /// Interrupt controllers in the kernel.
     pub irqchip: Irqchip,
-    /// Routes and GSIs the VM may have: [`Facts::routes`](super::Facts), at most 4096. With 0 nothing
+    /// Routes and GSIs the VM may have: [`KvmFacts::routes`](super::KvmFacts), at most 4096. With 0 nothing
     /// is routed: userspace reads every eventfd when it is written, masked or not, and sends every
     /// message.
     pub limit: u32,
@@ -24,7 +24,7 @@ pub struct Options {
     pub deferral: Deferral,
 }
 
-impl Options {
+impl RouteOptions {
     /// As [`Deferral::default`] says, with all 4096 routes.
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
@@ -34,7 +34,8 @@ impl Options {
 
 /// What was asked of the kernel so far, failures included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
+#[non_exhaustive]
+pub struct RouteStats {
     /// KVM_SET_GSI_ROUTING.
     pub commits: u64,
     /// KVM_IRQFD.
@@ -51,6 +52,7 @@ pub struct Stats {
 
 /// Why [`Routes::keep`] refused.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RoutesError {
     /// The entries cannot be kept.
     #[error(transparent)]
@@ -68,14 +70,14 @@ pub(super) trait Waiter: Send + Sync {
 
 /// A route that a function wants.
 #[derive(Debug)]
-pub(super) struct Want {
+pub(super) struct WantedRoute {
     pub(super) gsi: Option<u32>,
-    pub(super) msi: Msi,
-    pub(super) place: Place,
+    pub(super) msi: KvmMessage,
+    pub(super) place: RoutePlace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RoutePlace {
     /// KVM knows the route.
     Current,
     /// It will be told.
@@ -90,21 +92,21 @@ pub struct Routes {
     deferral: Deferral,
     /// Nothing is ever routed.
     pub(super) userspace: bool,
-    state: Mutex<State>,
+    state: Mutex<RoutesState>,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
     events: Arc<Loop>,
-    counts: Counts,
+    counts: CallCounts,
 }
 
-struct State {
-    table: Table,
-    pace: Pace,
-    /// Counts commits that KVM took.
+struct RoutesState {
+    table: RouteTable,
+    pace: CommitPace,
+    /// CallCounts commits that KVM took.
     generation: u64,
 }
 
 #[derive(Default)]
-struct Counts {
+struct CallCounts {
     commits: AtomicU64,
     assigns: AtomicU64,
     deassigns: AtomicU64,
@@ -116,16 +118,16 @@ impl Routes {
     /// For a new VM, in whose table there are no other routes than KVM's defaults. `events` watches
     /// the eventfds of what is delivered from userspace.
     #[must_use]
-    pub fn new(vm: Box<dyn Vm>, options: Options, events: Arc<Loop>) -> Arc<Self> {
-        let table = Table::new(options.irqchip.defaults(), options.limit);
+    pub fn new(vm: Box<dyn Vm>, options: RouteOptions, events: Arc<Loop>) -> Arc<Self> {
+        let table = RouteTable::new(options.irqchip.defaults(), options.limit);
         Arc::new(Self {
             vm,
             deferral: options.deferral,
             userspace: options.limit == 0,
-            state: Mutex::new(State { table, pace: Pace::default(), generation: 0 }),
+            state: Mutex::new(RoutesState { table, pace: CommitPace::default(), generation: 0 }),
             waiters: Mutex::new(Vec::new()),
             events,
-            counts: Counts::default(),
+            counts: CallCounts::default(),
         })
     }
 
@@ -134,7 +136,7 @@ impl Routes {
     ///
     /// # Errors
     /// [`RoutesError`]; the table is then as it was.
-    pub fn keep(&self, entries: Vec<Entry>) -> Result<(), RoutesError> {
+    pub fn keep(&self, entries: Vec<RouteEntry>) -> Result<(), RoutesError> {
         let mut state = self.state();
         let before = state.table.keep(entries)?;
         self.commit_locked(&mut state).map_err(|error| {
@@ -190,9 +192,9 @@ impl Routes {
 
     /// What was asked of the kernel so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> RouteStats {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Stats {
+        RouteStats {
             commits: read(&self.counts.commits),
             assigns: read(&self.counts.assigns),
             deassigns: read(&self.counts.deassigns),
@@ -208,38 +210,40 @@ impl Routes {
 
     /// Puts the routes of a batch into the table and commits when that is worth it. How many commits
     /// KVM has taken by now.
-    pub(super) fn want(&self, wants: &mut [Want]) -> u64 {
+    pub(super) fn want(&self, wants: &mut [WantedRoute]) -> u64 {
         let mut state = self.state();
         for want in &mut *wants {
-            want.place = Place::Waiting;
+            want.place = RoutePlace::Waiting;
             match want.gsi {
                 Some(gsi) => state.table.set(gsi, want.msi),
                 None => match state.table.claim(want.msi) {
                     Ok(gsi) => want.gsi = Some(gsi),
-                    Err(OutOfRoutes { .. }) => want.place = Place::Refused,
+                    Err(OutOfRoutes { .. }) => want.place = RoutePlace::Refused,
                 },
             }
         }
         let stale = state.table.stale();
         let clean = state.table.taken() - stale;
-        let is_current = |table: &Table, want: &Want| want.gsi.is_some_and(|g| table.is_current(g));
-        let waits = wants.iter().any(|w| w.place == Place::Waiting && !is_current(&state.table, w));
-        let mut refused = Place::Waiting;
+        let is_current =
+            |table: &RouteTable, want: &WantedRoute| want.gsi.is_some_and(|g| table.is_current(g));
+        let waits =
+            wants.iter().any(|w| w.place == RoutePlace::Waiting && !is_current(&state.table, w));
+        let mut refused = RoutePlace::Waiting;
         if waits {
             if !self.deferral.is_worth_it(stale, clean, wants.len()) {
                 self.note(&mut state);
             } else if self.commit_locked(&mut state).is_err() {
-                refused = Place::Refused;
+                refused = RoutePlace::Refused;
             }
         }
-        for want in wants.iter_mut().filter(|want| want.place == Place::Waiting) {
-            want.place = if is_current(&state.table, want) { Place::Current } else { refused };
+        for want in wants.iter_mut().filter(|want| want.place == RoutePlace::Waiting) {
+            want.place = if is_current(&state.table, want) { RoutePlace::Current } else { refused };
         }
         state.generation
     }
 
     /// Changes the message of a GSI, without a commit.
-    pub(super) fn set(&self, gsi: u32, msi: Msi) {
+    pub(super) fn set(&self, gsi: u32, msi: KvmMessage) {
         self.state().table.set(gsi, msi);
     }
 
@@ -265,7 +269,7 @@ impl Routes {
     }
 
     /// Something waits: a loop that sleeps must learn of the deadline.
-    fn note(&self, state: &mut State) {
+    fn note(&self, state: &mut RoutesState) {
         if state.pace.note(Instant::now()) {
             // Full is as good as woken, and nothing else can go wrong with an eventfd.
             let _ = self.events.wake();
@@ -286,11 +290,11 @@ impl Routes {
     }
 
     /// Nobody to take it is no failure: the guest asked for that (K10).
-    pub(super) fn signal(&self, msi: Msi) -> io::Result<bool> {
+    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         self.counted(&self.counts.signals, self.vm.signal(msi))
     }
 
-    fn commit_locked(&self, state: &mut State) -> io::Result<()> {
+    fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
         let committed = self.vm.set_routes(&state.table.plan());
         self.counted(&self.counts.commits, committed)?;
         state.table.committed();
@@ -306,7 +310,7 @@ impl Routes {
         result
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RoutesState> {
         // Nothing panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

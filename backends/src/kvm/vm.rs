@@ -1,7 +1,7 @@
 //! The system calls, and nothing else.
 
-use super::message::Msi;
-use super::table::Entry;
+use super::message::KvmMessage;
+use super::route_table::RouteEntry;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID, KvmIrqRouting,
     kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi,
@@ -19,7 +19,7 @@ pub trait Vm: Send + Sync {
     ///
     /// # Errors
     /// The kernel's; the old table is then still there (K2).
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()>;
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()>;
     /// KVM_IRQFD: the VM takes the eventfd's events from now on, what it holds included (K7).
     ///
     /// # Errors
@@ -34,11 +34,11 @@ pub trait Vm: Send + Sync {
     ///
     /// # Errors
     /// The kernel's.
-    fn signal(&self, msi: Msi) -> io::Result<bool>;
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool>;
 }
 
 impl Vm for VmFd {
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
         let entries: Vec<kvm_irq_routing_entry> = routes.iter().map(|&entry| raw(entry)).collect();
         let table = KvmIrqRouting::from_entries(&entries).map_err(io::Error::other)?;
         Ok(self.set_gsi_routing(&table)?)
@@ -52,7 +52,7 @@ impl Vm for VmFd {
         Ok(self.unregister_irqfd(eventfd, gsi)?)
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let taken = self.signal_msi(kvm_msi {
             address_lo: msi.address_lo,
             address_hi: msi.address_hi,
@@ -66,7 +66,7 @@ impl Vm for VmFd {
 }
 
 impl<V: Vm + ?Sized> Vm for Arc<V> {
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
         (**self).set_routes(routes)
     }
 
@@ -78,15 +78,15 @@ impl<V: Vm + ?Sized> Vm for Arc<V> {
         (**self).deassign(eventfd, gsi)
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         (**self).signal(msi)
     }
 }
 
-fn raw(entry: Entry) -> kvm_irq_routing_entry {
+fn raw(entry: RouteEntry) -> kvm_irq_routing_entry {
     let mut raw = kvm_irq_routing_entry { gsi: entry.gsi(), ..Default::default() };
     match entry {
-        Entry::Msi { msi, .. } => {
+        RouteEntry::Msi { msi, .. } => {
             raw.type_ = KVM_IRQ_ROUTING_MSI;
             raw.flags = if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 };
             raw.u.msi = kvm_irq_routing_msi {
@@ -98,7 +98,7 @@ fn raw(entry: Entry) -> kvm_irq_routing_entry {
                 },
             };
         }
-        Entry::Pin { irqchip, pin, .. } => {
+        RouteEntry::Pin { irqchip, pin, .. } => {
             raw.type_ = KVM_IRQ_ROUTING_IRQCHIP;
             raw.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
         }

@@ -1,8 +1,8 @@
 //! VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_GET_IRQ_INFO on the MSI-X, MSI and INTx indices, and nothing
 //! else.
 
-use super::plan::Index;
-use crate::kvm::PhysicalLine;
+use super::plan::IrqIndex;
+use crate::kvm::PhysicalIntx;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
@@ -66,7 +66,7 @@ impl<D: AsRawFd + Send> VectorIrqs<D> {
     /// # Errors
     /// The kernel's.
     #[expect(unsafe_code, reason = "an ioctl")]
-    pub fn index(&self) -> io::Result<Index> {
+    pub fn index(&self) -> io::Result<IrqIndex> {
         let mut info = vfio_irq_info {
             argsz: u32::try_from(size_of::<vfio_irq_info>()).unwrap_or(0),
             index: self.index,
@@ -77,7 +77,7 @@ impl<D: AsRawFd + Send> VectorIrqs<D> {
             return Err(io::Error::last_os_error());
         }
         let noresize = info.flags & VFIO_IRQ_INFO_NORESIZE != 0;
-        Ok(Index { count: info.count, noresize, holes: true })
+        Ok(IrqIndex { count: info.count, noresize, holes: true })
     }
 
     fn set_irqs(&self, data: u32, start: u32, count: usize, fds: &[i32]) -> io::Result<u32> {
@@ -148,7 +148,7 @@ impl<D: AsRawFd + Send> LineIrqs<D> {
     }
 }
 
-impl<D: AsRawFd + Send> PhysicalLine for LineIrqs<D> {
+impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
     fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
         self.set_irqs(flags, 1, &[trigger.as_raw_fd()])

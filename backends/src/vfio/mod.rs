@@ -1,11 +1,10 @@
 //! Interrupts of a passed-through device, through VFIO.
 //!
 //! The guest sees the engine's capability, table and PBA; the device's own stay VFIO's. Its interrupts
-//! arrive at eventfds, the same that KVM takes as irqfds: [`DeviceMsix`] stands behind a
-//! [`kvm::Function`](crate::kvm::Function) that was made with
-//! [`Function::passed_through`](crate::kvm::Function::passed_through), and keeps the device's MSI-X index
-//! as the guest's registers say, with few calls ([`Plan`]). A whole function, with MSI and INTx
-//! ([`DeviceMsi`], [`LineIrqs`]), is a [`kvm::PciFunction`](crate::kvm::PciFunction).
+//! arrive at eventfds, the same that KVM takes as irqfds. [`DeviceMsix`], [`DeviceMsi`] and
+//! [`LineIrqs`] are the device behind a [`kvm::Function`](crate::kvm::Function), as its
+//! [`PassedThrough`](crate::kvm::PassedThrough) part: the device's interrupt indices follow the guest's
+//! registers, one at a time (D2), that of MSI-X with few calls ([`IrqPlan`]).
 
 mod irqs;
 mod msi;
@@ -18,5 +17,5 @@ mod tests;
 pub use irqs::{Irqs, LineIrqs, VectorIrqs};
 pub use msi::DeviceMsi;
 pub use msix::{DeviceMsix, WhileMasked};
-pub use plan::{Call, Index, Plan};
-pub use probe::{Facts, probe};
+pub use plan::{IrqCall, IrqIndex, IrqPlan};
+pub use probe::{VfioFacts, probe};

@@ -1,8 +1,8 @@
 //! The physical side of a passed-through function: the plan, carried out.
 
 use super::irqs::Irqs;
-use super::plan::{Call, Index, Plan};
-use crate::kvm::Physical;
+use super::plan::{IrqCall, IrqIndex, IrqPlan};
+use crate::kvm::PhysicalMsix;
 use msix_core::Vector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -33,7 +33,7 @@ pub enum WhileMasked {
 #[derive(Debug)]
 pub struct DeviceMsix<I> {
     irqs: I,
-    plan: Plan,
+    plan: IrqPlan,
     while_masked: WhileMasked,
     /// Vectors in use; what else is bound, is bound ahead.
     live: BTreeSet<u32>,
@@ -48,12 +48,13 @@ pub struct DeviceMsix<I> {
 }
 
 impl<I: Irqs> DeviceMsix<I> {
-    /// For an index that is idle. INTx must be disabled before the guest enables MSI-X, in
-    /// [`Platform::intx_deassert`](crate::kvm::Platform::intx_deassert) (D2).
-    pub const fn new(irqs: I, index: Index, while_masked: WhileMasked) -> Self {
+    /// Takes over an index that is idle. Whoever calls its methods without a
+    /// [`kvm::Function`](crate::kvm::Function) disables INTx and MSI before the guest enables MSI-X
+    /// (D2).
+    pub const fn new(irqs: I, index: IrqIndex, while_masked: WhileMasked) -> Self {
         Self {
             irqs,
-            plan: Plan::new(index),
+            plan: IrqPlan::new(index),
             while_masked,
             live: BTreeSet::new(),
             eventfds: BTreeMap::new(),
@@ -75,14 +76,14 @@ impl<I: Irqs> DeviceMsix<I> {
         Ok(())
     }
 
-    fn carry_out(&mut self, call: &Call) -> io::Result<()> {
+    fn carry_out(&mut self, call: &IrqCall) -> io::Result<()> {
         match call {
-            Call::Disable => match self.irqs.disable() {
+            IrqCall::Disable => match self.irqs.disable() {
                 Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()), // it was disabled
                 disabled => disabled,
             },
-            Call::Unset { vectors } => self.irqs.unset(vectors.clone()),
-            Call::Set { start, bound } => {
+            IrqCall::Unset { vectors } => self.irqs.unset(vectors.clone()),
+            IrqCall::Set { start, bound } => {
                 let eventfd = |(vector, bound): (u32, &bool)| {
                     self.eventfds.get(&vector).filter(|_| *bound).cloned()
                 };
@@ -141,7 +142,7 @@ impl<I: Irqs> DeviceMsix<I> {
     }
 }
 
-impl<I: Irqs> Physical for DeviceMsix<I> {
+impl<I: Irqs> PhysicalMsix for DeviceMsix<I> {
     fn set_enabled(&mut self, enabled: bool) {
         self.plan.set_enabled(enabled);
         self.forget_limits();

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// One VFIO_DEVICE_SET_IRQS call on the MSI-X index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub enum IrqCall {
     /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on: `true` binds a vector to its
     /// eventfd, `false` is -1, and unbinds it (D3, D4). On an idle index, it enables.
     Set {
@@ -25,7 +25,7 @@ pub enum Call {
 
 /// What the kernel said of the MSI-X index, and what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Index {
+pub struct IrqIndex {
     /// Vectors of the device (`vfio_irq_info.count`).
     pub count: u32,
     /// VFIO_IRQ_INFO_NORESIZE: more vectors than were enabled take a disable and a full enable (D6).
@@ -36,7 +36,7 @@ pub struct Index {
 
 /// What the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
+enum ToldVectors {
     /// After an error: anything.
     Unknown,
     Idle,
@@ -49,24 +49,24 @@ enum Told {
 
 /// The plan of one device's MSI-X index: what should be, and what the kernel has.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    index: Index,
+pub struct IrqPlan {
+    index: IrqIndex,
     /// MSI-X Enable of the guest: the physical one follows at once (D7).
     enabled: bool,
     wanted: BTreeSet<u32>,
-    told: Told,
+    told: ToldVectors,
 }
 
-impl Plan {
+impl IrqPlan {
     /// For an index that is idle.
     #[must_use]
-    pub const fn new(index: Index) -> Self {
-        Self { index, enabled: false, wanted: BTreeSet::new(), told: Told::Idle }
+    pub const fn new(index: IrqIndex) -> Self {
+        Self { index, enabled: false, wanted: BTreeSet::new(), told: ToldVectors::Idle }
     }
 
     /// What the kernel said of the index.
     #[must_use]
-    pub const fn index(&self) -> Index {
+    pub const fn index(&self) -> IrqIndex {
         self.index
     }
 
@@ -109,19 +109,19 @@ impl Plan {
     /// Whether the kernel has `vector` bound.
     #[must_use]
     pub fn is_bound(&self, vector: u32) -> bool {
-        matches!(&self.told, Told::Active { bound, .. } if bound.contains(&vector))
+        matches!(&self.told, ToldVectors::Active { bound, .. } if bound.contains(&vector))
     }
 
     /// The calls that make the kernel have what should be. Tell of each that it was
-    /// [`done`](Self::done), or that one [`report_failed`](Self::report_failed), and plan anew.
+    /// [`done`](Self::done), or that one [`failed`](Self::failed), and plan anew.
     #[must_use]
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<IrqCall> {
         match (&self.told, self.enabled) {
-            (Told::Idle, false) => Vec::new(),
-            (_, false) => vec![Call::Disable],
-            (Told::Idle, true) => self.enable(),
-            (Told::Unknown, true) => self.enable_anew(),
-            (Told::Active { allocated, bound }, true) => {
+            (ToldVectors::Idle, false) => Vec::new(),
+            (_, false) => vec![IrqCall::Disable],
+            (ToldVectors::Idle, true) => self.enable(),
+            (ToldVectors::Unknown, true) => self.enable_anew(),
+            (ToldVectors::Active { allocated, bound }, true) => {
                 let end = self.end();
                 if self.index.noresize && end > *allocated {
                     return self.enable_anew();
@@ -132,15 +132,15 @@ impl Plan {
     }
 
     /// A call was carried out.
-    pub fn done(&mut self, call: &Call) {
+    pub fn done(&mut self, call: &IrqCall) {
         match call {
-            Call::Disable => self.told = Told::Idle,
-            Call::Set { start, bound: states } => {
+            IrqCall::Disable => self.told = ToldVectors::Idle,
+            IrqCall::Set { start, bound: states } => {
                 let end = start.saturating_add(len(states));
-                if self.told == Told::Idle {
-                    self.told = Told::Active { allocated: end, bound: BTreeSet::new() };
+                if self.told == ToldVectors::Idle {
+                    self.told = ToldVectors::Active { allocated: end, bound: BTreeSet::new() };
                 }
-                if let Told::Active { allocated, bound } = &mut self.told {
+                if let ToldVectors::Active { allocated, bound } = &mut self.told {
                     *allocated = (*allocated).max(end);
                     for (vector, state) in (*start..).zip(states) {
                         if *state {
@@ -151,8 +151,8 @@ impl Plan {
                     }
                 }
             }
-            Call::Unset { vectors } => {
-                if let Told::Active { bound, .. } = &mut self.told {
+            IrqCall::Unset { vectors } => {
+                if let ToldVectors::Active { bound, .. } = &mut self.told {
                     bound.retain(|vector| !vectors.contains(vector));
                 }
             }
@@ -163,61 +163,61 @@ impl Plan {
     /// bound before too, and no others (D4): the next plan binds again what is wanted of them, and
     /// leaves the others alone, for a disable would drop what they have in flight (D8). After any
     /// other the index may be in any state, and the next plan applies everything anew.
-    pub fn failed(&mut self, call: &Call) {
+    pub fn failed(&mut self, call: &IrqCall) {
         let named = match call {
-            Call::Set { start, bound } => *start..start.saturating_add(len(bound)),
-            Call::Unset { vectors } => vectors.clone(),
-            Call::Disable => 0..u32::MAX,
+            IrqCall::Set { start, bound } => *start..start.saturating_add(len(bound)),
+            IrqCall::Unset { vectors } => vectors.clone(),
+            IrqCall::Disable => 0..u32::MAX,
         };
         match &mut self.told {
-            Told::Active { bound, .. } if *call != Call::Disable => {
+            ToldVectors::Active { bound, .. } if *call != IrqCall::Disable => {
                 bound.retain(|vector| !named.contains(vector));
             }
-            told => *told = Told::Unknown,
+            told => *told = ToldVectors::Unknown,
         }
     }
 
-    fn enable_anew(&self) -> Vec<Call> {
-        let mut calls = vec![Call::Disable];
+    fn enable_anew(&self) -> Vec<IrqCall> {
+        let mut calls = vec![IrqCall::Disable];
         calls.extend(self.enable());
         calls
     }
 
     /// Enables an idle index, in one call where holes may be passed.
-    fn enable(&self) -> Vec<Call> {
+    fn enable(&self) -> Vec<IrqCall> {
         let end = self.end();
         if self.index.holes {
             let bound = (0..end.max(1)).map(|vector| self.wants(vector)).collect();
-            return vec![Call::Set { start: 0, bound }]; // D7 when nothing is wanted
+            return vec![IrqCall::Set { start: 0, bound }]; // D7 when nothing is wanted
         }
         runs(self.wanted.iter().copied())
-            .map(|run| Call::Set { start: run.start, bound: vec![true; run.len()] })
+            .map(|run| IrqCall::Set { start: run.start, bound: vec![true; run.len()] })
             .collect()
     }
 
     /// The calls for what changed. A vector that stays bound must not be named: binding it again
     /// would disturb it. One that stays unbound may be, as a hole.
-    fn changes(&self, bound: &BTreeSet<u32>) -> Vec<Call> {
+    fn changes(&self, bound: &BTreeSet<u32>) -> Vec<IrqCall> {
         let fresh = self.wanted.difference(bound).copied();
         let gone = bound.difference(&self.wanted).copied();
         if !self.index.holes {
-            let gone = runs(gone).map(|vectors| Call::Unset { vectors });
+            let gone = runs(gone).map(|vectors| IrqCall::Unset { vectors });
             let set =
-                |run: Range<u32>| Call::Set { start: run.start, bound: vec![true; run.len()] };
+                |run: Range<u32>| IrqCall::Set { start: run.start, bound: vec![true; run.len()] };
             return gone.chain(runs(fresh).map(set)).collect();
         }
         let changed: BTreeSet<u32> = fresh.chain(gone).collect();
-        let mut calls: Vec<Call> = Vec::new();
+        let mut calls: Vec<IrqCall> = Vec::new();
         let mut last = None;
         for &vector in &changed {
             let wanted = self.wants(vector);
             let bridged = last.is_some_and(|last| bound.range(last + 1..vector).next().is_none());
             match calls.last_mut() {
-                Some(Call::Set { start, bound: states }) if bridged => {
+                Some(IrqCall::Set { start, bound: states }) if bridged => {
                     states.resize((vector - *start) as usize, false);
                     states.push(wanted);
                 }
-                _ => calls.push(Call::Set { start: vector, bound: vec![wanted] }),
+                _ => calls.push(IrqCall::Set { start: vector, bound: vec![wanted] }),
             }
             last = Some(vector);
         }
@@ -246,16 +246,16 @@ fn runs(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = Range<u32>> 
 mod tests {
     use super::*;
 
-    const DYNAMIC: Index = Index { count: 64, noresize: false, holes: true };
-    const NORESIZE: Index = Index { noresize: true, ..DYNAMIC };
-    const USER: Index = Index { holes: false, ..DYNAMIC };
+    const DYNAMIC: IrqIndex = IrqIndex { count: 64, noresize: false, holes: true };
+    const NORESIZE: IrqIndex = IrqIndex { noresize: true, ..DYNAMIC };
+    const USER: IrqIndex = IrqIndex { holes: false, ..DYNAMIC };
 
-    fn set(start: u32, states: &str) -> Call {
-        Call::Set { start, bound: states.chars().map(|state| state == 'x').collect() }
+    fn set(start: u32, states: &str) -> IrqCall {
+        IrqCall::Set { start, bound: states.chars().map(|state| state == 'x').collect() }
     }
 
     /// Wants exactly these, and carries the calls out.
-    fn go(plan: &mut Plan, wanted: &[u32]) -> Vec<Call> {
+    fn go(plan: &mut IrqPlan, wanted: &[u32]) -> Vec<IrqCall> {
         (0..plan.index.count)
             .for_each(|vector| _ = plan.set_bound(vector, wanted.contains(&vector)));
         let calls = plan.calls();
@@ -265,8 +265,8 @@ mod tests {
         calls
     }
 
-    fn enabled(index: Index) -> Plan {
-        let mut plan = Plan::new(index);
+    fn enabled(index: IrqIndex) -> IrqPlan {
+        let mut plan = IrqPlan::new(index);
         assert_eq!(plan.calls(), []);
         plan.set_enabled(true);
         plan
@@ -278,8 +278,8 @@ mod tests {
             let mut plan = enabled(index);
             assert_eq!(go(&mut plan, &[]), [set(0, ".")]);
             plan.set_enabled(false);
-            assert_eq!(plan.calls(), [Call::Disable]);
-            plan.done(&Call::Disable);
+            assert_eq!(plan.calls(), [IrqCall::Disable]);
+            plan.done(&IrqCall::Disable);
             assert_eq!(plan.calls(), []);
         }
     }
@@ -295,7 +295,7 @@ mod tests {
         let mut plan = enabled(NORESIZE);
         assert_eq!(go(&mut plan, &[1]), [set(0, ".x")]);
         assert_eq!(go(&mut plan, &[0, 1]), [set(0, "x")], "what was allocated can be used");
-        assert_eq!(go(&mut plan, &[0, 1, 3]), [Call::Disable, set(0, "xx.x")]);
+        assert_eq!(go(&mut plan, &[0, 1, 3]), [IrqCall::Disable, set(0, "xx.x")]);
         assert_eq!(go(&mut plan, &[3]), [set(0, "..")]);
         assert_eq!(go(&mut plan, &[2, 3]), [set(2, "x")]);
     }
@@ -328,15 +328,15 @@ mod tests {
             assert!(plan.set_bound(0, true));
             let calls = plan.calls();
             plan.failed(&calls[0]);
-            assert_eq!(plan.calls(), [Call::Disable, set(0, "x")]);
+            assert_eq!(plan.calls(), [IrqCall::Disable, set(0, "x")]);
             let mut plan = enabled(index);
             go(&mut plan, &[0, 1]);
             plan.set_enabled(false);
-            plan.failed(&Call::Disable);
+            plan.failed(&IrqCall::Disable);
             assert!(!plan.is_bound(0));
-            assert_eq!(plan.calls(), [Call::Disable]);
+            assert_eq!(plan.calls(), [IrqCall::Disable]);
             plan.set_enabled(true);
-            assert_eq!(plan.calls(), [Call::Disable, set(0, "xx")]);
+            assert_eq!(plan.calls(), [IrqCall::Disable, set(0, "xx")]);
         }
     }
 
@@ -356,7 +356,7 @@ mod tests {
         let calls = go(&mut plan, &[2, 6]);
         assert_eq!(
             calls,
-            [Call::Unset { vectors: 1..2 }, Call::Unset { vectors: 5..6 }, set(6, "x")]
+            [IrqCall::Unset { vectors: 1..2 }, IrqCall::Unset { vectors: 5..6 }, set(6, "x")]
         );
     }
 
@@ -371,10 +371,10 @@ mod tests {
                 let stays: Vec<u32> =
                     wanted.iter().copied().filter(|v| before.contains(v)).collect();
                 let calls = go(&mut plan, &wanted);
-                let anew = calls.contains(&Call::Disable);
+                let anew = calls.contains(&IrqCall::Disable);
                 assert!(!anew || index.noresize);
                 for call in &calls {
-                    if let (Call::Set { start, bound }, false) = (call, anew) {
+                    if let (IrqCall::Set { start, bound }, false) = (call, anew) {
                         let named = *start..*start + bound.len() as u32;
                         assert!(!stays.iter().any(|v| named.contains(v)), "{calls:?} {stays:?}");
                     }

@@ -8,12 +8,13 @@ const NODE: &str = "/dev/vfio/vfio";
 
 /// What device assignment can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+#[non_exhaustive]
+pub struct VfioFacts {
     /// IOMMU groups whose device node is there: functions bound to a VFIO driver.
     pub groups: usize,
 }
 
-impl fmt::Display for Facts {
+impl fmt::Display for VfioFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VFIO API 0, {} IOMMU groups bound", self.groups)
     }
@@ -23,7 +24,7 @@ impl fmt::Display for Facts {
 ///
 /// # Errors
 /// [`Unavailable`], with what helps.
-pub fn probe() -> Result<Facts, Unavailable> {
+pub fn probe() -> Result<VfioFacts, Unavailable> {
     VfioContainer::new(None).map_err(|error| match error {
         VfioError::OpenContainer(source) => Unavailable::open(
             NODE,
@@ -37,5 +38,5 @@ pub fn probe() -> Result<Facts, Unavailable> {
     let groups = std::fs::read_dir("/dev/vfio")
         .map(|nodes| nodes.flatten().filter(|node| numbered(&node.file_name())).count())
         .unwrap_or(0);
-    Ok(Facts { groups })
+    Ok(VfioFacts { groups })
 }

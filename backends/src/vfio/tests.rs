@@ -1,12 +1,14 @@
 //! A passed-through device on a pretended VFIO and a pretended KVM.
 
 use super::irqs::MockIrqs;
-use super::{DeviceMsix, Index, WhileMasked};
+use super::{DeviceMsix, IrqIndex, WhileMasked};
 use crate::eventfd::Loop;
 use crate::kvm::tests::fake::Fake;
-use crate::kvm::tests::{PATIENT, Vmm, mask, program};
-use crate::kvm::{Deferral, Format, Function, Irqchip, Options, Routes};
-use msix_core::{BarIndex, Layout, Policy, Vector};
+use crate::kvm::tests::{PATIENT, Vmm, is_fallback, mask, program};
+use crate::kvm::{
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
+};
+use msix_core::{BarIndex, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// A vfio-pci device as the kernels were seen to behave (D3 to D8, D16).
 #[derive(Debug, Default)]
-struct State {
+struct PretendedState {
     count: u32,
     noresize: bool,
     /// Host vectors to be had.
@@ -32,15 +34,16 @@ struct State {
 }
 
 #[derive(Debug, Clone)]
-struct Device(Arc<Mutex<State>>);
+struct Device(Arc<Mutex<PretendedState>>);
 
 impl Device {
     fn new(count: u32, noresize: bool) -> Self {
-        let state = State { count, noresize, available: count, ..State::default() };
+        let state =
+            PretendedState { count, noresize, available: count, ..PretendedState::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PretendedState> {
         self.0.lock().unwrap()
     }
 
@@ -71,7 +74,7 @@ fn invalid() -> io::Error {
     io::Error::from_raw_os_error(22)
 }
 
-impl State {
+impl PretendedState {
     fn call(&mut self, call: String) -> bool {
         self.calls.push(call);
         self.failing.contains(&(self.calls.len() - 1))
@@ -124,6 +127,14 @@ impl State {
     }
 }
 
+/// A device whose BARs are nobody's and that cannot be reset.
+struct Fixed;
+
+impl DeviceControl for Fixed {
+    fn set_mappings(&mut self, _: bool) {}
+    fn reset_device(&mut self) {}
+}
+
 struct World {
     fake: Fake,
     device: Device,
@@ -139,18 +150,24 @@ impl World {
     fn with(vectors: u16, device: Device, while_masked: WhileMasked) -> Self {
         let fake = Fake::default();
         let deferral = if vectors > 64 { PATIENT } else { Deferral::NONE };
-        let options = Options { deferral, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let noresize = device.state().noresize;
-        let index = Index { count: device.state().count, noresize, holes: true };
+        let index = IrqIndex { count: device.state().count, noresize, holes: true };
         let physical = Box::new(DeviceMsix::new(device.irqs(), index, while_masked));
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
-        let (policy, format) = (Policy::SPEC, Format::default());
-        let function =
-            Function::passed_through(&routes, layout, policy, format, Vmm::default(), physical);
-        let function = function.unwrap();
+        let device_behind =
+            PassedThrough { msix: Some(physical), ..PassedThrough::new(Box::new(Fixed)) };
+        let function = Function::new(
+            &routes,
+            FunctionSetup {
+                msix: Some(layout),
+                device: Some(device_behind),
+                ..FunctionSetup::new(Vmm::default())
+            },
+        );
+        function.write_command(0, &[6, 0]);
         for vector in 0..vectors {
-            function.claim(Vector::new(vector)).unwrap();
             program(&function, vector, 0x40 + u32::from(vector));
         }
         Self { fake, device, routes, function }
@@ -176,21 +193,22 @@ impl World {
 fn d7_the_device_is_enabled_and_disabled_with_the_guests_bit() {
     let world = World::new(4, false, WhileMasked::Eventfd);
     assert!(world.device.calls().is_empty());
-    world.function.write_config(3, &[0xc0]);
+    world.function.write_msix(3, &[0xc0]);
     assert_eq!(world.device.calls(), ["0."], "at once, with no vector");
-    world.function.write_config(3, &[0x80]);
-    world.function.write_config(3, &[0x80]);
+    world.function.write_msix(3, &[0x80]);
+    world.function.write_msix(3, &[0x80]);
     assert!(world.device.calls().is_empty());
     world.mask(2, false);
     assert_eq!(world.device.calls(), ["0xxx"]);
-    world.function.write_config(3, &[0]);
+    world.function.write_msix(3, &[0]);
     assert_eq!(world.device.calls(), ["disable"]);
-    world.function.write_config(3, &[0x80]);
+    world.function.write_msix(3, &[0x80]);
     // Vector 2 is unmasked still: bound with the enable, in one call.
     assert_eq!(world.device.calls(), ["0xxx"]);
     world.function.reset();
     assert_eq!(world.device.calls(), ["disable"]);
-    world.function.write_config(3, &[0x80]);
+    world.function.write_command(0, &[6, 0]);
+    world.function.write_msix(3, &[0x80]);
     world.mask(0, false);
     world.device.calls();
     drop(world.function);
@@ -202,7 +220,7 @@ fn d7_the_device_is_enabled_and_disabled_with_the_guests_bit() {
 fn bringing_up_2048_vectors_one_by_one_takes_a_logarithm_of_calls() {
     for (noresize, most) in [(false, 6), (true, 10)] {
         let world = World::new(2048, noresize, WhileMasked::Eventfd);
-        world.function.write_config(3, &[0x80]);
+        world.function.write_msix(3, &[0x80]);
         for vector in 0..2048 {
             world.mask(vector, false);
             world.device.raise(vector.into());
@@ -223,7 +241,7 @@ fn bringing_up_2048_vectors_one_by_one_takes_a_logarithm_of_calls() {
 fn an_event_while_masked_is_pending_and_delivered_once() {
     for noresize in [false, true] {
         let world = World::new(4, noresize, WhileMasked::Eventfd);
-        world.function.write_config(3, &[0x80]);
+        world.function.write_msix(3, &[0x80]);
         world.mask(1, false);
         world.device.calls();
         world.mask(1, true);
@@ -244,7 +262,7 @@ fn an_event_while_masked_is_pending_and_delivered_once() {
 fn d8_by_policy_the_device_keeps_what_comes_while_masked() {
     for noresize in [false, true] {
         let world = World::new(4, noresize, WhileMasked::Physical);
-        world.function.write_config(3, &[0x80]);
+        world.function.write_msix(3, &[0x80]);
         world.mask(1, false);
         world.mask(1, true);
         assert!(!world.device.state().bound.contains_key(&1));
@@ -265,18 +283,18 @@ fn d4_every_call_may_fail_once_and_nothing_stays_unbound() {
             let what = format!("call {position}, noresize {noresize}");
             let world = World::new(12, noresize, WhileMasked::Eventfd);
             world.device.state().failing.insert(position);
-            world.function.write_config(3, &[0x80]);
+            world.function.write_msix(3, &[0x80]);
             for vector in [0, 1, 2, 9, 3] {
                 world.mask(vector, false);
             }
             for vector in [0, 1, 2, 3, 9] {
-                let fallback = world.function.inspect(|m| m.is_fallback(Vector::new(vector)));
-                assert_eq!(fallback, Some(false), "{what}");
+                let fallback = is_fallback(&world.function, vector);
+                assert!(!fallback, "{what}");
                 world.device.raise(vector.into());
                 assert_eq!(world.delivered(), [0x40 + u32::from(vector)], "{what}");
             }
-            world.function.write_config(3, &[0]);
-            world.function.write_config(3, &[0x80]);
+            world.function.write_msix(3, &[0]);
+            world.function.write_msix(3, &[0x80]);
             world.device.raise(9);
             assert_eq!(world.delivered(), [0x49], "{what}");
             drop(world.function);
@@ -291,13 +309,13 @@ fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_in_use() {
         let device = Device::new(64, noresize);
         device.state().available = 5;
         let world = World::with(64, device, WhileMasked::Eventfd);
-        world.function.write_config(3, &[0x80]);
+        world.function.write_msix(3, &[0x80]);
         for vector in 0..8 {
             world.mask(vector, false);
         }
         for vector in 0..8_u16 {
-            let fallback = world.function.inspect(|m| m.is_fallback(Vector::new(vector)));
-            assert_eq!(fallback, Some(vector >= 5), "vector {vector}, noresize {noresize}");
+            let fallback = is_fallback(&world.function, vector);
+            assert_eq!(fallback, vector >= 5, "vector {vector}, noresize {noresize}");
             if vector < 5 {
                 world.device.raise(vector.into());
                 assert_eq!(world.delivered(), [0x40 + u32::from(vector)]);
@@ -306,7 +324,7 @@ fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_in_use() {
         // Those that come now are refused without disturbing the others.
         world.device.calls();
         world.mask(20, false);
-        assert_eq!(world.function.inspect(|m| m.is_fallback(Vector::new(20))), Some(true));
+        assert!(is_fallback(&world.function, 20));
         assert!(world.device.calls().is_empty());
         // The host has more again: tried at the next unmask.
         world.device.state().available = 64;
@@ -326,7 +344,7 @@ fn what_the_host_has_is_found_in_few_calls_without_disturbing_what_is_bound() {
         let device = Device::new(512, noresize);
         device.state().available = 194;
         let world = World::with(512, device, WhileMasked::Eventfd);
-        world.function.write_config(3, &[0x80]);
+        world.function.write_msix(3, &[0x80]);
         for vector in 0..512 {
             world.mask(vector, false);
         }
@@ -341,9 +359,9 @@ fn what_the_host_has_is_found_in_few_calls_without_disturbing_what_is_bound() {
 #[test]
 fn a_table_that_is_larger_than_the_devices_is_used_as_far_as_there_is_a_device() {
     let world = World::with(8, Device::new(4, false), WhileMasked::Eventfd);
-    world.function.write_config(3, &[0x80]);
+    world.function.write_msix(3, &[0x80]);
     world.mask(3, false);
     world.mask(4, false);
-    let fallback = |vector| world.function.inspect(|m| m.is_fallback(Vector::new(vector)));
-    assert_eq!((fallback(3), fallback(4)), (Some(false), Some(true)));
+    let fallback = |vector| is_fallback(&world.function, vector);
+    assert_eq!((fallback(3), fallback(4)), (false, true));
 }

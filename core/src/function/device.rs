@@ -14,7 +14,7 @@ impl<S: Storage> Function<S> {
     /// While neither is enabled an event is the pin's level, and not this: with a pin the answer is
     /// [`Delivery::Intx`], whatever the vector, nothing is latched, and the device asks for attention
     /// by [`set_level`](Self::set_level). Without a pin it goes to MSI-X, or to MSI where there is no
-    /// MSI-X, and becomes what [`crate::WhileDisabled`] says.
+    /// MSI-X, and becomes what [`crate::policy::WhileDisabled`] says.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].

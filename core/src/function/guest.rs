@@ -3,6 +3,7 @@
 use super::sinks::{AsIntx, AsMsi, AsMsix};
 use super::{Function, FunctionEffect, KEPT, ready};
 use crate::effects::{EffectSink, NotCarriedOut};
+use crate::facts::Fact;
 use crate::msi::written_enable;
 use crate::msix::{Access, written_control};
 use crate::spec::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
@@ -224,7 +225,9 @@ impl<S: Storage> Function<S> {
 
     /// Takes MSI out of force for MSI-X, or puts it back (H18).
     pub(super) fn override_msi<K: EffectSink<FunctionEffect>>(&mut self, on: bool, fx: &mut K) {
-        if let Some(msi) = self.msi.as_mut().filter(|msi| msi.is_overridden() != on) {
+        if let Some(msi) =
+            self.msi.as_mut().filter(|msi| msi.state.facts.has(Fact::OVERRIDDEN) != on)
+        {
             msi.set_overridden(on, &mut AsMsi(fx));
         }
     }
@@ -255,7 +258,7 @@ mod tests {
         assert_eq!((f.mode(), f.status()), (Mode::Msi, 0));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
         assert_eq!(take_modes(&mut fx), [Msi(Effect::Disarm(BOTH)), MsiX(Effect::Arm(BOTH))]);
-        assert_eq!((f.mode(), f.is_conflicted(), f.counters().conflicts), (Mode::MsiX, true, 1));
+        assert_eq!((f.mode(), f.counters().conflicts), (Mode::MsiX, 1));
         f.write_msi(12, &[1], &mut fx).unwrap(); // out of force, and still a register
         assert_eq!(take_modes(&mut fx), []);
         f.write_msix(3, &[0], &mut fx).unwrap();

@@ -153,7 +153,7 @@ mod tests {
             assert!(left.iter().all(|effect| emitted.contains(effect)), "{emitted:?}");
             assert_eq!(emitted.last(), Some(&FunctionEffect::Intx(IntxEffect::Arm)), "{emitted:?}");
             assert_eq!((f.mode(), f.command(), f.status()), (Mode::Intx, 0, 0));
-            assert!(f.check() && !f.is_conflicted());
+            assert!(f.check());
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
             let before = f.clone();
             fx.push(FunctionEffect::Intx(IntxEffect::Arm));
             assert!(input(&mut f, &mut fx));
-            assert!(f == before && fx.len() == 1);
+            assert!(f == before && fx.iter().count() == 1);
         }
     }
 }

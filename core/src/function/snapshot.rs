@@ -81,7 +81,7 @@ impl<S: Storage> Function<S> {
         let (header, rest) = frame.body.split_first_chunk().ok_or(frame.wrong_length())?;
         let &[flags, zero, c0, c1]: &[u8; HEADER_LEN] = header;
         let command = u16::from_le_bytes([c0, c1]);
-        let emulated = self.intx.as_ref().is_some_and(|i| i.source() == IntxSource::Emulated);
+        let emulated = self.intx.as_ref().is_some_and(|i| i.source == IntxSource::Emulated);
         let high = flags & HIGH != 0;
         if flags & !HIGH != self.parts() || high && !emulated || zero != 0 || command & !KEPT != 0 {
             return Err(LoadError::Function);
@@ -137,7 +137,7 @@ impl<S: Storage> Function<S> {
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let disabled = self.has(COMMAND_INTX_DISABLE);
         if let Some(intx) = &mut self.intx {
-            let high = high && intx.source() == IntxSource::Emulated;
+            let high = high && intx.source == IntxSource::Emulated;
             intx.load(high, disabled, prohibited);
         }
         debug_assert!(self.check());

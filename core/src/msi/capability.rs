@@ -27,8 +27,8 @@ use core::fmt;
 pub struct MsiCapability {
     /// log2 of the vectors, 0 to 5.
     log: u8,
-    wide: bool,
-    masks: bool,
+    pub(crate) wide: bool,
+    pub(crate) masks: bool,
 }
 
 impl MsiCapability {
@@ -83,18 +83,6 @@ impl MsiCapability {
     pub const fn vectors(self) -> u16 {
         // At most 1 << 5.
         1_u16.wrapping_shl(self.log_u32())
-    }
-
-    /// Whether the message address has 64 bits.
-    #[must_use]
-    pub const fn is_64_bit(self) -> bool {
-        self.wide
-    }
-
-    /// Whether there are mask and pending registers.
-    #[must_use]
-    pub const fn has_masks(self) -> bool {
-        self.masks
     }
 
     /// Length in bytes: 10, 14, 20 or 24.
@@ -232,6 +220,7 @@ const MASKS: u16 = 0x0100;
 
 /// There is no such MSI capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MsiCapabilityError {
     /// Not 1, 2, 4, 8, 16 or 32 vectors.
     Vectors(u32),

@@ -21,16 +21,15 @@ impl Msi {
         self.state.next_capability = offset & !0b11;
     }
 
-    /// Returns the capability as the guest reads it; bytes past its end are 0 (A14).
-    #[must_use]
-    pub fn capability(&self) -> [u8; MSI_LONGEST] {
+    /// The capability as the guest reads it; bytes past its end are 0 (A14).
+    pub(crate) fn image(&self) -> [u8; MSI_LONGEST] {
         self.context.capability.image(self.state.next_capability, &self.registers())
     }
 
     /// Second step of a guest read at byte `offset` of the capability, of any width; the first is
     /// [`poll_config`](Self::poll_config). Bytes past the capability's end read all ones.
     pub(crate) fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        let image = self.capability();
+        let image = self.image();
         let capability = image.get(..self.context.capability.len()).unwrap_or_default();
         for (index, byte) in (0..usize::MAX).zip(bytes) {
             let at = offset.saturating_add(index);
@@ -56,7 +55,7 @@ impl Msi {
     /// [`LiveRewrite`], and by policy Poll and Drain (H2, H3, H13).
     pub(crate) fn write_config<K: EffectSink>(&mut self, offset: usize, bytes: &[u8], fx: &mut K) {
         let covers = |at: usize| at.checked_sub(offset).and_then(|index| bytes.get(index));
-        let mut image = self.capability();
+        let mut image = self.image();
         for (at, byte) in (0..self.context.capability.len()).zip(&mut image) {
             *byte = covers(at).copied().unwrap_or(*byte);
         }
@@ -94,7 +93,7 @@ impl Msi {
     }
 
     pub(super) fn registers(&self) -> Registers {
-        let enable = if self.is_enabled() { MSI_ENABLE } else { 0 };
+        let enable = if self.state.facts.has(Fact::DISABLED) { 0 } else { MSI_ENABLE };
         Registers {
             control: enable | u16::from(self.state.multiple).wrapping_shl(4),
             address: self.state.address,
@@ -148,8 +147,9 @@ pub(crate) fn written_enable(offset: usize, bytes: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{PendingOnDisable, WhileDisabled};
     use crate::testing::{msi, take};
-    use crate::{Effect, MsiCapability, PendingOnDisable, Policy, Vector, Vectors, WhileDisabled};
+    use crate::{Effect, MsiCapability, Policy, Vector, Vectors};
     use std::vec::Vec;
 
     #[test]

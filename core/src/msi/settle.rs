@@ -89,7 +89,7 @@ impl Msi {
 
     /// The registers as the kernel has them, by the numbers as which events go out: a vector that is
     /// not allocated is as good as masked, and every vector is claimed.
-    pub(super) fn lanes(&self) -> Registers<u32> {
+    pub(crate) fn lanes(&self) -> Registers<u32> {
         Registers {
             masked: self.state.masked | !low_bits(self.allocated()),
             exempt: 0,
@@ -98,7 +98,7 @@ impl Msi {
         }
     }
 
-    pub(super) fn switches(&self) -> Switches<u32> {
+    pub(crate) fn switches(&self) -> Switches<u32> {
         self.state.facts.switches(all)
     }
 

@@ -148,7 +148,7 @@ mod tests {
         let (_, bytes) = busy();
         let (mut other, mut fx) = msi(Policy::SPEC);
         load(&mut other, &bytes).unwrap();
-        assert!(other.is_loading());
+        assert!(other.state.facts.has(Fact::LOADING));
         assert_eq!(other.notify(Vector::new(0), &mut fx), Ok(crate::Delivery::Pending));
         assert_eq!(take(&mut fx), []);
         resume(&mut other, &mut fx);

@@ -19,7 +19,7 @@ impl<S: Storage> Msix<S> {
     /// Guest read at byte `offset` of the capability, of any width. Bytes past its 12 read all
     /// ones (A1).
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        let capability = self.capability();
+        let capability = self.image();
         for (index, byte) in (0..usize::MAX).zip(bytes) {
             let at = offset.saturating_add(index);
             *byte = capability.get(at).copied().unwrap_or(0xff);
@@ -68,9 +68,8 @@ impl<S: Storage> Msix<S> {
     }
 
     /// The 12 bytes as the guest reads them (A1).
-    #[must_use]
-    pub fn capability(&self) -> [u8; CAPABILITY_LEN] {
-        let [c0, c1] = self.control().register(self.vectors()).to_le_bytes();
+    pub(crate) fn image(&self) -> [u8; CAPABILITY_LEN] {
+        let [c0, c1] = self.control().to_le_bytes();
         let [table, pba] = self.layout.registers();
         let [t0, t1, t2, t3] = table.to_le_bytes();
         let [p0, p1, p2, p3] = pba.to_le_bytes();
@@ -87,8 +86,9 @@ pub(crate) fn written_control(offset: usize, bytes: &[u8]) -> Option<Control> {
 
 #[cfg(test)]
 mod tests {
+    use crate::policy::{IntxRule, PendingOnDisable, WhileDisabled};
     use crate::testing::{engine, take};
-    use crate::{Effect, IntxRule, PendingOnDisable, Policy, Vector, Vectors, WhileDisabled};
+    use crate::{Effect, Policy, Vector, Vectors};
     use std::vec::Vec;
 
     const V0: Vector = Vector::new(0);
@@ -119,7 +119,7 @@ mod tests {
             (3, &[]),
         ] {
             msix.write_config(offset, bytes, &mut fx).unwrap();
-            assert!(msix.control().enabled() && fx.is_empty(), "{offset}");
+            assert!(msix.is_enabled() && fx.is_empty(), "{offset}");
         }
     }
 

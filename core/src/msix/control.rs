@@ -5,7 +5,7 @@ use crate::spec;
 /// The writable half of Message Control (A1): MSI-X Enable and Function Mask. Reset value: both
 /// clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Control {
+pub(crate) struct Control {
     enabled: bool,
     function_masked: bool,
 }
@@ -13,7 +13,7 @@ pub struct Control {
 impl Control {
     /// From bits 15 and 14 of a Message Control value; the other bits are read-only (A1).
     #[must_use]
-    pub const fn from_register(value: u16) -> Self {
+    pub(crate) const fn from_register(value: u16) -> Self {
         Self {
             enabled: value & spec::CONTROL_ENABLE != 0,
             function_masked: value & spec::CONTROL_FUNCTION_MASK != 0,
@@ -26,7 +26,7 @@ impl Control {
 
     /// Message Control as the guest reads it for a table of `vectors` vectors (1 to 2048).
     #[must_use]
-    pub const fn register(self, vectors: u16) -> u16 {
+    pub(crate) const fn register(self, vectors: u16) -> u16 {
         let mut value = vectors.wrapping_sub(1) & spec::CONTROL_SIZE;
         if self.enabled {
             value |= spec::CONTROL_ENABLE;
@@ -39,13 +39,13 @@ impl Control {
 
     /// MSI-X Enable, bit 15.
     #[must_use]
-    pub const fn enabled(self) -> bool {
+    pub(crate) const fn enabled(self) -> bool {
         self.enabled
     }
 
     /// Function Mask, bit 14. It never alters the vectors' own mask bits (A6).
     #[must_use]
-    pub const fn function_masked(self) -> bool {
+    pub(crate) const fn function_masked(self) -> bool {
         self.function_masked
     }
 }

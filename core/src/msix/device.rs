@@ -34,7 +34,7 @@ pub enum DropReason {
     Unclaimed,
     /// MSI-X is disabled, under [`WhileDisabled::Drop`] (H3).
     Disabled,
-    /// Bus master is off, under [`crate::BusMasterOff::DropMessage`] (H16).
+    /// Bus master is off, under [`crate::policy::BusMasterOff::DropMessage`] (H16).
     BusMaster,
 }
 
@@ -106,7 +106,6 @@ impl<S: Storage> Msix<S> {
     /// Sends the message of a claimed, deliverable vector at once (A7). By I2 it is not pending.
     #[inline]
     fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
-        debug_assert_eq!(self.is_deliverable(vector), Some(true), "I3");
         debug_assert_ne!(self.claims(vector), Some(0), "I3");
         debug_assert_eq!(self.is_pending(vector), Some(false), "I2");
         if !self.facts.has(Fact::BUS_MASTER) {
@@ -233,12 +232,13 @@ impl<S: Storage> Msix<S> {
     ) -> Result<(), VectorError> {
         ready::<S, K>(fx)?;
         let vector = self.checked(vector)?;
-        let live = self.is_live(vector) == Some(true);
         let memory = self.storage.memory_mut();
         let entry = memory.entries.get_mut(vector.slot());
         let changed = entry.is_some_and(|entry| entry.set_message(message));
+        let mut live = false;
         if let Some(word) = memory.words.get_mut(vector.word()) {
             word.masked.remove(vector.bit());
+            live = word.live.get() & vector.bit() != 0;
         }
         if changed && live {
             self.rewritten(vector);
@@ -277,8 +277,9 @@ fn latch(word: &mut Word, vector: Vector, counters: &mut Counters) -> Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Policy;
+    use crate::policy::{BusMasterOff, UnclaimedPending};
     use crate::testing::{engine, exempting, take};
-    use crate::{BusMasterOff, Policy, UnclaimedPending};
 
     const V0: Vector = Vector::new(0);
 

@@ -237,7 +237,7 @@ impl<S: Storage> Msix<S> {
 
     fn pba_dword(&self, index: u64) -> Option<u32> {
         let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(index / 2)?.to_le_bytes();
-        let half = if index % 2 == 0 { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
+        let half = if index.is_multiple_of(2) { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
         Some(u32::from_le_bytes(half))
     }
 

@@ -79,7 +79,7 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Bus Master Enable of the Command register (A11). Under [`crate::BusMasterOff::Latch`] it
+    /// Bus Master Enable of the Command register (A11). Under [`crate::policy::BusMasterOff::Latch`] it
     /// gates like a mask and emits Disarm, or Arm and Send (H16).
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
-    /// zero, pending bits dropped and counted, use counts by policy (C01). Bus master is the
+    /// zero, pending bits dropped and counted, claim counts by policy (C01). Bus master is the
     /// Command register's, and is told apart. Emits Disarm for all live vectors, Drain by policy
     /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
     ///
@@ -132,8 +132,9 @@ impl<S: Storage> Msix<S> {
 
 #[cfg(test)]
 mod tests {
+    use crate::policy::ClaimsOnReset;
     use crate::testing::{engine, take};
-    use crate::{ClaimsOnReset, Effect, Policy, Vector, Vectors};
+    use crate::{Effect, Policy, Vector, Vectors};
 
     const V0: Vector = Vector::new(0);
 
@@ -207,7 +208,7 @@ mod tests {
             let uses = u16::from(claims_on_reset == ClaimsOnReset::Keep);
             assert_eq!(msix.claims(V0), Some(uses));
             assert_eq!((msix.is_masked(V0), msix.counters().dropped_reset), (Some(true), 1));
-            assert!(!msix.control().enabled() && msix.pending().next().is_none());
+            assert!(!msix.is_enabled() && msix.pending().next().is_none());
             msix.reset(&mut fx).unwrap();
             assert_eq!(take(&mut fx), [Effect::Drain(Vectors::new(0, 3))]);
         }

@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub table: Vec<[u32; 4]>,
     /// The PBA: ceil(N / 64) words (A5).
     pub pending: Vec<u64>,
-    /// The use counts of the N vectors.
+    /// The claim counts of the N vectors.
     pub claims: Vec<u16>,
 }
 
@@ -36,7 +36,7 @@ impl<S: Storage> Msix<S> {
             })
         });
         Snapshot {
-            control: self.control().register(self.vectors()),
+            control: self.control(),
             table: table.collect(),
             pending: memory.words.iter().map(|word| word.pending.get()).collect(),
             claims: memory.claims.to_vec(),

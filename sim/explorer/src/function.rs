@@ -1,39 +1,36 @@
-//! Every reachable state of a whole function: INTx, MSI and MSI-X with two vectors each, and the
+//! The exploration of a whole function: INTx, MSI and MSI-X with up to two vectors each, and the
 //! switching between them.
 //!
-//! The world here is smaller than that of [`crate::explore`](fn@crate::explore), which explores what MSI-X does with
-//! messages, uses and late answers: the host may say of any live vector that it failed, and of any
-//! other that it held an event, at any time, so it needs no state of its own. A guest writes every
-//! bit that decides a mode, a mask or what may be sent, and half of MSI's address; MSI-X messages stay as
-//! they are, and its vectors in use.
+//! The environment is smaller than that of MSI-X alone, which explores messages, claims and late answers.
+//! Here the host may report at any time that any live vector failed, and that it held an event of any
+//! other, so it needs no state of its own. A guest writes every bit that decides a mode, a mask or what
+//! may be sent, and half of MSI's address. MSI-X messages do not change, and its vectors stay claimed.
 
+mod alphabet;
 mod defect;
+mod explored;
 mod moment;
 
 pub use defect::FunctionDefect;
 
 use crate::peer::Peer;
+use crate::search::{Extent, Reached, World, search};
+use alphabet::events;
+use explored::fresh;
 use moment::{Found, Moment};
-use msix_core::{
-    BarIndex, Effects, Function, FunctionEffect, FunctionOperation, Inline, IntxSource, Layout,
-    Mode, MsiCapability, Parts, Policy, Vector, Vectors,
-};
-use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
+use msix_core::IntxSource;
+use msix_core::operation::FunctionOperation;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Instant;
+use std::ops::ControlFlow;
 
-/// The function under exploration.
-pub(crate) type Explored = Function<Inline<2, 1>>;
-
-/// What to explore.
+/// Which function to explore, and how far.
 #[derive(Debug, Clone, Copy)]
 pub struct FunctionOptions {
-    /// How many vectors of MSI and of MSI-X anything happens to, 1 or 2.
+    /// How many vectors of MSI and of MSI-X are explored, 1 or 2.
     pub vectors: u8,
     /// Which policy the function runs.
     pub policy: Peer,
-    /// Where the pin's level comes from.
+    /// Whether the pin's level is that of a passed-through device, whose line is masked when it fires.
     pub physical: bool,
     /// The search ends with this many states, complete or not.
     pub max_states: usize,
@@ -41,7 +38,7 @@ pub struct FunctionOptions {
     pub defect: Option<FunctionDefect>,
 }
 
-/// What came of it.
+/// What an exploration of a function found.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct FunctionOutcome {
     /// Which policy the function ran.
@@ -52,16 +49,9 @@ pub struct FunctionOutcome {
     pub pin: &'static str,
     /// The defect put into the function, if any.
     pub defect: Option<&'static str>,
-    /// States found.
-    pub states: usize,
-    /// Steps taken.
-    pub transitions: u64,
-    /// Steps from the start to the farthest state.
-    pub depth: u32,
-    /// Whether every state was left by every step.
-    pub complete: bool,
-    /// Seconds it took.
-    pub seconds: f64,
+    /// How much was seen.
+    #[serde(flatten)]
+    pub extent: Extent,
     /// The first violation, if there is one.
     pub violation: Option<FunctionViolation>,
 }
@@ -73,173 +63,80 @@ pub struct FunctionViolation {
     pub property: &'static str,
     /// What was seen.
     pub detail: String,
-    /// The inputs that lead there.
+    /// The inputs that show it.
     pub inputs: Vec<String>,
 }
 
-/// Where a state was found from.
-#[derive(Debug, Clone, Copy)]
-struct Parent {
-    state: u32,
-    event: u16,
-}
-
-/// Visits every state reachable from the reset state, nearest first. `progress` is told of states
-/// found and depth, now and then.
+/// Visits every state that a function can reach from reset, nearest first, and checks what must hold in
+/// it. Calls `progress` now and then.
 pub fn explore_function(
     options: &FunctionOptions,
-    mut progress: impl FnMut(usize, u32),
+    progress: impl FnMut(Reached),
 ) -> FunctionOutcome {
-    let begun = Instant::now();
     let source = if options.physical { IntxSource::Physical } else { IntxSource::Emulated };
     let (name, policy) = options.policy.policy();
-    let start = Moment::new(fresh(policy, source));
-    let events = events(u16::from(options.vectors), source);
-    let mut outcome = FunctionOutcome {
+    let world = FunctionWorld {
+        start: Moment::new(fresh(policy, source)),
+        events: events(u16::from(options.vectors), source),
+        defect: options.defect,
+    };
+    let closure = search(&world, options.max_states, progress);
+    let violation = closure.violation.map(|(Found { property, detail, tried }, way)| {
+        let before = way.into_iter().filter_map(|step| world.events.get(usize::from(step)));
+        let inputs = before.chain(&tried).map(|input| format!("{input:?}")).collect();
+        FunctionViolation { property, detail, inputs }
+    });
+    FunctionOutcome {
         policy: name,
         vectors: options.vectors,
         pin: if options.physical { "physical" } else { "emulated" },
         defect: options.defect.map(FunctionDefect::text),
-        states: 1,
-        transitions: 0,
-        depth: 0,
-        complete: false,
-        seconds: 0.0,
-        violation: None,
-    };
-    let mut seen = FxHashSet::default();
-    seen.insert(key(&start));
-    let mut parents = vec![Parent { state: 0, event: 0 }];
-    let mut frontier = VecDeque::from([(start, 0_u32, 0_u32)]);
-    let mut left = 0_u64;
-    'search: while let Some((moment, index, depth)) = frontier.pop_front() {
-        outcome.depth = depth;
-        if left.is_multiple_of(4096) {
-            progress(parents.len(), depth);
-        }
-        left += 1;
-        for (number, event) in events.iter().enumerate() {
-            if !moment.can(event) {
-                continue;
-            }
-            outcome.transitions += 1;
-            let next = moment.after(event, options.defect);
-            let found = next.and_then(|next| {
-                if seen.insert(key(&next)) {
-                    next.probe(options.defect)?;
-                    let event = u16::try_from(number).unwrap_or(u16::MAX);
-                    parents.push(Parent { state: index, event });
-                    let index = u32::try_from(parents.len() - 1).unwrap_or(u32::MAX);
-                    frontier.push_back((next, index, depth + 1));
-                }
-                Ok(())
-            });
-            if let Err(Found { property, detail }) = found {
-                let mut inputs = way(&events, &parents, index);
-                inputs.push(format!("{event:?}"));
-                outcome.violation = Some(FunctionViolation { property, detail, inputs });
-                break 'search;
-            }
-            if parents.len() >= options.max_states {
-                break 'search;
-            }
-        }
+        extent: closure.extent,
+        violation,
     }
-    outcome.states = parents.len();
-    outcome.complete = outcome.violation.is_none() && parents.len() < options.max_states;
-    outcome.seconds = begun.elapsed().as_secs_f64();
-    outcome
 }
 
-fn way(events: &[FunctionOperation], parents: &[Parent], mut state: u32) -> Vec<String> {
-    let mut inputs = Vec::new();
-    while state != 0 {
-        let Some(parent) = parents.get(state as usize) else { break };
-        inputs.extend(events.get(usize::from(parent.event)).map(|event| format!("{event:?}")));
-        state = parent.state;
+/// A function, and everything that can happen to it.
+struct FunctionWorld {
+    start: Moment,
+    events: Vec<FunctionOperation>,
+    defect: Option<FunctionDefect>,
+}
+
+impl World for FunctionWorld {
+    type State = Moment;
+    type Key = u128;
+    type Step = u16;
+    type Found = Found;
+
+    fn start(&self) -> Moment {
+        self.start.clone()
     }
-    inputs.reverse();
-    inputs
-}
 
-/// A state as 128 bits: that two of some millions are taken for one is out of the question.
-fn key(moment: &Moment) -> u128 {
-    let half = |salt: u64| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        moment.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    half(1) << 64 | half(2)
-}
-
-/// A function with two vectors of each kind, after reset.
-fn fresh(policy: Policy, source: IntxSource) -> Explored {
-    let made = || {
-        let parts = Parts {
-            msi: Some(MsiCapability::new(2).ok()?.with_masks()),
-            msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).ok()?).ok()?),
-            pin: Some(source),
+    /// The state as 128 bits; a collision among millions of states is negligible.
+    fn key(&self, moment: &Moment) -> u128 {
+        let half = |salt: u64| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            moment.hash(&mut hasher);
+            u128::from(hasher.finish())
         };
-        let mut function = Function::new(parts, policy).ok()?;
-        for v in [0, 1].map(Vector::new) {
-            function.claim(v, &mut Effects::<14, FunctionEffect>::new()).ok()?;
-        }
-        Some(function)
-    };
-    made().unwrap_or_else(|| unreachable!("two vectors fit everything"))
-}
+        half(1) << 64 | half(2)
+    }
 
-/// The alphabet.
-fn events(vectors: u16, source: IntxSource) -> Vec<FunctionOperation> {
-    let mut events = Vec::new();
-    for value in [0x00, 0x01, 0x10, 0x11] {
-        events.push(FunctionOperation::WriteMsi { offset: 2, len: 2, value });
+    fn check(&self, moment: &Moment) -> Result<(), Found> {
+        moment.delivers(self.defect)
     }
-    for value in [0, 0x40] {
-        events.push(FunctionOperation::WriteMsi { offset: 4, len: 2, value }); // half an address
-    }
-    events.push(FunctionOperation::WriteMsi { offset: 8, len: 2, value: 0 }); // and the data
-    for value in 0..1 << vectors {
-        events.push(FunctionOperation::WriteMsi { offset: 12, len: 4, value });
-    }
-    for value in [0, 0x4000, 0x8000, 0xc000] {
-        events.push(FunctionOperation::WriteMsix { offset: 2, len: 2, value });
-    }
-    for value in [0, 0x0004, 0x0400, 0x0404] {
-        events.push(FunctionOperation::WriteCommand { offset: 0, len: 2, value });
-    }
-    for v in (0..vectors).map(Vector::new) {
-        events.extend([
-            FunctionOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 0 },
-            FunctionOperation::WriteTable { offset: v.index() * 16 + 12, len: 4, value: 1 },
-            FunctionOperation::Notify(v),
-        ]);
-        for mode in [Mode::Msi, Mode::MsiX] {
-            events.extend([
-                FunctionOperation::Withdraw(mode, v),
-                FunctionOperation::ReportFailed(mode, Vectors::one(v)),
-                FunctionOperation::ReportHeld(mode, Vectors::one(v)),
-            ]);
+
+    fn steps(
+        &self,
+        moment: &Moment,
+        mut taken: impl FnMut(u16, Result<Moment, Found>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let possible = (0..).zip(&self.events).filter(|(_, event)| moment.can(event));
+        for (number, event) in possible {
+            taken(number, moment.after(event, self.defect))?;
         }
+        ControlFlow::Continue(())
     }
-    match source {
-        IntxSource::Emulated => {
-            events.extend([true, false].map(FunctionOperation::SetLevel));
-        }
-        IntxSource::Physical => events.push(FunctionOperation::ReportFired),
-    }
-    events.extend([
-        FunctionOperation::Eoi,
-        FunctionOperation::ReportFailed(Mode::Intx, Vectors::new(0, 0)),
-        FunctionOperation::PollMsi { offset: 16, len: 4 },
-        FunctionOperation::PollPba { offset: 0, len: 8 },
-        FunctionOperation::Attach,
-        FunctionOperation::Detach,
-        FunctionOperation::Reset,
-        FunctionOperation::PrepareSave,
-        FunctionOperation::SaveAndLoad,
-        FunctionOperation::Resume,
-    ]);
-    events
 }

@@ -1,4 +1,4 @@
-//! Sequences of engine inputs as text, one a line, for people to read and the program to run.
+//! Sequences of engine inputs as text, one per line: people read them, `msix replay` runs them.
 //!
 //! ```text
 //! msix-script 1
@@ -9,7 +9,8 @@
 //! notify 0
 //! ```
 
-use msix_core::{Message, Operation, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Message, Vector, Vectors};
 use std::fmt::{self, Write as _};
 
 /// First line of every script.
@@ -26,7 +27,7 @@ pub struct Script {
     pub operations: Vec<Operation>,
 }
 
-/// Why a text is no script: line number and reason.
+/// Why a text is not a script: line number and reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ScriptError {
@@ -37,13 +38,13 @@ pub struct ScriptError {
 }
 
 impl Script {
-    /// Whether a file that begins with these bytes claims to be a script.
+    /// Returns whether a file that begins with these bytes claims to be a script.
     #[must_use]
     pub fn is_script(start: &[u8]) -> bool {
         start.starts_with(HEADER.as_bytes())
     }
 
-    /// Reads a script.
+    /// Parses a script.
     ///
     /// # Errors
     /// [`ScriptError`] names the first line that is wrong.
@@ -83,7 +84,7 @@ impl fmt::Display for Script {
     }
 }
 
-/// One input as a line of a script.
+/// Returns an input as a line of a script.
 #[must_use]
 pub fn line(operation: &Operation) -> String {
     let mut text = String::new();

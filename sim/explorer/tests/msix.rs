@@ -14,7 +14,11 @@ fn one_vector_is_closed_without_a_violation_under_both_policies() {
     for policy in [Peer::Spec, Peer::Qemu] {
         let outcome = explore_msix(&options(policy), |_| ()).unwrap();
         assert_eq!(outcome.violation.map(|v| v.script), None);
-        assert!(outcome.complete && outcome.states > 2000 && outcome.transitions > 100_000);
+        assert!(
+            outcome.extent.complete
+                && outcome.extent.states > 2000
+                && outcome.extent.transitions > 100_000
+        );
     }
 }
 
@@ -25,7 +29,7 @@ fn stateright_finds_as_many_states_and_no_violation() {
         let ours = explore_msix(&options(policy), |_| ()).unwrap();
         assert_eq!(
             check_with_stateright(&options(policy)),
-            Ok((ours.states, Vec::new())),
+            Ok((ours.extent.states, Vec::new())),
             "{policy:?}"
         );
     }
@@ -37,7 +41,7 @@ fn it_does_not_matter_where_in_the_table_the_vector_is() {
         let options = MsixOptions { at: vec![at], ..MsixOptions::default() };
         let outcome = explore_msix(&options, |_| ()).unwrap();
         assert_eq!(outcome.violation.map(|v| v.script), None, "{at}");
-        outcome.states
+        outcome.extent.states
     };
     assert_eq!([3, 64].map(states), [states(40); 2]);
 }
@@ -88,7 +92,10 @@ fn stateright_finds_a_seeded_defect_too() {
 fn a_search_that_is_cut_short_says_so() {
     let options = MsixOptions { max_states: 100, ..MsixOptions::default() };
     let outcome = explore_msix(&options, |_| ()).unwrap();
-    assert_eq!((outcome.states, outcome.complete, outcome.violation.is_none()), (100, false, true));
+    assert_eq!(
+        (outcome.extent.states, outcome.extent.complete, outcome.violation.is_none()),
+        (100, false, true)
+    );
 }
 
 #[test]

@@ -84,13 +84,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Of a device with `vectors` vectors, before the first message.
+    /// Creates the client of a device with `vectors` vectors, before the first message.
     #[must_use]
     pub const fn new(vectors: u16) -> Self {
         Self { vectors, stage: Stage::Version, has_memory: false, peers: BTreeMap::new() }
     }
 
-    /// This client's id, once it is known.
+    /// Returns this client's id, once the server has sent it.
     #[must_use]
     pub const fn id(&self) -> Option<u16> {
         match self.stage {
@@ -99,13 +99,13 @@ impl Client {
         }
     }
 
-    /// Whether id and shared memory have come. Peers may come before and after.
+    /// Returns whether the id and the shared memory have arrived. Peers may come before and after.
     #[must_use]
     pub const fn is_set_up(&self) -> bool {
         self.id().is_some() && self.has_memory
     }
 
-    /// How many vectors `peer` has connected.
+    /// Returns how many vectors `peer` has connected.
     #[must_use]
     pub fn connected(&self, peer: u16) -> u16 {
         self.peers.get(&peer).copied().unwrap_or(0)

@@ -15,9 +15,9 @@ use std::ops::Range;
 /// Bytes of conventional configuration space.
 pub(super) const LEN: usize = 256;
 /// Where the MSI-X capability is.
-pub const CAPABILITY: u8 = 0x40;
+pub(super) const CAPABILITY: u8 = 0x40;
 /// Bytes of BAR0.
-pub const REGISTERS_LEN: u64 = 256;
+pub(super) const REGISTERS_LEN: u64 = 256;
 
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
@@ -26,8 +26,6 @@ const LINE: usize = 0x3c;
 const PIN: usize = 0x3d;
 /// Command: memory space.
 const MEMORY: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
-const INTX_DISABLE: u16 = 1 << 10;
 /// Bits of Command that a guest can change.
 const COMMAND_BITS: u16 = 0x507;
 /// Status: capability list.
@@ -127,16 +125,8 @@ impl Config {
         }
     }
 
-    fn command(&self) -> u16 {
+    pub(super) fn command(&self) -> u16 {
         u16::from_le_bytes([self.bytes[COMMAND], self.bytes[COMMAND + 1]])
-    }
-
-    pub(super) fn bus_master(&self) -> bool {
-        self.command() & BUS_MASTER != 0
-    }
-
-    pub(super) fn intx_disabled(&self) -> bool {
-        self.command() & INTX_DISABLE != 0
     }
 
     /// Where BAR `index` lies, if the device answers there: memory space is enabled, and the address

@@ -3,15 +3,17 @@
 use super::access::{DOORBELL, Width};
 use super::client::ClientEvent;
 use super::config::{CAPABILITY, Config, Shape};
+use super::interrupt_registers::InterruptRegisters;
 use super::memory::{SharedMemory, SharedMemoryError};
 use super::peers::Peers;
-use super::pin::Pin;
-use super::platform::{Board, Bus};
+use super::platform::{Board, BoardPlatform};
 use super::session::{Session, SessionError};
 use msix_backends::eventfd::import;
-use msix_backends::kvm::{Doorbell, Format, Function, Ioeventfds, Routes};
-use msix_core::spec::CAPABILITY_LEN;
-use msix_core::{BarIndex, Layout, LayoutError, NewError, Policy, Vector};
+use msix_backends::kvm::{
+    Doorbell, EventfdOrigin, Format, Function, FunctionSetup, GuestPin, Ioeventfds, Routes,
+};
+use msix_core::spec::{CAPABILITY_LEN, STATUS_INTERRUPT};
+use msix_core::{BarIndex, Layout, LayoutError, Policy, Vector};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -49,7 +51,7 @@ pub struct DeviceOptions {
     /// Which revision.
     pub revision: Revision,
     /// The engine's. What eventfds hold is always drained on reset and collected before MSI-X is
-    /// disabled, whatever it says (E8).
+    /// disabled, whatever it says (E8), and table writes are not snooped.
     pub policy: Policy,
     /// Which accesses are carried out.
     pub width: Width,
@@ -80,13 +82,11 @@ impl DeviceOptions {
 
 /// Why there is no device.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceError {
     /// Not a number of vectors that a function can have.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The engine refused the layout.
-    #[error(transparent)]
-    Engine(#[from] NewError),
     /// The server did not do its part.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -103,8 +103,9 @@ pub enum DeviceError {
 pub struct IvshmemDevice<B: Board> {
     pub(super) options: DeviceOptions,
     pub(super) config: Config,
-    pub(super) function: Option<Function<Bus<B>>>,
-    pub(super) pin: Arc<Pin<B>>,
+    /// With MSI-X or a pin; a plain device has neither.
+    pub(super) function: Option<Function<BoardPlatform<B>>>,
+    pub(super) interrupt: Arc<InterruptRegisters<B>>,
     pub(super) layout: Layout,
     pub(super) peers: Peers,
     pub(super) memory: Option<SharedMemory>,
@@ -119,7 +120,7 @@ impl<B: Board> IvshmemDevice<B> {
     ///
     /// # Errors
     /// [`DeviceError::Memory`].
-    pub fn plain(memory: OwnedFd, board: B) -> Result<Self, DeviceError> {
+    pub fn plain(memory: OwnedFd) -> Result<Self, DeviceError> {
         let memory = SharedMemory::new(memory)?;
         let options = DeviceOptions::new(1);
         let layout = Layout::exclusive_bar(1, TABLE_BAR)?;
@@ -128,7 +129,7 @@ impl<B: Board> IvshmemDevice<B> {
             options,
             config: Config::new(shape),
             function: None,
-            pin: Pin::new(board, None),
+            interrupt: InterruptRegisters::without_pin(),
             layout,
             peers: Peers::new(None),
             memory: Some(memory),
@@ -151,15 +152,27 @@ impl<B: Board> IvshmemDevice<B> {
         vm: Option<Box<dyn Ioeventfds>>,
     ) -> Result<Self, DeviceError> {
         let layout = Layout::exclusive_bar(u32::from(options.vectors), TABLE_BAR)?;
-        // QEMU reads the eventfds at once: nothing is in them when the guest resets or disables.
-        let policy = Policy { drain: true, poll_before_disable: true, ..options.policy };
         let has_pin = options.interrupt == Interrupt::Pin;
-        let pin = Pin::new(board.clone(), has_pin.then(|| routes.events()));
-        let function = match options.interrupt {
-            Interrupt::Pin => None,
-            Interrupt::MsiX => {
-                Some(Function::connected(routes, layout, policy, options.format, Bus(board))?)
-            }
+        let setup = FunctionSetup {
+            // QEMU reads the eventfds at once: nothing is in them when the guest resets or disables.
+            policy: Policy {
+                drain: true,
+                poll_before_disable: true,
+                snoop: false,
+                ..options.policy
+            },
+            format: options.format,
+            eventfds: EventfdOrigin::Connected,
+            ..FunctionSetup::new(BoardPlatform(board.clone()))
+        };
+        let (function, interrupt) = if has_pin {
+            let pin = Some(Box::new(BoardPlatform(board)) as Box<dyn GuestPin>);
+            let function = Function::new(routes, FunctionSetup { pin, ..setup });
+            let registers = InterruptRegisters::driving(function.clone(), routes.events());
+            (function, registers)
+        } else {
+            let function = Function::new(routes, FunctionSetup { msix: Some(layout), ..setup });
+            (function, InterruptRegisters::without_pin())
         };
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };
         let expected = match options.revision {
@@ -171,8 +184,8 @@ impl<B: Board> IvshmemDevice<B> {
         let mut device = Self {
             options,
             config: Config::new(shape(&options, table_bar, expected, has_pin)),
-            function,
-            pin,
+            function: Some(function),
+            interrupt,
             layout,
             peers: Peers::new(vm.map(Doorbell::new)),
             memory: None,
@@ -212,18 +225,23 @@ impl<B: Board> IvshmemDevice<B> {
 
     /// A guest reads configuration space, `bytes` at `offset`.
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        self.config.read(offset, bytes, self.pin.is_requested());
-        if let (Some(function), Some((from, at))) = (&self.function, in_capability(offset, bytes)) {
+        let status = self.function.as_ref().map_or(0, |function| function.command_and_status().1);
+        self.config.read(offset, bytes, status & STATUS_INTERRUPT != 0);
+        if let (Some(function), Some((from, at))) =
+            (self.msix_function(), in_capability(offset, bytes))
+        {
             let end = bytes.len().min(from + CAPABILITY_LEN - at);
-            function.read_config(at, &mut bytes[from..end]);
+            function.read_msix(at, &mut bytes[from..end]);
         }
     }
 
     /// A guest writes configuration space.
     pub fn write_config(&mut self, offset: usize, bytes: &[u8]) {
         self.config.write(offset, bytes);
-        if let (Some(function), Some((from, at))) = (&self.function, in_capability(offset, bytes)) {
-            function.write_config(at, &bytes[from..]);
+        if let (Some(function), Some((from, at))) =
+            (self.msix_function(), in_capability(offset, bytes))
+        {
+            function.write_msix(at, &bytes[from..]);
         }
         self.apply_command();
     }
@@ -234,7 +252,7 @@ impl<B: Board> IvshmemDevice<B> {
         if let Some(function) = &self.function {
             function.reset();
         }
-        self.pin.reset();
+        self.interrupt.reset();
         self.config.reset();
         self.arm();
         self.apply_command();
@@ -331,9 +349,9 @@ impl<B: Board> IvshmemDevice<B> {
                 let eventfd = import(descriptor).map_err(wrong)?;
                 if self.id == Some(peer) {
                     let own = eventfd.try_clone().map_err(wrong)?;
-                    match &self.function {
+                    match self.msix_function() {
                         Some(function) => function.connect(Vector::new(vector), own),
-                        None => self.pin.connect(own),
+                        None => self.interrupt.connect(own),
                     }
                     .map_err(wrong)?;
                 }
@@ -344,11 +362,17 @@ impl<B: Board> IvshmemDevice<B> {
         Ok(())
     }
 
+    /// The function, if the device has MSI-X.
+    pub(super) fn msix_function(&self) -> Option<&Function<BoardPlatform<B>>> {
+        self.function.as_ref().filter(|_| self.options.interrupt == Interrupt::MsiX)
+    }
+
     /// The device uses all its vectors. Counts that outlived a reset are left alone (H9).
     fn arm(&self) {
-        let Some(function) = &self.function else { return };
-        let unused = |v: &Vector| function.inspect(|m| m.claims(*v)) == Some(0);
-        for vector in (0..self.options.vectors).map(Vector::new).filter(unused) {
+        let Some(function) = self.msix_function() else { return };
+        let claims = |v| function.inspect(|engine| engine.msix().and_then(|msix| msix.claims(v)));
+        let unclaimed = |v: &Vector| claims(*v) == Some(0);
+        for vector in (0..self.options.vectors).map(Vector::new).filter(unclaimed) {
             // Of the table, and far from too many.
             let _ = function.claim(vector);
         }
@@ -356,12 +380,9 @@ impl<B: Board> IvshmemDevice<B> {
 
     /// Carries out what Command and BAR0 say.
     pub(super) fn apply_command(&mut self) {
-        if let Some(function) = &self.function
-            && function.inspect(|msix| msix.bus_master()) != self.config.bus_master()
-        {
-            function.set_bus_master(self.config.bus_master());
+        if let Some(function) = &self.function {
+            function.write_command(0, &self.config.command().to_le_bytes());
         }
-        self.pin.set_disabled(self.config.intx_disabled());
         // E2: not before the setup is complete.
         let registers = self.config.bar(0).filter(|_| self.memory.is_some());
         self.peers.place(registers.map(|registers| registers.start + DOORBELL));

@@ -47,18 +47,18 @@
 #[cfg(feature = "kvm")]
 mod access;
 #[cfg(feature = "kvm")]
-mod bar_decoder;
+mod bar_access;
 mod client;
 #[cfg(feature = "kvm")]
 mod config;
 #[cfg(feature = "kvm")]
 mod device;
 mod hub;
+#[cfg(feature = "kvm")]
+mod interrupt_registers;
 mod memory;
 #[cfg(feature = "kvm")]
 mod peers;
-#[cfg(feature = "kvm")]
-mod pin;
 #[cfg(feature = "kvm")]
 mod platform;
 mod server;
@@ -73,8 +73,6 @@ mod wire;
 pub use access::Width;
 pub use client::{Client, ClientEvent, ProtocolViolation};
 #[cfg(feature = "kvm")]
-pub use config::{CAPABILITY, REGISTERS_LEN};
-#[cfg(feature = "kvm")]
 pub use device::{DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision};
 pub use memory::{SharedMemory, SharedMemoryError};
 #[cfg(feature = "kvm")]
@@ -83,4 +81,4 @@ pub use server::{Server, ServerError, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]
 pub use snapshot::{DeviceLoadError, DeviceSaveError};
-pub use wire::{ReceiveError, Receiver, ServerMessage, send, send_whole};
+pub use wire::{ReceiveError, Receiver, ServerMessage, send_whole};

@@ -16,6 +16,7 @@ pub struct SharedMemory {
 
 /// Why a descriptor is no shared memory.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SharedMemoryError {
     /// Not a file.
     #[error("the shared memory is no file")]
@@ -45,19 +46,19 @@ impl SharedMemory {
         Ok(Self { file: File::from(descriptor), len })
     }
 
-    /// Its size when it came, which is that of the BAR, bytes.
+    /// Returns its size on arrival, which is that of the BAR, in bytes.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.len
     }
 
-    /// The file, for a VMM that maps it for its guest.
+    /// Returns the file, for a VMM that maps it for its guest.
     #[must_use]
     pub const fn file(&self) -> &File {
         &self.file
     }
 
-    /// Reads at byte `offset`. What is not there reads all ones.
+    /// Reads at byte `offset`. Bytes past the end read as all ones.
     pub fn read(&self, offset: u64, bytes: &mut [u8]) {
         bytes.fill(0xff);
         let inside = self.inside(offset, bytes.len());
@@ -65,7 +66,7 @@ impl SharedMemory {
         let _ = self.file.read_exact_at(&mut bytes[..inside], offset);
     }
 
-    /// Writes at byte `offset`. What is not there is not written.
+    /// Writes at byte `offset`. Bytes past the end are ignored.
     pub fn write(&self, offset: u64, bytes: &[u8]) {
         let inside = self.inside(offset, bytes.len());
         let _ = self.file.write_all_at(&bytes[..inside], offset);

@@ -2,39 +2,45 @@
 
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Entry, Irqchip, Msi, Options, Platform, Routes, Vm};
+use msix_backends::kvm::{
+    GuestPin, Irqchip, KvmMessage, Platform, RouteEntry, RouteOptions, Routes, Vm,
+};
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What the device needs of the VMM around it. A handle: every part of the device has one.
 pub trait Board: Clone + Send + Sync + 'static {
-    /// The device writes a message to guest memory.
+    /// Writes a message of the device to guest memory.
     fn write_memory(&self, address: u64, data: u32);
-    /// The device's INTx line is asserted, or not.
+    /// Asserts the device's INTx line, or not. Called with locks of the device held.
     fn set_intx(&self, asserted: bool);
 }
 
-/// A board as the KVM backend wants it. A device with MSI-X has no pin.
+/// A board as the function of the KVM backend wants it.
 #[derive(Debug)]
-pub(super) struct Bus<B>(pub(super) B);
+pub(super) struct BoardPlatform<B>(pub(super) B);
 
-impl<B: Board> Platform for Bus<B> {
+impl<B: Board> Platform for BoardPlatform<B> {
     fn write_memory(&mut self, address: u64, data: u32) {
         self.0.write_memory(address, data);
     }
-    fn intx_deassert(&mut self) {}
-    fn intx_reevaluate(&mut self) {}
-    fn snoop(&mut self, _: Route) {}
+    fn snoop(&mut self, _: Route) {} // the device's policy does not ask for it
 }
 
-/// The routes of a machine without KVM, which has none: userspace reads the eventfds, and interrupts
-/// are messages to `board` like all others.
+impl<B: Board> GuestPin for BoardPlatform<B> {
+    fn set_level(&mut self, asserted: bool) {
+        self.0.set_intx(asserted);
+    }
+}
+
+/// Creates the route table of a machine without KVM. It holds no routes: userspace reads the eventfds,
+/// and interrupts are messages to `board` like all others.
 ///
 /// # Errors
 /// Of `epoll_create1`.
 pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
-    let options = Options { limit: 0, ..Options::new(Irqchip::Split) };
+    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
     Ok(Routes::new(Box::new(NoVm(board)), options, Loop::new()?))
 }
 
@@ -42,7 +48,7 @@ pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
 struct NoVm<B>(B);
 
 impl<B: Board> Vm for NoVm<B> {
-    fn set_routes(&self, _: &[Entry]) -> io::Result<()> {
+    fn set_routes(&self, _: &[RouteEntry]) -> io::Result<()> {
         Ok(())
     }
 
@@ -54,7 +60,7 @@ impl<B: Board> Vm for NoVm<B> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
         self.0.write_memory(address, msi.data);
         Ok(true)

@@ -24,6 +24,7 @@ pub struct ServerOptions {
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// No function has so many vectors, or none.
     #[error("{0} vectors, of 1 to 2048")]
@@ -70,8 +71,8 @@ struct Client {
 }
 
 impl Server {
-    /// Makes the socket at `path`, which must not exist, and the shared memory. The memory cannot be
-    /// resized, by nobody.
+    /// Creates the socket at `path`, which must not exist, and the shared memory, which nobody can
+    /// resize.
     ///
     /// # Errors
     /// [`ServerError`].
@@ -98,13 +99,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Clients there are.
+    /// Returns how many clients there are.
     #[must_use]
     pub fn clients(&self) -> usize {
         self.hub.len()
     }
 
-    /// One round: waits for something to do, for `timeout` at most (`None`: until there is), and does
+    /// Does one round: waits for something to do, for `timeout` at most (`None`: until there is), and does
     /// it. A signal ends the wait. A client that sends anything, or goes, is dropped, and the others are
     /// told.
     ///

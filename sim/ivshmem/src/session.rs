@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Why a connection ended, or there is none.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionError {
     /// Nothing more comes.
     #[error(transparent)]
@@ -48,7 +49,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Of a device with `vectors` vectors, on a connected stream, which does not block from now on.
+    /// Begins the session of a device with `vectors` vectors on a connected stream, which does not block
+    /// from now on.
     ///
     /// # Errors
     /// Of `fcntl`.
@@ -57,7 +59,7 @@ impl Session {
         Ok(Self { stream, receiver: Receiver::default(), client: Client::new(vectors) })
     }
 
-    /// The next of what has come; `None` when that is all.
+    /// Takes the next event that has arrived; `None` when there is no more.
     ///
     /// # Errors
     /// [`SessionError`]: the connection is of no use any more.
@@ -81,7 +83,7 @@ impl Session {
         }
     }
 
-    /// What it knows.
+    /// Returns the client, which knows the id and the peers.
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a device is not saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceSaveError {
     /// The guest's peers would stay behind.
     #[error("a peer of the shared memory does not migrate; only the master does, mostly id 0")]
@@ -16,6 +17,7 @@ pub enum DeviceSaveError {
 
 /// Why a snapshot is refused. The device is then as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceLoadError {
     /// Into a peer.
     #[error(transparent)]
@@ -32,28 +34,28 @@ pub enum DeviceLoadError {
     /// Of another device: another revision, other BAR sizes, another pin.
     #[error("another device: byte {0:#x} of configuration space differs")]
     OtherDevice(usize),
-    /// One has MSI-X, the other has not.
-    #[error("one of the devices has MSI-X, the other has not")]
+    /// One interrupts, the other is a plain device.
+    #[error("one of the devices has interrupts, the other has not")]
     OtherInterrupt,
     /// The engine refused.
     #[error(transparent)]
-    Msix(#[from] msix_core::LoadError),
+    Engine(#[from] msix_core::LoadError),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+struct SavedDevice {
     ivshmem: u32,
     config: Vec<u8>,
     mask: u32,
     status: u32,
-    msix: Option<Vec<u8>>,
+    function: Option<Vec<u8>>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl<B: Board> IvshmemDevice<B> {
-    /// The device's state, with the events that its eventfds still hold (C42).
+    /// Saves the device's state, with the events that its eventfds still hold (C42).
     ///
     /// # Errors
     /// [`DeviceSaveError::Peer`].
@@ -61,18 +63,18 @@ impl<B: Board> IvshmemDevice<B> {
         if !self.is_master() {
             return Err(DeviceSaveError::Peer);
         }
-        let registers = self.pin.registers();
-        let state = State {
+        let registers = self.interrupt.registers();
+        let state = SavedDevice {
             ivshmem: VERSION,
             config: self.config.bytes().to_vec(),
             mask: registers.mask,
             status: registers.status,
-            msix: self.function.as_ref().map(|function| function.save()),
+            function: self.function.as_ref().map(|function| function.save()),
         };
         Ok(serde_json::to_vec(&state).unwrap_or_default()) // plain data always is written
     }
 
-    /// Takes over the state of a device like this one. Nothing is told to the host before
+    /// Takes over the state of a device like this one. The host hears nothing of it before
     /// [`resume`](Self::resume).
     ///
     /// # Errors
@@ -81,7 +83,7 @@ impl<B: Board> IvshmemDevice<B> {
         if !self.is_master() {
             return Err(DeviceSaveError::Peer.into());
         }
-        let state: State = serde_json::from_slice(bytes)?;
+        let state: SavedDevice = serde_json::from_slice(bytes)?;
         if state.ivshmem != VERSION {
             return Err(DeviceLoadError::Version(state.ivshmem));
         }
@@ -89,20 +91,20 @@ impl<B: Board> IvshmemDevice<B> {
         let config =
             <[u8; LEN]>::try_from(state.config).map_err(|_| DeviceLoadError::ConfigLength(len))?;
         let config = self.config.restored(&config).map_err(DeviceLoadError::OtherDevice)?;
-        match (&self.function, &state.msix) {
-            (Some(function), Some(msix)) => function.load(msix)?,
+        match (&self.function, &state.function) {
+            (Some(function), Some(saved)) => function.load(saved)?,
             (None, None) => {}
             _ => return Err(DeviceLoadError::OtherInterrupt),
         }
         self.config = config;
-        self.pin.set(|registers| {
+        self.interrupt.set(|registers| {
             registers.mask = state.mask;
             registers.status = state.status;
         });
         Ok(())
     }
 
-    /// Ends a load: the host is told the whole picture once (C44).
+    /// Ends a load, and arms on the host whatever is to be delivered (C44).
     pub fn resume(&mut self) {
         if let Some(function) = &self.function {
             function.resume();

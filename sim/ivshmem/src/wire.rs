@@ -26,6 +26,7 @@ pub struct ServerMessage<D = OwnedFd> {
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReceiveError {
     /// The other side has closed the connection.
     #[error("the server closed the connection{}", if *.inside { " inside a message" } else { "" })]
@@ -50,8 +51,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// The next message; `None` when the rest of it is still to come, on a socket that does not block.
-    /// A signal does not end it.
+    /// Receives the next message. On a socket that does not block, `None` means that the rest of it is
+    /// still to come. A signal does not end the wait.
     ///
     /// # Errors
     /// [`ReceiveError`]. Descriptors that came with an unfinished message are closed with this.
@@ -95,12 +96,12 @@ impl Receiver {
     }
 }
 
-/// Sends what is left of a message after its first `sent` bytes; how many bytes went. The descriptor
+/// Sends what is left of a message after its first `sent` bytes. Returns how many bytes went. The descriptor
 /// goes with the first of them.
 ///
 /// # Errors
 /// Of `sendmsg`; a signal is none.
-pub fn send(
+pub(super) fn send(
     stream: impl AsFd,
     value: i64,
     descriptor: Option<BorrowedFd<'_>>,

@@ -9,6 +9,5 @@ pub mod trace;
 
 pub use migration::{SavedMsix, find_msix_field};
 pub use qemu::{
-    Extras, LoneServer, PATIENCE, Player, Qemu, QemuClient, QemuError, QemuFunction, Setup,
-    Sockets, StandIn,
+    Extras, LoneServer, Player, Qemu, QemuClient, QemuError, QemuFunction, Setup, Sockets, StandIn,
 };

@@ -7,78 +7,16 @@
 //! Everything is bounded in time; the process and its files go when [`Qemu`] is dropped.
 
 mod client;
+mod error;
 mod function;
-mod ivshmem;
+mod lone_server;
+mod machine;
 mod process;
 mod running;
 
 pub use client::QemuClient;
+pub use error::QemuError;
 pub use function::QemuFunction;
-pub use ivshmem::LoneServer;
-pub use process::{Extras, Qemu, Setup};
-pub use running::{Player, Sockets, StandIn};
-
-use std::io;
-use std::time::Duration;
-
-/// Longest wait for any one answer of QEMU.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Why QEMU cannot be talked to.
-#[derive(Debug, thiserror::Error)]
-pub enum QemuError {
-    /// The program cannot be started.
-    #[error("cannot start {program}: {source}")]
-    Start {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It ended; its error output is quoted.
-    #[error("QEMU ended ({status}): {stderr}")]
-    Ended {
-        /// Exit status.
-        status: String,
-        /// The end of its error output.
-        stderr: String,
-    },
-    /// It did not answer in time.
-    #[error("QEMU did not answer to `{sent}` within {} s", PATIENCE.as_secs())]
-    Silent {
-        /// What it was asked.
-        sent: String,
-    },
-    /// It closed a connection.
-    #[error("QEMU closed the connection when asked `{sent}`")]
-    Closed {
-        /// What it was asked.
-        sent: String,
-    },
-    /// Its answer makes no sense.
-    #[error("QEMU answered `{got}` to `{sent}`")]
-    Garbled {
-        /// What it was asked.
-        sent: String,
-        /// What it answered.
-        got: String,
-    },
-    /// The device is not what it should be.
-    #[error("{0}")]
-    Device(String),
-    /// A file, socket or descriptor of this side failed.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl QemuError {
-    /// Makes a [`System`](Self::System) error of what the system said to `what`.
-    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::System { what, source }
-    }
-}
+pub use lone_server::LoneServer;
+pub use machine::{Extras, Player, Setup, Sockets, StandIn};
+pub use process::Qemu;

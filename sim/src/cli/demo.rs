@@ -1,7 +1,7 @@
 //! `msix demo`.
 
-use super::output::Output;
-use super::{MISMATCH, signals};
+use super::output::{MISMATCH, Output};
+use super::signals;
 use crate::demo::{DemoOutcome, DemoPlan, run};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;

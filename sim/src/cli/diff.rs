@@ -1,7 +1,6 @@
 //! `msix diff`.
 
-use super::MISMATCH;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
 use super::progress::Progress;
 use super::signals;
 use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};

@@ -1,13 +1,12 @@
 //! `msix explore`.
 
-use super::MISMATCH;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use msix_explorer::{
-    self as explorer, FunctionDefect, FunctionOptions, FunctionOutcome, MsixDefect, MsixOptions,
-    MsixOutcome, Reached,
+    self as explorer, Extent, FunctionDefect, FunctionOptions, FunctionOutcome, MsixDefect,
+    MsixOptions, MsixOutcome, Reached,
 };
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use std::process::ExitCode;
 /// unusable arguments.
 #[derive(Debug, Args)]
 pub(super) struct ExploreArguments {
-    /// How many vectors anything happens to.
+    /// How many vectors are explored.
     #[arg(long, default_value_t = 1, value_name = "V",
           value_parser = clap::value_parser!(u8).range(1..=3))]
     vectors: u8,
@@ -85,14 +84,9 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<ExitCode, String> 
     if let Some(address) = arguments.serve {
         return served(&options, address);
     }
-    let spinner = spinner();
-    let outcome = explorer::explore_msix(&options, |Reached { states, frontier, depth }| {
-        spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
-        spinner.tick();
-    });
-    spinner.finish_and_clear();
+    let outcome = watched(|progress| explorer::explore_msix(&options, progress));
     let outcome = outcome.map_err(|error| error.to_string())?;
-    Output::default().either(arguments.json, &outcome, text)?;
+    Output::default().either(arguments.json, &outcome, msix_text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
@@ -107,45 +101,29 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
         max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
         defect: arguments.function_defect,
     };
-    let spinner = spinner();
-    let outcome = explorer::explore_function(&options, |states, depth| {
-        spinner.set_message(format!("{states} states, depth {depth}"));
-        spinner.tick();
-    });
-    spinner.finish_and_clear();
+    let outcome = watched(|progress| explorer::explore_function(&options, progress));
     Output::default().either(arguments.json, &outcome, function_text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
 }
 
 fn function_text(outcome: &FunctionOutcome) -> String {
-    let mut text = format!(
-        "INTx ({}), MSI and MSI-X with {} vectors each, policy {}{}\n{} states, {} transitions, \
-         depth {}, {:.1} s\n",
+    let head = format!(
+        "INTx ({}), MSI and MSI-X, vectors of each: {}, policy {}{}",
         outcome.pin,
         outcome.vectors,
         outcome.policy,
-        outcome.defect.map_or(String::new(), |defect| format!(", seeded defect: {defect}")),
-        outcome.states,
-        outcome.transitions,
-        outcome.depth,
-        outcome.seconds,
+        seeded(outcome.defect),
     );
-    match &outcome.violation {
-        Some(violation) => {
-            output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-            text.push_str(&format!(
-                "`{}` is violated after {} inputs:\n{}",
-                violation.property,
-                violation.inputs.len(),
-                violation.inputs.join("\n")
-            ));
-        }
-        None if outcome.complete => {
-            text.push_str("every reachable state was seen, nothing is violated")
-        }
-        None => text.push_str("nothing is violated so far; not every state was seen"),
-    }
-    text
+    let violated = outcome.violation.as_ref().map(|violation| {
+        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
+        format!(
+            "`{}` is violated after {} inputs:\n{}",
+            violation.property,
+            violation.inputs.len(),
+            violation.inputs.join("\n")
+        )
+    });
+    format!("{head}\n{}\n{}", seen(&outcome.extent), verdict(&outcome.extent, violated))
 }
 
 #[cfg(not(feature = "stateright"))]
@@ -164,6 +142,17 @@ fn served(options: &MsixOptions, address: SocketAddr) -> Result<ExitCode, String
     Ok(ExitCode::SUCCESS)
 }
 
+/// Explores and shows how far it is.
+fn watched<T>(explore: impl FnOnce(&mut dyn FnMut(Reached)) -> T) -> T {
+    let spinner = spinner();
+    let outcome = explore(&mut |Reached { states, frontier, depth }| {
+        spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
+        spinner.tick();
+    });
+    spinner.finish_and_clear();
+    outcome
+}
+
 /// A line on the standard error, if that is a terminal.
 fn spinner() -> ProgressBar {
     if !stderr().is_terminal() {
@@ -176,33 +165,41 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-fn text(outcome: &MsixOutcome) -> String {
+fn msix_text(outcome: &MsixOutcome) -> String {
     let at: Vec<String> = outcome.at.iter().map(u16::to_string).collect();
-    let mut text = format!(
-        "vectors {} of {}, policy {}{}{}\n{} states, {} transitions, depth {}, {:.1} s\nchecked: {}\n",
+    let head = format!(
+        "vectors {} of {}, policy {}{}{}",
         at.join(", "),
         outcome.vectors,
         outcome.policy,
         if outcome.symmetry { ", up to the order of the vectors" } else { "" },
-        outcome.defect.map_or(String::new(), |defect| format!(", seeded defect: {defect}")),
-        outcome.states,
-        outcome.transitions,
-        outcome.depth,
-        outcome.seconds,
-        outcome.properties.join(", "),
+        seeded(outcome.defect),
     );
-    match &outcome.violation {
-        Some(violation) => {
-            output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-            text.push_str(&format!(
-                "`{}` is violated after {} steps; a script for `msix replay FILE`:\n\n{}",
-                violation.property, violation.steps, violation.script
-            ));
-        }
-        None if outcome.complete => {
-            text.push_str("every reachable state was seen, nothing is violated")
-        }
-        None => text.push_str("nothing is violated so far; not every state was seen"),
-    }
-    text
+    let violated = outcome.violation.as_ref().map(|violation| {
+        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
+        format!(
+            "`{}` is violated after {} steps; a script for `msix replay FILE`:\n\n{}",
+            violation.property, violation.steps, violation.script
+        )
+    });
+    let (extent, properties) = (&outcome.extent, outcome.properties.join(", "));
+    format!("{head}\n{}\nchecked: {properties}\n{}", seen(extent), verdict(extent, violated))
+}
+
+fn seeded(defect: Option<&str>) -> String {
+    defect.map_or(String::new(), |defect| format!(", seeded defect: {defect}"))
+}
+
+fn seen(extent: &Extent) -> String {
+    let Extent { states, transitions, depth, seconds, .. } = extent;
+    format!("{states} states, {transitions} transitions, depth {depth}, {seconds:.1} s")
+}
+
+fn verdict(extent: &Extent, violated: Option<String>) -> String {
+    let nothing = if extent.complete {
+        "every reachable state was seen, nothing is violated"
+    } else {
+        "nothing is violated so far; not every state was seen"
+    };
+    violated.unwrap_or_else(|| nothing.to_owned())
 }

@@ -3,6 +3,9 @@
 use serde::Serialize;
 use std::io::{self, Write};
 
+/// Exit status when something was compared and differs.
+pub(super) const MISMATCH: u8 = 1;
+
 /// The standard output.
 #[derive(Debug, Default)]
 pub(super) struct Output {

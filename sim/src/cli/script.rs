@@ -1,11 +1,11 @@
 //! `msix replay` of a script: the engine alone, input by input.
 
-use super::MISMATCH;
 use super::input::Input;
-use super::output::{self, Output};
+use super::output::{self, MISMATCH, Output};
+use msix_core::operation::Answer;
 use msix_core::{
-    Access, Answer, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS,
-    Msix, Policy, Vector, Vectors,
+    Access, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS, Msix,
+    Policy, Vector, Vectors,
 };
 use msix_explorer::script::{self, Script};
 use serde::Serialize;
@@ -73,7 +73,8 @@ fn executed(script: &Script) -> Result<Run, String> {
     let bar = BarIndex::new(0).map_err(|error| error.to_string())?;
     let layout = Layout::exclusive_bar(script.vectors.into(), bar);
     let layout = layout.map_err(|error| error.to_string())?;
-    let mut msix = Msix::boxed(layout, policy);
+    let msix = Msix::<Boxed>::new(layout, policy);
+    let mut msix = msix.map_err(|error| error.to_string())?;
     let mut run = Run {
         vectors: script.vectors,
         policy: script.policy.clone(),
@@ -138,8 +139,13 @@ fn effect_text(msix: &Msix<Boxed>, effect: Effect) -> String {
 
 /// The members of a set; more than four as a mask of their word.
 fn listed(set: Vectors, name: impl FnMut(Vector) -> String) -> String {
-    if set.len() > 4 {
-        return format!("{} vectors: {:#x} of word {}", set.len(), set.bits(), set.word());
+    if set.bits().count_ones() > 4 {
+        return format!(
+            "{} vectors: {:#x} of word {}",
+            set.bits().count_ones(),
+            set.bits(),
+            set.word()
+        );
     }
     set.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -4,12 +4,13 @@ use super::guest::{
     ACCOUNTED, FIRST, FLOOD, MEMORY, OTHER, OWN, PROGRAM, REGISTERS, RING, SENT, SHARED, STACK,
     START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
 };
-use super::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, count_of, meet, percentiles};
+use super::meeting::{count_of, meet};
+use super::plan::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, percentiles};
 use crate::{lapic, real_mode};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Ioeventfds, Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::{Ioeventfds, Irqchip, RouteOptions, Routes};
 use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -130,7 +131,11 @@ impl Guest {
         let shared = shared.map_err(DemoError::system("shared memory"))?;
         let ranges = [
             (GuestAddress(0), MEMORY, None),
-            (GuestAddress(SHARED.into()), super::MEMORY as usize, Some(FileOffset::new(shared, 0))),
+            (
+                GuestAddress(SHARED.into()),
+                super::meeting::MEMORY as usize,
+                Some(FileOffset::new(shared, 0)),
+            ),
         ];
         let mapped = GuestMemoryMmap::from_ranges_with_files(&ranges);
         let memory = mapped.map_err(of_memory)?;

@@ -1,6 +1,7 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
-use super::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, count_of, meet, percentiles};
+use super::meeting::{count_of, meet};
+use super::plan::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, percentiles};
 use msix_backends::kvm::Routes;
 use msix_ivshmem::{Board, DeviceOptions, IvshmemDevice, routes_without_vm};
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,8 @@
 //! Random operations, weighted towards what breaks MSI-X implementations.
 
 use fastrand::Rng;
-use msix_core::{Operation, Vector};
+use msix_core::Vector;
+use msix_core::operation::Operation;
 
 /// Makes operations for one function. The message addresses it programs stay inside the function's
 /// window of memory, or point where nothing is.

@@ -1,10 +1,9 @@
 //! One function twice: the engine's and QEMU's, with the memory its messages go to.
 
 use msix_backends::{Host, Route, carry_out};
-use msix_core::{
-    Answer, BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Operation, Policy, Vector,
-    Vectors, WhileDisabled,
-};
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::WhileDisabled;
+use msix_core::{BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Policy, Vector, Vectors};
 use msix_explorer::script;
 use msix_peers::{Qemu, QemuError, QemuFunction};
 
@@ -253,7 +252,7 @@ impl Pair {
     pub(super) fn load(&mut self, control: u16, field: &[u8]) -> Option<PeerDifference> {
         let mut ours = vec![0; self.msix.qemu_len()];
         let saved = self.msix.save_qemu(&mut ours);
-        let register = self.msix.control().register(self.msix.vectors());
+        let register = self.msix.control();
         let difference = |what: String, engine: String, qemu: String| {
             let input = "save-and-load-qemu".to_owned();
             Some(PeerDifference { input, what, engine, qemu })

@@ -1,9 +1,22 @@
 //! Finds a short sequence that still shows a difference.
 
-use super::{Bench, PeerDifference, ShrunkDifference};
-use msix_core::Operation;
+use super::bench::Bench;
+use super::pair::PeerDifference;
+use msix_core::operation::Operation;
 use msix_explorer::script::Script;
 use msix_peers::QemuError;
+
+/// A difference and how to see it again.
+#[derive(Debug, serde::Serialize)]
+pub struct ShrunkDifference {
+    /// The difference, after shrinking.
+    #[serde(flatten)]
+    pub difference: PeerDifference,
+    /// The shortest sequence found that shows it, as a script.
+    pub script: String,
+    /// Inputs before shrinking.
+    pub inputs: usize,
+}
 
 /// Most sequences tried.
 const TRIES: usize = 1500;

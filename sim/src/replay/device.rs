@@ -1,14 +1,16 @@
 //! One function of the log: the engine, what is known about it, and its part of the report.
 
-use super::Moment;
+use super::functions::LastWrite;
 use super::knowledge::Knowledge;
 use super::recorder::Recorder;
-use crate::functions::LastWrite;
 use crate::report::{DeviceReport, Masked};
+use crate::timeline::{Band, Moment, Shown};
 use msix_backends::carry_out;
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::ClaimsOnReset;
+use msix_core::spec::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK};
 use msix_core::{
-    Access, Answer, BarIndex, Boxed, ClaimsOnReset, Delivery, Effects, Layout, MAX_EFFECTS,
-    Message, Msix, Operation, Policy, Vector,
+    Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy, Vector,
 };
 
 /// A function that is replayed.
@@ -40,29 +42,6 @@ pub(crate) struct Takers {
 struct Watched {
     shown: Shown,
     masked_since: Option<Moment>,
-}
-
-/// State of a vector, as far as the log tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Unknown,
-    /// MSI-X is disabled.
-    Off,
-    Masked,
-    /// Masked, and pending from a named raise.
-    Pending,
-    Live,
-}
-
-/// State of a function, as far as the log tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Band {
-    Unknown,
-    Disabled,
-    FunctionMasked,
-    /// Enabled, but messages cannot leave (H16).
-    BusMasterOff,
-    Enabled,
 }
 
 /// Whether a vector's message can be its device's.
@@ -206,7 +185,7 @@ impl Device {
 
     fn control_bits(&self) -> (bool, bool) {
         let control = self.msix.control();
-        (control.enabled(), control.function_masked())
+        (control & CONTROL_ENABLE != 0, control & CONTROL_FUNCTION_MASK != 0)
     }
 
     /// A write to the table. Returns the vectors whose entries it touched.
@@ -322,7 +301,7 @@ impl Device {
         if !self.known.control {
             return Standing::Unknown;
         }
-        if !control.enabled() || control.function_masked() {
+        if control & (CONTROL_ENABLE | CONTROL_FUNCTION_MASK) != CONTROL_ENABLE {
             return Standing::Blocked; // whatever the vector's own mask is
         }
         match self.msix.is_masked(Vector::new(vector)) {

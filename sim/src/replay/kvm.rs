@@ -9,9 +9,11 @@ use crate::report::{BackendReport, Ioctls};
 use arrival::{Arrival, Wanted, compare, is_complete};
 use machine::Machine;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Format, Function, Irqchip, Options, Platform, Routes, probe};
+use msix_backends::kvm::{Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, probe};
 use msix_backends::{Route, Unavailable};
-use msix_core::{BarIndex, Layout, Operation, Policy, Vector};
+use msix_core::operation::Operation;
+use msix_core::spec::COMMAND_BUS_MASTER;
+use msix_core::{BarIndex, Layout, Policy, Vector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ pub enum OpenError {
 #[derive(Debug)]
 struct Device {
     function: Function<Memory>,
+    /// As the log has it.
+    bus_master: bool,
     /// The device's ends of the eventfds it has raised.
     eventfds: Vec<Option<Arc<EventFd>>>,
     /// Events of each vector since its last message.
@@ -62,10 +66,6 @@ impl Platform for Memory {
         self.0.push((address, data));
     }
 
-    fn intx_deassert(&mut self) {} // INTx is not in the log
-
-    fn intx_reevaluate(&mut self) {}
-
     fn snoop(&mut self, _: Route) {} // only under a Xen policy
 }
 
@@ -78,7 +78,7 @@ impl Kvm {
     pub fn open() -> Result<Self, OpenError> {
         let facts = probe()?;
         let (machine, vm) = Machine::new()?;
-        let options = Options { limit: facts.routes, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { limit: facts.routes, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let report = BackendReport { name: "kvm", ..BackendReport::default() };
         Ok(Self {
@@ -98,7 +98,7 @@ impl Kvm {
         let device = self.devices.get_mut(device).ok_or(io::ErrorKind::NotFound)?;
         match operation {
             Operation::WriteConfig { offset, len, value } => {
-                device.function.write_config(usize::from(offset), low(&value.to_le_bytes(), len));
+                device.function.write_msix(usize::from(offset), low(&value.to_le_bytes(), len));
             }
             Operation::WriteTable { offset, len, value } => {
                 device.function.write_table(u64::from(offset), low(&value.to_le_bytes(), len));
@@ -106,8 +106,11 @@ impl Kvm {
             Operation::Claim(vector) => {
                 device.function.claim(vector).map_err(io::Error::other)?;
             }
-            Operation::SetBusMaster(on) => device.function.set_bus_master(on),
-            Operation::Reset => device.function.reset(),
+            Operation::SetBusMaster(on) => device.set_bus_master(on),
+            Operation::Reset => {
+                device.function.reset();
+                device.set_bus_master(device.bus_master); // the log tells when Command is reset
+            }
             Operation::Notify(vector) => {
                 self.report.raises += 1;
                 device.fire(vector)?;
@@ -215,6 +218,11 @@ struct Arrivals {
 }
 
 impl Device {
+    fn set_bus_master(&mut self, on: bool) {
+        self.bus_master = on;
+        self.function.write_command(0, &[if on { COMMAND_BUS_MASTER.to_le_bytes()[0] } else { 0 }]);
+    }
+
     /// Writes the eventfd of `vector`. The device asks for it once, before its first event.
     fn fire(&mut self, vector: Vector) -> io::Result<()> {
         let index = usize::from(vector.index());
@@ -231,12 +239,14 @@ impl Backend for Kvm {
     fn add(&mut self, vectors: u16, policy: Policy) -> io::Result<()> {
         let bar = BarIndex::new(0).map_err(io::Error::other)?;
         let layout = Layout::exclusive_bar(u32::from(vectors), bar).map_err(io::Error::other)?;
-        let (format, memory) = (Format::default(), Memory::default());
-        let function = Function::new(&self.routes, layout, policy, format, memory);
-        let function = function.map_err(io::Error::other)?;
+        let setup =
+            FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(Memory::default()) };
+        let function = Function::new(&self.routes, setup);
         let eventfds = vec![None; usize::from(vectors)];
         let events = vec![0; usize::from(vectors)];
-        self.devices.push(Device { function, eventfds, events });
+        let mut device = Device { function, bus_master: true, eventfds, events };
+        device.set_bus_master(true); // unless the log tells otherwise
+        self.devices.push(device);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Messages that are due, and raises whose device is not decided yet.
 
-use super::Moment;
 use super::device::Sent;
+use crate::timeline::Moment;
 use msix_core::Message;
 use msix_peers::trace::RaiseEvent;
 use std::collections::VecDeque;

@@ -1,53 +1,11 @@
 //! Raises, messages, and how one is set against the other.
 
-use super::Replay;
 use super::device::{Device, Standing};
 use super::ledger::{Cause, Deferred, Expected};
+use super::second_pass::Replay;
 use crate::timeline::Mark;
 use msix_core::{Delivery, Message};
 use msix_peers::trace::{MemoryAccess, RaiseEvent};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Which entries hold which message, over all devices.
-#[derive(Debug, Default)]
-pub(super) struct Entries {
-    by_message: BTreeSet<(u64, u32, usize, u16)>,
-    by_entry: BTreeMap<(usize, u16), Message>,
-}
-
-impl Entries {
-    /// The entry of `vector` now holds `message`, or none that is known.
-    pub(super) fn update(&mut self, device: usize, vector: u16, message: Option<Message>) {
-        let before = match message {
-            Some(message) => self.by_entry.insert((device, vector), message),
-            None => self.by_entry.remove(&(device, vector)),
-        };
-        if before == message {
-            return;
-        }
-        if let Some(Message { address, data }) = before {
-            self.by_message.remove(&(address, data, device, vector));
-        }
-        if let Some(Message { address, data }) = message {
-            self.by_message.insert((address, data, device, vector));
-        }
-    }
-
-    /// All entries of the device are gone.
-    pub(super) fn forget(&mut self, device: usize) {
-        let all = self.by_entry.range((device, 0)..=(device, u16::MAX));
-        let vectors: Vec<u16> = all.map(|(&(_, vector), _)| vector).collect();
-        for vector in vectors {
-            self.update(device, vector, None);
-        }
-    }
-
-    /// Device and vector of every entry with this message.
-    fn holding(&self, Message { address, data }: Message) -> Vec<(usize, u16)> {
-        let all = (address, data, 0, 0)..=(address, data, usize::MAX, u16::MAX);
-        self.by_message.range(all).map(|&(_, _, device, vector)| (device, vector)).collect()
-    }
-}
 
 /// What can be made of a message that is not due.
 #[derive(Debug, PartialEq, Eq)]
@@ -214,7 +172,7 @@ impl<P: FnMut(u64)> Replay<'_, P> {
     /// Whether the log shows that this device names all its raises.
     fn names_all(&self, index: usize) -> bool {
         let Some(device) = self.devices.get(index) else { return false };
-        let traced = RaiseEvent::ALL.iter().zip(self.survey.traced.raises);
+        let traced = RaiseEvent::ALL.iter().zip(self.contents.traced.raises);
         let name = device.report.name.as_str();
         traced.into_iter().any(|(e, traced)| traced && e.complete && e.devices.contains(&name))
     }

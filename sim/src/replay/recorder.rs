@@ -12,7 +12,7 @@ pub(crate) struct Recorder {
 }
 
 fn len(sets: &[Vectors]) -> u64 {
-    sets.iter().map(|set| u64::from(set.len())).sum()
+    sets.iter().map(|set| u64::from(set.bits().count_ones())).sum()
 }
 
 impl Host for Recorder {

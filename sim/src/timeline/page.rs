@@ -1,6 +1,6 @@
 //! The page: one self-contained HTML file.
 
-use super::{MAX_ITEMS, Timeline};
+use super::lanes::{MAX_ITEMS, Timeline};
 use crate::report::ReplayReport;
 use askama::Template;
 

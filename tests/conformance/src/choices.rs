@@ -1,7 +1,7 @@
 //! The choices that an implementation made where the rules leave one.
 
 use msix_core::Policy;
-pub use msix_core::{
+pub use msix_core::policy::{
     BusMasterOff, LiveRewrite, MessageAddress, PendingOnDisable, TableAccess, UnclaimedPending,
     VectorControlBits, WhileDisabled,
 };

@@ -17,7 +17,9 @@ use super::model_host::EventPath;
 use super::suite_host::SuiteHost;
 use crate::machine::Machine;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Entry, Format, Irqchip, KvmHost, Options, Routes, Vm};
+use msix_backends::kvm::{
+    Deferral, Format, Irqchip, KvmHost, RouteEntry, RouteOptions, Routes, Vm,
+};
 use msix_backends::{Host, Route};
 use msix_conformance::{
     BackendCall, BackendLog, Choices, Device, HostCall, IntxCall, Layouts, Message, NoDevice,
@@ -117,7 +119,8 @@ impl Subject for KvmSubject {
 }
 
 /// Every change is committed at once, so that a look after an input sees all of it.
-const OPTIONS: Options = Options { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
+const OPTIONS: RouteOptions =
+    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
 /// Processors: as many as the suite's messages go to.
 const PROCESSORS: u8 = 4;
 /// Descriptors that are no vector's, with much to spare.
@@ -141,9 +144,9 @@ impl Machines {
         let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let machine = spare.map_or_else(|| Machine::new(PROCESSORS), Ok)?;
         apics::clear(&machine);
-        let pic = (0..16).map(|gsi| Entry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
-        let ioapic = (0..24).map(|gsi| Entry::Pin { gsi, irqchip: 2, pin: gsi });
-        let defaults: Vec<Entry> = pic.chain(ioapic).collect();
+        let pic = (0..16).map(|gsi| RouteEntry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
+        let ioapic = (0..24).map(|gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: gsi });
+        let defaults: Vec<RouteEntry> = pic.chain(ioapic).collect();
         machine.vm().set_routes(&defaults).map_err(|e| format!("KVM_SET_GSI_ROUTING: {e}"))?;
         Ok(Lease { machine: Some(machine), owner: self.clone() })
     }

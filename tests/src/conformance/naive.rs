@@ -11,7 +11,8 @@ use msix_conformance::{
     HostScript, IntxCall, IntxLog, Layouts, Message, NoDevice, QemuField, Refused, SideChannel,
     Snapshots, Subject, Withdrawal,
 };
-use msix_core::{Answer, Operation, Policy, Vector, Vectors};
+use msix_core::operation::{Answer, Operation};
+use msix_core::{Policy, Vector, Vectors};
 
 /// The reference model under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]

@@ -18,7 +18,8 @@ pub use known::{DEVIATIONS, UNSEEN};
 
 use device::QemuDevice;
 use msix_conformance::{Choices, Device, Layouts, NoDevice, Subject};
-use msix_core::{Policy, WhileDisabled};
+use msix_core::Policy;
+use msix_core::policy::WhileDisabled;
 use msix_peers::{Extras, Player, Qemu, QemuError, Setup};
 #[cfg(feature = "kvm")]
 use msix_sim::replay::Peer;

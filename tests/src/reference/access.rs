@@ -2,7 +2,9 @@
 
 use super::{Ask, Reference};
 use crate::vector_effects::VectorEffect;
-use msix_core::{Access, Answer, LiveRewrite, TableAccess, VectorControlBits};
+use msix_core::Access;
+use msix_core::operation::Answer;
+use msix_core::policy::{LiveRewrite, TableAccess, VectorControlBits};
 
 /// The low `len` bytes of `value`, at most 8.
 pub(super) fn low(value: u64, len: u8) -> Vec<u8> {

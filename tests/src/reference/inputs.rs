@@ -2,10 +2,9 @@
 
 use super::{Ask, Reference, WRITABLE};
 use crate::vector_effects::VectorEffect;
-use msix_core::{
-    Answer, ClaimsOnReset, Delivery, DropReason, IntxRule, Message, PendingOnDisable, Vectors,
-    WhileDisabled,
-};
+use msix_core::operation::Answer;
+use msix_core::policy::{ClaimsOnReset, IntxRule, PendingOnDisable, WhileDisabled};
+use msix_core::{Delivery, DropReason, Message, Vectors};
 
 impl Reference {
     /// A guest write to the capability (A1, H19).

@@ -6,9 +6,10 @@ use super::pin::NaivePin;
 use crate::policies::Behaviour;
 use crate::reference::{Reference, crc32};
 use crate::vector_effects::VectorEffect;
+use msix_core::operation::{Answer, FunctionOperation, Operation};
+use msix_core::policy::IntxRule;
 use msix_core::{
-    Access, Answer, Delivery, FunctionCounters, FunctionOperation, IntxEffect, IntxRule,
-    IntxSource, Mode, Operation, Parts, Policy, Vector,
+    Access, Delivery, FunctionCounters, IntxEffect, IntxSource, Mode, Parts, Policy, Vector,
 };
 
 /// A function: the parts it has, and Command.

@@ -1,10 +1,11 @@
 //! MSI as bytes and one `bool` a vector and fact, written from the rules (A14 to A16).
 
 use crate::vector_effects::VectorEffect;
-use msix_core::{
-    Answer, BusMasterOff, Counters, Delivery, DropReason, LiveRewrite, Message, MessageEnable,
-    MsiCapability, PendingOnDisable, Policy, Vectors, WhileDisabled,
+use msix_core::operation::Answer;
+use msix_core::policy::{
+    BusMasterOff, LiveRewrite, MessageEnable, PendingOnDisable, WhileDisabled,
 };
+use msix_core::{Counters, Delivery, DropReason, Message, MsiCapability, Policy, Vectors};
 
 /// The MSI side of a function.
 #[derive(Debug, Clone)]
@@ -308,7 +309,7 @@ impl NaiveMsi {
     }
 
     fn members(&self, set: Vectors) -> Vec<usize> {
-        let member = |v: &usize| set.contains(msix_core::Vector::new(*v as u16));
+        let member = |v: &usize| set.word() == 0 && set.bits() >> v & 1 != 0;
         self.all().into_iter().filter(member).collect()
     }
 

@@ -1,9 +1,8 @@
 //! Input sequences for a function, with a bias to switches while something is pending or asserted.
 
 use crate::lockstep::layout;
-use msix_core::{
-    FunctionOperation, IntxSource, Message, Mode, MsiCapability, Parts, Vector, Vectors,
-};
+use msix_core::operation::FunctionOperation;
+use msix_core::{IntxSource, Message, Mode, MsiCapability, Parts, Vector, Vectors};
 use proptest::prelude::*;
 use proptest::sample::select;
 

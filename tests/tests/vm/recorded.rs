@@ -2,7 +2,8 @@
 //! each sent for it.
 
 use msix_backends::Route;
-use msix_core::{Operation, Policy};
+use msix_core::Policy;
+use msix_core::operation::Operation;
 use msix_sim::RECORDING;
 use msix_sim::replay::{Backend, DeliveryDifference, DeliveryOutcome, Peer, replay_on};
 use msix_sim::report::BackendReport;

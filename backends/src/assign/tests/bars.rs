@@ -28,7 +28,7 @@ fn pages_of_table_and_pba_trap_at_every_page_size() {
     }
     // The device's own PBA is mapped, unless it shares a page with the table.
     for (pba, expected) in [(0x5_0800, 2), (0x2_1800, 2)] {
-        let options = Options { pba: PbaOwner::Device, ..all(PageSize::Kib4) };
+        let options = AssignOptions { pba: PbaOwner::Device, ..all(PageSize::Kib4) };
         let made = with_msix(ONE, (8, 0x2_1000, pba), &options).unwrap();
         assert_eq!(mapped(&made).len(), expected);
         assert_eq!(owners(&made, 0, pba.into(), 8), [(pba.into()..u64::from(pba) + 8, Device)]);
@@ -57,7 +57,7 @@ fn what_shares_a_page_with_the_table_is_forwarded() {
 #[test]
 fn only_what_the_kernel_lets_be_mapped_is() {
     let areas = vec![0x8000..0x10000, 0x800..0x3800, 0x10000..0x12000];
-    let mut options = Options::default();
+    let mut options = AssignOptions::default();
     assert_eq!(mapped(&with_msix(ONE, (2, 0, 0x800), &options).unwrap()), []);
     options.kernel[0] = KernelBar { mappable: Areas(areas), msix_mappable: false };
     let made = with_msix(ONE, (2, 0x9000, 0x9800), &options).unwrap();
@@ -72,26 +72,28 @@ fn only_what_the_kernel_lets_be_mapped_is() {
 fn ports_are_never_mapped_and_small_bars_when_the_caller_says_so() {
     let mut space = Space::new(256);
     space.put(0x18, &[1]).chain(&[(0x40, 0x11, &msix(2, 4, 0x804))]);
-    let bars = Bars::from_config(space.bytes(), [0x100, 0x4000, 0x1000, 0, 0x1000, 0]).unwrap();
+    let bars =
+        FunctionBars::from_config(space.bytes(), [0x100, 0x4000, 0x1000, 0, 0x1000, 0]).unwrap();
     for (small_bars, page, expected) in [
         (SmallBars::Trap, PageSize::Kib4, vec![(1, 0..0x4000)]),
         (SmallBars::Map, PageSize::Kib4, vec![(0, 0..0x100), (1, 0..0x4000)]),
         (SmallBars::Trap, PageSize::Kib64, vec![]),
         (SmallBars::Map, PageSize::Kib64, vec![(0, 0..0x100), (1, 0..0x4000)]),
     ] {
-        let options = Options { small_bars, ..all(page) };
+        let options = AssignOptions { small_bars, ..all(page) };
         let made = Assigned::new(space.bytes(), bars, &options).unwrap();
         assert_eq!((made.check(), mapped(&made)), (Ok(()), expected), "{small_bars:?} {page:?}");
     }
     // A small BAR of which the kernel lets a part be mapped.
-    let mut options = Options { small_bars: SmallBars::Map, ..Options::default() };
+    let mut options = AssignOptions { small_bars: SmallBars::Map, ..AssignOptions::default() };
     options.kernel[0].mappable = Areas(vec![0..0x80; 1]);
     assert_eq!(mapped(&Assigned::new(space.bytes(), bars, &options).unwrap()), []);
 }
 
 #[test]
 fn a_relocated_table_has_pages_of_its_own() {
-    let move_to = |bar, page| Options { relocation: Relocation::Bar(index(bar)), ..all(page) };
+    let move_to =
+        |bar, page| AssignOptions { relocation: Relocation::Bar(index(bar)), ..all(page) };
     for page in PageSize::ALL {
         // In a BAR that the device does not have.
         let made = with_msix(ONE, (129, 0x1000, 0x3000), &move_to(2, page)).unwrap();
@@ -110,7 +112,7 @@ fn a_relocated_table_has_pages_of_its_own() {
         );
 
         // The device cannot answer for a PBA that it does not have there.
-        let options = Options { pba: PbaOwner::Device, ..move_to(2, page) };
+        let options = AssignOptions { pba: PbaOwner::Device, ..move_to(2, page) };
         let made = with_msix(ONE, (129, 0x1000, 0x3000), &options).unwrap();
         assert_eq!(owners(&made, 2, 0x810, 8), [(0x810..0x818, Pba)]);
 
@@ -133,7 +135,7 @@ fn a_relocated_table_has_pages_of_its_own() {
 #[test]
 fn the_table_moves_by_itself_only_if_more_can_be_mapped() {
     let automatic =
-        |page, own_table| Options { relocation: Relocation::Auto, own_table, ..all(page) };
+        |page, own_table| AssignOptions { relocation: Relocation::Auto, own_table, ..all(page) };
     let shared = (8, 0x1000, 0x1800); // registers share 64 KiB with it
     let alone = [0x10_0000, 0x1000, 0, 0, 0, 0];
     for (page, own_table, sizes, place, expected) in [
@@ -158,5 +160,5 @@ fn the_table_moves_by_itself_only_if_more_can_be_mapped() {
     assert_eq!(made.msix(), made.own_msix());
     // And a function without MSI-X has nothing to move.
     let options = automatic(PageSize::Kib64, OwnTable::Mapped);
-    assert!(Assigned::new(Space::new(256).bytes(), Bars::default(), &options).is_ok());
+    assert!(Assigned::new(Space::new(256).bytes(), FunctionBars::default(), &options).is_ok());
 }

@@ -1,17 +1,17 @@
 //! Whose each byte of config space is.
 
-use super::Owner::{Both, Emulated, Passed};
+use super::ConfigOwner::{Both, Emulated, Passed};
 use super::*;
 
 fn assigned(space: &Space) -> Assigned {
-    let bars = Bars::from_config(space.bytes(), [0x1000, 0, 0, 0, 0, 0]).unwrap();
-    let made = Assigned::new(space.bytes(), bars, &Options::default()).unwrap();
+    let bars = FunctionBars::from_config(space.bytes(), [0x1000, 0, 0, 0, 0, 0]).unwrap();
+    let made = Assigned::new(space.bytes(), bars, &AssignOptions::default()).unwrap();
     assert_eq!(made.check(), Ok(()));
     made
 }
 
 /// The runs of a part of config space.
-fn runs(made: &Assigned, at: u64, len: u64) -> Vec<(u64, Owner)> {
+fn runs(made: &Assigned, at: u64, len: u64) -> Vec<(u64, ConfigOwner)> {
     made.split(at, len).map(|run| (run.range.start, run.owner)).collect()
 }
 

@@ -33,10 +33,10 @@ pub(super) const DEVICES: [(&str, &str); 6] = [
     ("qemu-xhci", include_str!("data/qemu-xhci.txt")),
 ];
 
-fn device(name: &str, options: &Options) -> Assigned {
+fn device(name: &str, options: &AssignOptions) -> Assigned {
     let (_, text) = DEVICES.iter().find(|device| device.0 == name).unwrap();
     let (config, sizes) = load(text);
-    let bars = Bars::from_config(&config, sizes).unwrap();
+    let bars = FunctionBars::from_config(&config, sizes).unwrap();
     let made = Assigned::new(&config, bars, options).unwrap();
     assert_eq!(made.check(), Ok(()), "{name}");
     made
@@ -87,7 +87,7 @@ fn the_capabilities_of_qemus_devices_are_found() {
         ("qemu-xhci", (&[(0x11, 0x90), (0x10, 0xa0)], 0, 16, Some(Pin::A))),
     ];
     for (name, (capabilities, msi, msix, pin)) in expected {
-        let made = device(name, &Options::default());
+        let made = device(name, &AssignOptions::default());
         let found: Vec<_> = made.capabilities().iter().map(|c| (c.id, c.at)).collect();
         assert_eq!(found, capabilities, "{name}");
         assert_eq!(made.msi().map_or(0, MsiCapability::vectors), msi, "{name}");
@@ -120,7 +120,8 @@ fn relocation_gives_16_kib_hosts_the_registers_of_nvme_and_xhci() {
         let stay = device(name, &all(PageSize::Kib16));
         assert_eq!(stay.mapped().count(), 0, "{name}: all in one page with the table");
         let own_table = OwnTable::Mapped;
-        let options = Options { relocation: Relocation::Auto, own_table, ..all(PageSize::Kib16) };
+        let options =
+            AssignOptions { relocation: Relocation::Auto, own_table, ..all(PageSize::Kib16) };
         let moved = device(name, &options);
         assert_eq!(moved.mapped().collect::<Vec<_>>(), vec![(index(0), 0..0x4000); 1]);
         let table = moved.msix().unwrap().location(Region::Table);

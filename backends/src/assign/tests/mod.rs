@@ -65,18 +65,18 @@ pub(super) fn index(index: u8) -> BarIndex {
 pub(super) fn with_msix(
     sizes: [u64; 6],
     (vectors, table, pba): (u16, u32, u32),
-    options: &Options,
+    options: &AssignOptions,
 ) -> Result<Assigned, AssignError> {
     let mut space = Space::new(256);
     space.chain(&[(0x40, 0x11, &msix(vectors, table, pba))]);
-    let bars = Bars::from_config(space.bytes(), sizes).unwrap();
+    let bars = FunctionBars::from_config(space.bytes(), sizes).unwrap();
     let made = Assigned::new(space.bytes(), bars, options)?;
     assert_eq!(made.check(), Ok(()));
     Ok(made)
 }
 
 /// The kernel lets everything be mapped.
-pub(super) fn all(page: PageSize) -> Options {
+pub(super) fn all(page: PageSize) -> AssignOptions {
     let kernel = [const { KernelBar::whole() }; 6];
-    Options { page, kernel, ..Options::default() }
+    AssignOptions { page, kernel, ..AssignOptions::default() }
 }

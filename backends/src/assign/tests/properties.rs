@@ -61,7 +61,7 @@ fn tables() -> impl Strategy<Value = (u16, u32, u32)> {
     (prop_oneof![1_u16..=64, 1_u16..=2048], place(0x4000_u32), place(0x4000_u32))
 }
 
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = AssignOptions> {
     let area = (0_u64..0x2_0000, 0_u64..0x1_0000).prop_map(|(start, len)| start..start + len);
     let areas = prop::collection::vec(area, 0..5).prop_map(Areas);
     let mappable = prop_oneof![1 => Just(Nothing), 4 => Just(Whole), 2 => areas];
@@ -77,7 +77,7 @@ fn options() -> impl Strategy<Value = Options> {
     let pba = prop::sample::select(vec![PbaOwner::Emulated, PbaOwner::Device]);
     let page = prop::sample::select(PageSize::ALL.to_vec());
     (prop::array::uniform6(kernel), relocation, own_table, small, pba, page).prop_map(
-        |(kernel, relocation, own_table, small_bars, pba, page)| Options {
+        |(kernel, relocation, own_table, small_bars, pba, page)| AssignOptions {
             page,
             kernel,
             small_bars,
@@ -89,7 +89,7 @@ fn options() -> impl Strategy<Value = Options> {
 }
 
 /// Runs cover an access once, in order.
-fn covers<T>(runs: impl Iterator<Item = Run<T>>, offset: u64, len: u64) -> bool {
+fn covers<T>(runs: impl Iterator<Item = OwnedRange<T>>, offset: u64, len: u64) -> bool {
     let mut at = offset;
     runs.into_iter().all(|run| {
         let follows = run.range.start == at && !run.range.is_empty();
@@ -113,7 +113,7 @@ proptest! {
         offset in offsets(),
         len in prop_oneof![0_u64..16, any::<u64>()],
     ) {
-        let Ok(bars) = Bars::from_config(&config, sizes) else { return Ok(()) };
+        let Ok(bars) = FunctionBars::from_config(&config, sizes) else { return Ok(()) };
         let Ok(made) = Assigned::new(&config, bars, &options) else { return Ok(()) };
         prop_assert_eq!(made.check(), Ok(()));
         prop_assert!(covers(made.split(offset, len), offset, len));
@@ -165,8 +165,8 @@ proptest! {
             config[0x0e] = 0;
             config[0x3d] = 0;
         }
-        let made = Bars::from_config(&config, [0x1000, 0, 0, 0, 0, 0])
-            .map(|bars| Assigned::new(&config, bars, &Options::default()));
+        let made = FunctionBars::from_config(&config, [0x1000, 0, 0, 0, 0, 0])
+            .map(|bars| Assigned::new(&config, bars, &AssignOptions::default()));
         if let Ok(Ok(made)) = made {
             prop_assert_eq!(made.check(), Ok(()));
         }

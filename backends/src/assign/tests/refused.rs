@@ -3,8 +3,8 @@
 use super::*;
 
 fn refused(space: &Space, sizes: [u64; 6]) -> String {
-    let bars = Bars::from_config(space.bytes(), sizes).unwrap();
-    match Assigned::new(space.bytes(), bars, &Options::default()) {
+    let bars = FunctionBars::from_config(space.bytes(), sizes).unwrap();
+    match Assigned::new(space.bytes(), bars, &AssignOptions::default()) {
         Ok(made) => {
             assert_eq!(made.check(), Ok(()));
             "ok".to_string()
@@ -123,7 +123,8 @@ fn a_broken_msix_capability_is_refused() {
 #[test]
 fn what_is_no_function_is_refused() {
     for size in [0, 64, 255, 257, 4095, 8192] {
-        let made = Assigned::new(&vec![0; size], Bars::default(), &Options::default());
+        let made =
+            Assigned::new(&vec![0; size], FunctionBars::default(), &AssignOptions::default());
         assert_eq!(made, Err(AssignError::ConfigSize(size)));
     }
     let with = |at, bytes: &[u8]| {
@@ -138,16 +139,17 @@ fn what_is_no_function_is_refused() {
 
 #[test]
 fn a_relocation_that_cannot_be_is_refused() {
-    let to = |bar| Options { relocation: Relocation::Bar(index(bar)), ..Options::default() };
+    let to =
+        |bar| AssignOptions { relocation: Relocation::Bar(index(bar)), ..AssignOptions::default() };
     let space = Space::new(256);
-    let none = Assigned::new(space.bytes(), Bars::default(), &to(0));
+    let none = Assigned::new(space.bytes(), FunctionBars::default(), &to(0));
     assert_eq!(none, Err(AssignError::NothingToRelocate));
 
     let mut space = Space::new(256);
     space.chain(&[(0x40, 0x11, &msix(4, 0, 0x800))]).put(0x14, &[4, 0, 0, 0, 0, 0, 0, 0, 1]);
     space.put(0x20, &[4]);
     let sizes = [1 << 31, 0x1000, 0, 0x100, 1 << 33, 0];
-    let bars = Bars::from_config(space.bytes(), sizes).unwrap();
+    let bars = FunctionBars::from_config(space.bytes(), sizes).unwrap();
     for (bar, expected) in [
         (0, "the table cannot be relocated: BAR 0 has 0x100000000 bytes"),
         (1, "ok"),

@@ -1,7 +1,7 @@
 //! A VM that behaves as KVM does (K1, K2, K4 to K9), and fails on demand.
 
-use crate::kvm::message::Msi;
-use crate::kvm::table::Entry;
+use crate::kvm::message::KvmMessage;
+use crate::kvm::route_table::RouteEntry;
 use crate::kvm::vm::MockVm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,8 +19,8 @@ pub(crate) enum Call {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    routes: BTreeMap<u32, Msi>,
+pub(crate) struct FakeState {
+    routes: BTreeMap<u32, KvmMessage>,
     irqfds: BTreeMap<i32, (EventFdCopy, u32)>,
     /// Data of every message that was delivered, in order.
     pub(crate) delivered: Vec<u32>,
@@ -37,7 +37,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct EventFdCopy(EventFd);
 
-impl State {
+impl FakeState {
     /// KVM takes an event at the write; here it does when somebody looks.
     pub(crate) fn pump(&mut self) {
         for (eventfd, gsi) in self.irqfds.values() {
@@ -62,10 +62,10 @@ impl State {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fake(Arc<Mutex<State>>);
+pub(crate) struct Fake(Arc<Mutex<FakeState>>);
 
 impl Fake {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,9 +103,9 @@ impl Fake {
         vm.expect_set_routes().returning(move |entries| {
             let mut state = fake.state();
             state.call(Call::Commit)?;
-            let msi = |entry: &Entry| match *entry {
-                Entry::Msi { gsi, msi } => Some((gsi, msi)),
-                Entry::Pin { .. } => None,
+            let msi = |entry: &RouteEntry| match *entry {
+                RouteEntry::Msi { gsi, msi } => Some((gsi, msi)),
+                RouteEntry::Pin { .. } => None,
             };
             assert!(entries.len() <= 4096);
             assert_eq!(entries.iter().filter(|entry| msi(entry).is_none()).count(), 40, "K1");

@@ -1,17 +1,19 @@
 //! The backend on a VM that counts, fails and pretends.
 
+mod both;
 mod connect;
 pub(crate) mod fake;
 mod faults;
 mod flow;
 mod modes;
 mod random;
+mod random_modes;
 
-use super::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
+use super::{Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
 use crate::Route;
 use crate::eventfd::Loop;
 use fake::Fake;
-use msix_core::{BarIndex, Layout, Policy, Vector};
+use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +21,15 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Vmm {
     writes: Vec<(u64, u32)>,
-    intx: Vec<bool>,
+    snooped: Vec<Route>,
 }
 
 impl Platform for Vmm {
     fn write_memory(&mut self, address: u64, data: u32) {
         self.writes.push((address, data));
     }
-    fn intx_deassert(&mut self) {
-        self.intx.push(false);
-    }
-    fn intx_reevaluate(&mut self) {
-        self.intx.push(true);
-    }
-    fn snoop(&mut self, _: Route) {
-        unreachable!("not under these policies");
+    fn snoop(&mut self, route: Route) {
+        self.snooped.push(route);
     }
 }
 
@@ -54,7 +50,7 @@ impl World {
 
     fn with_limit(vectors: u16, deferral: Deferral, limit: u32) -> Self {
         let fake = Fake::default();
-        let options = Options { deferral, limit, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral, limit, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
         let function = Self::add(&routes, vectors);
         Self { fake, routes, function }
@@ -63,14 +59,8 @@ impl World {
     /// A function whose entries are programmed and masked, with MSI-X enabled.
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
-        let function =
-            Function::new(routes, layout, Policy::SPEC, Format::default(), Vmm::default()).unwrap();
-        for vector in 0..vectors {
-            function.claim(Vector::new(vector)).unwrap();
-            program(&function, vector, 0x40 + u32::from(vector));
-        }
-        function.write_config(3, &[0x80]);
-        function
+        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
+        start(Function::new(routes, setup))
     }
 
     fn mask(&self, vector: u16, masked: bool) {
@@ -93,6 +83,24 @@ impl World {
         self.function.read_pba(0, &mut bytes);
         u64::from_le_bytes(bytes)
     }
+}
+
+/// Claims and programs all vectors, which stay masked, and enables MSI-X.
+fn start(function: Function<Vmm>) -> Function<Vmm> {
+    let vectors = function.inspect(|engine| engine.msix().map_or(0, Msix::vectors));
+    function.write_command(0, &[6, 0]);
+    for vector in 0..vectors {
+        function.claim(Vector::new(vector)).unwrap();
+        program(&function, vector, 0x40 + u32::from(vector));
+    }
+    function.write_msix(3, &[0x80]);
+    function
+}
+
+/// Whether a vector of MSI-X is delivered from userspace.
+pub(crate) fn is_fallback(function: &Function<Vmm>, vector: u16) -> bool {
+    let look = |msix: &Msix<Boxed>| msix.is_fallback(Vector::new(vector)).unwrap();
+    function.inspect(|engine| look(engine.msix().unwrap()))
 }
 
 /// Writes an entry as a guest does, but for its mask.

@@ -4,10 +4,11 @@ mod device;
 
 use super::fake::Fake;
 use crate::eventfd::Loop;
-use crate::kvm::intx::Resampling;
-use crate::kvm::{Deferral, Format, Irqchip, Options, Parts, PassedThrough, PciFunction, Routes};
+use crate::kvm::{
+    AssignedLine, Deferral, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
+};
 use device::Device;
-use msix_core::{BarIndex, Layout, Mode, MsiCapability, Policy, Vector};
+use msix_core::{BarIndex, Layout, Mode, MsiCapability, Vector};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ struct World {
     fake: Fake,
     routes: Arc<Routes>,
     device: Device,
-    function: PciFunction<Device>,
+    function: Function<Device>,
 }
 
 const QUIET: Duration = Duration::from_secs(1);
@@ -29,23 +30,27 @@ impl World {
         let (fake, device) = (Fake::default(), Device::default());
         device.state().available = available;
         device.state().failing = failing;
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
-        let parts = Parts {
-            msi: Some(MsiCapability::new(4).unwrap().with_masks()),
-            msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
-            pin: true,
-        };
+        let mut line = AssignedLine::new(Box::new(device.clone())).unwrap();
+        if resampled {
+            line = line.resampled_by(Box::new(device.clone()), 10);
+        }
         let behind = PassedThrough {
             msix: Some(Box::new(device.clone())),
             msi: Some(Box::new(device.clone())),
-            line: Some(Box::new(device.clone())),
-            resampled: resampled.then(|| (Box::new(device.clone()) as Box<dyn Resampling>, 10)),
+            line: Some(line),
             quiet: QUIET,
+            control: Box::new(device.clone()),
         };
-        let (policy, format) = (Policy::SPEC, Format::default());
-        let function =
-            PciFunction::new(&routes, parts, policy, format, device.clone(), Some(behind)).unwrap();
+        let setup = FunctionSetup {
+            msi: Some(MsiCapability::new(4).unwrap().with_masks()),
+            msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
+            pin: Some(Box::new(device.clone())),
+            device: Some(behind),
+            ..FunctionSetup::new(device.clone())
+        };
+        let function = Function::new(&routes, setup);
         let world = Self { fake, routes, device, function };
         world.switch_on();
         world
@@ -324,11 +329,14 @@ fn whatever_call_to_the_device_fails_the_rest_goes_on() {
 #[test]
 fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     let (fake, device) = (Fake::default(), Device::default());
-    let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
     let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
-    let parts = Parts { msi: Some(MsiCapability::new(4).unwrap()), msix: None, pin: true };
-    let (policy, format) = (Policy::SPEC, Format::default());
-    let function = PciFunction::new(&routes, parts, policy, format, device.clone(), None).unwrap();
+    let setup = FunctionSetup {
+        msi: Some(MsiCapability::new(4).unwrap()),
+        pin: Some(Box::new(device.clone())),
+        ..FunctionSetup::new(device.clone())
+    };
+    let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
     function.set_level(true);
     function.set_level(true);

@@ -1,9 +1,8 @@
 //! Defects that a function could have, put into its effects or its state from outside.
 
-use super::Explored;
-use msix_core::{
-    Answer, Effect, FunctionEffect, FunctionEffects, FunctionOperation, IntxEffect, Mode, Vector,
-};
+use super::explored::Explored;
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::{Effect, FunctionEffect, FunctionEffects, IntxEffect, Mode, Vector};
 
 /// A seeded defect. Each is found by one property: see [`FunctionDefect::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl FunctionDefect {
         (Self::RerouteForgotten, "a live MSI message that changed is not told", "message"),
     ];
 
-    /// What it does.
+    /// Returns what it does, in words.
     #[must_use]
     pub fn text(self) -> &'static str {
         Self::ALL.iter().find(|(defect, ..)| *defect == self).map_or("", |(_, text, _)| text)

@@ -1,11 +1,12 @@
-//! What must hold of a function in every state and step, said from its registers and what the world
-//! did, not from its own facts.
+//! A state of a function and the world around it, and what must hold in it and of every step: judged from
+//! the registers and from what the world did, not from the function's opinion of itself.
 
-use super::Explored;
 use super::defect::{self, FunctionDefect};
+use super::explored::{Explored, FunctionRegisters};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::policy::{BusMasterOff, IntxRule, LiveRewrite, UnclaimedPending};
 use msix_core::{
-    Answer, BusMasterOff, Counters, Delivery, Effect, FunctionEffect, FunctionOperation,
-    IntxEffect, IntxRule, IntxSource, LiveRewrite, Mode, UnclaimedPending, Vector, Vectors,
+    Counters, Delivery, Effect, FunctionEffect, IntxEffect, IntxSource, Mode, Vector, Vectors,
 };
 use std::hash::{Hash, Hasher};
 
@@ -14,6 +15,8 @@ use std::hash::{Hash, Hasher};
 pub(super) struct Found {
     pub(super) property: &'static str,
     pub(super) detail: String,
+    /// The inputs that were tried in a state to find it there.
+    pub(super) tried: Vec<FunctionOperation>,
 }
 
 /// A state: the function, and what the world knows beside it.
@@ -26,7 +29,7 @@ pub(super) struct Moment {
     loading: bool,
     told: Told,
     /// Of the function, as it is now.
-    registers: Registers,
+    registers: FunctionRegisters,
 }
 
 /// What the host was told.
@@ -56,12 +59,12 @@ impl Hash for Moment {
 }
 
 fn must(holds: bool, property: &'static str, detail: impl FnOnce() -> String) -> Result<(), Found> {
-    if holds { Ok(()) } else { Err(Found { property, detail: detail() }) }
+    if holds { Ok(()) } else { Err(Found { property, detail: detail(), tried: Vec::new() }) }
 }
 
 impl Moment {
     pub(super) fn new(function: Explored) -> Self {
-        let registers = Registers::of(&function);
+        let registers = FunctionRegisters::of(&function);
         let told = Told::default();
         Self { function, high: false, attached: false, loading: false, told, registers }
     }
@@ -92,7 +95,7 @@ impl Moment {
     ) -> Result<Self, Found> {
         let mut next = self.clone();
         let (answer, effects) = defect::apply(&mut next.function, operation, defect);
-        next.registers = Registers::of(&next.function);
+        next.registers = FunctionRegisters::of(&next.function);
         next.world(operation);
         let sent = next.carry_out(operation, &effects)?;
         next.physical(&effects);
@@ -133,8 +136,7 @@ impl Moment {
             }
             _ => {}
         }
-        let forgets =
-            self.function.msi().is_some_and(|msi| msi.policy().intx == IntxRule::OnEveryWrite);
+        let forgets = self.function.policy().intx == IntxRule::OnEveryWrite;
         let enables = match *operation {
             FunctionOperation::WriteMsi { offset: 2, .. } => self.function.mode() == Mode::Msi,
             FunctionOperation::WriteMsix { .. } => self.function.mode() == Mode::MsiX,
@@ -244,7 +246,7 @@ impl Moment {
         let (old, new) = (&self.registers, &next.registers);
         let taken = matches!(answer, Answer::Event(d) if d != Delivery::Intx);
         let polled = |of: Mode| match *operation {
-            FunctionOperation::ReportHeld(mode, set) if mode == of => set.len(),
+            FunctionOperation::ReportHeld(mode, set) if mode == of => set.bits().count_ones(),
             _ => 0,
         };
         let notified = |of: Mode| u32::from(taken && self.function.mode() == of);
@@ -301,7 +303,7 @@ impl Moment {
         }
         let complete = matches!(operation, FunctionOperation::WriteMsi { offset: 8, .. });
         if let (true, false, Some(msi)) = (complete, self.loading, next.function.msi())
-            && msi.policy().live_rewrite == LiveRewrite::Reroute
+            && next.function.policy().live_rewrite == LiveRewrite::Reroute
         {
             for v in msi.live().iter() {
                 let told = next.told.address.get(usize::from(v.index())).copied();
@@ -312,8 +314,18 @@ impl Moment {
         Ok(())
     }
 
-    /// When everything is let through, nothing stays behind, whichever mode it is of.
-    pub(super) fn probe(&self, defect: Option<FunctionDefect>) -> Result<(), Found> {
+    /// Checks that nothing stays behind when everything is let through, first of MSI, then of MSI-X, then
+    /// of the pin.
+    pub(super) fn delivers(&self, defect: Option<FunctionDefect>) -> Result<(), Found> {
+        let mut tried = Vec::new();
+        self.let_through(defect, &mut tried).map_err(|found| Found { tried, ..found })
+    }
+
+    fn let_through(
+        &self,
+        defect: Option<FunctionDefect>,
+        tried: &mut Vec<FunctionOperation>,
+    ) -> Result<(), Found> {
         let mut now = self.clone();
         let v = [0, 1].map(Vector::new);
         let msix = |value| FunctionOperation::WriteMsix { offset: 3, len: 1, value };
@@ -341,6 +353,7 @@ impl Moment {
             (&[msix(0)], Mode::Intx),
         ] {
             for operation in operations {
+                tried.push(*operation);
                 now = now.after(operation, defect)?;
             }
             let registers = &now.registers;
@@ -384,76 +397,4 @@ fn vectors_follow(told: &mut u64, effect: Effect) -> Result<bool, Found> {
         Effect::Reroute(_) => all,
         _ => true,
     })
-}
-
-/// What a guest and an operator can read of a function.
-#[derive(Debug, Clone, Copy)]
-struct Registers {
-    msi_enabled: bool,
-    msix_enabled: bool,
-    /// Vectors whose message may be sent.
-    msi_open: u64,
-    msix_open: u64,
-    msi_pending: u64,
-    /// Events of MSI by their own numbers, as a snapshot has them.
-    msi_events: u64,
-    msix_pending: u64,
-    /// Vectors of MSI-X with a use.
-    used: u64,
-    msi_live: u64,
-    msix_live: u64,
-    msi_counters: Counters,
-    msix_counters: Counters,
-}
-
-/// Where a snapshot of the function has MSI's events: behind its own header (10 bytes), MSI's (6) and
-/// the capability (24).
-const MSI_EVENTS: usize = 40;
-
-impl Registers {
-    fn of(function: &Explored) -> Self {
-        let (Some(msi), Some(msix)) = (function.msi(), function.msix()) else {
-            unreachable!("the explored function has both");
-        };
-        let config = msi.capability();
-        let mut saved = [0; 128];
-        let _ = function.save(&mut saved);
-        let msix_control = msix.capability()[3];
-        let (msi_enabled, msix_enabled) = (config[2] & 1 != 0, msix_control & 0x80 != 0);
-        let gated = msix.policy().bus_master_off == BusMasterOff::Latch;
-        let may = !function.is_loading() && (!gated || function.command() & 4 != 0);
-        let allocated = if config[2] & 0x70 == 0 { 1 } else { 3 };
-        let (mut masked, mut used) = (0, 0);
-        for v in [0_u16, 1] {
-            let mut control = [0; 4];
-            msix.read_table(u64::from(v) * 16 + 12, &mut control);
-            masked |= u64::from(control[0] & 1) << v;
-            used |= u64::from(msix.claims(Vector::new(v)).is_some_and(|uses| uses > 0)) << v;
-        }
-        let mut pba = [0; 8];
-        msix.read_pba(0, &mut pba);
-        let all = |holds: bool| if holds { 3 } else { 0 };
-        Self {
-            msi_enabled,
-            msix_enabled,
-            msi_open: all(msi_enabled && !msix_enabled && may) & allocated & !u64::from(config[12]),
-            msix_open: all(msix_enabled && msix_control & 0x40 == 0 && may) & !masked,
-            msi_pending: u64::from(config[16]),
-            msi_events: u64::from(saved[MSI_EVENTS]),
-            msix_pending: u64::from(pba[0]),
-            used,
-            msi_live: msi.live().bits(),
-            msix_live: msix.live().next().map_or(0, Vectors::bits),
-            msi_counters: *msi.counters(),
-            msix_counters: *msix.counters(),
-        }
-    }
-
-    const fn mode(&self) -> Mode {
-        match (self.msix_enabled, self.msi_enabled) {
-            (true, _) => Mode::MsiX,
-            (false, true) => Mode::Msi,
-            (false, false) => Mode::Intx,
-        }
-    }
 }

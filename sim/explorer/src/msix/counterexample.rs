@@ -1,29 +1,27 @@
 //! A way through the state space as a script: the engine's inputs as lines, what the host did as
 //! comments.
 
-use super::property::Found;
-use super::search::Way;
-use super::subject::Input;
-use super::transition::{Node, begin, step};
-use super::world::{Event, Setup};
+use super::alphabet::Event;
+use super::engine::Input;
+use super::node::Node;
+use super::transition::{begin, step};
+use super::way::Way;
+use super::world::MsixWorld;
 use crate::script;
-use msix_core::{Operation, Storage};
+use msix_core::Storage;
+use msix_core::operation::Operation;
 use std::fmt::Write as _;
 
-/// Writes the script of `way`, which ends in `found`.
-pub(crate) fn script<S: Storage + Clone>(
-    setup: &Setup<S>,
-    policy: &str,
-    found: &Found,
-    way: &Way,
-) -> String {
-    let mut text = format!("msix-script 1\nvectors {}\npolicy {policy}\n", setup.vectors());
+/// Writes the script of `way`.
+pub(crate) fn script<S: Storage + Clone>(world: &MsixWorld<S>, policy: &str, way: &Way) -> String {
+    let mut text = format!("msix-script 1\nvectors {}\npolicy {policy}\n", world.vectors());
     // Writing to a String does not fail.
+    let found = &way.found;
     let _ = writeln!(text, "# violated: {} ({})", found.property, found.property.text());
-    let mut node = Node::start(setup);
+    let mut node = Node::start(world);
     for (event, fail) in &way.steps {
-        write_step(&mut text, setup, &node, *event, *fail);
-        if let Some(Ok(stepped)) = step(setup, &node, *event, *fail) {
+        write_step(&mut text, world, &node, *event, *fail);
+        if let Some(Ok(stepped)) = step(world, &node, *event, *fail) {
             node = stepped.node;
         }
     }
@@ -36,19 +34,19 @@ pub(crate) fn script<S: Storage + Clone>(
 
 fn write_step<S: Storage + Clone>(
     text: &mut String,
-    setup: &Setup<S>,
+    world: &MsixWorld<S>,
     node: &Node<S>,
     event: Event,
     fail: u8,
 ) {
     let _ = match event {
         Event::Input(operation) => write_fields(text, operation),
-        event => writeln!(text, "# {}", name(setup, event, 0)),
+        event => writeln!(text, "# {}", name(world, event, 0)),
     };
-    if let Some(Some(Input::Operation(operation))) = begin(setup, &mut node.clone(), event) {
+    if let Some(Some(Input::Operation(operation))) = begin(world, &mut node.clone(), event) {
         let _ = writeln!(text, "{}", script::line(&operation));
     }
-    for (index, v) in setup.at.iter().enumerate() {
+    for (index, v) in world.at.iter().enumerate() {
         if fail >> index & 1 != 0 {
             let _ = writeln!(text, "# the host fails to use {v}");
         }
@@ -56,11 +54,11 @@ fn write_step<S: Storage + Clone>(
 }
 
 /// An event in a few words.
-pub(crate) fn name<S: Storage + Clone>(setup: &Setup<S>, event: Event, fail: u8) -> String {
-    let vector = |index: usize| setup.at.get(index).map_or(0, |v| v.index());
+pub(crate) fn name<S: Storage + Clone>(world: &MsixWorld<S>, event: Event, fail: u8) -> String {
+    let vector = |index: usize| world.at.get(index).map_or(0, |v| v.index());
     let mut text = match event {
         Event::Input(operation) => script::line(&operation),
-        Event::Load(which) => setup
+        Event::Load(which) => world
             .snapshots
             .get(which)
             .map_or(String::new(), |snapshot| format!("load a snapshot of {}", snapshot.name)),
@@ -70,7 +68,7 @@ pub(crate) fn name<S: Storage + Clone>(setup: &Setup<S>, event: Event, fail: u8)
         Event::AnswerAll => "the host answers all Polls".to_owned(),
         Event::Report(index) => format!("the host says that {} failed", vector(index)),
     };
-    for index in (0..setup.at.len()).filter(|index| fail >> index & 1 != 0) {
+    for index in (0..world.at.len()).filter(|index| fail >> index & 1 != 0) {
         let _ = write!(text, "; the host fails to use {}", vector(index));
     }
     text

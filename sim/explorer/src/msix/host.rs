@@ -1,10 +1,11 @@
 //! The host around the engine: what it was told, what it could not do, what it holds and what it
 //! has not answered yet.
 
-use super::MOST;
+use super::engine::List;
 use super::property::{Found, Property, must};
-use super::subject::{List, Subject};
-use super::world::Setup;
+use super::registers::MAX_EXPLORED;
+use super::tampering::SeededEngine;
+use super::world::MsixWorld;
 use msix_core::{Effect, Message, Storage, Vectors};
 
 /// How far an Arm or Reroute that failed has come.
@@ -49,7 +50,7 @@ pub(crate) struct Host {
     pub(crate) bus_master: bool,
     /// A snapshot was loaded and not resumed.
     pub(crate) loading: bool,
-    pub(crate) lines: [Line; MOST],
+    pub(crate) lines: [Line; MAX_EXPLORED],
 }
 
 impl Host {
@@ -64,7 +65,7 @@ impl Host {
             held: false,
             answer: false,
             rewriting: false,
-        }; MOST],
+        }; MAX_EXPLORED],
     };
 }
 
@@ -91,8 +92,8 @@ impl Host {
     /// Carries a list out; the Uses and Reroutes of `fail` fail.
     pub(crate) fn carry_out<S: Storage + Clone>(
         &mut self,
-        setup: &Setup<S>,
-        subject: &Subject<S>,
+        world: &MsixWorld<S>,
+        engine: &SeededEngine<S>,
         fx: &mut List,
         fail: u8,
     ) -> Result<Done, Found> {
@@ -102,7 +103,7 @@ impl Host {
             done.effects += 1;
             must(rank(effect) >= last, Property::Order, || format!("{effect:?} came too late"))?;
             last = rank(effect);
-            let members = setup.members(effect.vectors());
+            let members = world.members(effect.vectors());
             match effect {
                 Effect::IntxDeassert => done.deassert = true,
                 Effect::IntxReevaluate => done.reevaluate = true,
@@ -116,7 +117,7 @@ impl Host {
                     self.each(members, |_, line| line.held = false);
                 }
                 Effect::Disarm(set) => {
-                    touches(setup, set, members)?;
+                    touches(world, set, members)?;
                     must(self.told(members), Property::Told, || {
                         format!("{effect:?}, but the host does not use all of them")
                     })?;
@@ -127,7 +128,7 @@ impl Host {
                     });
                 }
                 Effect::Arm(set) => {
-                    touches(setup, set, members)?;
+                    touches(world, set, members)?;
                     must(!self.any_told(members), Property::Told, || {
                         format!("{effect:?}, but the host uses some of them already")
                     })?;
@@ -136,7 +137,7 @@ impl Host {
                     let mut delivered = 0;
                     self.each(members, |index, line| {
                         line.told = true;
-                        line.message = message(setup, subject, index);
+                        line.message = message(world, engine, index);
                         if fail >> index & 1 != 0 {
                             line.failure = Failure::Unreported;
                         } else if std::mem::take(&mut line.held) {
@@ -146,14 +147,14 @@ impl Host {
                     done.delivered |= delivered;
                 }
                 Effect::Reroute(set) => {
-                    touches(setup, set, members)?;
+                    touches(world, set, members)?;
                     must(self.told(members), Property::Told, || {
                         format!("{effect:?}, but the host does not use all of them")
                     })?;
                     done.rerouted |= members;
                     let mut could_fail = 0;
                     self.each(members, |index, line| {
-                        line.message = message(setup, subject, index);
+                        line.message = message(world, engine, index);
                         could_fail |= u8::from(line.armed()) << index;
                         if line.armed() && fail >> index & 1 != 0 {
                             line.failure = Failure::Unreported;
@@ -162,7 +163,7 @@ impl Host {
                     done.could_fail |= could_fail;
                 }
                 Effect::Send(set) => {
-                    touches(setup, set, members)?;
+                    touches(world, set, members)?;
                     done.sent |= members;
                 }
             }
@@ -179,23 +180,27 @@ impl Host {
     }
 
     fn told(&self, members: u8) -> bool {
-        (0..MOST).all(|index| members >> index & 1 == 0 || self.lines[index].told)
+        (0..MAX_EXPLORED).all(|index| members >> index & 1 == 0 || self.lines[index].told)
     }
 
     fn any_told(&self, members: u8) -> bool {
-        (0..MOST).any(|index| members >> index & 1 != 0 && self.lines[index].told)
+        (0..MAX_EXPLORED).any(|index| members >> index & 1 != 0 && self.lines[index].told)
     }
 }
 
 /// Nothing is said of vectors that nobody touched.
-fn touches<S: Storage + Clone>(setup: &Setup<S>, set: Vectors, members: u8) -> Result<(), Found> {
-    must(set.len() == members.count_ones() && !set.is_empty(), Property::Idle, || {
-        format!("an effect speaks of {set:?}, and only {:?} are in use", setup.at)
+fn touches<S: Storage + Clone>(
+    world: &MsixWorld<S>,
+    set: Vectors,
+    members: u8,
+) -> Result<(), Found> {
+    must(set.bits().count_ones() == members.count_ones() && set.bits() != 0, Property::Idle, || {
+        format!("an effect speaks of {set:?}, and only {:?} are in use", world.at)
     })
 }
 
-fn message<S: Storage>(setup: &Setup<S>, subject: &Subject<S>, index: usize) -> Message {
-    setup.at.get(index).and_then(|v| subject.engine().message(*v)).unwrap_or_default()
+fn message<S: Storage>(world: &MsixWorld<S>, engine: &SeededEngine<S>, index: usize) -> Message {
+    world.at.get(index).and_then(|v| engine.msix().message(*v)).unwrap_or_default()
 }
 
 /// Place of a kind in a list (I5).

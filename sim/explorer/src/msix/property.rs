@@ -73,13 +73,13 @@ impl Property {
         (Self::Idle, "idle", "a vector that nobody touches stays in its reset state (I7)"),
     ];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(property, ..)| *property == self).map_or("", |(_, name, _)| name)
     }
 
-    /// What it asks for.
+    /// Returns what it asks for.
     #[must_use]
     pub fn text(self) -> &'static str {
         Self::ALL.iter().find(|(property, ..)| *property == self).map_or("", |(.., text)| text)

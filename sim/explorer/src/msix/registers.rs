@@ -1,14 +1,17 @@
 //! The registers as the guest reads them, and as they should be after an input.
 
-use super::MOST;
-use super::subject::{Input, Subject};
-use super::world::Setup;
-use msix_core::{BusMasterOff, Message, MessageAddress, Operation, Policy, Storage};
-use msix_core::{ClaimsOnReset, Vector, VectorControlBits};
+use msix_core::Vector;
+use msix_core::operation::Operation;
+use msix_core::policy::VectorControlBits;
+use msix_core::policy::{BusMasterOff, ClaimsOnReset, MessageAddress};
+use msix_core::{Message, Policy};
+
+/// Most vectors that are explored at once.
+pub const MAX_EXPLORED: usize = 3;
 
 /// One entry, its pending bit, and its uses (which no guest can read).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Entry {
+pub(crate) struct EntryRegisters {
     pub(crate) address: u64,
     pub(crate) data: u32,
     pub(crate) control: u32,
@@ -16,7 +19,7 @@ pub(crate) struct Entry {
     pub(crate) uses: u16,
 }
 
-impl Entry {
+impl EntryRegisters {
     pub(crate) const fn masked(&self) -> bool {
         self.control & 1 != 0
     }
@@ -36,45 +39,14 @@ impl Entry {
 pub(crate) struct Registers {
     pub(crate) enabled: bool,
     pub(crate) function_masked: bool,
-    pub(crate) entries: [Entry; MOST],
+    pub(crate) entries: [EntryRegisters; MAX_EXPLORED],
 }
 
 impl Registers {
-    /// As the guest reads them now.
-    pub(crate) fn read<S: Storage>(at: &[Vector], subject: &Subject<S>) -> Self {
-        let control = subject.control();
-        let mut entries = [Entry::default(); MOST];
-        for (entry, v) in entries.iter_mut().zip(at) {
-            let [address, rest] = subject.entry(*v);
-            *entry = Entry {
-                address,
-                data: low(rest),
-                control: low(rest >> 32),
-                pending: subject.pba(v.index() / 64) >> (v.index() % 64) & 1 != 0,
-                uses: subject.engine().claims(*v).unwrap_or(0),
-            };
-        }
-        Self { enabled: control & 0x8000 != 0, function_masked: control & 0x4000 != 0, entries }
-    }
-
-    /// As they are after `input`, by the rules alone. Pending bits stay: what becomes of them is
-    /// judged by their properties.
-    pub(crate) fn after<S: Storage + Clone>(mut self, setup: &Setup<S>, input: Input<'_>) -> Self {
-        let operation = match input {
-            Input::Operation(operation) => operation,
-            Input::Load(snapshot) => {
-                let native = snapshot.is_native();
-                let mut new = snapshot.registers;
-                for (entry, old) in new.entries.iter_mut().zip(self.entries) {
-                    entry.pending = old.pending;
-                    entry.uses = if native { entry.uses } else { old.uses };
-                }
-                new.entries.iter_mut().skip(setup.at.len()).for_each(|e| *e = Entry::default());
-                return new;
-            }
-        };
-        let policy = &setup.policy;
-        let index = |v: Vector| setup.at.iter().position(|at| *at == v);
+    /// Returns them as they are after `operation` on the explored vectors `at`, by the rules alone.
+    /// Pending bits stay: what becomes of them is judged by their properties.
+    pub(crate) fn after(mut self, operation: Operation, at: &[Vector], policy: &Policy) -> Self {
+        let index = |v: Vector| at.iter().position(|at| *at == v);
         match operation {
             Operation::WriteConfig { value, .. } => {
                 self.enabled = value & 0x8000 != 0;
@@ -106,10 +78,15 @@ impl Registers {
             Operation::UnclaimAll => self.entries.iter_mut().for_each(|entry| entry.uses = 0),
             Operation::Reset => {
                 (self.enabled, self.function_masked) = (false, false);
-                for entry in self.entries.iter_mut().take(setup.at.len()) {
+                for entry in self.entries.iter_mut().take(at.len()) {
                     let keep = policy.claims_on_reset == ClaimsOnReset::Keep;
                     let uses = if keep { entry.uses } else { 0 };
-                    *entry = Entry { control: 1, uses, pending: entry.pending, ..Entry::default() };
+                    *entry = EntryRegisters {
+                        control: 1,
+                        uses,
+                        pending: entry.pending,
+                        ..EntryRegisters::default()
+                    };
                 }
             }
             _ => {}
@@ -125,7 +102,7 @@ impl Registers {
     }
 }
 
-impl Entry {
+impl EntryRegisters {
     fn write(&mut self, field: u16, len: u8, value: u64, policy: &Policy) {
         let kept = match policy.vector_control {
             VectorControlBits::Verbatim => !1,
@@ -144,6 +121,7 @@ impl Entry {
     }
 }
 
-fn low(value: u64) -> u32 {
+/// The lower half of `value`.
+pub(super) fn low(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }

@@ -1,18 +1,20 @@
 //! The same states and steps as a Stateright model, for its checker and its web page.
 
 use super::counterexample;
+use super::node::Node;
 use super::property::{Found, Property};
 use super::state_checks;
-use super::transition::{Node, step};
-use super::world::{Event, Setup};
+use super::transition::{Move, step, steps};
+use super::world::MsixWorld;
 use msix_core::Storage;
 use stateright::{Checker, Model};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 /// The engine and the world as a model.
-pub(crate) struct World<S>(pub(crate) Setup<S>);
+pub(crate) struct MsixModel<S>(pub(crate) MsixWorld<S>);
 
 /// A state, and what does not hold in it.
 #[derive(Clone)]
@@ -28,14 +30,7 @@ pub(crate) struct State<S> {
     probed: OnceLock<Option<Found>>,
 }
 
-/// An event, and which of its Uses and Reroutes fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Move {
-    event: Event,
-    fail: u8,
-}
-
-impl<S: Storage + Clone> World<S> {
+impl<S: Storage + Clone> MsixModel<S> {
     fn state(&self, node: Node<S>) -> State<S> {
         let (key, vectors) = (node.key(&self.0), self.0.at.len());
         State { vectors, key, node, broken: None, probed: OnceLock::new() }
@@ -52,7 +47,7 @@ macro_rules! always {
     };
 }
 
-impl<S: Storage + Clone> Model for World<S> {
+impl<S: Storage + Clone> Model for MsixModel<S> {
     type State = State<S>;
     type Action = Move;
 
@@ -64,24 +59,24 @@ impl<S: Storage + Clone> Model for World<S> {
         if state.found(self).is_some() {
             return; // nothing follows a state in which something does not hold
         }
-        for event in &self.0.events {
-            let Some(result) = step(&self.0, &state.node, *event, 0) else { continue };
-            actions.push(Move { event: *event, fail: 0 });
-            let could_fail = result.map_or(0, |stepped| stepped.done.could_fail);
-            let subsets = (1..=could_fail).filter(|fail| fail & !could_fail == 0);
-            actions.extend(subsets.map(|fail| Move { event: *event, fail }));
-        }
+        let all = steps(&self.0, &state.node, |step, _| {
+            actions.push(step);
+            ControlFlow::Continue(())
+        });
+        debug_assert!(all.is_continue());
     }
 
     fn next_state(&self, last: &State<S>, action: Move) -> Option<State<S>> {
-        Some(match step(&self.0, &last.node, action.event, action.fail)? {
+        let event = *self.0.events.get(usize::from(action.event))?;
+        Some(match step(&self.0, &last.node, event, action.fail)? {
             Ok(stepped) => self.state(stepped.node),
             Err(found) => State { broken: Some(found), ..last.clone() },
         })
     }
 
     fn format_action(&self, action: &Move) -> String {
-        counterexample::name(&self.0, action.event, action.fail)
+        let event = self.0.events.get(usize::from(action.event));
+        event.map_or(String::new(), |event| counterexample::name(&self.0, *event, action.fail))
     }
 
     fn format_step(&self, last: &State<S>, action: Move) -> Option<String> {
@@ -112,12 +107,12 @@ impl<S: Storage + Clone> Model for World<S> {
 }
 
 impl<S: Storage + Clone> State<S> {
-    fn found(&self, world: &World<S>) -> Option<&Found> {
-        let probe = || state_checks::check(&world.0, &self.node).err().map(|probed| probed.found);
+    fn found(&self, world: &MsixModel<S>) -> Option<&Found> {
+        let probe = || state_checks::check(&world.0, &self.node).err().map(|way| way.found);
         self.broken.as_ref().or_else(|| self.probed.get_or_init(probe).as_ref())
     }
 
-    fn holds(&self, world: &World<S>, property: Property) -> bool {
+    fn holds(&self, world: &MsixModel<S>, property: Property) -> bool {
         self.found(world).is_none_or(|found| found.property != property)
     }
 }
@@ -156,20 +151,20 @@ impl<S> fmt::Debug for State<S> {
 }
 
 /// What a check with Stateright came to: unique states, and the names of violated properties.
-pub(crate) fn check<S>(setup: Setup<S>) -> (usize, Vec<&'static str>)
+pub(crate) fn check<S>(world: MsixWorld<S>) -> (usize, Vec<&'static str>)
 where
     S: Storage + Clone + Send + Sync + 'static,
 {
-    let checker = World(setup).checker().spawn_bfs().join();
+    let checker = MsixModel(world).checker().spawn_bfs().join();
     let mut violated: Vec<&'static str> = checker.discoveries().into_keys().collect();
     violated.sort_unstable();
     (checker.unique_state_count(), violated)
 }
 
 /// Serves the web page; returns when the server ends.
-pub(crate) fn serve<S>(setup: Setup<S>, address: std::net::SocketAddr)
+pub(crate) fn serve<S>(world: MsixWorld<S>, address: std::net::SocketAddr)
 where
     S: Storage + Clone + Send + Sync + 'static,
 {
-    World(setup).checker().serve(address);
+    MsixModel(world).checker().serve(address);
 }

@@ -1,20 +1,20 @@
 //! What must hold of one step, judged from the registers as the guest reads them, from what the
 //! host was told, and from the counters.
 
+use super::engine::Input;
 use super::host::{Done, Failure};
+use super::node::Node;
 use super::property::{Found, Property, must};
 use super::registers::Registers;
-use super::subject::Input;
-use super::transition::Node;
-use super::world::Setup;
-use msix_core::{
-    Access, Answer, BusMasterOff, IntxRule, LiveRewrite, Operation, Storage, UnclaimedPending,
-};
+use super::world::MsixWorld;
+use msix_core::operation::{Answer, Operation};
+use msix_core::policy::{BusMasterOff, IntxRule, LiveRewrite, UnclaimedPending};
+use msix_core::{Access, Storage};
 
 /// A step that was taken.
 #[derive(Debug)]
 pub(crate) struct Step<'a, S> {
-    pub(crate) setup: &'a Setup<S>,
+    pub(crate) world: &'a MsixWorld<S>,
     pub(crate) before: &'a Node<S>,
     pub(crate) input: Input<'a>,
     pub(crate) answer: Answer,
@@ -52,12 +52,12 @@ impl<S: Storage + Clone> Step<'_, S> {
 
     /// Follows the guest through the rewriting of a live message (H4).
     pub(crate) fn rewrites(&self, after: &mut Node<S>) {
-        if self.setup.policy.live_rewrite != LiveRewrite::Reroute || after.host.loading {
+        if self.world.policy.live_rewrite != LiveRewrite::Reroute || after.host.loading {
             return;
         }
-        for (index, v) in self.setup.at.iter().enumerate() {
-            let old = self.before.registers.entries[index].message(&self.setup.policy);
-            let new = after.registers.entries[index].message(&self.setup.policy);
+        for (index, v) in self.world.at.iter().enumerate() {
+            let old = self.before.registers.entries[index].message(&self.world.policy);
+            let new = after.registers.entries[index].message(&self.world.policy);
             let line = &mut after.host.lines[index];
             let complete = self.done.used >> index & 1 != 0
                 || match self.operation() {
@@ -72,7 +72,11 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn registers(&self, after: &Node<S>) -> Result<(), Found> {
-        let mut expected = self.before.registers.after(self.setup, self.input);
+        let (old, world) = (&self.before.registers, self.world);
+        let mut expected = match self.input {
+            Input::Operation(operation) => old.after(operation, &world.at, &world.policy),
+            Input::Load(snapshot) => snapshot.after(old, world.at.len()),
+        };
         for (entry, new) in expected.entries.iter_mut().zip(&after.registers.entries) {
             entry.pending = new.pending;
         }
@@ -88,10 +92,10 @@ impl<S: Storage + Clone> Step<'_, S> {
 
     fn told(&self, after: &Node<S>) -> Result<(), Found> {
         let host = &after.host;
-        for (index, v) in self.setup.at.iter().enumerate() {
+        for (index, v) in self.world.at.iter().enumerate() {
             let line = &host.lines[index];
             let deliverable =
-                after.registers.deliverable(index, &self.setup.policy, host.bus_master);
+                after.registers.deliverable(index, &self.world.policy, host.bus_master);
             let wanted = if host.loading {
                 self.before.host.lines[index].told && host.attached // H15
             } else {
@@ -100,12 +104,12 @@ impl<S: Storage + Clone> Step<'_, S> {
             must(line.told == wanted, Property::Told, || {
                 format!("vector {v} is used by the host: {}, should be: {wanted}", line.told)
             })?;
-            let engine = after.subject.engine();
-            must(engine.is_live(*v) == Some(line.told), Property::Told, || {
+            let msix = after.engine.msix();
+            must(msix.is_live(*v) == Some(line.told), Property::Told, || {
                 format!("the engine thinks the host uses vector {v}: {}", !line.told)
             })?;
             let failed = line.failure == Failure::Reported;
-            must(engine.is_fallback(*v) == Some(failed), Property::Told, || {
+            must(msix.is_fallback(*v) == Some(failed), Property::Told, || {
                 format!("the host's failure for vector {v} is known: {}", !failed)
             })?;
         }
@@ -114,10 +118,10 @@ impl<S: Storage + Clone> Step<'_, S> {
 
     fn sent(&self, after: &Node<S>) -> Result<(), Found> {
         let host = &after.host;
-        for (index, v) in self.setup.at.iter().enumerate() {
+        for (index, v) in self.world.at.iter().enumerate() {
             let entry = &after.registers.entries[index];
             let deliverable = !host.loading
-                && after.registers.deliverable(index, &self.setup.policy, host.bus_master);
+                && after.registers.deliverable(index, &self.world.policy, host.bus_master);
             let may = deliverable && entry.uses > 0 && host.bus_master;
             must(may || self.done.sent >> index & 1 == 0, Property::Send, || {
                 format!("vector {v} sends and may not: {entry:x?}")
@@ -130,8 +134,8 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn pending(&self, after: &Node<S>) -> Result<(), Found> {
-        let policy = &self.setup.policy;
-        for (index, v) in self.setup.at.iter().enumerate() {
+        let policy = &self.world.policy;
+        for (index, v) in self.world.at.iter().enumerate() {
             let (old, new) =
                 (&self.before.registers.entries[index], &after.registers.entries[index]);
             let (cleared, set) = (old.pending && !new.pending, !old.pending && new.pending);
@@ -153,7 +157,7 @@ impl<S: Storage + Clone> Step<'_, S> {
             })?;
             let event = match self.operation() {
                 Some(Operation::Notify(n)) => n == *v,
-                Some(Operation::ReportHeld(set)) => set.contains(*v),
+                Some(Operation::ReportHeld(set)) => set.iter().any(|member| member == *v),
                 operation => operation.is_none(),
             };
             must(!set || event, Property::Pending, || {
@@ -168,8 +172,7 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn lossless(&self, after: &Node<S>) -> Result<(), Found> {
-        let (old, new) =
-            (self.before.subject.engine().counters(), after.subject.engine().counters());
+        let (old, new) = (self.before.engine.msix().counters(), after.engine.msix().counters());
         let pending = |registers: &Registers| {
             registers.entries.iter().filter(|entry| entry.pending).count() as u64
         };
@@ -177,7 +180,7 @@ impl<S: Storage + Clone> Step<'_, S> {
         let now = pending(&after.registers);
         let (notified, given) = match self.operation() {
             Some(Operation::Notify(v)) => (Some(v), 1),
-            Some(Operation::ReportHeld(set)) => (None, u64::from(set.len())),
+            Some(Operation::ReportHeld(set)) => (None, u64::from(set.bits().count_ones())),
             _ => (None, 0),
         };
         let brought = if self.is_load() { now } else { 0 };
@@ -194,10 +197,10 @@ impl<S: Storage + Clone> Step<'_, S> {
             format!("{sent} messages are counted, {:#b} were sent", self.done.sent)
         })?;
         let uses = |v| {
-            let index = self.setup.at.iter().position(|at| *at == v);
+            let index = self.world.at.iter().position(|at| *at == v);
             index.map_or(0, |index| after.registers.entries[index].uses)
         };
-        let policy = &self.setup.policy;
+        let policy = &self.world.policy;
         let unused = match self.operation() {
             Some(Operation::Notify(v) | Operation::Unclaim(v)) => uses(v) == 0,
             Some(Operation::ReportHeld(set)) => set.iter().any(|v| uses(v) == 0),
@@ -228,21 +231,21 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn polled(&self) -> Result<(), Found> {
-        let (setup, old) = (self.setup, &self.before.registers);
-        let whole = 0..setup.vectors();
+        let (world, old) = (self.world, &self.before.registers);
+        let whole = 0..world.vectors();
         let range = match self.operation() {
             Some(Operation::PollPba { offset, len }) => offset * 8..offset * 8 + u16::from(len) * 8,
             Some(Operation::PrepareSave) => whole,
-            Some(Operation::Detach) if setup.policy.poll_before_disable => whole,
+            Some(Operation::Detach) if world.policy.poll_before_disable => whole,
             Some(Operation::WriteConfig { value, .. })
-                if setup.policy.poll_before_disable && old.enabled && value & 0x8000 == 0 =>
+                if world.policy.poll_before_disable && old.enabled && value & 0x8000 == 0 =>
             {
                 whole
             }
             _ => 0..0,
         };
         let mut expected = 0;
-        for (index, v) in setup.at.iter().enumerate() {
+        for (index, v) in world.at.iter().enumerate() {
             let line = &self.before.host.lines[index];
             let holds = !line.told || line.failure == Failure::Reported;
             let asked = holds && self.before.host.attached && range.contains(&v.index());
@@ -254,8 +257,8 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn drained(&self, after: &Node<S>) -> Result<(), Found> {
-        let (setup, drain) = (self.setup, self.setup.policy.drain);
-        for (index, v) in setup.at.iter().enumerate() {
+        let (world, drain) = (self.world, self.world.policy.drain);
+        for (index, v) in world.at.iter().enumerate() {
             let named = match self.operation() {
                 Some(Operation::Reset | Operation::UnclaimAll) => true,
                 Some(Operation::Withdraw(w)) => w == *v,
@@ -276,8 +279,8 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn messages(&self, after: &Node<S>) -> Result<(), Found> {
-        let policy = &self.setup.policy;
-        for (index, v) in self.setup.at.iter().enumerate() {
+        let policy = &self.world.policy;
+        for (index, v) in self.world.at.iter().enumerate() {
             let (line, entry) = (&after.host.lines[index], &after.registers.entries[index]);
             let told = (self.done.used | self.done.rerouted) >> index & 1 != 0;
             let current = match policy.live_rewrite {
@@ -300,7 +303,7 @@ impl<S: Storage + Clone> Step<'_, S> {
 
     fn intx(&self, after: &Node<S>) -> Result<(), Found> {
         let (old, new) = (self.before.registers.enabled, after.registers.enabled);
-        let every = self.setup.policy.intx == IntxRule::OnEveryWrite;
+        let every = self.world.policy.intx == IntxRule::OnEveryWrite;
         let (deassert, reevaluate) = match self.operation() {
             Some(Operation::WriteConfig { .. }) => (new && (every || !old), old && !new && !every),
             Some(Operation::Reset) => (false, old && !every),
@@ -326,7 +329,7 @@ impl<S: Storage + Clone> Step<'_, S> {
                     | Operation::SetMessage(..)
             )
         );
-        let bound = if one { 4 } else { 2 + 3 * usize::from(self.setup.vectors().div_ceil(64)) };
+        let bound = if one { 4 } else { 2 + 3 * usize::from(self.world.vectors().div_ceil(64)) };
         must(self.done.effects <= bound, Property::Bound, || {
             format!("{} effects, at most {bound} are allowed", self.done.effects)
         })

@@ -1,7 +1,7 @@
 //! What QEMU's device did or does wrong (E7, E8), by name: none of it happens here.
 
 use super::*;
-use msix_core::Vector;
+use msix_core::{Boxed, Msix, Vector};
 
 #[test]
 fn e8a_a_guest_unmasking_a_vector_the_server_never_connected() {
@@ -60,8 +60,8 @@ fn e7_masking_a_vector_that_was_never_unmasked() {
         world.mask(0, true);
     }
     let uses = |world: &World| {
-        let function = world.device.function.as_ref().unwrap();
-        function.inspect(|msix| (msix.counters().arms, msix.counters().disarms))
+        let counters = msix(&world.device, |msix| *msix.counters());
+        (counters.arms, counters.disarms)
     };
     assert_eq!(uses(&world), (0, 0));
     write(&own[0]);
@@ -110,8 +110,7 @@ fn e8f_counters_surviving_reset() {
         for _ in 0..3 {
             world.device.reset(); // H9: uses do not grow
         }
-        let function = world.device.function.as_ref().unwrap();
-        assert_eq!(function.inspect(|msix| msix.claims(Vector::new(0))), Some(1));
+        assert_eq!(msix(&world.device, |msix| msix.claims(Vector::new(0))), Some(1));
     }
     let mut line = World::new(DeviceOptions { interrupt: Interrupt::Pin, ..DeviceOptions::new(1) });
     let own = line.connect(OWN, 1);
@@ -122,17 +121,23 @@ fn e8f_counters_surviving_reset() {
     assert_eq!((line.line(), line.read(0, 4)), (vec![], 0));
 }
 
+/// Looks at the MSI-X of a device that has it.
+fn msix<T>(device: &IvshmemDevice<Vmm>, look: impl FnOnce(&Msix<Boxed>) -> T) -> T {
+    let function = device.function.as_ref().unwrap();
+    function.inspect(|engine| look(engine.msix().unwrap()))
+}
+
 /// With a route table, as on KVM.
 #[test]
 fn e7_route_of_gsi_0_rewritten() {
-    use crate::platform::Bus;
-    use msix_backends::kvm::{Entry, Function, Msi, Vm};
+    use crate::platform::BoardPlatform;
+    use msix_backends::kvm::{EventfdOrigin, Function, FunctionSetup, KvmMessage, RouteEntry, Vm};
     use vmm_sys_util::eventfd::EventFd;
 
     #[derive(Default, Clone)]
-    struct Tables(Arc<Mutex<Vec<Vec<Entry>>>>);
+    struct Tables(Arc<Mutex<Vec<Vec<RouteEntry>>>>);
     impl Vm for Tables {
-        fn set_routes(&self, routes: &[Entry]) -> std::io::Result<()> {
+        fn set_routes(&self, routes: &[RouteEntry]) -> std::io::Result<()> {
             self.0.lock().unwrap().push(routes.to_vec());
             Ok(())
         }
@@ -144,7 +149,7 @@ fn e7_route_of_gsi_0_rewritten() {
             assert!(gsi >= 24, "GSI {gsi} is a pin's");
             Ok(())
         }
-        fn signal(&self, _: Msi) -> std::io::Result<bool> {
+        fn signal(&self, _: KvmMessage) -> std::io::Result<bool> {
             Ok(true)
         }
     }
@@ -152,11 +157,14 @@ fn e7_route_of_gsi_0_rewritten() {
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
     let routes = Routes::new(Box::new(tables.clone()), options, Loop::new().unwrap());
     let mut world = World::new(DeviceOptions::new(3));
-    let layout = world.device.function.as_ref().unwrap().inspect(|msix| *msix.layout());
-    let (policy, format) = (msix_core::Policy::SPEC, Default::default());
-    let bus = Bus(world.vmm.clone());
-    let function = Function::connected(&routes, layout, policy, format, bus).unwrap();
-    world.device.function = Some(function);
+    let layout = world.device.layout;
+    let setup = FunctionSetup {
+        msix: Some(layout),
+        eventfds: EventfdOrigin::Connected,
+        ..FunctionSetup::new(BoardPlatform(world.vmm.clone()))
+    };
+    world.device.function = Some(Function::new(&routes, setup));
+    world.switch_on();
     // Vector 2 is never connected; 1 is, late.
     world.connect(OWN, 1);
     world.device.write_config(0x42, &[0, 0x80]);
@@ -170,10 +178,10 @@ fn e7_route_of_gsi_0_rewritten() {
     let tables = tables.0.lock().unwrap();
     assert_eq!(tables.len(), 3, "one for each vector that was unmasked");
     for table in tables.iter() {
-        let msi = |entry: &&Entry| matches!(entry, Entry::Msi { .. });
+        let msi = |entry: &&RouteEntry| matches!(entry, RouteEntry::Msi { .. });
         assert_eq!(table.iter().filter(|entry| !msi(entry)).count(), 40, "the pins' own");
         for entry in table.iter().filter(msi) {
-            assert!(matches!(entry, Entry::Msi { gsi: 24.., .. }), "{entry:?}");
+            assert!(matches!(entry, RouteEntry::Msi { gsi: 24.., .. }), "{entry:?}");
         }
     }
 }

@@ -48,8 +48,8 @@ fn a_snapshot_that_does_not_fit_changes_nothing() {
     let before = world.device.save().unwrap();
     let mut bad = vec![other, three, Vec::new(), b"{}".to_vec()];
     bad.extend((0..good.len()).step_by(7).map(|len| good[..len].to_vec()));
-    bad.push(text.replace("\"ivshmem\":1", "\"ivshmem\":2").into_bytes());
-    bad.push(text.replace("\"ivshmem\":1", "\"ivshmem\":1,\"more\":1").into_bytes());
+    bad.push(text.replace("\"ivshmem\":2", "\"ivshmem\":1").into_bytes());
+    bad.push(text.replace("\"ivshmem\":2", "\"ivshmem\":2,\"more\":1").into_bytes());
     bad.push(text.replace("[244,26", "[244,27").into_bytes());
     bad.push(text.replace("[244,26", "[244").into_bytes());
     for bytes in bad {

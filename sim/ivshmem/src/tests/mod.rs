@@ -11,7 +11,7 @@ use super::{
     routes_without_vm, send_whole,
 };
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Irqchip, Options as RouteOptions, Routes};
+use msix_backends::kvm::{Deferral, Irqchip, RouteOptions, Routes};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! Lines out, lines in: the qtest protocol, and QMP beside it.
 
-use super::{PATIENCE, QemuError};
+use super::error::{PATIENCE, QemuError};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -35,7 +35,7 @@ impl QemuClient {
         let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
     }
 
-    /// Sends a qtest command; the words after `OK`.
+    /// Sends a qtest command. Returns the words after `OK`.
     ///
     /// # Errors
     /// [`QemuError`] when there is no answer, or another than `OK`.
@@ -56,7 +56,7 @@ impl QemuClient {
         }
     }
 
-    /// The lines that are high, of those that `irq_intercept_in` has intercepted.
+    /// Returns the lines that are high, of those that `irq_intercept_in` has intercepted.
     #[must_use]
     pub const fn raised(&self) -> &BTreeSet<u32> {
         &self.raised
@@ -70,7 +70,7 @@ impl QemuClient {
         }
     }
 
-    /// As [`command`](Self::command), for one that answers with a number.
+    /// Sends a qtest command that answers with a number, as [`command`](Self::command) does.
     ///
     /// # Errors
     /// [`QemuError`].
@@ -106,7 +106,7 @@ impl QemuClient {
         }
     }
 
-    /// The next QMP message: a greeting, an event or an answer.
+    /// Receives the next QMP message: a greeting, an event or an answer. `sent` is for the error.
     ///
     /// # Errors
     /// [`QemuError`].

@@ -1,6 +1,7 @@
 //! One PCI function of QEMU: configuration space, capability and BARs.
 
-use super::{Qemu, QemuError};
+use super::error::QemuError;
+use super::process::Qemu;
 use msix_core::spec::CAPABILITY_ID;
 
 const VENDOR_DEVICE: u32 = 0x1110_1af4;

@@ -1,42 +1,16 @@
 //! The process, its sockets and its files.
 
 use super::client::QemuClient;
-use super::ivshmem::LoneServer;
-use super::running::{Player, Running};
-use super::{PATIENCE, QemuError};
+use super::error::{PATIENCE, QemuError};
+use super::lone_server::LoneServer;
+use super::machine::{self, Extras, Setup};
+use super::running::Running;
 use serde_json::json;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What QEMU to run.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Who plays the machine.
-    pub player: Player,
-    /// Vectors of each ivshmem-doorbell device; slots 4 and up, at most 24 devices.
-    pub vectors: Vec<u16>,
-    /// A migration stream to begin from.
-    pub incoming: Option<PathBuf>,
-}
-
-/// What else its command line says.
-#[derive(Debug, Clone, Default)]
-pub struct Extras {
-    /// More arguments, after all others. A program that takes QEMU's place ignores them.
-    pub arguments: Vec<String>,
-    /// A file for its log of memory accesses, which has every message.
-    pub trace: Option<PathBuf>,
-    /// What every device is told its vectors are, instead of the number in [`Setup::vectors`]: to
-    /// see what QEMU says to a number that no function can have.
-    pub told_vectors: Option<u32>,
-}
-
-/// First PCI slot of the devices.
-const FIRST_SLOT: u8 = 4;
-/// Memory of the machine, MiB.
-pub(super) const MEMORY_MIB: u32 = 64;
 /// Longest wait for the end of a process that closed its connection.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
@@ -60,7 +34,7 @@ impl Qemu {
         Self::start_with(setup, &Extras::default())
     }
 
-    /// As [`start`](Self::start), with more on the command line.
+    /// Starts it as [`start`](Self::start) does, with more on the command line.
     ///
     /// # Errors
     /// [`QemuError`]; nothing is left running.
@@ -103,21 +77,21 @@ impl Qemu {
         Ok(Self { running, qtest, qmp, servers, version, folder })
     }
 
-    /// Its version, `major.minor.micro`.
+    /// Returns its version, `major.minor.micro`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The qtest connection.
+    /// Returns the qtest connection.
     pub const fn qtest(&mut self) -> &mut QemuClient {
         &mut self.qtest
     }
 
-    /// PCI slot of device `index`.
+    /// Returns the PCI slot of device `index`.
     #[must_use]
     pub fn slot(index: usize) -> u8 {
-        FIRST_SLOT + u8::try_from(index).unwrap_or(u8::MAX - FIRST_SLOT)
+        machine::slot(index)
     }
 
     /// Raises an event of `vector` of device `index`; QEMU has taken it when this returns.
@@ -131,8 +105,8 @@ impl Qemu {
         }
     }
 
-    /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, by a
-    /// doorbell for one.
+    /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, for
+    /// example by a doorbell.
     ///
     /// # Errors
     /// [`QemuError`].
@@ -143,8 +117,8 @@ impl Qemu {
         }
     }
 
-    /// What stands behind an error: a closed connection is mostly that of a process that ended,
-    /// which is then told with its exit status and its error output.
+    /// Returns the cause of an error. A closed connection mostly means that the process ended: its exit
+    /// status and error output are then in the answer.
     #[must_use]
     pub fn explain(&mut self, error: QemuError) -> QemuError {
         explain(&mut self.running, error)

@@ -1,8 +1,8 @@
-//! Who plays the machine: a QEMU, or a program of this process that is driven the same way.
+//! A machine that was started: a QEMU as a process, or a program of this process in a thread.
 
-use super::QemuError;
-use super::process::{Extras, MEMORY_MIB, Qemu, Setup};
-use std::fmt::{Debug, Write as _};
+use super::error::QemuError;
+use super::machine::{Extras, MEMORY_MIB, Player, Setup, Sockets, slot};
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,73 +11,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use std::thread::JoinHandle;
-
-/// Who plays the machine.
-#[derive(Debug, Clone)]
-pub enum Player {
-    /// This QEMU, as a process.
-    Qemu(PathBuf),
-    /// This program, in a thread, with one device. It has no migration.
-    StandIn(Arc<dyn StandIn>),
-}
-
-/// A program that takes QEMU's place: it connects to the same sockets, in the same order.
-pub trait StandIn: Debug + Send + Sync {
-    /// Returns what it is called.
-    fn name(&self) -> String;
-
-    /// Plays the machine until the other side closes qtest, quits by QMP, or `stop` is set.
-    ///
-    /// # Errors
-    /// Why it ended early, for people.
-    fn play(&self, sockets: &Sockets, stop: &AtomicBool) -> Result<(), String>;
-}
-
-/// What a [`StandIn`] is given.
-#[derive(Debug, Clone)]
-pub struct Sockets {
-    /// Where the other side listens for qtest.
-    pub qtest: PathBuf,
-    /// Where it listens for QMP.
-    pub qmp: PathBuf,
-    /// Where the ivshmem server listens.
-    pub ivshmem: PathBuf,
-    /// Vectors of the device.
-    pub vectors: u16,
-    /// PCI slot of the device.
-    pub slot: u8,
-    /// A file for a log of every message, as QEMU's trace log has it.
-    pub trace: Option<PathBuf>,
-}
-
-impl Player {
-    /// Returns whether it can be saved to a migration stream.
-    #[must_use]
-    pub const fn migrates(&self) -> bool {
-        matches!(self, Self::Qemu(_))
-    }
-
-    /// Returns what it is called.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::Qemu(_) => "QEMU".to_owned(),
-            Self::StandIn(program) => program.name(),
-        }
-    }
-}
-
-impl From<PathBuf> for Player {
-    fn from(path: PathBuf) -> Self {
-        Self::Qemu(path)
-    }
-}
-
-impl From<&str> for Player {
-    fn from(path: &str) -> Self {
-        Self::Qemu(path.into())
-    }
-}
 
 /// One that was started. It ends with this.
 #[derive(Debug)]
@@ -181,7 +114,7 @@ fn sockets(setup: &Setup, extras: &Extras, folder: &Path) -> Result<Sockets, Qem
         qmp: folder.join("qmp"),
         ivshmem: folder.join("iv0"),
         vectors,
-        slot: Qemu::slot(0),
+        slot: slot(0),
         trace: extras.trace.clone(),
     })
 }
@@ -195,7 +128,7 @@ fn arguments(setup: &Setup, extras: &Extras, folder: &Path) -> Vec<String> {
     for (index, vectors) in setup.vectors.iter().enumerate() {
         let socket = path(&format!("iv{index}"));
         arguments.extend(["-chardev".to_owned(), format!("socket,path={socket},id=iv{index}")]);
-        let slot = Qemu::slot(index);
+        let slot = slot(index);
         let vectors = extras.told_vectors.unwrap_or_else(|| u32::from(*vectors));
         let device = format!(
             "ivshmem-doorbell,chardev=iv{index},vectors={vectors},master=on,addr={slot:#x}"

@@ -1,40 +1,8 @@
 //! The fields of a line, taken from left to right.
 
-use super::{ConfigAccess, MemoryAccess, ParseError, TracedRegion, What};
-use std::fmt;
-
-/// Bus, device and function number, as the guest addressed the function at that moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Bdf {
-    /// Bus, as numbered by the guest when it made the access.
-    pub bus: u8,
-    /// Device, 0 to 31.
-    pub device: u8,
-    /// Function, 0 to 7.
-    pub function: u8,
-}
-
-impl fmt::Display for Bdf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}:{:02x}.{:x}", self.bus, self.device, self.function)
-    }
-}
-
-impl Bdf {
-    fn parse(text: &str) -> Option<Self> {
-        let (bus, rest) = text.split_once(':')?;
-        let (device, function) = rest.split_once('.')?;
-        let number = |digits: &str, below: u8| {
-            let plain = digits.len() <= 2 && !digits.starts_with('+');
-            u8::from_str_radix(digits, 16).ok().filter(|&n| plain && n < below)
-        };
-        Some(Self {
-            bus: u8::from_str_radix(bus, 16).ok().filter(|_| bus.len() == 2)?,
-            device: number(device, 32)?,
-            function: number(function, 8)?,
-        })
-    }
-}
+use super::error::ParseError;
+use super::event::{Bdf, ConfigAccess, MemoryAccess, TracedRegion, What};
+use super::raise::{Radix, RaiseEvent};
 
 /// What is left of a line.
 pub(super) struct Fields<'a> {
@@ -45,6 +13,18 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(super) const fn new(event: &'static str, rest: &'a str) -> Self {
         Self { event, rest }
+    }
+
+    /// The vector that `event` names.
+    pub(super) fn raised(&mut self, event: &RaiseEvent) -> Result<u32, ParseError> {
+        for word in event.words {
+            self.word(word)?;
+        }
+        let vector = match event.radix {
+            Radix::Decimal => self.decimal("a vector number")?,
+            Radix::Hexadecimal => self.hexadecimal("a vector number")?,
+        };
+        u32::try_from(vector).map_err(|_| self.wrong("a vector number", &vector.to_string()))
     }
 
     pub(super) fn config(&mut self, arrow: &'static str) -> Result<ConfigAccess<'a>, ParseError> {

@@ -1,6 +1,8 @@
 //! A whole log, read line by line in bounded memory.
 
-use super::{ParseError, TraceEvent, parse_line};
+use super::error::ParseError;
+use super::event::TraceEvent;
+use super::line::parse_line;
 use std::io::{self, BufRead, Read};
 
 /// Longest line, in bytes without its end. QEMU's own are below 200.
@@ -8,6 +10,7 @@ pub const MAX_LINE: usize = 64 * 1024;
 
 /// Why a log cannot be read. [`LogError::line`] says where.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// Reading failed.
     #[error("cannot be read: {source}")]
@@ -37,7 +40,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// The line it is about, from 1.
+    /// Returns the line it is about, counted from 1.
     #[must_use]
     pub const fn line(&self) -> u64 {
         match self {

@@ -1,8 +1,5 @@
 //! The trace events in which a device model names the vector it raises.
 
-use super::ParseError;
-use super::fields::Fields;
-
 /// One such event. None of them says which device of its kind it was.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RaiseEvent {
@@ -14,13 +11,13 @@ pub struct RaiseEvent {
     /// than the raises account for is a mismatch; otherwise it is a raise that was not named.
     pub complete: bool,
     /// The words before the vector, each followed by a space.
-    words: &'static [&'static str],
+    pub(super) words: &'static [&'static str],
     /// How the vector is written.
-    radix: Radix,
+    pub(super) radix: Radix,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Radix {
+pub(super) enum Radix {
     Decimal,
     Hexadecimal,
 }
@@ -54,15 +51,4 @@ impl RaiseEvent {
             radix: Radix::Decimal,
         },
     ];
-
-    pub(super) fn vector(&self, fields: &mut Fields<'_>) -> Result<u32, ParseError> {
-        for word in self.words {
-            fields.word(word)?;
-        }
-        let vector = match self.radix {
-            Radix::Decimal => fields.decimal("a vector number")?,
-            Radix::Hexadecimal => fields.hexadecimal("a vector number")?,
-        };
-        u32::try_from(vector).map_err(|_| fields.wrong("a vector number", &vector.to_string()))
-    }
 }

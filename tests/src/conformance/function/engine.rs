@@ -8,9 +8,10 @@ use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSubject, MSIX_MESSAGE, MsixBeside, NoDevice,
     PhysicalLine, Refused, Withdrawal,
 };
+use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{
-    Answer, Boxed, Function, FunctionEffects, FunctionOperation, IntxEffect, IntxSource,
-    MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, Parts, Policy, Vector,
+    Boxed, Function, FunctionEffects, IntxEffect, IntxSource, MAX_FUNCTION_EFFECTS, Message, Mode,
+    MsiCapability, Parts, Policy, Vector,
 };
 
 /// A function that is driven by operations.

@@ -5,7 +5,8 @@ use super::engine::{Operated, OperatedDevice};
 use crate::whole_function::PartEffect;
 use crate::whole_function::model::NaiveFunction;
 use msix_conformance::{FunctionDevice, FunctionSubject, NoDevice};
-use msix_core::{Answer, FunctionOperation, Mode, Policy};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::{Mode, Policy};
 
 /// [`NaiveFunction`], with a host that carries everything out.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::PROCESSORS;
 use crate::machine::Machine;
-use msix_backends::kvm::Msi;
+use msix_backends::kvm::KvmMessage;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When they are not.
-pub(super) fn compare(machine: &Machine, messages: &[Msi]) {
+pub(super) fn compare(machine: &Machine, messages: &[KvmMessage]) {
     let asked: BTreeSet<Interrupt> = messages.iter().filter_map(interrupt).collect();
     let mut got = taken(machine);
     // An irqfd may hand a message to a worker of the kernel.
@@ -38,7 +38,7 @@ type Interrupt = (u8, u8);
 
 /// What a message asks for, if it is a fixed or lowest-priority interrupt to one of the machine's
 /// vCPUs (K11). Others leave no trace in an IRR.
-fn interrupt(msi: &Msi) -> Option<Interrupt> {
+fn interrupt(msi: &KvmMessage) -> Option<Interrupt> {
     let [vector, mode, ..] = msi.data.to_le_bytes();
     let destination = (msi.address_lo >> 12) as u8;
     let physical = msi.address_lo >> 2 & 1 == 0;

@@ -1,7 +1,7 @@
 //! What a backend asked of KVM, and what the guest got of it.
 
 use msix_backends::Route;
-use msix_backends::kvm::{Entry, Msi, Platform, Vm};
+use msix_backends::kvm::{IntxPlatform, KvmMessage, Platform, RouteEntry, Vm};
 use msix_conformance::{BackendCall, IntxCall, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,7 +26,7 @@ pub(super) struct Recorder {
 }
 
 impl Vm for Recorder {
-    fn set_routes(&self, routes: &[Entry]) -> io::Result<()> {
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
         self.kernel.set_routes(routes)?;
         self.record.lock().committed(routes);
         Ok(())
@@ -46,7 +46,7 @@ impl Vm for Recorder {
         Ok(())
     }
 
-    fn signal(&self, msi: Msi) -> io::Result<bool> {
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let taken = self.kernel.signal(msi)?;
         self.record.lock().delivered(msi);
         Ok(taken)
@@ -68,6 +68,10 @@ impl Platform for Memory {
         self.0.lock().messages.push(Message { address, data });
     }
 
+    fn snoop(&mut self, _: Route) {} // the suite has no policy that asks for it
+}
+
+impl IntxPlatform for Memory {
     fn intx_deassert(&mut self) {
         self.0.lock().intx.push(IntxCall::Deassert);
     }
@@ -75,8 +79,6 @@ impl Platform for Memory {
     fn intx_reevaluate(&mut self) {
         self.0.lock().intx.push(IntxCall::Reevaluate);
     }
-
-    fn snoop(&mut self, _: Route) {}
 }
 
 /// The record.
@@ -85,13 +87,13 @@ pub(super) struct Record {
     /// Messages since they were taken.
     messages: Vec<Message>,
     /// Those of them all that KVM had, since they were compared.
-    requested: Vec<Msi>,
+    requested: Vec<KvmMessage>,
     /// INTx calls since they were taken.
     intx: Vec<IntxCall>,
     /// The routes that KVM has, by GSI.
-    routes: BTreeMap<u32, Msi>,
+    routes: BTreeMap<u32, KvmMessage>,
     /// Those of them that the log has not told to be gone.
-    told: BTreeMap<u32, Msi>,
+    told: BTreeMap<u32, KvmMessage>,
     /// Whose eventfd that is.
     vectors: BTreeMap<RawFd, u16>,
     /// The eventfds that are KVM's, and their GSIs.
@@ -137,7 +139,7 @@ impl Record {
         std::mem::take(&mut self.messages)
     }
 
-    pub(super) fn take_requested(&mut self) -> Vec<Msi> {
+    pub(super) fn take_requested(&mut self) -> Vec<KvmMessage> {
         std::mem::take(&mut self.requested)
     }
 
@@ -149,10 +151,10 @@ impl Record {
         self.log.take()
     }
 
-    fn committed(&mut self, routes: &[Entry]) {
-        let msi = |entry: &Entry| match *entry {
-            Entry::Msi { gsi, msi } => Some((gsi, msi)),
-            Entry::Pin { .. } => None,
+    fn committed(&mut self, routes: &[RouteEntry]) {
+        let msi = |entry: &RouteEntry| match *entry {
+            RouteEntry::Msi { gsi, msi } => Some((gsi, msi)),
+            RouteEntry::Pin { .. } => None,
         };
         self.routes = routes.iter().filter_map(msi).collect();
         for (gsi, msi) in &self.routes {
@@ -196,7 +198,7 @@ impl Record {
         }
     }
 
-    fn delivered(&mut self, msi: Msi) {
+    fn delivered(&mut self, msi: KvmMessage) {
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
         self.messages.push(Message { address, data: msi.data });
         self.requested.push(msi);

@@ -8,9 +8,12 @@ use crate::world::World;
 use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Deferral, Format, Function, Irqchip, Options, Platform, Routes};
+use msix_backends::kvm::{
+    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, Platform,
+    RouteOptions, Routes,
+};
 use msix_backends::vfio::{DeviceMsix, Irqs, VectorIrqs, WhileMasked};
-use msix_core::{BarIndex, Layout, Policy, Vector};
+use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,9 +27,15 @@ impl Platform for Vmm {
     fn write_memory(&mut self, address: u64, data: u32) {
         println!("{data:#x} was written to {address:#x}");
     }
-    fn intx_deassert(&mut self) {}
-    fn intx_reevaluate(&mut self) {}
-    fn snoop(&mut self, _: Route) {}
+    fn snoop(&mut self, _: Route) {} // not under these policies
+}
+
+/// A device whose BARs no guest reaches, and that goes on as it is when the function is reset.
+struct Left;
+
+impl DeviceControl for Left {
+    fn set_mappings(&mut self, _: bool) {}
+    fn reset_device(&mut self) {}
 }
 
 /// A function of the guest with a real device behind it.
@@ -87,22 +96,37 @@ pub(crate) fn assign(
     let index = irqs.index().map_err(text)?;
     let calls = Arc::new(AtomicUsize::new(0));
     let physical = DeviceMsix::new(Counted(irqs, Arc::clone(&calls)), index, while_masked);
-    let options = Options { deferral, ..Options::new(Irqchip::Full) };
+    let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
     let events = Loop::new().map_err(text)?;
     let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
     let bar = BarIndex::new(0).map_err(text)?;
     let layout = Layout::exclusive_bar(vectors.into(), bar).map_err(text)?;
-    let (policy, format) = (Policy::SPEC, Format::default());
-    let function =
-        Function::passed_through(&routes, layout, policy, format, Vmm, Box::new(physical))
-            .map_err(text)?;
+    let behind =
+        PassedThrough { msix: Some(Box::new(physical)), ..PassedThrough::new(Box::new(Left)) };
+    let setup =
+        FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
+    let function = Function::new(&routes, setup);
+    function.write_command(0, &[6, 0]);
     for vector in 0..vectors {
-        function.claim(Vector::new(vector)).map_err(text)?;
         let entry = u64::from(vector) * 16;
         function.write_table(entry, &0xfee0_0000_u64.to_le_bytes());
         function.write_table(entry + 8, &u32::from(interrupt(vector)).to_le_bytes());
     }
     Ok(Assigned { function, routes, calls })
+}
+
+/// Looks at a vector of the function's MSI-X; `false` where there is none.
+pub(crate) fn of_msix(
+    function: &Function<Vmm>,
+    vector: u16,
+    look: impl FnOnce(&Msix<Boxed>, Vector) -> Option<bool>,
+) -> bool {
+    function.inspect(|engine| look(engine.msix()?, Vector::new(vector))) == Some(true)
+}
+
+/// Whether a vector is delivered from userspace.
+pub(crate) fn is_fallback(function: &Function<Vmm>, vector: u16) -> bool {
+    of_msix(function, vector, Msix::is_fallback)
 }
 
 pub(crate) fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
@@ -148,7 +172,7 @@ impl Chain {
     }
 
     pub(crate) fn enable(&self, high: u8) {
-        self.function.write_config(3, &[high]);
+        self.function.write_msix(3, &[high]);
     }
 
     pub(crate) fn pba(&self) -> u64 {

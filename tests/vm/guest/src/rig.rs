@@ -7,13 +7,14 @@ use crate::nested;
 use crate::tests::text;
 use crate::world::World;
 use kvm_ioctls::{VcpuFd, VmFd};
+use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    Deferral, Format, Irqchip, Options, Parts, PassedThrough, PciFunction, PciPlatform, Physical,
-    PhysicalMsi, Resampling, Routes,
+    AssignedLine, Deferral, DeviceControl, Function, FunctionSetup, GuestPin, Irqchip,
+    PassedThrough, PhysicalMsi, PhysicalMsix, Platform, RouteOptions, Routes,
 };
 use msix_backends::vfio::{DeviceMsi, DeviceMsix, LineIrqs, VectorIrqs, WhileMasked};
-use msix_core::{BarIndex, Layout, Mode, MsiCapability, Policy};
+use msix_core::{BarIndex, Layout, Mode, MsiCapability};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -38,18 +39,31 @@ pub(crate) struct Told {
     pub(crate) resets: usize,
 }
 
-pub(crate) struct Vmm {
+pub(crate) struct Vmm;
+
+impl Platform for Vmm {
+    fn write_memory(&mut self, address: u64, data: u32) {
+        println!("{data:#x} was written to {address:#x}");
+    }
+    fn snoop(&mut self, _: Route) {} // not under this policy
+}
+
+/// The function's pin, in userspace.
+struct ToldPin(Arc<Mutex<Told>>);
+
+impl GuestPin for ToldPin {
+    fn set_level(&mut self, asserted: bool) {
+        lock(&self.0).line.push(asserted);
+    }
+}
+
+/// The device beside its interrupts.
+struct Control {
     told: Arc<Mutex<Told>>,
     reset: Box<dyn Fn() + Send>,
 }
 
-impl PciPlatform for Vmm {
-    fn write_memory(&mut self, address: u64, data: u32) {
-        println!("{data:#x} was written to {address:#x}");
-    }
-    fn set_line(&mut self, asserted: bool) {
-        lock(&self.told).line.push(asserted);
-    }
+impl DeviceControl for Control {
     fn set_mappings(&mut self, mapped: bool) {
         lock(&self.told).mapped.push(mapped);
     }
@@ -61,7 +75,7 @@ impl PciPlatform for Vmm {
 
 /// The function, programmed: MSI sends 0x48, MSI-X 0x40 + vector.
 pub(crate) struct Rig<'a> {
-    pub(crate) function: PciFunction<Vmm>,
+    pub(crate) function: Function<Vmm>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) told: Arc<Mutex<Told>>,
     pub(crate) kind: Kind,
@@ -100,24 +114,21 @@ impl<'a> Rig<'a> {
             Kind::Nvme => Some(8), // of 512
             Kind::Xhci => Some(16),
         };
-        let msix = msix_vectors.map(|_| -> Result<Box<dyn Physical>, String> {
+        let device_msix = msix_vectors.map(|_| -> Result<Box<dyn PhysicalMsix>, String> {
             let irqs = VectorIrqs::msix(owned()?);
             let index = irqs.index().map_err(text)?;
             Ok(Box::new(DeviceMsix::new(irqs, index, WhileMasked::Eventfd)))
         });
         let msi_vectors = msi_vectors(kind);
-        let msi = (msi_vectors > 0).then(|| -> Result<Box<dyn PhysicalMsi>, String> {
+        let device_msi = (msi_vectors > 0).then(|| -> Result<Box<dyn PhysicalMsi>, String> {
             let irqs = VectorIrqs::msi(owned()?);
             let count = u16::try_from(irqs.index().map_err(text)?.count).map_err(text)?;
             Ok(Box::new(DeviceMsi::new(irqs, count)))
         });
-        let behind = PassedThrough {
-            msix: msix.transpose()?,
-            msi: msi.transpose()?,
-            line: Some(Box::new(LineIrqs::new(owned()?))),
-            resampled: gsi.map(|gsi| (Box::new(Arc::clone(vm)) as Box<dyn Resampling>, gsi)),
-            quiet: Duration::from_millis(50),
-        };
+        let mut line = AssignedLine::new(Box::new(LineIrqs::new(owned()?))).map_err(text)?;
+        if let Some(gsi) = gsi {
+            line = line.resampled_by(Box::new(Arc::clone(vm)), gsi);
+        }
         let layout = msix_vectors.map(|vectors| {
             let bar = BarIndex::new(0).map_err(text)?;
             Layout::exclusive_bar(vectors, bar).map_err(text)
@@ -125,20 +136,30 @@ impl<'a> Rig<'a> {
         let msi = (msi_vectors > 0).then(|| MsiCapability::new(msi_vectors.into()));
         let msi = msi.transpose().map_err(text)?;
         let msi_capability = msi.map(|msi| msi.with_64_bit_address().with_masks());
-        let parts = Parts { msi: msi_capability, msix: layout.transpose()?, pin: true };
         let told = Arc::new(Mutex::new(Told::default()));
         let reset = {
             let device = Satisfier::of(device, kind)?;
             let command = crate::device::config_offset(device_of(world, kind)?) + 4;
             Box::new(move || device.reset(command))
         };
-        let vmm = Vmm { told: Arc::clone(&told), reset };
-        let options = Options { deferral: Deferral::NONE, ..Options::new(Irqchip::Full) };
+        let behind = PassedThrough {
+            msix: device_msix.transpose()?,
+            msi: device_msi.transpose()?,
+            line: Some(line),
+            quiet: Duration::from_millis(50),
+            control: Box::new(Control { told: Arc::clone(&told), reset }),
+        };
+        let setup = FunctionSetup {
+            msi: msi_capability,
+            msix: layout.transpose()?,
+            pin: Some(Box::new(ToldPin(Arc::clone(&told)))),
+            device: Some(behind),
+            ..FunctionSetup::new(Vmm)
+        };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let events = Loop::new().map_err(text)?;
         let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
-        let (policy, format) = (Policy::SPEC, Format::default());
-        let function = PciFunction::new(&routes, parts, policy, format, vmm, Some(behind));
-        let function = function.map_err(text)?;
+        let function = Function::new(&routes, setup);
         let vm = Arc::clone(vm);
         let rig = Self { function, routes, told, kind, device, vcpu: None, _vm: vm };
         rig.satisfy()?;

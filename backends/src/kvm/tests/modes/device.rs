@@ -1,7 +1,9 @@
 //! A device that behaves as VFIO says one does, and the VMM of its function.
 
-use crate::kvm::intx::Resampling;
-use crate::kvm::{PciPlatform, Physical, PhysicalLine, PhysicalMsi};
+use crate::Route;
+use crate::kvm::{
+    DeviceControl, GuestPin, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform, Resampling,
+};
 use msix_core::{Mode, Vector};
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// One index of the device at a time (D2).
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct DeviceState {
     pub(super) enabled: Option<Mode>,
     pub(super) bound: BTreeMap<u16, Arc<EventFd>>,
     /// The line's eventfds: trigger, and what unmasks it.
@@ -32,7 +34,7 @@ pub(super) struct State {
     pub(super) failing: Option<usize>,
 }
 
-impl State {
+impl DeviceState {
     fn enable(&mut self, mode: Mode) -> bool {
         assert!(self.enabled.is_none() || self.enabled == Some(mode), "D2: {:?}", self.enabled);
         self.enabled = Some(mode);
@@ -75,10 +77,10 @@ impl State {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Device(Arc<Mutex<State>>);
+pub(super) struct Device(Arc<Mutex<DeviceState>>);
 
 impl Device {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, DeviceState> {
         self.0.lock().unwrap()
     }
 
@@ -105,7 +107,7 @@ impl Device {
     }
 }
 
-impl Physical for Device {
+impl PhysicalMsix for Device {
     fn set_enabled(&mut self, enabled: bool) {
         let mut state = self.state();
         if enabled {
@@ -157,7 +159,7 @@ impl PhysicalMsi for Device {
     }
 }
 
-impl PhysicalLine for Device {
+impl PhysicalIntx for Device {
     fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
         let mut state = self.state();
         if state.fails() {
@@ -204,13 +206,22 @@ impl Resampling for Device {
     }
 }
 
-impl PciPlatform for Device {
+impl Platform for Device {
     fn write_memory(&mut self, address: u64, data: u32) {
         self.state().log.push(format!("write {address:#x} {data:#x}"));
     }
-    fn set_line(&mut self, asserted: bool) {
+    fn snoop(&mut self, route: Route) {
+        self.state().log.push(format!("snoop {route:?}"));
+    }
+}
+
+impl GuestPin for Device {
+    fn set_level(&mut self, asserted: bool) {
         self.state().log.push(format!("line {asserted}"));
     }
+}
+
+impl DeviceControl for Device {
     fn set_mappings(&mut self, mapped: bool) {
         self.state().log.push(format!("mapped {mapped}"));
     }

@@ -2,13 +2,15 @@
 //! a local APIC of a nested virtual machine takes the interrupt.
 
 use super::{Test, same, text};
-use crate::chain::{Assigned, Chain, PATIENCE, QUIET, assign, interrupt, irqs, mask, pending};
+use crate::chain::{
+    Assigned, Chain, PATIENCE, QUIET, assign, interrupt, irqs, is_fallback, mask, of_msix, pending,
+};
 use crate::device::{Device, MSIX, taken};
 use crate::nested::{Access, Nested};
 use crate::world::{NVME_VECTORS, World};
 use msix_backends::kvm::Deferral;
-use msix_backends::vfio::{Index, Irqs as _, WhileMasked};
-use msix_core::Vector;
+use msix_backends::vfio::{IrqIndex, Irqs as _, WhileMasked};
+use msix_core::{Mode, Msix};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ pub(super) const TESTS: &[(&str, Test)] = &[
 fn index(world: &mut World) -> Result<(), String> {
     let noresize = world.is_noresize()?;
     let found = irqs(&*world.ivshmem)?.index().map_err(text)?;
-    same("the index", found, Index { count: 4, noresize, holes: true })
+    same("the index", found, IrqIndex { count: 4, noresize, holes: true })
 }
 
 fn chain(world: &mut World) -> Result<(), String> {
@@ -78,13 +80,13 @@ fn handled(world: &mut World) -> Result<(), String> {
     let Assigned { function, routes, .. } = assign(&nested.vm, device, 4, masked, deferral)?;
     let its = function.clone();
     nested.start(move |access| match access {
-        Access::Out(_, value) => its.write_config(2, &value.to_le_bytes()[..2]),
+        Access::Out(_, value) => its.write_msix(2, &value.to_le_bytes()[..2]),
         Access::Write(address, value) => {
             _ = its.write_table(u64::from(address - TABLE), &value.to_le_bytes());
         }
     });
     let begun = Instant::now();
-    while function.inspect(|msix| msix.is_live(Vector::new(3))) != Some(true) {
+    while !of_msix(&function, 3, Msix::is_live) {
         same("a guest that is late", begun.elapsed() > PATIENCE, false)?;
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -217,8 +219,7 @@ fn many(world: &mut World) -> Result<(), String> {
     let (masked, deferral) = (WhileMasked::Eventfd, Deferral::default());
     let chain = Chain::deferred(world, nvme, vectors, masked, deferral)?;
     chain.enable(0x80);
-    let fallback =
-        |vector| chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)) == Some(true));
+    let fallback = |vector| is_fallback(&chain.function, vector);
     let mut calls_when_full = 0;
     for vector in 0..vectors {
         chain.mask(vector, false);
@@ -268,9 +269,7 @@ fn brings_up(world: &mut World) -> Result<(), String> {
             times[way].push(begun.elapsed());
             calls[way] = chain.calls.load(Ordering::Relaxed);
             commits[way] = chain.routes.stats().commits;
-            let fallback = |vector| {
-                chain.function.inspect(|msix| msix.is_fallback(Vector::new(vector)) == Some(true))
-            };
+            let fallback = |vector| is_fallback(&chain.function, vector);
             same("a vector that fell back", (0..VECTORS).find(|&vector| fallback(vector)), None)?;
         }
     }
@@ -296,6 +295,7 @@ fn recorded(world: &mut World) -> Result<(), String> {
         let chain = Chain::new(world, nvme, vectors, WhileMasked::Eventfd)?;
         let its = all.lines().filter_map(|line| line.strip_prefix(&format!("{number} ")));
         let mut wanted: Vec<u8> = Vec::new();
+        let mut command = 6; // memory and bus master on
         for line in its {
             let words: Vec<&str> = line.split(' ').collect();
             let at = |place: usize| words.get(place).and_then(|word| word.parse::<u64>().ok());
@@ -308,14 +308,22 @@ fn recorded(world: &mut World) -> Result<(), String> {
             match words.first() {
                 Some(&"config") => {
                     let place = usize::try_from(place).map_err(text)?;
-                    chain.function.write_config(place, &bytes[..length]);
-                    let enabled = chain.function.inspect(|msix| msix.control().enabled());
+                    chain.function.write_msix(place, &bytes[..length]);
+                    let mode = chain.function.inspect(msix_core::Function::mode);
+                    let enabled = mode == Mode::MsiX;
                     let told = nvme.message_control()? & 0x8000 != 0;
                     same("the device's Enable", told, enabled)?;
                 }
                 Some(&"table") => _ = chain.function.write_table(place, &bytes[..length]),
-                Some(&"master") => chain.function.set_bus_master(place != 0),
-                Some(&"reset") => chain.function.reset(),
+                Some(&"master") => {
+                    command = if place != 0 { 6 } else { 2 };
+                    chain.function.write_command(0, &[command]);
+                }
+                Some(&"reset") => {
+                    chain.function.reset();
+                    // The recording tells when Command is reset.
+                    chain.function.write_command(0, &[command]);
+                }
                 Some(&"raise") => {
                     let vector = u32::try_from(place).map_err(text)?;
                     // Where MSI-X is disabled there is nothing to raise.

@@ -4,7 +4,7 @@ use super::{Test, same, text};
 use crate::device::Device;
 use crate::world::World;
 use msix_backends::assign::{
-    Assigned, BarOwner, Bars, KernelBar, Mappable, Options, Owner, PageSize,
+    AssignOptions, Assigned, BarOwner, ConfigOwner, FunctionBars, KernelBar, Mappable, PageSize,
 };
 use msix_core::Region;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -44,9 +44,9 @@ fn kernel_bar(device: &Device, index: u32) -> KernelBar {
 fn assigned(device: &Device, page: PageSize) -> Result<Assigned, String> {
     let config = config(device)?;
     let sizes = std::array::from_fn(|index| device.vfio().get_region_size(index as u32));
-    let bars = Bars::from_config(&config, sizes).map_err(text)?;
+    let bars = FunctionBars::from_config(&config, sizes).map_err(text)?;
     let kernel = std::array::from_fn(|index| kernel_bar(device, index as u32));
-    let options = Options { page, kernel, ..Options::default() };
+    let options = AssignOptions { page, kernel, ..AssignOptions::default() };
     Assigned::new(&config, bars, &options).map_err(text)
 }
 
@@ -108,17 +108,17 @@ fn bytes(world: &mut World) -> Result<(), String> {
             same(
                 "who answers for Message Control",
                 function.owner(control.into()),
-                Owner::Emulated,
+                ConfigOwner::Emulated,
             )?;
             let before = device.config::<2>(control)?;
             device.write_config(control, &[before[0], before[1] ^ 0x40])?;
             same("what the kernel made of the write", device.config::<2>(control)?, before)?;
         }
         for offset in (0x10..0x28).step_by(4) {
-            same("who answers for a BAR", function.owner(offset), Owner::Emulated)?;
+            same("who answers for a BAR", function.owner(offset), ConfigOwner::Emulated)?;
         }
-        same("who answers for the ids", function.owner(0), Owner::Passed)?;
-        same("who answers for Command", function.owner(4), Owner::Both)?;
+        same("who answers for the ids", function.owner(0), ConfigOwner::Passed)?;
+        same("who answers for Command", function.owner(4), ConfigOwner::Both)?;
     }
     Ok(())
 }

@@ -1,0 +1,132 @@
+//! One device vector's eventfd, and the way past the lock to it.
+
+#[cfg(test)]
+mod model;
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// KVM owns the eventfd.
+const OWNED: u8 = 1;
+/// The device claims the vector. MSI-X drops the events of unclaimed vectors (C24).
+const CLAIMED: u8 = 2;
+/// KVM owns the eventfd for MSI, which counts no claims.
+const FOR_MSI: u8 = 4;
+
+/// Where a gate's bits are: an atomic of the standard library, or of a model checker.
+pub(super) trait GateBits {
+    fn load(&self) -> u8;
+    fn set(&self, bits: u8);
+    fn clear(&self, bits: u8);
+}
+
+impl GateBits for AtomicU8 {
+    fn load(&self) -> u8 {
+        self.load(Ordering::SeqCst)
+    }
+    fn set(&self, bits: u8) {
+        self.fetch_or(bits, Ordering::SeqCst);
+    }
+    fn clear(&self, bits: u8) {
+        self.fetch_and(!bits, Ordering::SeqCst);
+    }
+}
+
+/// What became of an event that was fired without the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fired {
+    /// KVM has it.
+    Taken,
+    /// The vector was disarmed meanwhile: the event may be in the eventfd, where nobody looks.
+    /// Whoever fired it must collect it, with the lock.
+    Collect,
+    /// Nothing was written: the engine must hear of it, with the lock.
+    Tell,
+}
+
+/// Whether an event may go straight to the eventfd. Changed with the function's lock held, read
+/// without.
+///
+/// The gate does not say for which mode KVM owns the eventfd, nor to which message the event goes:
+/// both are decided by the GSI that the eventfd is assigned to at the time of the write. So an event
+/// that passes the gate while the guest switches modes goes out by the mode it meets.
+#[derive(Debug, Default)]
+pub(super) struct EventfdGate<B = AtomicU8>(B);
+
+impl<B: GateBits> EventfdGate<B> {
+    /// Opens the gate: KVM owns the eventfd. Before the first event may take the short way.
+    pub(super) fn open(&self, for_msi: bool) {
+        self.0.set(if for_msi { OWNED | FOR_MSI } else { OWNED });
+    }
+
+    /// Closes the gate: KVM is about to lose the eventfd. An event written from now on is collected by
+    /// its writer.
+    pub(super) fn close(&self) {
+        self.0.clear(OWNED | FOR_MSI);
+    }
+
+    pub(super) fn set_claimed(&self, claimed: bool) {
+        if claimed {
+            self.0.set(CLAIMED);
+        } else {
+            self.0.clear(CLAIMED);
+        }
+    }
+
+    /// Fires: `write` writes the eventfd, and says whether it could.
+    ///
+    /// The second look is what loses nothing. When it still finds the gate open, the event was
+    /// written before the gate was closed, and so before KVM was told to let go; or KVM took the
+    /// eventfd up again since, with what was in it (K7), for the same mode or for another.
+    pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
+        let bits = self.0.load();
+        if bits & OWNED == 0 || bits & (CLAIMED | FOR_MSI) == 0 || !write() {
+            return Fired::Tell;
+        }
+        if self.0.load() & OWNED != 0 { Fired::Taken } else { Fired::Collect }
+    }
+}
+
+/// A device vector's eventfd, made or connected at the first need, behind its gate.
+#[derive(Debug, Default)]
+pub(super) struct GatedEventfd {
+    pub(super) gate: EventfdGate,
+    eventfd: OnceLock<Arc<EventFd>>,
+}
+
+impl GatedEventfd {
+    pub(super) fn fire(&self) -> Fired {
+        let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
+        self.gate.fire(|| match eventfd.write(1) {
+            Ok(()) => true,
+            // It is full: an event is in it already, and one message stands for both (A12).
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        })
+    }
+
+    /// The eventfd, made at the first need.
+    pub(super) fn get_or_make(&self) -> io::Result<&Arc<EventFd>> {
+        if let Some(eventfd) = self.eventfd.get() {
+            return Ok(eventfd);
+        }
+        let made = Arc::new(EventFd::new(EFD_NONBLOCK)?);
+        Ok(self.eventfd.get_or_init(|| made))
+    }
+
+    /// Takes over an eventfd that somebody else made.
+    pub(super) fn connect(&self, eventfd: EventFd) -> io::Result<()> {
+        self.eventfd.set(Arc::new(eventfd)).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The eventfd, if there was a need, or if it was connected.
+    pub(super) fn get(&self) -> Option<&Arc<EventFd>> {
+        self.eventfd.get()
+    }
+
+    /// Takes what the eventfd holds: whether there was an event. Not while KVM owns it (K7).
+    pub(super) fn take(&self) -> bool {
+        self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
+    }
+}

@@ -1,0 +1,339 @@
+//! What is behind a function's lock: the engine, and its effects carried out, KVM first or the device
+//! first, as the order wants.
+
+use super::{Fx, always};
+use crate::host::{Done, Sets, one_kind};
+use crate::kvm::assigned_line::AssignedLine;
+use crate::kvm::host::{KvmHost, MessageMode, OfMode};
+use crate::kvm::physical::PhysicalMsi;
+use crate::kvm::platform::{DeviceControl, GuestPin, Platform};
+use msix_core::{
+    Boxed, Delivery, Effect, Function, FunctionEffect, IntxEffect, Mode, Msi, Msix, Vector,
+    VectorError, Vectors,
+};
+use smallvec::smallvec;
+use std::mem::discriminant;
+use std::time::{Duration, Instant};
+
+/// What is behind the lock.
+pub(super) struct LockedFunction<P: Platform> {
+    pub(super) engine: Function<Boxed>,
+    pub(super) fx: Box<Fx>,
+    /// The effect that comes before those of the list.
+    pub(super) ahead: Option<FunctionEffect>,
+    pub(super) host: KvmHost<P>,
+    pub(super) pin: Option<Box<dyn GuestPin>>,
+    pub(super) device: Option<DeviceBehind>,
+    /// What the device's indices were last told.
+    pub(super) mode: Mode,
+}
+
+/// The device behind a passed-through function. Its MSI-X is the host's.
+pub(super) struct DeviceBehind {
+    pub(super) msi: Option<Box<dyn PhysicalMsi>>,
+    /// MSI vectors that it was told to have.
+    pub(super) msi_vectors: u16,
+    pub(super) line: Option<AssignedLine>,
+    pub(super) control: Box<dyn DeviceControl>,
+    pub(super) quiet: Duration,
+    /// BARs are not mapped, since the last interrupt then.
+    pub(super) unmapped: Option<Instant>,
+}
+
+impl DeviceBehind {
+    /// Lets the guest reach its BARs without the VMM, or not.
+    pub(super) fn map(&mut self, mapped: bool) {
+        let was = self.unmapped.is_none();
+        self.unmapped = (!mapped).then(Instant::now);
+        if was != mapped {
+            self.control.set_mappings(mapped);
+        }
+    }
+}
+
+impl<P: Platform> LockedFunction<P> {
+    pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+        self.carry_out(false); // what a panic of the platform left
+        let answer = input(&mut self.engine, &mut self.fx);
+        self.leave();
+        self.carry_out(false);
+        self.enter();
+        answer
+    }
+
+    /// Resets the function, and the device once nothing of it is in use any more.
+    pub(super) fn reset(&mut self) {
+        self.carry_out(false); // what a panic of the platform left
+        always(self.engine.reset(&mut *self.fx));
+        self.leave();
+        self.carry_out(true);
+        self.enter();
+        if let Some(device) = &mut self.device {
+            device.map(true);
+        }
+        self.claim_all();
+        self.tell_claims();
+    }
+
+    /// Claims all vectors of MSI-X that have no claim: a real device uses all it has.
+    pub(super) fn claim_all(&mut self) {
+        let vectors = self.engine.msix().filter(|_| self.device.is_some()).map_or(0, Msix::vectors);
+        for vector in (0..vectors).map(Vector::new) {
+            if self.engine.msix().and_then(|msix| msix.claims(vector)) == Some(0) {
+                // Of the table, with no claim so far.
+                let _ = self.input(|engine, fx| engine.claim(vector, fx));
+            }
+        }
+    }
+
+    /// Tells the gates all claims, which may have changed.
+    pub(super) fn tell_claims(&self) {
+        let vectors = self.engine.msix().map_or(0, Msix::vectors);
+        (0..vectors).for_each(|vector| self.tell_claim(Vector::new(vector)));
+    }
+
+    /// Tells the gate of `vector` its claims, which may have changed.
+    pub(super) fn tell_claim(&self, vector: Vector) {
+        if let Some(gated) = self.host.eventfds.get(usize::from(vector.index()))
+            && let Some(claims) = self.engine.msix().and_then(|msix| msix.claims(vector))
+        {
+            gated.gate.set_claimed(claims > 0);
+        }
+    }
+
+    /// An event that nothing was written for.
+    pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
+        let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
+        if delivery == Delivery::Sent {
+            self.host.shorten(vector); // the next event need not come here
+        }
+        Ok(delivery)
+    }
+
+    /// An event that was written to an eventfd which KVM did not own any more: it is there, unless
+    /// somebody has it by now.
+    pub(super) fn collect(&mut self, vector: Vector) -> Delivery {
+        if !self.host.take(vector) {
+            return Delivery::Sent;
+        }
+        if self.engine.mode() == Mode::Intx {
+            // The device is told, and drives its pin.
+            let told = self.input(|engine, fx| engine.notify(vector, fx));
+            return told.unwrap_or(Delivery::Intx);
+        }
+        self.take_in(vector)
+    }
+
+    /// The loop saw something in an eventfd.
+    pub(super) fn read_eventfd(&mut self, vector: Vector) {
+        if self.host.is_watched(vector) && self.host.take(vector) {
+            self.take_in(vector);
+        }
+    }
+
+    /// The loop saw the physical line fire.
+    pub(super) fn read_line(&mut self) {
+        let line = self.device.as_mut().and_then(|device| device.line.as_mut());
+        if line.is_some_and(AssignedLine::take) {
+            self.input(|engine, fx| always(engine.report_fired(fx)));
+        }
+    }
+
+    /// An event was taken from the eventfd of `vector`. Where the current mode has no such vector, or
+    /// is the pin, which whoever wrote the eventfd cannot drive, it becomes pending in the mode that
+    /// has it.
+    fn take_in(&mut self, vector: Vector) -> Delivery {
+        let msix = self.host.vectors(MessageMode::MsiX);
+        let here = match self.engine.mode() {
+            Mode::Intx => 0,
+            Mode::MsiX | Mode::None if msix > 0 => msix,
+            Mode::MsiX | Mode::Msi | Mode::None => self.host.vectors(MessageMode::Msi),
+        };
+        let index = usize::from(vector.index());
+        if index < here
+            && let Ok(delivery) = self.input(|engine, fx| engine.notify(vector, fx))
+        {
+            return delivery;
+        }
+        let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
+        let held = Vectors::one(vector);
+        self.input(|engine, fx| always(engine.report_held(mode, held, fx)));
+        Delivery::Pending
+    }
+
+    /// Commits and arms what waits.
+    pub(super) fn flush(&mut self) {
+        let failed = self.host.flush();
+        let mode = self.host.owner().into();
+        failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
+    }
+
+    /// The guest left a mode: its index of the device is disabled first, for the next cannot be enabled
+    /// beside it (D2). INTx is left by its Disarm.
+    fn leave(&mut self) {
+        if self.engine.is_loading() {
+            return; // nobody is told anything before the resume
+        }
+        let mode = self.engine.mode();
+        if self.mode == Mode::MsiX && mode != Mode::MsiX {
+            self.host.set_enabled(false);
+        }
+        let vectors = self.msi_vectors();
+        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, .. }) = &mut self.device
+            && *msi_vectors != vectors
+            && *msi_vectors > 0
+        {
+            msi.disable();
+            *msi_vectors = 0;
+        }
+        self.mode = mode;
+    }
+
+    /// The guest entered a mode, and what KVM does for it is done: the device may interrupt.
+    fn enter(&mut self) {
+        if self.engine.is_loading() {
+            return;
+        }
+        if self.mode == Mode::MsiX {
+            self.host.set_enabled(true);
+        }
+        let vectors = self.msi_vectors();
+        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, .. }) = &mut self.device
+            && *msi_vectors != vectors
+        {
+            msi.enable(vectors, &mut |vector| self.host.eventfd(vector));
+            *msi_vectors = vectors;
+        }
+    }
+
+    /// The MSI vectors that the device should have enabled.
+    fn msi_vectors(&self) -> u16 {
+        match self.engine.mode() {
+            Mode::Msi => self.engine.msi().map_or(0, Msi::allocated),
+            _ => 0,
+        }
+    }
+
+    /// Carries out the list, and what the answers to it emit; in a `reset` the device is reset once
+    /// nothing of it is in use any more.
+    pub(super) fn carry_out(&mut self, reset: bool) {
+        let loading = self.engine.is_loading();
+        let allocated = self.engine.msi().filter(|_| !loading).map(Msi::allocated);
+        let changed = allocated.is_some_and(|allocated| self.host.set_allocated(allocated));
+        let held = self.carry_out_list(reset);
+        if changed && self.host.owner() == MessageMode::Msi {
+            self.host.join_targets();
+        }
+        match self.engine.mode() {
+            Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
+            Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
+            _ => {}
+        }
+        for (mode, set) in held {
+            always(self.engine.report_held(mode, set, &mut *self.fx));
+            self.carry_out_list(false); // an answer can only cause Send, so this ends
+        }
+    }
+
+    fn carry_out_list(&mut self, mut reset: bool) -> Vec<(Mode, Vectors)> {
+        let mut held = Vec::new();
+        while let Some(effect) = self.ahead.take().or_else(|| self.fx.take()) {
+            let mut sets: Sets = smallvec![vectors(effect)];
+            while let Some(more) = self.fx.take() {
+                if !is_like(more, effect) {
+                    self.ahead = Some(more); // here, so that no panic takes it along
+                    break;
+                }
+                sets.push(vectors(more));
+            }
+            if effect == FunctionEffect::Intx(IntxEffect::Arm) && std::mem::take(&mut reset) {
+                self.reset_device();
+            }
+            let (mode, kind) = match effect {
+                FunctionEffect::Intx(effect) => {
+                    self.carry_out_intx(effect);
+                    continue;
+                }
+                FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
+                FunctionEffect::Msi(kind) => (MessageMode::Msi, kind),
+            };
+            let Done { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
+            for vector in failed {
+                self.engine.report_failed(mode.into(), Vectors::one(vector));
+            }
+            held.extend(answers.into_iter().map(|set| (mode.into(), set)));
+        }
+        if reset {
+            self.reset_device();
+        }
+        held
+    }
+
+    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> Done {
+        let engine = &self.engine;
+        let message = |vector| engine.message(mode.into(), vector);
+        one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message)
+    }
+
+    fn carry_out_intx(&mut self, effect: IntxEffect) {
+        let device = self.device.as_mut().filter(|device| device.line.is_some());
+        match (effect, device) {
+            (IntxEffect::Arm, Some(DeviceBehind { line: Some(line), .. })) => {
+                if !line.arm() {
+                    self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
+                }
+            }
+            (IntxEffect::Disarm, Some(device)) => {
+                if let Some(line) = &mut device.line {
+                    line.disarm();
+                }
+                device.map(true);
+            }
+            (IntxEffect::Unmask, Some(DeviceBehind { line: Some(line), .. })) => line.unmask(),
+            (IntxEffect::Assert, device) => {
+                set_level(&mut self.pin, true);
+                if let Some(device) = device {
+                    device.map(false);
+                }
+            }
+            (IntxEffect::Deassert, _) => set_level(&mut self.pin, false),
+            (IntxEffect::Arm | IntxEffect::Disarm | IntxEffect::Unmask, _) => {}
+        }
+    }
+
+    fn reset_device(&mut self) {
+        if let Some(device) = &mut self.device {
+            device.control.reset_device();
+        }
+    }
+}
+
+impl Drop for DeviceBehind {
+    fn drop(&mut self) {
+        // MSI-X and the line look after themselves.
+        if let Some(msi) = self.msi.as_mut().filter(|_| self.msi_vectors > 0) {
+            msi.disable();
+        }
+    }
+}
+
+fn set_level(pin: &mut Option<Box<dyn GuestPin>>, asserted: bool) {
+    if let Some(pin) = pin {
+        pin.set_level(asserted);
+    }
+}
+
+fn is_like(more: FunctionEffect, effect: FunctionEffect) -> bool {
+    match (more, effect) {
+        (FunctionEffect::MsiX(a), FunctionEffect::MsiX(b))
+        | (FunctionEffect::Msi(a), FunctionEffect::Msi(b)) => discriminant(&a) == discriminant(&b),
+        _ => false,
+    }
+}
+
+const fn vectors(effect: FunctionEffect) -> Vectors {
+    match effect {
+        FunctionEffect::MsiX(effect) | FunctionEffect::Msi(effect) => effect.vectors(),
+        FunctionEffect::Intx(_) => Vectors::new(0, 0),
+    }
+}

@@ -1,0 +1,49 @@
+//! What reaches a function from outside its inputs: readable eventfds, the physical line, and the time
+//! to commit.
+
+use super::SharedFunction;
+use super::locked::LockedFunction;
+use crate::eventfd::{EventSource, Loop};
+use crate::kvm::platform::Platform;
+use crate::kvm::routes::Waiter;
+use msix_core::Vector;
+use std::sync::{Arc, Weak};
+
+/// The vectors' eventfds.
+impl<P: Platform> EventSource for SharedFunction<P> {
+    fn readable(&self, vector: Vector) {
+        self.lock().read_eventfd(vector);
+    }
+}
+
+impl<P: Platform> Waiter for SharedFunction<P> {
+    fn flush(&self) {
+        self.lock().flush();
+    }
+}
+
+/// The trigger of a physical line. It is a source of its own, for a source knows vectors only.
+struct LineTrigger<P: Platform>(Weak<SharedFunction<P>>);
+
+impl<P: Platform> EventSource for LineTrigger<P> {
+    fn readable(&self, _: Vector) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lock().read_line();
+        }
+    }
+}
+
+impl<P: Platform + 'static> LockedFunction<P> {
+    /// Has the loop tell `shared` when the physical line has fired, as long as what this returns is
+    /// there.
+    pub(super) fn join_line(
+        &mut self,
+        events: &Arc<Loop>,
+        shared: &Weak<SharedFunction<P>>,
+    ) -> Option<Arc<dyn EventSource>> {
+        let line = self.device.as_mut()?.line.as_mut()?;
+        let trigger: Arc<dyn EventSource> = Arc::new(LineTrigger(Weak::clone(shared)));
+        line.join(events, Arc::downgrade(&trigger));
+        Some(trigger)
+    }
+}

@@ -1,0 +1,220 @@
+//! The effects of one mode.
+
+use super::{KvmHost, MessageMode};
+use crate::kvm::platform::Platform;
+use crate::kvm::routes::{RoutePlace, WantedRoute};
+use crate::{Host, Route};
+use msix_core::{Message, Vector, Vectors};
+use smallvec::{SmallVec, smallvec};
+
+/// The host as one mode of a whole function sees it.
+pub(in crate::kvm) struct OfMode<'a, P: Platform>(
+    pub(in crate::kvm) &'a mut KvmHost<P>,
+    pub(in crate::kvm) MessageMode,
+);
+
+impl<P: Platform> Host for OfMode<'_, P> {
+    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
+        self.0.arm_of(self.1, routes)
+    }
+
+    fn disarm(&mut self, vectors: &[Vectors]) {
+        self.0.disarm_of(self.1, vectors);
+    }
+
+    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
+        self.0.reroute_of(self.1, routes)
+    }
+
+    fn send(&mut self, route: Route) {
+        self.0.send_of(self.1, route);
+    }
+
+    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors> {
+        self.0.take_held(self.1, vectors)
+    }
+
+    fn drain(&mut self, vectors: &[Vectors]) {
+        self.0.take_held(self.1, vectors);
+    }
+
+    fn snoop(&mut self, route: Route) {
+        self.0.platform.snoop(route);
+    }
+
+    fn intx_deassert(&mut self) {
+        unreachable!("the messages of a function leave INTx to its pin");
+    }
+
+    fn intx_reevaluate(&mut self) {
+        unreachable!("the messages of a function leave INTx to its pin");
+    }
+}
+
+impl<P: Platform> KvmHost<P> {
+    pub(super) fn arm_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
+        self.owner = mode; // whatever the other mode had was disarmed before (D2)
+        let mut failed = Vec::new();
+        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
+        let mut vectors: SmallVec<[u16; 1]> = SmallVec::new();
+        let format = self.format;
+        for route in routes {
+            let state = self.messages(mode).of(route.vector.index());
+            state.live = true;
+            state.message = Some(route.message);
+            match format.encode(route.message) {
+                Some(msi) => {
+                    wants.push(WantedRoute { gsi: state.gsi, msi, place: RoutePlace::Waiting });
+                    vectors.push(route.vector.index());
+                }
+                None => failed.push(route.vector), // a write to memory, which userspace does
+            }
+        }
+        let generation = self.routes.want(&mut wants);
+        for (want, vector) in wants.iter().zip(vectors) {
+            self.messages(mode).of(vector).gsi = want.gsi;
+            match (want.place, want.gsi) {
+                (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
+                (RoutePlace::Waiting, Some(_)) => self.messages(mode).waiting.insert(vector),
+                _ => failed.push(Vector::new(vector)),
+            }
+        }
+        if generation != self.seen {
+            self.seen = generation;
+            self.arm_current(&mut failed);
+        }
+        for vector in routes.iter().map(|route| route.vector.index()) {
+            for reaching in self.reaching(mode, vector) {
+                self.watch(reaching);
+            }
+            self.send_again(mode, vector);
+        }
+        if mode == MessageMode::MsiX {
+            failed.extend(self.bind(routes));
+        }
+        failed
+    }
+
+    pub(super) fn disarm_of(&mut self, mode: MessageMode, vectors: &[Vectors]) {
+        for vector in each(vectors).map(Vector::index) {
+            let messages = self.messages(mode);
+            messages.waiting.remove(vector);
+            let state = messages.of(vector);
+            (state.live, state.open) = (false, false);
+            for reaching in self.reaching(mode, vector) {
+                if !self.routes.userspace {
+                    self.unwatch(reaching);
+                }
+                self.take_back(reaching);
+            }
+        }
+        if mode == MessageMode::MsiX
+            && let Some((physical, _)) = &mut self.physical
+        {
+            physical.unused(&each(vectors).collect::<Vec<_>>());
+        }
+    }
+
+    pub(super) fn reroute_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
+        let format = self.format;
+        let mut failed = Vec::new();
+        let mut armed = Vec::new();
+        for route in routes {
+            let index = route.vector.index();
+            let state = self.messages(mode).of(index);
+            state.message = Some(route.message);
+            match (format.encode(route.message), state.gsi) {
+                (Some(msi), Some(gsi)) => {
+                    self.routes.set(gsi, msi);
+                    let mut reaching = self.reaching(mode, index).into_iter();
+                    if reaching.any(|v| self.uses[usize::from(v)].assigned == Some(gsi)) {
+                        armed.push((route.vector, gsi));
+                    }
+                }
+                _ => failed.push(route.vector),
+            }
+        }
+        // In place, under a live irqfd (K6). What waits, goes on waiting.
+        if self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)).is_err() {
+            failed.extend(armed.into_iter().map(|(vector, _)| vector));
+        }
+        for vector in failed.iter().map(|vector| vector.index()) {
+            let messages = self.messages(mode);
+            messages.waiting.remove(vector);
+            messages.of(vector).open = false;
+            for reaching in self.reaching(mode, vector) {
+                self.take_back(reaching);
+                self.watch(reaching);
+            }
+        }
+        failed
+    }
+
+    pub(super) fn send_of(&mut self, mode: MessageMode, route: Route) {
+        let vector = route.vector.index();
+        self.messages(mode).of(vector).message = Some(route.message);
+        self.deliver(mode, vector, route.message);
+    }
+
+    /// Takes back what was held for these, by the eventfd or for a message that was not sent. What the
+    /// eventfds hold is of the mode that entered last.
+    pub(super) fn take_held(&mut self, mode: MessageMode, sets: &[Vectors]) -> Vec<Vectors> {
+        let others = if self.owner == mode { 0 } else { self.vectors(self.owner) };
+        let take = |vector: &Vector| {
+            let index = vector.index();
+            let unsent = self.messages(mode).unsent.remove(index);
+            let is_own = usize::from(index) >= others;
+            is_own && self.take(*vector) || unsent
+        };
+        each(sets).filter(take).map(Vectors::one).collect()
+    }
+
+    /// Sends what could not be sent before, unless the vector is masked by now: then it is a pending
+    /// bit that a poll will find.
+    pub(super) fn send_again(&mut self, mode: MessageMode, vector: u16) {
+        let messages = self.messages(mode);
+        let state = *messages.of(vector);
+        if let (true, Some(message)) = (state.live, state.message)
+            && messages.unsent.remove(vector)
+        {
+            self.deliver(mode, vector, message);
+        }
+    }
+
+    /// Sends a message, now or later.
+    fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
+        match self.format.encode(message) {
+            None => self.platform.write_memory(message.address, message.data),
+            Some(msi) => {
+                if self.routes.signal(msi).is_err() {
+                    self.messages(mode).unsent.insert(vector);
+                    self.routes.call_again();
+                }
+            }
+        }
+    }
+
+    /// Has the device send to these vectors' eventfds. Those that it does not.
+    fn bind(&mut self, routes: &[Route]) -> Vec<Vector> {
+        let Some((mut physical, _)) = self.physical.take() else { return Vec::new() };
+        let vectors: SmallVec<[Vector; 1]> = routes.iter().map(|route| route.vector).collect();
+        let failed = physical.bind(&vectors, &mut |vector| self.eventfd(vector));
+        self.physical = Some((physical, true));
+        failed
+    }
+
+    /// The device vectors with events that go out as `vector`, or did before the allocation changed.
+    fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
+        let MessageMode::Msi = mode else { return smallvec![vector] };
+        let gsi = self.msi.vectors[usize::from(vector)].gsi;
+        let reaches = |other: &u16| {
+            let assigned = self.uses[usize::from(*other)].assigned;
+            other % self.allocated.max(1) == vector || assigned.is_some() && assigned == gsi
+        };
+        (0..).take(self.vectors(mode)).filter(reaches).collect()
+    }
+}
+
+fn each(sets: &[Vectors]) -> impl Iterator<Item = Vector> {
+    sets.iter().flat_map(|set| set.iter())
+}

@@ -1,0 +1,173 @@
+//! Who has the eventfds: KVM, the loop, or nobody.
+
+use super::{KvmHost, MessageMode};
+use crate::kvm::platform::Platform;
+use crate::kvm::setup::EventfdOrigin;
+use msix_core::Vector;
+
+impl<P: Platform> KvmHost<P> {
+    /// Sets how many MSI vectors the guest allocated, before the effects of the input that changed
+    /// it. Whether it changed: then [`join_targets`](Self::join_targets) must follow the effects.
+    pub(in crate::kvm) fn set_allocated(&mut self, allocated: u16) -> bool {
+        std::mem::replace(&mut self.allocated, allocated) != allocated
+    }
+
+    /// Sets the mode that the guest is in, after the effects of the input that changed it.
+    pub(in crate::kvm) const fn set_owner(&mut self, mode: MessageMode) {
+        self.owner = mode;
+    }
+
+    /// Whether the loop should read the eventfd: with routes not while the vector is masked, for then
+    /// it is the eventfd that holds the event (K8).
+    pub(in crate::kvm) fn is_watched(&self, vector: Vector) -> bool {
+        self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
+    }
+
+    /// Assigns the eventfd of every device vector to the vector as which its events go out now.
+    pub(in crate::kvm) fn join_targets(&mut self) {
+        for vector in (0..).take(self.uses.len()) {
+            self.join_target(vector);
+        }
+    }
+
+    /// Has the device vector's own eventfd reach the guest from now on, if it is there, or made by
+    /// this function. For a vector whose event came the long way.
+    pub(in crate::kvm) fn shorten(&mut self, vector: Vector) {
+        let index = vector.index();
+        let is_folded = self.owner == MessageMode::Msi && index >= self.allocated;
+        let Some(target) = self.target(index).filter(|_| is_folded) else { return };
+        if self.messages(MessageMode::Msi).of(target).open
+            && (self.origin == EventfdOrigin::Connected
+                || self.eventfds[usize::from(index)].get_or_make().is_ok())
+        {
+            self.join_target(index);
+        }
+    }
+
+    /// Assigns an eventfd that exists to the GSI of the vector as which its events go out, or has the
+    /// loop read it.
+    pub(super) fn join_target(&mut self, vector: u16) {
+        let mode = self.owner;
+        let target = self.target(vector).map(|target| *self.messages(mode).of(target));
+        if let Some(target) = target
+            && let (true, Some(gsi)) = (target.open, target.gsi)
+            && self.eventfds[usize::from(vector)].get().is_some()
+        {
+            self.assign(vector, gsi);
+        } else if self.uses[usize::from(vector)].assigned.is_some() {
+            self.take_back(vector);
+        }
+        self.watch(vector);
+    }
+
+    /// The vector of the owning mode as which events of a device's vector go out.
+    pub(super) fn target(&self, vector: u16) -> Option<u16> {
+        let target = match self.owner {
+            MessageMode::MsiX => vector,
+            MessageMode::Msi => vector % self.allocated.max(1),
+        };
+        (usize::from(vector) < self.vectors(self.owner)).then_some(target)
+    }
+
+    /// Arms those that wait and whose routes KVM knows by now.
+    pub(super) fn arm_current(&mut self, failed: &mut Vec<Vector>) {
+        let mode = self.owner;
+        let messages = self.messages(mode);
+        let waiting = messages.waiting.members().into_iter();
+        let waiting = waiting.filter_map(|v| Some((v, messages.of(v).gsi?))).collect();
+        for (vector, gsi) in self.routes.current(waiting) {
+            self.messages(mode).waiting.remove(vector);
+            if !self.give(mode, vector, gsi) {
+                failed.push(Vector::new(vector));
+                self.watch(vector);
+            }
+        }
+    }
+
+    /// Makes the eventfds of those device vectors KVM's that go out as `vector`; whether the one of
+    /// that number is.
+    pub(super) fn give(&mut self, mode: MessageMode, vector: u16, gsi: u32) -> bool {
+        let own = self.assign(vector, gsi);
+        self.messages(mode).of(vector).open = own;
+        if own && mode == MessageMode::Msi {
+            for folded in (0..).take(self.vectors(mode)) {
+                if folded != vector && self.target(folded) == Some(vector) {
+                    self.join_target(folded);
+                }
+            }
+        }
+        own
+    }
+
+    /// Makes an eventfd KVM's, for `gsi`. Nobody else reads it then (K7). Nothing is assigned, and
+    /// that is no failure, before somebody connects it (E8).
+    fn assign(&mut self, vector: u16, gsi: u32) -> bool {
+        self.unwatch(vector);
+        let index = usize::from(vector);
+        if self.origin == EventfdOrigin::Connected && self.eventfds[index].get().is_none() {
+            return true;
+        }
+        if self.uses[index].assigned.is_some_and(|other| other != gsi) {
+            self.take_back(vector);
+        }
+        let state = &mut self.uses[index];
+        if state.assigned.is_none() {
+            let eventfd = self.eventfds[index].get_or_make();
+            let assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi));
+            state.assigned = assigned.is_ok().then_some(gsi);
+        }
+        let own = state.assigned == Some(gsi);
+        if own {
+            self.stuck.remove(vector);
+            self.eventfds[index].gate.open(self.owner == MessageMode::Msi);
+        }
+        own
+    }
+
+    /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
+    /// engine all the same, and it is tried again.
+    pub(super) fn take_back(&mut self, vector: u16) {
+        let state = &mut self.uses[usize::from(vector)];
+        let gated = &self.eventfds[usize::from(vector)];
+        if let (Some(gsi), Some(eventfd)) = (state.assigned, gated.get()) {
+            gated.gate.close();
+            if self.routes.deassign(eventfd, gsi).is_ok() {
+                state.assigned = None;
+            } else {
+                self.stuck.insert(vector);
+                self.routes.call_again();
+            }
+        }
+    }
+
+    /// Has the loop read an eventfd that reaches a live vector, if somebody else writes it; without
+    /// routes, any.
+    pub(super) fn watch(&mut self, vector: u16) {
+        let mode = self.owner;
+        let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
+        let state = &mut self.uses[usize::from(vector)];
+        let wanted = is_live || self.routes.userspace;
+        if !state.external || !wanted || state.assigned.is_some() || state.watched {
+            return;
+        }
+        let (Some(eventfd), Some(id)) = (self.eventfds[usize::from(vector)].get(), self.id) else {
+            return;
+        };
+        state.watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
+        if !state.watched {
+            self.unwatched.insert(vector);
+            self.routes.call_again();
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, vector: u16) {
+        self.unwatched.remove(vector);
+        let state = &mut self.uses[usize::from(vector)];
+        if std::mem::take(&mut state.watched)
+            && let Some(eventfd) = self.eventfds[usize::from(vector)].get()
+        {
+            // It was watched: this cannot fail.
+            let _ = self.routes.events().unwatch(&**eventfd);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a function is made of.
+
+use super::assigned_line::AssignedLine;
+use super::message::Format;
+use super::physical::{PhysicalMsi, PhysicalMsix};
+use super::platform::{DeviceControl, GuestPin};
+use msix_core::{Layout, MsiCapability, Policy};
+use std::fmt;
+use std::time::Duration;
+
+/// The parts of a [`Function`](super::Function), and what stands around it.
+///
+/// ```
+/// # use msix_backends::{Route, kvm::{Platform, FunctionSetup}};
+/// # struct Vmm;
+/// # impl Platform for Vmm {
+/// #     fn write_memory(&mut self, _: u64, _: u32) {}
+/// #     fn snoop(&mut self, _: Route) {}
+/// # }
+/// use msix_core::{BarIndex, Layout, MsiCapability};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
+/// let msix_alone = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
+/// let both = FunctionSetup { msi: Some(MsiCapability::new(4)?), msix: Some(layout), ..FunctionSetup::new(Vmm) };
+/// # Ok(())
+/// # }
+/// ```
+pub struct FunctionSetup<P> {
+    /// The MSI capability, if the function has one.
+    pub msi: Option<MsiCapability>,
+    /// MSI-X with its table and PBA, if the function has it.
+    pub msix: Option<Layout>,
+    /// The interrupt pin at the guest's interrupt controller, if the function has one.
+    pub pin: Option<Box<dyn GuestPin>>,
+    /// The choices that the specification leaves open, for all parts.
+    pub policy: Policy,
+    /// How messages are to be read.
+    pub format: Format,
+    /// Who makes the vectors' eventfds.
+    pub eventfds: EventfdOrigin,
+    /// The real device behind a passed-through function; `None` behind an emulated one.
+    pub device: Option<PassedThrough>,
+    /// The VMM's own part.
+    pub platform: P,
+}
+
+impl<P> FunctionSetup<P> {
+    /// No part at all, [`Policy::SPEC`], the default format, eventfds of its own, and no device.
+    #[must_use]
+    pub fn new(platform: P) -> Self {
+        Self {
+            msi: None,
+            msix: None,
+            pin: None,
+            policy: Policy::SPEC,
+            format: Format::default(),
+            eventfds: EventfdOrigin::Own,
+            device: None,
+            platform,
+        }
+    }
+}
+
+/// Who makes the eventfds of a function's vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EventfdOrigin {
+    /// The function, at the first need.
+    #[default]
+    Own,
+    /// Somebody else: each is given to [`connect`](super::Function::connect) when it is there, which
+    /// may be before or after the guest unmasks the vector, or never (E5, E8).
+    Connected,
+}
+
+/// A real device behind a function. It uses all its vectors, so the function claims them by itself.
+pub struct PassedThrough {
+    /// Its MSI-X.
+    pub msix: Option<Box<dyn PhysicalMsix>>,
+    /// Its MSI.
+    pub msi: Option<Box<dyn PhysicalMsi>>,
+    /// Its INTx, which drives the function's pin.
+    pub line: Option<AssignedLine>,
+    /// How long BARs stay unmapped after an interrupt that userspace brought to the guest's pin.
+    pub quiet: Duration,
+    /// What the VMM does with the device beside its interrupts.
+    pub control: Box<dyn DeviceControl>,
+}
+
+impl PassedThrough {
+    /// A device without a way to interrupt.
+    #[must_use]
+    pub fn new(control: Box<dyn DeviceControl>) -> Self {
+        Self { msix: None, msi: None, line: None, quiet: Duration::ZERO, control }
+    }
+}
+
+impl fmt::Debug for PassedThrough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PassedThrough").field("quiet", &self.quiet).finish_non_exhaustive()
+    }
+}
+
+impl<P> fmt::Debug for FunctionSetup<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionSetup")
+            .field("msi", &self.msi)
+            .field("msix", &self.msix)
+            .field("pin", &self.pin.is_some())
+            .field("eventfds", &self.eventfds)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,44 @@
+//! A set of a function's vectors.
+
+use fixedbitset::FixedBitSet;
+
+/// Some of a function's vectors.
+#[derive(Debug, Clone)]
+pub(super) struct VectorSet(FixedBitSet);
+
+impl VectorSet {
+    /// None of `vectors` vectors.
+    pub(super) fn none(vectors: u16) -> Self {
+        Self(FixedBitSet::with_capacity(vectors.into()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_clear()
+    }
+
+    pub(super) fn insert(&mut self, vector: u16) {
+        self.0.insert(vector.into());
+    }
+
+    /// Whether it was a member.
+    pub(super) fn remove(&mut self, vector: u16) -> bool {
+        let was = self.0.contains(vector.into());
+        if was {
+            self.0.remove(vector.into());
+        }
+        was
+    }
+
+    /// Its members, in order. It is empty then.
+    pub(super) fn take(&mut self) -> Vec<u16> {
+        let members = self.members();
+        self.0.clear();
+        members
+    }
+
+    /// Its members, in order.
+    pub(super) fn members(&self) -> Vec<u16> {
+        // A vector number has 16 bits.
+        self.0.ones().filter_map(|vector| u16::try_from(vector).ok()).collect()
+    }
+}

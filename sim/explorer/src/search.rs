@@ -1,0 +1,214 @@
+//! The breadth-first search that both explorations share.
+
+use rustc_hash::FxHashSet;
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// What can be searched: a first state, and the steps that lead from a state to others.
+pub(crate) trait World {
+    /// A whole state. It is kept only while it is still to be left.
+    type State;
+    /// States with equal keys are one.
+    type Key: Eq + Hash;
+    /// A step in few bytes: one is kept for every state.
+    type Step: Copy;
+    /// What is found where a property does not hold.
+    type Found;
+
+    /// Returns the first state.
+    fn start(&self) -> Self::State;
+
+    /// Returns what tells `state` from other states.
+    fn key(&self, state: &Self::State) -> Self::Key;
+
+    /// Checks what must hold in `state`, whatever led there.
+    fn check(&self, state: &Self::State) -> Result<(), Self::Found>;
+
+    /// Takes every step that is possible in `state`, until `taken` breaks off.
+    fn steps(
+        &self,
+        state: &Self::State,
+        taken: impl FnMut(Self::Step, Result<Self::State, Self::Found>) -> ControlFlow<()>,
+    ) -> ControlFlow<()>;
+}
+
+/// How far a search is.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// States found.
+    pub states: usize,
+    /// Of those, states not looked at yet.
+    pub frontier: usize,
+    /// Steps from the start to the states looked at now.
+    pub depth: u32,
+}
+
+/// How much a search saw.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Extent {
+    /// States found.
+    pub states: usize,
+    /// Steps taken.
+    pub transitions: u64,
+    /// Steps from the start to the farthest state.
+    pub depth: u32,
+    /// Whether every state was left by every step.
+    pub complete: bool,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// What a search came to.
+pub(crate) struct Closure<W: World> {
+    pub(crate) extent: Extent,
+    /// The first violation, with the shortest way to it.
+    pub(crate) violation: Option<(W::Found, Vec<W::Step>)>,
+}
+
+/// A state that is still to be left.
+struct Open<S> {
+    state: S,
+    index: u32,
+    depth: u32,
+}
+
+/// How a state was found: from which other, by which step.
+struct Origin<T> {
+    from: u32,
+    step: T,
+}
+
+/// Visits every state reachable from the start, nearest first, until one violates something or
+/// `most` are found. `progress` is called now and then.
+pub(crate) fn search<W: World>(
+    world: &W,
+    most: usize,
+    mut progress: impl FnMut(Reached),
+) -> Closure<W> {
+    let begun = Instant::now();
+    let start = world.start();
+    let mut seen = FxHashSet::default();
+    seen.insert(world.key(&start));
+    let mut violation = world.check(&start).err().map(|found| (found, Vec::new()));
+    let mut frontier = VecDeque::from([Open { state: start, index: 0, depth: 0 }]);
+    // Of every state but the first.
+    let mut origins: Vec<Origin<W::Step>> = Vec::new();
+    let (mut left, mut transitions, mut farthest) = (0_u64, 0_u64, 0);
+    let mut complete = violation.is_none();
+    while complete && let Some(Open { state, index, depth }) = frontier.pop_front() {
+        farthest = depth;
+        if left.is_multiple_of(4096) {
+            progress(Reached { states: seen.len(), frontier: frontier.len(), depth });
+        }
+        left += 1;
+        let all = world.steps(&state, |step, next| {
+            transitions += 1;
+            let checked = next.and_then(|next| {
+                if seen.insert(world.key(&next)) {
+                    origins.push(Origin { from: index, step });
+                    world.check(&next)?;
+                    let index = u32::try_from(origins.len()).unwrap_or(u32::MAX);
+                    frontier.push_back(Open { state: next, index, depth: depth + 1 });
+                }
+                Ok(())
+            });
+            if let Err(found) = checked {
+                violation = Some((found, way(&origins, index, step)));
+                return ControlFlow::Break(());
+            }
+            if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        complete = all.is_continue();
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let extent = Extent { states: seen.len(), transitions, depth: farthest, complete, seconds };
+    Closure { extent, violation }
+}
+
+/// The steps that lead to state `state`, and then `last`.
+fn way<T: Copy>(origins: &[Origin<T>], mut state: u32, last: T) -> Vec<T> {
+    let mut steps = vec![last];
+    while let Some(index) = state.checked_sub(1)
+        && let Some(origin) = origins.get(index as usize)
+    {
+        steps.push(origin.step);
+        state = origin.from;
+    }
+    steps.reverse();
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers below 100, from 1 on, by doubling and by adding 3. One of them may be unlucky, and
+    /// one cannot be reached unharmed.
+    struct Numbers {
+        unlucky: u32,
+        harmful: u32,
+    }
+
+    impl World for Numbers {
+        type State = u32;
+        type Key = u32;
+        type Step = char;
+        type Found = String;
+
+        fn start(&self) -> u32 {
+            1
+        }
+
+        fn key(&self, state: &u32) -> u32 {
+            *state
+        }
+
+        fn check(&self, state: &u32) -> Result<(), String> {
+            if *state == self.unlucky { Err(format!("at {state}")) } else { Ok(()) }
+        }
+
+        fn steps(
+            &self,
+            state: &u32,
+            mut taken: impl FnMut(char, Result<u32, String>) -> ControlFlow<()>,
+        ) -> ControlFlow<()> {
+            for (step, next) in [('d', state * 2), ('a', state + 3)] {
+                if next < 100 {
+                    let harm = || Err(format!("to {next}"));
+                    taken(step, if next == self.harmful { harm() } else { Ok(next) })?;
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn searched(unlucky: u32, harmful: u32, most: usize) -> (Extent, Option<(String, String)>) {
+        let closure = search(&Numbers { unlucky, harmful }, most, |_| ());
+        let violation = closure.violation.map(|(found, way)| (found, way.into_iter().collect()));
+        (closure.extent, violation)
+    }
+
+    #[test]
+    fn all_that_can_be_reached_is_seen_once() {
+        let (extent, violation) = searched(0, 0, usize::MAX);
+        // From 1: everything below 100 that 3 does not divide.
+        assert_eq!((extent.states, extent.complete, violation), (66, true, None));
+        // Of those, each can be raised by 3 but 97 and 98, and 33 of them can be doubled.
+        assert_eq!(extent.transitions, 64 + 33);
+    }
+
+    #[test]
+    fn the_way_to_a_violation_is_a_shortest_one() {
+        assert_eq!(searched(1, 0, 99).1, Some(("at 1".to_owned(), String::new())));
+        assert_eq!(searched(16, 0, 99).1, Some(("at 16".to_owned(), "add".to_owned())));
+        assert_eq!(searched(0, 17, 99).1, Some(("to 17".to_owned(), "aada".to_owned())));
+    }
+
+    #[test]
+    fn a_search_ends_at_its_most_states() {
+        let (extent, violation) = searched(0, 0, 10);
+        assert_eq!((extent.states, extent.complete, violation), (10, false, None));
+    }
+}

@@ -1,0 +1,146 @@
+//! QEMU and the engines side by side.
+
+use super::pair::{Compared, Pair, PeerDifference};
+use msix_core::Policy;
+use msix_core::operation::Operation;
+use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct DiffOptions {
+    /// Inputs in all.
+    pub operations: u64,
+    /// Of the random numbers.
+    pub seed: u64,
+    /// Vectors of each device, 1 to 2048.
+    pub vectors: u16,
+    /// Devices in one QEMU, 1 to 24.
+    pub devices: usize,
+    /// The QEMU to run, or the qtest front instead.
+    pub player: Player,
+    /// The engine's policy; [`Policy::QEMU`] unless a difference is wanted.
+    pub policy: Policy,
+}
+
+/// QEMU and the engines.
+pub(super) struct Bench {
+    pub(super) options: DiffOptions,
+    pub(super) qemu: Qemu,
+    pub(super) pairs: Vec<Pair>,
+    /// What each device was given since the last reset.
+    pub(super) history: Vec<Vec<Operation>>,
+    pub(super) compared: Compared,
+}
+
+impl Bench {
+    pub(super) fn start(options: &DiffOptions) -> Result<Self, QemuError> {
+        let setup = Setup {
+            player: options.player.clone(),
+            vectors: vec![options.vectors; options.devices],
+            incoming: None,
+        };
+        let mut bench = Self {
+            options: options.clone(),
+            qemu: Qemu::start(&setup)?,
+            pairs: Vec::new(),
+            history: Vec::new(),
+            compared: Compared::default(),
+        };
+        bench.fresh()?;
+        Ok(bench)
+    }
+
+    /// Fresh engines for devices that were just reset.
+    pub(super) fn fresh(&mut self) -> Result<(), QemuError> {
+        let DiffOptions { vectors, policy, devices, .. } = self.options;
+        self.pairs = (0..devices)
+            .map(|index| Pair::new(&mut self.qemu, index, vectors, policy))
+            .collect::<Result<_, _>>()?;
+        self.history = vec![Vec::new(); devices];
+        let settle = Operation::WriteConfig { offset: 2, len: 2, value: 0 };
+        for pair in &mut self.pairs {
+            // KNOWN_DEFECTS[0]
+            let mut uncounted = Compared::default();
+            pair.step(&mut self.qemu, &settle, &mut uncounted)?;
+        }
+        Ok(())
+    }
+
+    /// Gives one input to device `index` on both sides.
+    pub(super) fn step(
+        &mut self,
+        index: usize,
+        operation: &Operation,
+    ) -> Result<Option<PeerDifference>, QemuError> {
+        match operation {
+            Operation::Reset => {
+                self.compared.operations += 1;
+                self.compared.resets += 1;
+                self.qemu.reset()?;
+                self.fresh()?;
+                Ok(None)
+            }
+            Operation::SaveAndLoadQemu => {
+                self.compared.operations += 1;
+                self.compared.migrations += 1;
+                self.history.iter_mut().for_each(|history| history.push(*operation));
+                self.migrate()
+            }
+            _ => {
+                if let Some(history) = self.history.get_mut(index) {
+                    history.push(*operation);
+                }
+                match self.pairs.get_mut(index) {
+                    Some(pair) => pair.step(&mut self.qemu, operation, &mut self.compared),
+                    None => Err(QemuError::Device(format!("there is no device {index}"))),
+                }
+            }
+        }
+    }
+
+    /// Moves QEMU through a migration stream, and every engine through its msix field.
+    pub(super) fn migrate(&mut self) -> Result<Option<PeerDifference>, QemuError> {
+        let path = self.qemu.migrate()?;
+        let stream = std::fs::read(&path).map_err(QemuError::system("migration stream"))?;
+        for pair in &mut self.pairs {
+            let slot = Qemu::slot(pair.function.index);
+            let field = pair.msix().qemu_len();
+            let saved = find_msix_field(&stream, slot, pair.function.capability, field)?;
+            if let Some(difference) = pair.load(saved.control, &saved.msix) {
+                return Ok(Some(difference));
+            }
+        }
+        let setup = Setup {
+            player: self.options.player.clone(),
+            vectors: vec![self.options.vectors; self.options.devices],
+            incoming: Some(path),
+        };
+        let mut next = Qemu::start(&setup)?;
+        next.await_incoming()?;
+        self.qemu = next;
+        for pair in &mut self.pairs {
+            let operation = Operation::SaveAndLoadQemu;
+            let difference = pair.compare_memory(&mut self.qemu, &operation, &mut self.compared)?;
+            if difference.is_some() {
+                return Ok(difference);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Resets everything and gives `operations` to device `index`; the first difference.
+    pub(super) fn repeat(
+        &mut self,
+        index: usize,
+        operations: &[Operation],
+    ) -> Result<Option<PeerDifference>, QemuError> {
+        self.qemu.reset()?;
+        self.fresh()?;
+        for operation in operations {
+            if let Some(difference) = self.step(index, operation)? {
+                return Ok(Some(difference));
+            }
+        }
+        Ok(None)
+    }
+}
