@@ -353,7 +353,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Forgets what was sent and told so far.
+    /// Forgets all messages and calls so far.
     pub(super) fn forget(&mut self) {
         self.device.messages();
         if let Some(log) = self.device.host_log() {
