@@ -47,6 +47,8 @@ pub struct Reference {
     attached: bool,
     /// Between a load and its resume (H15).
     loading: bool,
+    /// Enable, as INTx was told last (A10).
+    intx_told: bool,
     counters: Counters,
 }
 
@@ -83,6 +85,7 @@ impl Reference {
             bus_master: true,
             attached: false,
             loading: false,
+            intx_told: false,
             counters: Counters::default(),
         };
         model.reset_registers();

@@ -20,9 +20,13 @@ impl Reference {
         let on = !was_enabled && self.enabled();
         let off = was_enabled && !self.enabled();
         let mut ask = Ask::default();
-        match self.policy.intx {
-            IntxRule::OnChange => (ask.deassert, ask.reevaluate) = (on, off), // H17
-            IntxRule::OnEveryWrite => ask.deassert = control_written && self.enabled(),
+        // H17; between a load and its resume INTx is told nothing (H15).
+        if !self.loading {
+            match self.policy.intx {
+                IntxRule::OnChange => (ask.deassert, ask.reevaluate) = (on, off),
+                IntxRule::OnEveryWrite => ask.deassert = control_written && self.enabled(),
+            }
+            self.intx_told = self.enabled();
         }
         if on && self.policy.while_disabled != WhileDisabled::Latch && self.policy.drain {
             ask.drain = self.all(); // H3: events that came while disabled are not wanted
@@ -162,7 +166,7 @@ impl Reference {
 
     /// Function reset (A13, H8, C01).
     pub(super) fn reset(&mut self) -> Vec<VectorEffect> {
-        let was_enabled = self.enabled();
+        let was_told = std::mem::take(&mut self.intx_told);
         for v in self.all() {
             self.counters.dropped_reset += self.clear_pending(v);
             if self.policy.claims_on_reset == ClaimsOnReset::Clear {
@@ -173,7 +177,7 @@ impl Reference {
         self.reset_registers();
         self.settle(Ask {
             drain: if self.policy.drain { self.all() } else { vec![] },
-            reevaluate: was_enabled && self.policy.intx == IntxRule::OnChange,
+            reevaluate: was_told && self.policy.intx == IntxRule::OnChange,
             ..Ask::default()
         })
     }
@@ -194,7 +198,14 @@ impl Reference {
             return vec![];
         }
         self.loading = false;
-        self.settle(Ask { release_all: true, ..Ask::default() })
+        let (told, enabled) = (self.intx_told, self.enabled());
+        self.intx_told = enabled;
+        self.settle(Ask {
+            release_all: true,
+            deassert: !told && enabled,
+            reevaluate: told && !enabled && self.policy.intx == IntxRule::OnChange,
+            ..Ask::default()
+        })
     }
 
     /// Registers are replaced by those of a snapshot (H15): the pending bits are dropped, and
