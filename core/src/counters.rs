@@ -9,6 +9,7 @@
 /// [I4](crate::rules#i4). A snapshot load replaces the pending bits: those it drops are in
 /// `dropped_load`, those it brings were counted by the engine that saved them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Counters {
     /// Messages handed to the backend as [`crate::Effect::Send`].
     pub sent: u64,

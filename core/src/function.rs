@@ -105,6 +105,7 @@ pub struct Function<S> {
 
 /// Totals of a [`Function`] that no part of it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct FunctionCounters {
     /// How often a guest enabled MSI and MSI-X together, which is undefined (A10, H18).
     pub conflicts: u64,

@@ -10,7 +10,7 @@ use crate::msi::{Msi, MsiCapability, set};
 use crate::msix::Msix;
 use crate::spec::{CAPABILITY_LEN, MSI_LONGEST};
 use crate::storage::Storage;
-use crate::vectors::{Vector, Vectors};
+use crate::vectors::{Vector, Vectors, Word, numbered};
 
 impl<S: Storage> Msix<S> {
     /// Returns where table and PBA lie.
@@ -82,6 +82,12 @@ impl<S: Storage> Msix<S> {
     /// Returns the live vectors, in sets of 64 that are not empty.
     pub fn live(&self) -> impl Iterator<Item = Vectors> + '_ {
         self.sets(|word| word.live.get())
+    }
+
+    fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
+        numbered(self.storage.memory().words)
+            .map(move |(index, word)| Vectors::new(index, bits(word)))
+            .filter(|set| set.bits() != 0)
     }
 }
 

@@ -241,6 +241,7 @@ fn checked_vectors(vectors: u32) -> Result<u16, LayoutError> {
 
 /// Why a layout is refused ([H21](crate::rules#h21)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayoutError {
     /// The vector count is not 1 to 2048.
     Vectors(u32),

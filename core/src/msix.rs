@@ -29,7 +29,7 @@ use crate::facts::{Fact, Facts};
 use crate::layout::Layout;
 use crate::policy::Policy;
 use crate::storage::{Storage, sealed::Fresh};
-use crate::vectors::{Vector, Vectors, Word, numbered};
+use crate::vectors::{Vector, Word};
 use core::fmt;
 
 /// The MSI-X side of one PCI function, with its per-vector state in `S`.
@@ -165,12 +165,6 @@ impl<S: Storage> Msix<S> {
         self.storage.memory().words.iter().any(|word| word.live.get() != 0)
     }
 
-    pub(crate) fn sets(&self, bits: impl Fn(&Word) -> u64) -> impl Iterator<Item = Vectors> {
-        numbered(self.storage.memory().words)
-            .map(move |(index, word)| Vectors::new(index, bits(word)))
-            .filter(|set| set.bits() != 0)
-    }
-
     #[inline]
     pub(crate) fn word_of(&self, vector: Vector) -> Option<&Word> {
         let memory = self.storage.memory();
@@ -196,6 +190,7 @@ pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedO
 
 /// The storage is not for exactly the layout's vector count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewError {
     /// Vectors of the layout.
     pub layout: u16,
@@ -211,6 +206,7 @@ impl core::error::Error for NewError {}
 
 /// Why an input about one vector was refused. The state is as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VectorError {
     /// There is no such vector (C25).
     OutOfRange {
@@ -219,7 +215,7 @@ pub enum VectorError {
         /// How many there are.
         vectors: u16,
     },
-    /// The vector has 65535 uses already (H9).
+    /// The vector has 65535 claims already (H9).
     TooManyClaims {
         /// The vector named.
         vector: Vector,
@@ -241,7 +237,7 @@ impl fmt::Display for VectorError {
                 write!(f, "vector {vector} of a table with {vectors} vectors")
             }
             Self::TooManyClaims { vector } => {
-                write!(f, "vector {vector} already has {} uses", u16::MAX)
+                write!(f, "vector {vector} already has {} claims", u16::MAX)
             }
             Self::NotCarriedOut => NotCarriedOut.fmt(f),
         }

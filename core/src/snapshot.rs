@@ -109,6 +109,7 @@ impl<'a> Writer<'a> {
 
 /// The buffer is too short for the snapshot; it was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SaveError {
     /// Bytes the snapshot takes.
     pub needed: usize,
@@ -126,6 +127,7 @@ impl core::error::Error for SaveError {}
 
 /// Why a snapshot is refused. The state is as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LoadError {
     /// Too short or too long.
     Length {
@@ -188,7 +190,7 @@ impl fmt::Display for LoadError {
             }
             Self::Function => f.write_str("the snapshot is of a function with other parts"),
             #[cfg(feature = "alloc")]
-            Self::Parts => f.write_str("table, pending bits and uses differ in vector count"),
+            Self::Parts => f.write_str("table, pending bits and claims differ in vector count"),
         }
     }
 }

@@ -149,6 +149,7 @@ impl Storage for Borrowed<'_> {
 
 /// The slices given to [`Borrowed::new`] do not fit each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StorageError {
     /// Entries given: N.
     pub entries: usize,
@@ -162,8 +163,8 @@ impl core::fmt::Display for StorageError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "storage of {} entries, {} use counts and {} words: N from 1 to 2048 entries need N \
-             use counts and ceil(N / 64) words",
+            "storage of {} entries, {} claim counts and {} words: N from 1 to 2048 entries need N \
+             claim counts and ceil(N / 64) words",
             self.entries, self.claims, self.words
         )
     }

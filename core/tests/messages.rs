@@ -1,26 +1,32 @@
 //! What is wrong is said in full: every error's message, with the value and the limit.
 
 use msix_core::{
-    BarIndex, Borrowed, Entry, Layout, LayoutError, LoadError, MsiCapabilityError, Msix, NewError,
-    NotCarriedOut, Policy, Region, SaveError, StorageError, Vector, VectorError, Vectors, Word,
+    BarIndex, Borrowed, Entry, Inline, Layout, LayoutError, LoadError, MsiCapabilityError, Msix,
+    NotCarriedOut, Policy, Region, Vector, VectorError, Vectors, Word,
 };
 use std::error::Error;
 
 #[test]
 fn every_error_says_what_was_wrong_and_what_is_allowed() {
     let vector = Vector::new(70);
+    let layout = Layout::exclusive_bar(65, BarIndex::new(0).unwrap()).unwrap();
+    let wrong_storage = Msix::<Inline<64, 1>>::new(layout, Policy::SPEC).unwrap_err();
+    let (mut entries, mut claims, mut words) = ([Entry::RESET; 65], [0; 64], [Word::RESET]);
+    let unfit = Borrowed::new(&mut entries, &mut claims, &mut words).unwrap_err();
+    let full = Msix::<Inline<65, 2>>::new(layout, Policy::SPEC).unwrap();
+    let short = full.save(&mut [0; 8]).unwrap_err();
     let cases: &[(&dyn Error, &str)] = &[
         (&NotCarriedOut, "the effects of the last input are not carried out yet"),
         (&VectorError::NotCarriedOut, "the effects of the last input are not carried out yet"),
         (&VectorError::OutOfRange { vector, vectors: 64 }, "vector 70 of a table with 64 vectors"),
-        (&VectorError::TooManyClaims { vector }, "vector 70 already has 65535 uses"),
-        (&NewError { layout: 65 }, "the storage is not for the layout's 65 vectors"),
+        (&VectorError::TooManyClaims { vector }, "vector 70 already has 65535 claims"),
+        (&wrong_storage, "the storage is not for the layout's 65 vectors"),
         (
-            &StorageError { entries: 65, claims: 64, words: 1 },
-            "storage of 65 entries, 64 use counts and 1 words: N from 1 to 2048 entries need N use \
+            &unfit,
+            "storage of 65 entries, 64 claim counts and 1 words: N from 1 to 2048 entries need N claim \
              counts and ceil(N / 64) words",
         ),
-        (&SaveError { needed: 90, got: 8 }, "the snapshot takes 90 bytes, the buffer has 8"),
+        (&short, "the snapshot takes 1202 bytes, the buffer has 8"),
         (&LoadError::Length { expected: 90, got: 8 }, "snapshot of 8 bytes, expected 90"),
         (&LoadError::Magic(*b"ELF\x7f"), "not a snapshot: it begins with [45, 4c, 46, 7f]"),
         (&LoadError::Version(7), "snapshot version 7, expected 1"),
@@ -42,7 +48,7 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
             "Message Control 0x008c: its Multiple Message Capable is reserved",
         ),
         #[cfg(feature = "alloc")]
-        (&LoadError::Parts, "table, pending bits and uses differ in vector count"),
+        (&LoadError::Parts, "table, pending bits and claims differ in vector count"),
         (&LayoutError::NotMsix(5), "capability id 0x5: MSI-X is 0x11"),
         (
             &LayoutError::OffsetTooLarge { region: Region::Pba, offset: 0x1_0000_0000 },
@@ -72,8 +78,9 @@ fn lent_memory_must_be_for_exactly_the_layouts_vectors() {
         let (mut entries, mut uses, mut words) = ([Entry::RESET; 4], [0; 4], [Word::RESET]);
         let storage = Borrowed::new(&mut entries, &mut uses, &mut words).unwrap();
         let made = Msix::with_storage(storage, layout, Policy::default());
-        let made = made.map(|msix| (*msix.layout(), msix.policy().reject_pba_tail));
-        let fits = Ok((layout, Policy::SPEC.reject_pba_tail));
-        assert_eq!(made, if vectors == 4 { fits } else { Err(NewError { layout: vectors }) });
+        let made = made.map(|msix| (msix.vectors(), *msix.policy()));
+        let refused = made.as_ref().err().map(|error| error.layout);
+        assert_eq!(refused, (vectors != 4).then_some(vectors));
+        assert!(refused.is_some() || made == Ok((4, Policy::SPEC)));
     }
 }

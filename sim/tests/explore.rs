@@ -39,10 +39,10 @@ fn the_program_says_what_was_seen_and_fails_when_something_is_violated() {
     assert_eq!((status, &outcome["states"], &outcome["complete"]), (0, &50.into(), &false.into()));
     assert_eq!(outcome["properties"].as_array().map(Vec::len), Some(15));
 
-    let (status, stdout, stderr) = msix(&["explore", "--defect", "no-release-on-mask"]);
+    let (status, stdout, stderr) = msix(&["explore", "--defect", "no-disarm-on-mask"]);
     assert_eq!(status, 1);
     assert!(stdout.contains("msix-script 1\nvectors 41\npolicy spec\n"), "{stdout}");
-    assert!(stderr.starts_with("told: vector 40 is used by the host"), "{stderr}");
+    assert!(stderr.starts_with("told: vector 40 is armed"), "{stderr}");
 
     for arguments in [["explore", "--vectors", "4"], ["explore", "--at", "66"]] {
         let (status, stdout, stderr) = msix(&arguments);

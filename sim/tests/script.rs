@@ -12,7 +12,7 @@ msix-script 1
 vectors 2
 policy spec
 # a guest that unmasks before it is done
-use 1
+claim 1
 attach
 write-config 0x2 2 0x8000
 write-table 0x1c 4 0x0
@@ -33,22 +33,22 @@ fn every_input_is_shown_with_what_it_led_to() {
     assert_eq!((status, &*stderr), (0, ""));
     let expected = "\
 2 vectors, policy spec
-use 1
+claim 1
 attach
 write-config 0x2 2 0x8000
     INTx: deassert
 write-table 0x1c 4 0x0
-    use 1 (0x0 <- 0x0)
+    arm 1 (0x0 <- 0x0)
 notify 1  # sent
     send 1 (0x0 <- 0x0)
 write-table 0x18 4 0x23
     reroute 1 (0x0 <- 0x23)
 write-table 0x1d 1 0xff  # ignored: undefined width or alignment
 read-pba 0x0 8  # reads 0x0
-notify 0  # dropped: the vector has no use
+notify 0  # dropped: the vector is not claimed
 write-config 0x2 2 0x0
     poll 0
-    release 1
+    disarm 1
     INTx: re-evaluate
 notify 1  # pending
 notify 1  # pending already

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 /// Why a function is refused. Positions are offsets in its config space, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum AssignError {
     /// Config space has 256 bytes or 4096.
     #[error("config space of {0} bytes, must be 256 or 4096")]

@@ -9,6 +9,7 @@ const NODE: &str = "/dev/kvm";
 
 /// What MSI-X delivery through KVM can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvmFacts {
     /// GSIs and route entries a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
     pub routes: u32,

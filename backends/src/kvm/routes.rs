@@ -34,6 +34,7 @@ impl RouteOptions {
 
 /// What was asked of the kernel so far, failures included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RouteStats {
     /// KVM_SET_GSI_ROUTING.
     pub commits: u64,
@@ -51,6 +52,7 @@ pub struct RouteStats {
 
 /// Why [`Routes::keep`] refused.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RoutesError {
     /// The entries cannot be kept.
     #[error(transparent)]

@@ -8,6 +8,7 @@ const NODE: &str = "/dev/vfio/vfio";
 
 /// What device assignment can count on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VfioFacts {
     /// IOMMU groups whose device node is there: functions bound to a VFIO driver.
     pub groups: usize,

@@ -220,6 +220,7 @@ const MASKS: u16 = 0x0100;
 
 /// There is no such MSI capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MsiCapabilityError {
     /// Not 1, 2, 4, 8, 16 or 32 vectors.
     Vectors(u32),

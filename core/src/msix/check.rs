@@ -11,6 +11,7 @@ use core::ops::Range;
 /// An invariant that does not hold: a defect of the engine. Bits are of vectors in 64-vector word
 /// `word`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Violation {
     /// I1: the host was told something else than what should hold.
     Liveness {

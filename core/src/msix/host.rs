@@ -96,7 +96,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
-    /// zero, pending bits dropped and counted, use counts by policy (C01). Bus master is the
+    /// zero, pending bits dropped and counted, claim counts by policy (C01). Bus master is the
     /// Command register's, and is told apart. Emits Disarm for all live vectors, Drain by policy
     /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
     ///

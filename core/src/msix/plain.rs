@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub table: Vec<[u32; 4]>,
     /// The PBA: ceil(N / 64) words (A5).
     pub pending: Vec<u64>,
-    /// The use counts of the N vectors.
+    /// The claim counts of the N vectors.
     pub claims: Vec<u16>,
 }
 

@@ -3,10 +3,10 @@
 //! Two encodings, both little-endian:
 //!
 //! *Native*: `"MSIX"`, version (2 bytes, 1), Message Control (2), N (4); the table as the guest
-//! reads it (16 N); the PBA (8 ceil(N / 64)); the use counts (2 N); CRC-32 of all before it (4).
+//! reads it (16 N); the PBA (8 ceil(N / 64)); the claim counts (2 N); CRC-32 of all before it (4).
 //!
 //! *QEMU* (F3): the table (16 N) and ceil(N / 8) bytes of PBA, no header. Message Control travels
-//! in the saved config space, and use counts are not saved.
+//! in the saved config space, and claim counts are not saved.
 //!
 //! Not in either: policy, layout, bus master, whether a backend is attached, counters.
 

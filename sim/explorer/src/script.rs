@@ -103,17 +103,19 @@ pub fn line(operation: &Operation) -> String {
         Operation::WritePba { offset, len } => write!(text, "write-pba {offset:#x} {len}"),
         Operation::Notify(v) => write!(text, "notify {v}"),
         Operation::Withdraw(v) => write!(text, "withdraw {v}"),
-        Operation::Claim(v) => write!(text, "use {v}"),
-        Operation::Unclaim(v) => write!(text, "unuse {v}"),
-        Operation::UnclaimAll => write!(text, "unuse-all"),
+        Operation::Claim(v) => write!(text, "claim {v}"),
+        Operation::Unclaim(v) => write!(text, "unclaim {v}"),
+        Operation::UnclaimAll => write!(text, "unclaim-all"),
         Operation::SetMask(v, masked) => write!(text, "set-mask {v} {}", u8::from(masked)),
         Operation::SetMessage(v, Message { address, data }) => {
             write!(text, "set-message {v} {address:#x} {data:#x}")
         }
         Operation::Attach => write!(text, "attach"),
         Operation::Detach => write!(text, "detach"),
-        Operation::ReportFailed(set) => write!(text, "failed {} {:#x}", set.word(), set.bits()),
-        Operation::ReportHeld(set) => write!(text, "polled {} {:#x}", set.word(), set.bits()),
+        Operation::ReportFailed(set) => {
+            write!(text, "report-failed {} {:#x}", set.word(), set.bits())
+        }
+        Operation::ReportHeld(set) => write!(text, "report-held {} {:#x}", set.word(), set.bits()),
         Operation::SetBusMaster(on) => write!(text, "bus-master {}", u8::from(on)),
         Operation::Reset => write!(text, "reset"),
         Operation::PrepareSave => write!(text, "prepare-save"),
@@ -155,9 +157,9 @@ fn operation(words: &[&str]) -> Option<Operation> {
         }
         ("notify", &[v]) => Operation::Notify(vector(v)?),
         ("withdraw", &[v]) => Operation::Withdraw(vector(v)?),
-        ("use", &[v]) => Operation::Claim(vector(v)?),
-        ("unuse", &[v]) => Operation::Unclaim(vector(v)?),
-        ("unuse-all", []) => Operation::UnclaimAll,
+        ("claim", &[v]) => Operation::Claim(vector(v)?),
+        ("unclaim", &[v]) => Operation::Unclaim(vector(v)?),
+        ("unclaim-all", []) => Operation::UnclaimAll,
         ("set-mask", &[v, masked]) => Operation::SetMask(vector(v)?, flag(masked)?),
         ("set-message", &[v, address, data]) => {
             let message = Message { address, data: u32::try_from(data).ok()? };
@@ -165,8 +167,10 @@ fn operation(words: &[&str]) -> Option<Operation> {
         }
         ("attach", []) => Operation::Attach,
         ("detach", []) => Operation::Detach,
-        ("failed", &[index, bits]) => Operation::ReportFailed(Vectors::new(word(index)?, bits)),
-        ("polled", &[index, bits]) => Operation::ReportHeld(Vectors::new(word(index)?, bits)),
+        ("report-failed", &[index, bits]) => {
+            Operation::ReportFailed(Vectors::new(word(index)?, bits))
+        }
+        ("report-held", &[index, bits]) => Operation::ReportHeld(Vectors::new(word(index)?, bits)),
         ("bus-master", &[on]) => Operation::SetBusMaster(flag(on)?),
         ("reset", []) => Operation::Reset,
         ("prepare-save", []) => Operation::PrepareSave,

@@ -83,7 +83,7 @@ fn every_seeded_defect_that_qemus_policy_can_have_is_found_there_too() {
 #[cfg(feature = "stateright")]
 #[test]
 fn stateright_finds_a_seeded_defect_too() {
-    let options = with(MsixDefect::RestoreWithoutUse, Peer::Spec);
+    let options = with(MsixDefect::RestoreWithoutArm, Peer::Spec);
     let (_, violated) = check_with_stateright(&options).unwrap();
     assert!(violated.contains(&"told"), "{violated:?}");
 }

@@ -82,6 +82,7 @@ impl DeviceOptions {
 
 /// Why there is no device.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceError {
     /// Not a number of vectors that a function can have.
     #[error(transparent)]

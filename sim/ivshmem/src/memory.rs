@@ -16,6 +16,7 @@ pub struct SharedMemory {
 
 /// Why a descriptor is no shared memory.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SharedMemoryError {
     /// Not a file.
     #[error("the shared memory is no file")]

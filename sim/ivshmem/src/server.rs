@@ -24,6 +24,7 @@ pub struct ServerOptions {
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// No function has so many vectors, or none.
     #[error("{0} vectors, of 1 to 2048")]

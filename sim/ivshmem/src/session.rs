@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Why a connection ended, or there is none.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionError {
     /// Nothing more comes.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a device is not saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceSaveError {
     /// The guest's peers would stay behind.
     #[error("a peer of the shared memory does not migrate; only the master does, mostly id 0")]
@@ -16,6 +17,7 @@ pub enum DeviceSaveError {
 
 /// Why a snapshot is refused. The device is then as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceLoadError {
     /// Into a peer.
     #[error(transparent)]

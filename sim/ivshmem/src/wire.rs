@@ -26,6 +26,7 @@ pub struct ServerMessage<D = OwnedFd> {
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReceiveError {
     /// The other side has closed the connection.
     #[error("the server closed the connection{}", if *.inside { " inside a message" } else { "" })]

@@ -128,10 +128,10 @@ fn effect_text(msix: &Msix<Boxed>, effect: Effect) -> String {
         Effect::IntxDeassert => "INTx: deassert".to_owned(),
         Effect::IntxReevaluate => "INTx: re-evaluate".to_owned(),
         Effect::Poll(set) => format!("poll {}", listed(set, |v| v.to_string())),
-        Effect::Disarm(set) => format!("release {}", listed(set, |v| v.to_string())),
+        Effect::Disarm(set) => format!("disarm {}", listed(set, |v| v.to_string())),
         Effect::Drain(set) => format!("drain {}", listed(set, |v| v.to_string())),
         Effect::Snoop(set) => format!("snoop {}", listed(set, |v| v.to_string())),
-        Effect::Arm(set) => format!("use {}", listed(set, message)),
+        Effect::Arm(set) => format!("arm {}", listed(set, message)),
         Effect::Reroute(set) => format!("reroute {}", listed(set, message)),
         Effect::Send(set) => format!("send {}", listed(set, message)),
     }
@@ -170,7 +170,7 @@ fn answer_text(answer: Answer) -> Option<String> {
         Answer::Event(Delivery::Coalesced) => "pending already".to_owned(),
         Answer::Event(Delivery::Intx) => "left to INTx".to_owned(),
         Answer::Event(Delivery::Dropped(reason)) => match reason {
-            DropReason::Unclaimed => "dropped: the vector has no use".to_owned(),
+            DropReason::Unclaimed => "dropped: the vector is not claimed".to_owned(),
             DropReason::Disabled => "dropped: disabled".to_owned(),
             DropReason::BusMaster => "dropped: bus master is off".to_owned(),
         },

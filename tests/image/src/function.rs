@@ -1,7 +1,7 @@
 //! The same for the function: INTx, MSI, MSI-X and the switching between them.
 
 use msix_core::{
-    Access, Delivery, FunctionEffect, FunctionEffects, Inline, Intx, LoadError, Message, Mode, Msi,
+    Access, Delivery, FunctionEffect, FunctionEffects, Inline, LoadError, Message, Mode, Msi,
     MsiCapability, MsiCapabilityError, NewError, NotCarriedOut, Parts, Policy, SaveError, Vector,
     VectorError, Vectors,
 };
@@ -20,11 +20,6 @@ pub fn msi_capability_from_control(control: u16) -> Result<MsiCapability, MsiCap
 }
 
 #[unsafe(no_mangle)]
-pub fn msi_capability(msi: &Msi) -> [u8; 24] {
-    msi.capability()
-}
-
-#[unsafe(no_mangle)]
 pub fn msi_message(msi: &Msi, vector: Vector) -> Option<Message> {
     msi.message(vector)
 }
@@ -37,36 +32,6 @@ pub fn msi_vector_for(msi: &Msi, vector: Vector) -> Vector {
 #[unsafe(no_mangle)]
 pub fn msi_allocated(msi: &Msi) -> u16 {
     msi.allocated()
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_live(msi: &Msi) -> Vectors {
-    msi.live()
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_fallback(msi: &Msi) -> Vectors {
-    msi.fallback()
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_pending(msi: &Msi) -> Vectors {
-    msi.pending()
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_masked(msi: &Msi) -> Vectors {
-    msi.masked()
-}
-
-#[unsafe(no_mangle)]
-pub fn msi_deliverable(msi: &Msi) -> Vectors {
-    msi.deliverable()
-}
-
-#[unsafe(no_mangle)]
-pub fn intx_status(intx: &Intx) -> bool {
-    intx.status()
 }
 
 #[unsafe(no_mangle)]
@@ -287,11 +252,6 @@ pub fn function_message(function: &Function, mode: Mode, vector: Vector) -> Opti
 #[unsafe(no_mangle)]
 pub fn function_status(function: &Function) -> u16 {
     function.status()
-}
-
-#[unsafe(no_mangle)]
-pub fn function_is_conflicted(function: &Function) -> bool {
-    function.is_conflicted()
 }
 
 #[unsafe(no_mangle)]

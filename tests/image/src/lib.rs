@@ -212,18 +212,8 @@ pub fn msix_set_next_capability(msix: &mut Engine, offset: u8) {
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_capability(msix: &Engine) -> [u8; 12] {
-    msix.capability()
-}
-
-#[unsafe(no_mangle)]
 pub fn msix_check(msix: &Engine) -> Result<(), Violation> {
     msix.check()
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_is_masked(msix: &Engine, vector: Vector) -> Option<bool> {
-    msix.is_masked(vector)
 }
 
 #[unsafe(no_mangle)]
@@ -232,43 +222,13 @@ pub fn msix_is_pending(msix: &Engine, vector: Vector) -> Option<bool> {
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_is_live(msix: &Engine, vector: Vector) -> Option<bool> {
-    msix.is_live(vector)
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_is_fallback(msix: &Engine, vector: Vector) -> Option<bool> {
-    msix.is_fallback(vector)
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_is_deliverable(msix: &Engine, vector: Vector) -> Option<bool> {
-    msix.is_deliverable(vector)
-}
-
-#[unsafe(no_mangle)]
 pub fn msix_claims(msix: &Engine, vector: Vector) -> Option<u16> {
     msix.claims(vector)
 }
 
 #[unsafe(no_mangle)]
-pub fn msix_live(msix: &Engine) -> u32 {
-    msix.live().map(Vectors::len).fold(0, u32::wrapping_add)
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_pending(msix: &Engine) -> u32 {
-    msix.pending().map(Vectors::len).fold(0, u32::wrapping_add)
-}
-
-#[unsafe(no_mangle)]
 pub fn msix_control(msix: &Engine) -> u16 {
     msix.control()
-}
-
-#[unsafe(no_mangle)]
-pub fn msix_dropped(msix: &Engine) -> u64 {
-    msix.counters().dropped()
 }
 
 #[unsafe(no_mangle)]

@@ -32,10 +32,10 @@ impl FunctionDefect {
     /// All of them: what they do, and the property that must find them.
     pub const ALL: [(Self, &'static str, &'static str); 17] = [
         (Self::EnterFirst, "a switch enters the new mode before it leaves the old one", "alone"),
-        (Self::MsiKeptUnderMsix, "MSI is not released when it is left", "alone"),
-        (Self::MsixKept, "MSI-X is not released when it is left", "alone"),
-        (Self::PinKept, "the pin is not released when it is left", "alone"),
-        (Self::PinNotArmedAgain, "the pin is not used after MSI and MSI-X", "told"),
+        (Self::MsiKeptUnderMsix, "MSI is not disarmed when it is left", "alone"),
+        (Self::MsixKept, "MSI-X is not disarmed when it is left", "alone"),
+        (Self::PinKept, "the pin is not disarmed when it is left", "alone"),
+        (Self::PinNotArmedAgain, "the pin is not armed again after MSI and MSI-X", "told"),
         (Self::AssertForgotten, "a level that rose is not asserted", "level"),
         (Self::DeassertForgotten, "a line that is closed is not deasserted", "level"),
         (Self::UnmaskForgotten, "a physical line stays masked after the EOI", "level"),
@@ -103,7 +103,7 @@ pub(super) fn apply(
     let answer = operation.apply(function, &mut scratch, &mut fx);
     take(&mut fx);
     if *operation == FunctionOperation::Reset {
-        // A device uses its vectors again, where a reset ended their use (C01).
+        // A device claims its vectors again, where a reset ended the claims (C01).
         for v in [0, 1].map(Vector::new) {
             if function.msix().is_some_and(|msix| msix.claims(v) == Some(0)) {
                 FunctionOperation::Claim(v).apply(function, &mut scratch, &mut fx);

@@ -38,8 +38,8 @@ pub(super) struct FunctionRegisters {
     /// Events of MSI by their own numbers, as a snapshot has them.
     pub(super) msi_events: u64,
     pub(super) msix_pending: u64,
-    /// Vectors of MSI-X with a use.
-    pub(super) used: u64,
+    /// Vectors of MSI-X with a claim.
+    pub(super) claimed: u64,
     pub(super) msi_live: u64,
     pub(super) msix_live: u64,
     pub(super) msi_counters: Counters,
@@ -63,12 +63,12 @@ impl FunctionRegisters {
         let gated = msix.policy().bus_master_off == BusMasterOff::Latch;
         let may = !function.is_loading() && (!gated || function.command() & 4 != 0);
         let allocated = if config[2] & 0x70 == 0 { 1 } else { 3 };
-        let (mut masked, mut used) = (0, 0);
+        let (mut masked, mut claimed) = (0, 0);
         for v in [0_u16, 1] {
             let mut control = [0; 4];
             msix.read_table(u64::from(v) * 16 + 12, &mut control);
             masked |= u64::from(control[0] & 1) << v;
-            used |= u64::from(msix.claims(Vector::new(v)).is_some_and(|uses| uses > 0)) << v;
+            claimed |= u64::from(msix.claims(Vector::new(v)).is_some_and(|claims| claims > 0)) << v;
         }
         let mut pba = [0; 8];
         msix.read_pba(0, &mut pba);
@@ -81,7 +81,7 @@ impl FunctionRegisters {
             msi_pending: u64::from(config[16]),
             msi_events: u64::from(saved[MSI_EVENTS]),
             msix_pending: u64::from(pba[0]),
-            used,
+            claimed,
             msi_live: msi.live().bits(),
             msix_live: msix.live().next().map_or(0, Vectors::bits),
             msi_counters: *msi.counters(),

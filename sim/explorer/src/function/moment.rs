@@ -145,10 +145,10 @@ impl Moment {
         self.high &= !(forgets && enables && !self.is_physical()); // H27
     }
 
-    /// A released physical line is masked by nobody.
+    /// Nobody masks a disarmed physical line.
     fn physical(&mut self, effects: &[FunctionEffect]) {
-        let released = effects.contains(&FunctionEffect::Intx(IntxEffect::Disarm));
-        self.high &= !(released && self.is_physical());
+        let disarmed = effects.contains(&FunctionEffect::Intx(IntxEffect::Disarm));
+        self.high &= !(disarmed && self.is_physical());
     }
 
     fn is_physical(&self) -> bool {
@@ -187,8 +187,8 @@ impl Moment {
                 }
             }
             let t = &self.told;
-            let used = [t.msi != 0, t.msix != 0, t.pin].into_iter().filter(|used| *used).count();
-            must(used <= 1, "alone", wrong)?;
+            let armed = [t.msi != 0, t.msix != 0, t.pin].into_iter().filter(|armed| *armed).count();
+            must(armed <= 1, "alone", wrong)?;
         }
         let lowered = effects.contains(&FunctionEffect::Intx(IntxEffect::Deassert));
         let due = self.is_physical() && *operation == FunctionOperation::Eoi && lowered;
@@ -224,12 +224,12 @@ impl Moment {
         }
         let on = if self.attached { 3 } else { 0 };
         let expected = (registers.msi_open & on, registers.msix_open & on);
-        must(live == expected, "told", || format!("{live:x?} is used, should be {expected:x?}"))?;
+        must(live == expected, "told", || format!("{live:x?} is armed, should be {expected:x?}"))?;
         let stuck = registers.msi_open & registers.msi_pending
-            | registers.msix_open & registers.msix_pending & registers.used;
+            | registers.msix_open & registers.msix_pending & registers.claimed;
         must(stuck == 0, "send", || format!("{stuck:#b} is pending and could be sent"))?;
         let open = mode == Mode::Intx && self.function.command() & 0x400 == 0;
-        must(t.pin == (open && self.attached), "told", || format!("the pin is used: {}", t.pin))?;
+        must(t.pin == (open && self.attached), "told", || format!("the pin is armed: {}", t.pin))?;
         let high = open && self.high && (t.pin || !self.is_physical());
         must(t.asserted == high, "level", || format!("the line is high: {}", t.asserted))?;
         let status = u16::from(self.high && mode == Mode::Intx) << 3;
@@ -267,14 +267,14 @@ impl Moment {
             let off = policy.is_some_and(|p| p.bus_master_off == BusMasterOff::DropMessage);
             let off = off && next.function.command() & 4 == 0;
             let lose = policy.is_some_and(|p| p.unclaimed_pending == UnclaimedPending::Lose);
-            let unused = (old.used & new.used) != 3 || lose;
+            let unclaimed = (old.claimed & new.claimed) != 3 || lose;
             let withdrawn = matches!(operation, FunctionOperation::Withdraw(of, _) if *of == mode);
             for (moved, may) in [
                 (is.withdrawn - was.withdrawn, withdrawn),
                 (is.dropped_reset - was.dropped_reset, *operation == FunctionOperation::Reset),
                 (is.dropped_load - was.dropped_load, loaded > 0),
                 (is.dropped_bus_master - was.dropped_bus_master, off),
-                (is.dropped_unclaimed - was.dropped_unclaimed, unused && mode == Mode::MsiX),
+                (is.dropped_unclaimed - was.dropped_unclaimed, unclaimed && mode == Mode::MsiX),
                 (is.dropped_disabled - was.dropped_disabled + is.to_intx - was.to_intx, false),
             ] {
                 must(moved == 0 || may, "lossless", || format!("{mode:?}: {was:?} became {is:?}"))?;
@@ -381,7 +381,7 @@ impl Told {
     }
 }
 
-/// Whether an effect fits the vectors that the host was told to use.
+/// Whether an effect fits the vectors that are armed.
 fn vectors_follow(told: &mut u64, effect: Effect) -> Result<bool, Found> {
     let set: Vectors = effect.vectors();
     let intx = matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate);

@@ -48,7 +48,7 @@ fn write_step<S: Storage + Clone>(
     }
     for (index, v) in world.at.iter().enumerate() {
         if fail >> index & 1 != 0 {
-            let _ = writeln!(text, "# the host fails to use {v}");
+            let _ = writeln!(text, "# the host fails to arm {v}");
         }
     }
 }
@@ -69,7 +69,7 @@ pub(crate) fn name<S: Storage + Clone>(world: &MsixWorld<S>, event: Event, fail:
         Event::Report(index) => format!("the host says that {} failed", vector(index)),
     };
     for index in (0..world.at.len()).filter(|index| fail >> index & 1 != 0) {
-        let _ = write!(text, "; the host fails to use {}", vector(index));
+        let _ = write!(text, "; the host fails to arm {}", vector(index));
     }
     text
 }

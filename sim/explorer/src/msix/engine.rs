@@ -61,7 +61,7 @@ impl<S: Storage> Engine<S> {
         u64::from_le_bytes(bytes)
     }
 
-    /// The entry of `vector` with its pending bit, and its uses.
+    /// The entry of `vector` with its pending bit, and its claims.
     pub(super) fn registers(&self, vector: Vector) -> EntryRegisters {
         let [address, rest] = self.entry(vector);
         EntryRegisters {
@@ -69,7 +69,7 @@ impl<S: Storage> Engine<S> {
             data: low(rest),
             control: low(rest >> 32),
             pending: self.pba(vector.index() / 64) >> (vector.index() % 64) & 1 != 0,
-            uses: self.0.claims(vector).unwrap_or(0),
+            claims: self.0.claims(vector).unwrap_or(0),
         }
     }
 }

@@ -23,8 +23,8 @@ pub(crate) enum Failure {
 /// What the host has for one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Line {
-    /// It was told to use it.
-    pub(crate) told: bool,
+    /// It was told to arm the vector, and not to disarm it since.
+    pub(crate) armed: bool,
     /// With this message.
     pub(crate) message: Message,
     pub(crate) failure: Failure,
@@ -38,8 +38,8 @@ pub(crate) struct Line {
 
 impl Line {
     /// Whether the host delivers an event of this vector by itself.
-    pub(crate) fn armed(&self) -> bool {
-        self.told && self.failure == Failure::None
+    pub(crate) fn delivers(&self) -> bool {
+        self.armed && self.failure == Failure::None
     }
 }
 
@@ -59,7 +59,7 @@ impl Host {
         bus_master: true,
         loading: false,
         lines: [Line {
-            told: false,
+            armed: false,
             message: Message { address: 0, data: 0 },
             failure: Failure::None,
             held: false,
@@ -73,23 +73,23 @@ impl Host {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Done {
     pub(crate) polled: u8,
-    pub(crate) released: u8,
+    pub(crate) disarmed: u8,
     pub(crate) drained: u8,
-    pub(crate) used: u8,
+    pub(crate) armed: u8,
     pub(crate) rerouted: u8,
     pub(crate) sent: u8,
-    /// Events the host held and delivered when it was told to use the vector.
+    /// Events the host held and delivered when the vector was armed.
     pub(crate) delivered: u8,
     pub(crate) deassert: bool,
     pub(crate) reevaluate: bool,
     /// How many effects.
     pub(crate) effects: usize,
-    /// Uses and Reroutes that could have failed.
+    /// Arms and Reroutes that could have failed.
     pub(crate) could_fail: u8,
 }
 
 impl Host {
-    /// Carries a list out; the Uses and Reroutes of `fail` fail.
+    /// Carries a list out; the Arms and Reroutes of `fail` fail.
     pub(crate) fn carry_out<S: Storage + Clone>(
         &mut self,
         world: &MsixWorld<S>,
@@ -118,10 +118,10 @@ impl Host {
                 }
                 Effect::Disarm(set) => {
                     touches(world, set, members)?;
-                    must(self.told(members), Property::Told, || {
-                        format!("{effect:?}, but the host does not use all of them")
+                    must(self.all_armed(members), Property::Told, || {
+                        format!("{effect:?}, but not all of them are armed")
                     })?;
-                    done.released |= members;
+                    done.disarmed |= members;
                     self.each(members, |_, line| {
                         let (held, answer) = (line.held, line.answer);
                         *line = Line { held, answer, ..Line::default() };
@@ -129,14 +129,14 @@ impl Host {
                 }
                 Effect::Arm(set) => {
                     touches(world, set, members)?;
-                    must(!self.any_told(members), Property::Told, || {
-                        format!("{effect:?}, but the host uses some of them already")
+                    must(!self.any_armed(members), Property::Told, || {
+                        format!("{effect:?}, but some of them are armed already")
                     })?;
-                    done.used |= members;
+                    done.armed |= members;
                     done.could_fail |= members;
                     let mut delivered = 0;
                     self.each(members, |index, line| {
-                        line.told = true;
+                        line.armed = true;
                         line.message = message(world, engine, index);
                         if fail >> index & 1 != 0 {
                             line.failure = Failure::Unreported;
@@ -148,15 +148,15 @@ impl Host {
                 }
                 Effect::Reroute(set) => {
                     touches(world, set, members)?;
-                    must(self.told(members), Property::Told, || {
-                        format!("{effect:?}, but the host does not use all of them")
+                    must(self.all_armed(members), Property::Told, || {
+                        format!("{effect:?}, but not all of them are armed")
                     })?;
                     done.rerouted |= members;
                     let mut could_fail = 0;
                     self.each(members, |index, line| {
                         line.message = message(world, engine, index);
-                        could_fail |= u8::from(line.armed()) << index;
-                        if line.armed() && fail >> index & 1 != 0 {
+                        could_fail |= u8::from(line.delivers()) << index;
+                        if line.delivers() && fail >> index & 1 != 0 {
                             line.failure = Failure::Unreported;
                         }
                     });
@@ -179,12 +179,12 @@ impl Host {
         }
     }
 
-    fn told(&self, members: u8) -> bool {
-        (0..MAX_EXPLORED).all(|index| members >> index & 1 == 0 || self.lines[index].told)
+    fn all_armed(&self, members: u8) -> bool {
+        (0..MAX_EXPLORED).all(|index| members >> index & 1 == 0 || self.lines[index].armed)
     }
 
-    fn any_told(&self, members: u8) -> bool {
-        (0..MAX_EXPLORED).any(|index| members >> index & 1 != 0 && self.lines[index].told)
+    fn any_armed(&self, members: u8) -> bool {
+        (0..MAX_EXPLORED).any(|index| members >> index & 1 != 0 && self.lines[index].armed)
     }
 }
 
@@ -195,7 +195,7 @@ fn touches<S: Storage + Clone>(
     members: u8,
 ) -> Result<(), Found> {
     must(set.bits().count_ones() == members.count_ones() && set.bits() != 0, Property::Idle, || {
-        format!("an effect speaks of {set:?}, and only {:?} are in use", world.at)
+        format!("an effect speaks of {set:?}, and only {:?} are explored", world.at)
     })
 }
 

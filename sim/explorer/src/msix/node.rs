@@ -35,17 +35,17 @@ impl<S: Storage + Clone> Node<S> {
             let mut bits = Bits(0);
             bits.push(1, entry.masked().into());
             bits.push(1, entry.pending.into());
-            bits.push(2, entry.uses.into());
-            bits.push(1, line.told.into());
+            bits.push(2, entry.claims.into());
+            bits.push(1, line.armed.into());
             bits.push(2, line.failure as u64);
             bits.push(1, line.held.into());
             bits.push(1, line.answer.into());
             let (old, new) = (line.message, entry.message(&world.policy));
             let address =
-                if line.told && !self.host.loading { old.address ^ new.address } else { 0 };
+                if line.armed && !self.host.loading { old.address ^ new.address } else { 0 };
             bits.push(1, (address & 0xffff_ffff != 0).into());
             bits.push(1, (address >> 32 != 0).into());
-            bits.push(1, (line.told && !self.host.loading && old.data != new.data).into());
+            bits.push(1, (line.armed && !self.host.loading && old.data != new.data).into());
             bits.push(1, (line.rewriting && !self.host.loading).into());
             *part = bits.0;
         }

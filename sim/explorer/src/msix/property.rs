@@ -30,13 +30,13 @@ impl Property {
         (
             Self::Told,
             "told",
-            "the host uses exactly the vectors that are deliverable, Arm and Disarm alternate, and \
+            "exactly the deliverable vectors are armed, Arm and Disarm alternate, and \
              what failed is known (I1, H1, H11)",
         ),
         (
             Self::Send,
             "send",
-            "a message is sent only for a used, deliverable vector, and none such stays pending \
+            "a message is sent only for a claimed, deliverable vector, and none such stays pending \
              (I2, I3)",
         ),
         (Self::Pending, "pending", "pending is set and cleared only for a named reason (I4, A8)"),

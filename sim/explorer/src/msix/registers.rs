@@ -9,14 +9,14 @@ use msix_core::{Message, Policy};
 /// Most vectors that are explored at once.
 pub const MAX_EXPLORED: usize = 3;
 
-/// One entry, its pending bit, and its uses (which no guest can read).
+/// One entry, its pending bit, and its claims (which no guest can read).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct EntryRegisters {
     pub(crate) address: u64,
     pub(crate) data: u32,
     pub(crate) control: u32,
     pub(crate) pending: bool,
-    pub(crate) uses: u16,
+    pub(crate) claims: u16,
 }
 
 impl EntryRegisters {
@@ -69,21 +69,21 @@ impl Registers {
                 }
             }
             Operation::Claim(v) => {
-                index(v).into_iter().for_each(|i| self.entries[i].uses += 1);
+                index(v).into_iter().for_each(|i| self.entries[i].claims += 1);
             }
             Operation::Unclaim(v) => {
                 let entry = index(v).map(|i| &mut self.entries[i]);
-                entry.into_iter().for_each(|e| e.uses = e.uses.saturating_sub(1));
+                entry.into_iter().for_each(|e| e.claims = e.claims.saturating_sub(1));
             }
-            Operation::UnclaimAll => self.entries.iter_mut().for_each(|entry| entry.uses = 0),
+            Operation::UnclaimAll => self.entries.iter_mut().for_each(|entry| entry.claims = 0),
             Operation::Reset => {
                 (self.enabled, self.function_masked) = (false, false);
                 for entry in self.entries.iter_mut().take(at.len()) {
                     let keep = policy.claims_on_reset == ClaimsOnReset::Keep;
-                    let uses = if keep { entry.uses } else { 0 };
+                    let claims = if keep { entry.claims } else { 0 };
                     *entry = EntryRegisters {
                         control: 1,
-                        uses,
+                        claims,
                         pending: entry.pending,
                         ..EntryRegisters::default()
                     };

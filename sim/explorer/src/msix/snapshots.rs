@@ -13,7 +13,7 @@ pub(crate) struct Snapshot {
     /// Message Control, when the encoding is QEMU's.
     control: Option<u16>,
     bytes: Vec<u8>,
-    /// What the registers are after it; use counts only in the native encoding.
+    /// What the registers are after it; claims only in the native encoding.
     registers: Registers,
 }
 
@@ -30,7 +30,7 @@ impl Snapshot {
         let mut new = self.registers;
         for (entry, old) in new.entries.iter_mut().zip(old.entries) {
             entry.pending = old.pending;
-            entry.uses = if self.control.is_none() { entry.uses } else { old.uses };
+            entry.claims = if self.control.is_none() { entry.claims } else { old.claims };
         }
         new.entries.iter_mut().skip(explored).for_each(|entry| *entry = EntryRegisters::default());
         new
@@ -43,7 +43,7 @@ impl Snapshot {
 }
 
 /// What other engines may have saved: nothing, and everything pending on enabled, unmasked
-/// vectors, which is the only way for a vector without a use to be pending.
+/// vectors, which is the only way for a vector without a claim to be pending.
 pub(crate) fn snapshots<S: Storage + Clone>(msix: &Msix<S>, at: &[Vector]) -> Vec<Snapshot> {
     let mut fresh = Registers::default();
     fresh.entries.iter_mut().for_each(|entry| entry.control = 1);
@@ -55,7 +55,7 @@ pub(crate) fn snapshots<S: Storage + Clone>(msix: &Msix<S>, at: &[Vector]) -> Ve
             data: OTHER.data,
             control: 0,
             pending: true,
-            uses: 1,
+            claims: 1,
         }; MAX_EXPLORED],
     };
     let mut other = msix.clone();
@@ -77,12 +77,12 @@ pub(crate) fn snapshots<S: Storage + Clone>(msix: &Msix<S>, at: &[Vector]) -> Ve
         operation.apply(&mut other, &mut [0; 1280], &mut fx);
         while fx.take().is_some() {}
     }
-    let name = "all vectors enabled, unmasked, used and pending";
+    let name = "all vectors enabled, unmasked, claimed and pending";
     list.push(Snapshot { name, control: None, bytes: saved(&other), registers: busy });
     let mut bytes = vec![0; other.qemu_len()];
     let _ = other.save_qemu(&mut bytes);
     let control = Some(other.control());
-    let name = "all vectors enabled, unmasked and pending, uses not saved";
+    let name = "all vectors enabled, unmasked and pending, claims not saved";
     list.push(Snapshot { name, control, bytes, registers: busy });
     list
 }

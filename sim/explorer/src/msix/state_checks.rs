@@ -35,9 +35,9 @@ fn idle<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(), 
     }
     for v in (0..world.vectors()).map(Vector::new).filter(|v| !world.at.contains(v)) {
         let entry = node.engine.entry(v);
-        let uses = node.engine.msix().claims(v);
-        must(entry == [0, 1 << 32] && uses == Some(0), Property::Idle, || {
-            format!("vector {v} has entry {entry:x?} and {uses:?} uses")
+        let claims = node.engine.msix().claims(v);
+        must(entry == [0, 1 << 32] && claims == Some(0), Property::Idle, || {
+            format!("vector {v} has entry {entry:x?} and {claims:?} claims")
         })?;
     }
     Ok(())
@@ -158,10 +158,10 @@ fn refusable<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Vec<Op
             }
         }
         let line = &node.host.lines[index];
-        if !line.told {
-            inputs.push(Operation::ReportFailed(Vectors::one(*v))); // too late: released by now
+        if !line.armed {
+            inputs.push(Operation::ReportFailed(Vectors::one(*v))); // too late: disarmed by now
         }
-        if node.registers.entries[index].uses == 0 && !world.policy.drain {
+        if node.registers.entries[index].claims == 0 && !world.policy.drain {
             inputs.push(Operation::Unclaim(*v));
         }
     }
@@ -225,7 +225,7 @@ fn closing<S: Storage + Clone>(world: &MsixWorld<S>, start: &Node<S>) -> Vec<Eve
     let count = world.at.len();
     let mut events = vec![input(Operation::SetBusMaster(true))];
     for (index, v) in world.at.iter().enumerate() {
-        if start.registers.entries[index].uses == 0 {
+        if start.registers.entries[index].claims == 0 {
             events.push(input(Operation::Claim(*v)));
         }
         if start.host.lines[index].failure == Failure::Unreported {

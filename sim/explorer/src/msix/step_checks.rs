@@ -59,7 +59,7 @@ impl<S: Storage + Clone> Step<'_, S> {
             let old = self.before.registers.entries[index].message(&self.world.policy);
             let new = after.registers.entries[index].message(&self.world.policy);
             let line = &mut after.host.lines[index];
-            let complete = self.done.used >> index & 1 != 0
+            let complete = self.done.armed >> index & 1 != 0
                 || match self.operation() {
                     Some(Operation::SetMessage(set, _)) => set == *v,
                     Some(Operation::WriteTable { offset, len, .. }) => {
@@ -67,7 +67,7 @@ impl<S: Storage + Clone> Step<'_, S> {
                     }
                     _ => false,
                 };
-            line.rewriting = line.told && !complete && (line.rewriting || old != new);
+            line.rewriting = line.armed && !complete && (line.rewriting || old != new);
         }
     }
 
@@ -97,16 +97,16 @@ impl<S: Storage + Clone> Step<'_, S> {
             let deliverable =
                 after.registers.deliverable(index, &self.world.policy, host.bus_master);
             let wanted = if host.loading {
-                self.before.host.lines[index].told && host.attached // H15
+                self.before.host.lines[index].armed && host.attached // H15
             } else {
                 deliverable && host.attached
             };
-            must(line.told == wanted, Property::Told, || {
-                format!("vector {v} is used by the host: {}, should be: {wanted}", line.told)
+            must(line.armed == wanted, Property::Told, || {
+                format!("vector {v} is armed: {}, should be: {wanted}", line.armed)
             })?;
             let msix = after.engine.msix();
-            must(msix.is_live(*v) == Some(line.told), Property::Told, || {
-                format!("the engine thinks the host uses vector {v}: {}", !line.told)
+            must(msix.is_live(*v) == Some(line.armed), Property::Told, || {
+                format!("the engine takes vector {v} for armed: {}", !line.armed)
             })?;
             let failed = line.failure == Failure::Reported;
             must(msix.is_fallback(*v) == Some(failed), Property::Told, || {
@@ -122,11 +122,11 @@ impl<S: Storage + Clone> Step<'_, S> {
             let entry = &after.registers.entries[index];
             let deliverable = !host.loading
                 && after.registers.deliverable(index, &self.world.policy, host.bus_master);
-            let may = deliverable && entry.uses > 0 && host.bus_master;
+            let may = deliverable && entry.claims > 0 && host.bus_master;
             must(may || self.done.sent >> index & 1 == 0, Property::Send, || {
                 format!("vector {v} sends and may not: {entry:x?}")
             })?;
-            must(!(deliverable && entry.uses > 0 && entry.pending), Property::Send, || {
+            must(!(deliverable && entry.claims > 0 && entry.pending), Property::Send, || {
                 format!("vector {v} is pending and could send")
             })?;
         }
@@ -142,13 +142,13 @@ impl<S: Storage + Clone> Step<'_, S> {
             let deliverable = !after.host.loading
                 && after.registers.deliverable(index, policy, after.host.bus_master);
             let lost = deliverable
-                && (new.uses == 0 && policy.unclaimed_pending == UnclaimedPending::Lose
+                && (new.claims == 0 && policy.unclaimed_pending == UnclaimedPending::Lose
                     || !after.host.bus_master
                         && policy.bus_master_off == BusMasterOff::DropMessage);
             let named = match self.operation() {
                 None | Some(Operation::Reset | Operation::UnclaimAll) => true,
                 Some(Operation::Withdraw(w)) => w == *v,
-                Some(Operation::Unclaim(w)) => w == *v && new.uses == 0,
+                Some(Operation::Unclaim(w)) => w == *v && new.claims == 0,
                 _ => false,
             };
             let sent = self.done.sent >> index & 1 != 0;
@@ -196,14 +196,14 @@ impl<S: Storage + Clone> Step<'_, S> {
         must(sent == u64::from(self.done.sent.count_ones()), Property::Lossless, || {
             format!("{sent} messages are counted, {:#b} were sent", self.done.sent)
         })?;
-        let uses = |v| {
+        let claims = |v| {
             let index = self.world.at.iter().position(|at| *at == v);
-            index.map_or(0, |index| after.registers.entries[index].uses)
+            index.map_or(0, |index| after.registers.entries[index].claims)
         };
         let policy = &self.world.policy;
-        let unused = match self.operation() {
-            Some(Operation::Notify(v) | Operation::Unclaim(v)) => uses(v) == 0,
-            Some(Operation::ReportHeld(set)) => set.iter().any(|v| uses(v) == 0),
+        let unclaimed = match self.operation() {
+            Some(Operation::Notify(v) | Operation::Unclaim(v)) => claims(v) == 0,
+            Some(Operation::ReportHeld(set)) => set.iter().any(|v| claims(v) == 0),
             Some(Operation::UnclaimAll) => true,
             _ => policy.unclaimed_pending == UnclaimedPending::Lose,
         };
@@ -211,7 +211,7 @@ impl<S: Storage + Clone> Step<'_, S> {
         let reset = self.operation() == Some(Operation::Reset);
         let withdraw = matches!(self.operation(), Some(Operation::Withdraw(_)));
         for (reason, moved, may) in [
-            ("no use", new.dropped_unclaimed - old.dropped_unclaimed, unused),
+            ("no claim", new.dropped_unclaimed - old.dropped_unclaimed, unclaimed),
             ("disabled", new.dropped_disabled - old.dropped_disabled, false),
             ("bus master off", new.dropped_bus_master - old.dropped_bus_master, off),
             ("reset", new.dropped_reset - old.dropped_reset, reset),
@@ -247,7 +247,7 @@ impl<S: Storage + Clone> Step<'_, S> {
         let mut expected = 0;
         for (index, v) in world.at.iter().enumerate() {
             let line = &self.before.host.lines[index];
-            let holds = !line.told || line.failure == Failure::Reported;
+            let holds = !line.armed || line.failure == Failure::Reported;
             let asked = holds && self.before.host.attached && range.contains(&v.index());
             expected |= u8::from(asked) << index;
         }
@@ -264,12 +264,12 @@ impl<S: Storage + Clone> Step<'_, S> {
                 Some(Operation::Withdraw(w)) => w == *v,
                 Some(Operation::Unclaim(w)) => {
                     let (old, new) = (&self.before.registers, &after.registers);
-                    w == *v && old.entries[index].uses > 0 && new.entries[index].uses == 0
+                    w == *v && old.entries[index].claims > 0 && new.entries[index].claims == 0
                 }
                 _ => false,
             };
             let line = &after.host.lines[index];
-            let holds = !line.told || line.failure == Failure::Reported;
+            let holds = !line.armed || line.failure == Failure::Reported;
             let expected = named && drain && holds && after.host.attached;
             must((self.done.drained >> index & 1 != 0) == expected, Property::Drain, || {
                 format!("the host's events of vector {v} are dropped: {}", !expected)
@@ -282,16 +282,20 @@ impl<S: Storage + Clone> Step<'_, S> {
         let policy = &self.world.policy;
         for (index, v) in self.world.at.iter().enumerate() {
             let (line, entry) = (&after.host.lines[index], &after.registers.entries[index]);
-            let told = (self.done.used | self.done.rerouted) >> index & 1 != 0;
+            let told = (self.done.armed | self.done.rerouted) >> index & 1 != 0;
             let current = match policy.live_rewrite {
                 LiveRewrite::Reroute => !line.rewriting,
                 LiveRewrite::Ignore => told,
             };
             let right = line.message == entry.message(policy);
-            must(after.host.loading || !line.told || !current || right, Property::Message, || {
-                let table = entry.message(policy);
-                format!("vector {v} delivers {:x?}, the table says {table:x?}", line.message)
-            })?;
+            must(
+                after.host.loading || !line.armed || !current || right,
+                Property::Message,
+                || {
+                    let table = entry.message(policy);
+                    format!("vector {v} delivers {:x?}, the table says {table:x?}", line.message)
+                },
+            )?;
             let torn = self.done.rerouted >> index & 1 != 0 && line.rewriting;
             must(!torn, Property::Message, || {
                 format!("vector {v} is rerouted to half a message: {:x?}", line.message)

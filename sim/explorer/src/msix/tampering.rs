@@ -53,7 +53,7 @@ impl<S: Storage> SeededEngine<S> {
         loaded
     }
 
-    /// The engine itself, for what no guest can read: uses, counters, what it thinks the host knows.
+    /// The engine itself, for what no guest can read: claims, counters, what it thinks the host knows.
     pub(crate) const fn msix(&self) -> &Msix<S> {
         &self.engine.0
     }
@@ -105,7 +105,7 @@ impl MsixDefect {
             return seeded.engine.input(input, fx); // refused, as by the real engine
         }
         let n = seeded.msix().vectors();
-        let uses = |v: Vector| seeded.msix().claims(v).unwrap_or(0);
+        let claims = |v: Vector| seeded.msix().claims(v).unwrap_or(0);
         match (self, operation) {
             (Self::ShortBit, Operation::Notify(v)) if v.index() >= 32 => {
                 let short = Vector::new(v.index() % 32);
@@ -136,13 +136,13 @@ impl MsixDefect {
             (Self::SendWhileDisabled, Operation::Notify(v))
                 if !seeded.msix().is_enabled()
                     && seeded.msix().is_masked(v) == Some(false)
-                    && uses(v) != 0 =>
+                    && claims(v) != 0 =>
             {
                 fx.push(Effect::Send(Vectors::one(v)));
                 Answer::Nothing
             }
-            (Self::UseCountIgnored, Operation::Notify(v))
-                if uses(v) == 0 && seeded.msix().is_deliverable(v) == Some(true) =>
+            (Self::ClaimsIgnored, Operation::Notify(v))
+                if claims(v) == 0 && seeded.msix().is_deliverable(v) == Some(true) =>
             {
                 fx.push(Effect::Send(Vectors::one(v)));
                 Answer::Nothing
@@ -205,14 +205,14 @@ impl MsixDefect {
     ) -> Answer {
         let mut list = List::new();
         let answer = seeded.engine.input(Input::Operation(operation), &mut list);
-        if self == Self::UsedTwice && operation == Operation::Attach {
+        if self == Self::ArmedTwice && operation == Operation::Attach {
             let live: Vec<Vectors> = seeded.msix().live().collect();
             live.into_iter().for_each(|set| fx.push(Effect::Arm(set)));
         }
         let mut held_back = None;
         while let Some(effect) = list.take() {
             match (self, effect, operation) {
-                (Self::SendBeforeUse, Effect::Arm(_), _) => held_back = Some(effect),
+                (Self::SendBeforeArm, Effect::Arm(_), _) => held_back = Some(effect),
                 (Self::PollRange, Effect::Poll(set), Operation::PollPba { offset, len }) => {
                     let end = u64::from(offset) + u64::from(len) * 8;
                     let below = if end < 64 { (1 << end) - 1 } else { u64::MAX };
@@ -239,13 +239,13 @@ impl MsixDefect {
     fn swallows(self, effect: Effect, operation: Operation) -> bool {
         match (self, effect) {
             (Self::PendingNotSent, Effect::Send(_)) => !matches!(operation, Operation::Notify(_)),
-            (Self::NoReleaseOnDisable, Effect::Disarm(_)) => {
+            (Self::NoDisarmOnDisable, Effect::Disarm(_)) => {
                 matches!(operation, Operation::WriteConfig { value, .. } if value & ENABLE == 0)
             }
-            (Self::NoReleaseOnMask, Effect::Disarm(_)) => {
+            (Self::NoDisarmOnMask, Effect::Disarm(_)) => {
                 matches!(operation, Operation::WriteTable { .. } | Operation::SetMask(..))
             }
-            (Self::RestoreWithoutUse, Effect::Arm(_)) => operation == Operation::Resume,
+            (Self::RestoreWithoutArm, Effect::Arm(_)) => operation == Operation::Resume,
             (Self::NoReroute, Effect::Reroute(_)) => true,
             (Self::HeldSurvivesReset, Effect::Drain(_)) => operation == Operation::Reset,
             (Self::IntxForgotten, Effect::IntxReevaluate) => true,
@@ -280,7 +280,7 @@ fn close<S: Storage>(seeded: &mut SeededEngine<S>) {
     }
 }
 
-/// The gate is left as it was: what is unmasked next is used and sent although disabled.
+/// The gate is left as it was: what is unmasked next is armed and sent although disabled.
 fn stale_reset<S: Storage>(seeded: &mut SeededEngine<S>, fx: &mut List) -> Answer {
     let control = seeded.msix().control();
     let answer = seeded.engine.input(Input::Operation(Operation::Reset), fx);

@@ -38,7 +38,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
     let operation = match event {
         Event::Input(Operation::Claim(v)) => {
             let index = world.at.iter().position(|at| *at == v)?;
-            if node.registers.entries[index].uses >= MOST_USES {
+            if node.registers.entries[index].claims >= MOST_CLAIMS {
                 return None;
             }
             Operation::Claim(v)
@@ -47,7 +47,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
         Event::Load(which) => return world.snapshots.get(which).map(|s| Some(Input::Load(s))),
         Event::Hold(index) => {
             let line = &mut host.lines[index];
-            if !host.attached || line.armed() || line.held {
+            if !host.attached || line.delivers() || line.held {
                 return None;
             }
             line.held = true;
@@ -97,7 +97,7 @@ pub(crate) fn begin<'a, S: Storage + Clone>(
     Some(Some(Input::Operation(operation)))
 }
 
-/// Lets `event` happen; the Uses and Reroutes of `fail` fail. `None` when it cannot happen.
+/// Lets `event` happen; the Arms and Reroutes of `fail` fail. `None` when it cannot happen.
 pub(crate) fn step<S: Storage + Clone>(
     world: &MsixWorld<S>,
     before: &Node<S>,
@@ -162,5 +162,5 @@ fn give<S: Storage + Clone>(
     Ok(Stepped { node, done })
 }
 
-/// Uses of a vector that are told apart: none, the last one, and one that is not the last.
-const MOST_USES: u16 = 2;
+/// Claims of a vector that are distinguished: none, the last one, and one that is not the last.
+const MOST_CLAIMS: u16 = 2;

@@ -8,6 +8,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why QEMU cannot be talked to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QemuError {
     /// The program cannot be started.
     #[error("cannot start {program}: {source}")]

@@ -2,6 +2,7 @@
 
 /// Why a line is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseError {
     /// The line is not UTF-8 or holds a NUL.
     #[error("not text: byte {at} of the line is 0x{byte:02x}")]

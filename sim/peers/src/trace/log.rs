@@ -10,6 +10,7 @@ pub const MAX_LINE: usize = 64 * 1024;
 
 /// Why a log cannot be read. [`LogError::line`] says where.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// Reading failed.
     #[error("cannot be read: {source}")]
