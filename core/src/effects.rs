@@ -108,6 +108,17 @@ pub trait EffectSink<E = Effect> {
     fn push(&mut self, effect: E);
 }
 
+/// What bounds the effects of one input (I6).
+pub(crate) trait Bounded<E> {
+    const MAX_EFFECTS: usize;
+}
+
+/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
+pub(crate) fn ready<B: Bounded<E>, E, K: EffectSink<E>>(fx: &K) -> Result<(), NotCarriedOut> {
+    const { assert!(K::CAPACITY >= B::MAX_EFFECTS, "the list is smaller than its MAX_EFFECTS") }
+    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+}
+
 /// A list of at most `CAP` effects of kind `E`, without allocation.
 ///
 /// `CAP` must be at least the bound of the storage it is used with ([I6](crate::rules#i6):

@@ -2,29 +2,29 @@
 
 mod check;
 mod config;
-mod control;
 mod device;
 pub(crate) mod entry;
 mod exempt;
 mod guest;
 mod host;
+mod message_control;
 #[cfg(feature = "alloc")]
-mod plain;
+mod plain_snapshot;
 mod settle;
 mod snapshot;
 
 pub use check::Violation;
-use control::Control;
 pub use device::{Delivery, DropReason};
 pub use entry::{Entry, Message};
 pub use guest::Access;
+use message_control::MessageControl;
 #[cfg(feature = "alloc")]
-pub use plain::Snapshot;
+pub use plain_snapshot::Snapshot;
 
 pub(crate) use config::written_control;
 
 use crate::counters::Counters;
-use crate::effects::{EffectSink, NotCarriedOut};
+use crate::effects::{Bounded, Effect, NotCarriedOut};
 use crate::facts::{Fact, Facts};
 use crate::layout::Layout;
 use crate::policy::Policy;
@@ -50,6 +50,8 @@ pub struct Msix<S> {
     pub(crate) next_capability: u8,
     /// Which messages no mask holds back (H25).
     pub(crate) exempt: Option<fn(Message) -> bool>,
+    /// A load brought pending bits of vectors that nobody claims; no input makes any.
+    pub(crate) orphans: bool,
     /// How many entries hold a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
 }
@@ -105,6 +107,7 @@ impl<S: Storage> Msix<S> {
             facts: Facts::new(&policy),
             next_capability: 0,
             exempt: None,
+            orphans: false,
             stale_entries: 0,
         }
     }
@@ -126,7 +129,7 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub const fn control(&self) -> u16 {
         let function_masked = self.facts.has(Fact::FUNCTION_MASKED);
-        Control::new(self.is_enabled(), function_masked).register(self.vectors())
+        MessageControl::new(self.is_enabled(), function_masked).register(self.vectors())
     }
 
     /// Returns MSI-X Enable.
@@ -182,10 +185,8 @@ impl<S: Storage> Msix<S> {
     }
 }
 
-/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
-pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedOut> {
-    const { assert!(K::CAPACITY >= S::MAX_EFFECTS, "the list is smaller than 2 + 3 * ceil(N / 64)") }
-    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+impl<S: Storage> Bounded<Effect> for Msix<S> {
+    const MAX_EFFECTS: usize = S::MAX_EFFECTS;
 }
 
 /// The storage is not for exactly the layout's vector count.

@@ -1,6 +1,6 @@
 //! Which parts of a BAR may be mapped to the guest, and whose the bytes are that trap.
 
-use super::bars::Bar;
+use super::bar_map::Bar;
 use super::owned_range::{OwnedRange, Tiles, intersection};
 use std::ops::Range;
 

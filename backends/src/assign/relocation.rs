@@ -4,7 +4,7 @@
 //! they keep A2. In another place, which the device does not have, the emulated table shares a page
 //! with nothing. The device's own table stays where it is, and is VFIO's.
 
-use super::bars::{Bar, BarKind, FunctionBars, indexes};
+use super::bar_map::{Bar, BarKind, FunctionBars, indexes};
 use super::error::AssignError;
 use super::pages::PageSize;
 use msix_core::{BarIndex, Layout};

@@ -4,12 +4,12 @@ use crate::vectors::Vector;
 
 /// Vectors `first` to `end - 1`; empty when `end` is not above `first`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
+pub(crate) struct VectorRange {
     first: u16,
     end: u16,
 }
 
-impl Span {
+impl VectorRange {
     pub(crate) const EMPTY: Self = Self { first: 0, end: 0 };
 
     pub(crate) const fn new(first: u16, end: u16) -> Self {
@@ -50,7 +50,7 @@ mod tests {
         for (first, end) in
             [(0, 1), (63, 64), (63, 65), (0, 2048), (64, 128), (31, 97), (5, 5), (9, 3)]
         {
-            let span = Span::new(first, end);
+            let span = VectorRange::new(first, end);
             let words = (0..32).flat_map(|word| Vectors::new(word, span.bits(word)).iter());
             let vectors: Vec<u16> = words.map(Vector::index).collect();
             assert_eq!(vectors, (first..end).collect::<Vec<_>>());

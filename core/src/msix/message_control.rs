@@ -5,12 +5,12 @@ use crate::spec;
 /// The writable half of Message Control (A1): MSI-X Enable and Function Mask. Reset value: both
 /// clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Control {
+pub(crate) struct MessageControl {
     enabled: bool,
     function_masked: bool,
 }
 
-impl Control {
+impl MessageControl {
     /// From bits 15 and 14 of a Message Control value; the other bits are read-only (A1).
     #[must_use]
     pub(crate) const fn from_register(value: u16) -> Self {
@@ -59,8 +59,8 @@ mod tests {
         for (written, read) in
             [(0xffff, 0xc003), (0x8000, 0x8003), (0x4000, 0x4003), (0x3fff, 0x0003)]
         {
-            assert_eq!(Control::from_register(written).register(4), read);
+            assert_eq!(MessageControl::from_register(written).register(4), read);
         }
-        assert_eq!(Control::default().register(2048), 0x07ff);
+        assert_eq!(MessageControl::default().register(2048), 0x07ff);
     }
 }
