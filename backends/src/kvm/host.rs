@@ -107,6 +107,8 @@ pub struct KvmHost<P: Platform> {
     /// MSI vectors that the guest allocated: an event of a device's vector goes out as that vector
     /// modulo this.
     allocated: u16,
+    /// That changed, and the eventfds are still assigned by what it was before.
+    is_reallocated: bool,
     /// The mode that entered last. What unassigned eventfds hold is its.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
@@ -146,6 +148,7 @@ impl<P: Platform> KvmHost<P> {
             msix: ModeMessages::new(msix),
             msi: ModeMessages::new(msi),
             allocated: 1,
+            is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
             stuck: VectorSet::none(vectors),

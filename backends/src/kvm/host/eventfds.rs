@@ -7,9 +7,10 @@ use msix_core::Vector;
 
 impl<P: Platform> KvmHost<P> {
     /// Sets how many MSI vectors the guest allocated, before the effects of the input that changed
-    /// it. Whether it changed: then [`join_targets`](Self::join_targets) must follow the effects.
-    pub(in crate::kvm) fn set_allocated(&mut self, allocated: u16) -> bool {
-        std::mem::replace(&mut self.allocated, allocated) != allocated
+    /// it; [`join_targets`](Self::join_targets) must follow the effects.
+    pub(in crate::kvm) const fn set_allocated(&mut self, allocated: u16) {
+        self.is_reallocated |= self.allocated != allocated;
+        self.allocated = allocated;
     }
 
     /// Sets the mode that the guest is in, after the effects of the input that changed it.
@@ -23,8 +24,12 @@ impl<P: Platform> KvmHost<P> {
         self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
     }
 
-    /// Assigns the eventfd of every device vector to the vector as which its events go out now.
+    /// Assigns the eventfd of every device vector to the vector as which its events go out now, if
+    /// another number of vectors is allocated since the last time.
     pub(in crate::kvm) fn join_targets(&mut self) {
+        if !std::mem::take(&mut self.is_reallocated) || self.owner != MessageMode::Msi {
+            return; // whoever enters MSI assigns all
+        }
         for vector in (0..).take(self.uses.len()) {
             self.join_target(vector);
         }
