@@ -109,6 +109,17 @@ pub trait EffectSink<E = Effect> {
     fn push(&mut self, effect: E);
 }
 
+/// A machine with a bound on the effects of one input (I6).
+pub(crate) trait Bounded<E> {
+    const MAX_EFFECTS: usize;
+}
+
+/// Refuses a list that is too small (when compiling) or still holds effects.
+pub(crate) fn ready<B: Bounded<E>, E, K: EffectSink<E>>(fx: &K) -> Result<(), NotCarriedOut> {
+    const { assert!(K::CAPACITY >= B::MAX_EFFECTS, "the list is smaller than its MAX_EFFECTS") }
+    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+}
+
 /// A list of at most `CAP` effects of kind `E`, without allocation.
 ///
 /// `CAP` must be at least the bound of the storage it is used with ([I6](crate::rules#i6):

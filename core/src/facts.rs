@@ -31,6 +31,9 @@ impl Fact {
     /// A deliverable pending bit of a vector without a claim is lost (H9).
     const LOSSY: Self = Self(0x800);
 
+    /// INTx was last told that the capability is enabled, which prohibits it (A10).
+    pub(crate) const INTX_TOLD: Self = Self(0x8000);
+
     // Special to a few functions. One comparison shows that none of these is set.
     /// Some messages are exempt from masks (H25).
     pub(crate) const EXEMPTS: Self = Self(0x1000);
@@ -38,7 +41,7 @@ impl Fact {
     pub(crate) const SNOOPS: Self = Self(0x2000);
     /// Events that come while the capability is disabled are not latched (H3).
     pub(crate) const DIVERTS: Self = Self(0x4000);
-    const SPECIAL: Self = Self(0xf000);
+    const SPECIAL: Self = Self(0x7000);
 }
 
 /// Enable, Function Mask, Bus Master Enable, the state of load and backend, and what is special

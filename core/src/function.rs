@@ -6,7 +6,7 @@ mod host;
 mod sinks;
 mod snapshot;
 
-use crate::effects::{Effect, EffectSink, Effects, MAX_EFFECTS, NotCarriedOut};
+use crate::effects::{Bounded, Effect, Effects, MAX_EFFECTS};
 use crate::facts::{Fact, Facts};
 use crate::intx::{Intx, IntxEffect, IntxSource, LIVE};
 use crate::layout::Layout;
@@ -328,13 +328,6 @@ impl<S: Storage> Function<S> {
     }
 }
 
-/// Refuses a list that is too small (when compiling) or still holds effects.
-fn ready<S: Storage, K: EffectSink<FunctionEffect>>(fx: &K) -> Result<(), NotCarriedOut> {
-    const {
-        assert!(
-            K::CAPACITY >= Function::<S>::MAX_EFFECTS,
-            "the list is smaller than what MSI-X may emit, and 9"
-        );
-    }
-    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+impl<S: Storage> Bounded<FunctionEffect> for Function<S> {
+    const MAX_EFFECTS: usize = Self::MAX_EFFECTS;
 }

@@ -149,12 +149,12 @@ pub mod operation;
 pub mod policy;
 pub mod rules;
 mod snapshot;
-mod span;
 pub mod spec;
-mod storage;
+pub mod storage;
 mod switch;
 #[cfg(test)]
 mod testing;
+mod vector_range;
 mod vectors;
 
 pub use counters::Counters;

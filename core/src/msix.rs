@@ -2,29 +2,29 @@
 
 mod check;
 mod config;
-mod control;
 mod device;
 pub(crate) mod entry;
 mod exempt;
 mod guest;
 mod host;
+mod message_control;
 #[cfg(feature = "alloc")]
-mod plain;
+mod plain_snapshot;
 mod settle;
 mod snapshot;
 
 pub use check::Violation;
-use control::Control;
 pub use device::{Delivery, DropReason};
 pub use entry::{Entry, Message};
 pub use guest::Access;
+use message_control::MessageControl;
 #[cfg(feature = "alloc")]
-pub use plain::Snapshot;
+pub use plain_snapshot::Snapshot;
 
 pub(crate) use config::written_control;
 
 use crate::counters::Counters;
-use crate::effects::{EffectSink, NotCarriedOut};
+use crate::effects::{Bounded, Effect, NotCarriedOut};
 use crate::facts::{Fact, Facts};
 use crate::layout::Layout;
 use crate::policy::Policy;
@@ -52,6 +52,8 @@ pub struct Msix<S> {
     pub(crate) next_capability: u8,
     /// Selects the messages that are exempt from masks (H25).
     pub(crate) exempt: Option<fn(Message) -> bool>,
+    /// A load brought pending bits of vectors without a claim; no input makes any.
+    pub(crate) orphans: bool,
     /// The number of entries with a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
 }
@@ -107,6 +109,7 @@ impl<S: Storage> Msix<S> {
             facts: Facts::new(&policy),
             next_capability: 0,
             exempt: None,
+            orphans: false,
             stale_entries: 0,
         }
     }
@@ -128,7 +131,7 @@ impl<S: Storage> Msix<S> {
     #[must_use]
     pub const fn control(&self) -> u16 {
         let function_masked = self.facts.has(Fact::FUNCTION_MASKED);
-        Control::new(self.is_enabled(), function_masked).register(self.vectors())
+        MessageControl::new(self.is_enabled(), function_masked).register(self.vectors())
     }
 
     /// Returns MSI-X Enable.
@@ -184,10 +187,8 @@ impl<S: Storage> Msix<S> {
     }
 }
 
-/// Refuses a list that is too small (when compiling) or still holds effects.
-pub(crate) fn ready<S: Storage, K: EffectSink>(fx: &K) -> Result<(), NotCarriedOut> {
-    const { assert!(K::CAPACITY >= S::MAX_EFFECTS, "the list is smaller than 2 + 3 * ceil(N / 64)") }
-    if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
+impl<S: Storage> Bounded<Effect> for Msix<S> {
+    const MAX_EFFECTS: usize = S::MAX_EFFECTS;
 }
 
 /// The storage does not have room for exactly the layout's vectors.

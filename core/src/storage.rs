@@ -37,13 +37,45 @@ pub(crate) mod sealed {
 }
 
 /// Memory for the state of each vector: [`Inline`], [`Borrowed`] or, with feature `alloc`,
-/// [`Boxed`](crate::Boxed).
+/// [`Boxed`].
 ///
 /// Sealed, because the engine relies on slices that fit each other. No input allocates
 /// ([I7](crate::rules#i7)), and the type knows the bound of a list ([I6](crate::rules#i6)).
 pub trait Storage: sealed::Sealed {
     /// The most effects that one input emits with this storage (I6).
     const MAX_EFFECTS: usize;
+}
+
+/// The engine's memory: N entries, N claim counts, ceil(N / 64) words. Embedders name [`Inline`],
+/// [`Borrowed`] or, with feature `alloc`, [`Boxed`].
+#[derive(Debug, Clone)]
+pub struct VectorMemory<E, C, W> {
+    entries: E,
+    claims: C,
+    words: W,
+}
+
+impl<E, C, W> sealed::Sealed for VectorMemory<E, C, W>
+where
+    E: AsRef<[Entry]> + AsMut<[Entry]>,
+    C: AsRef<[u16]> + AsMut<[u16]>,
+    W: AsRef<[Word]> + AsMut<[Word]>,
+{
+    fn memory(&self) -> sealed::Memory<'_> {
+        sealed::Memory {
+            entries: self.entries.as_ref(),
+            claims: self.claims.as_ref(),
+            words: self.words.as_ref(),
+        }
+    }
+
+    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
+        sealed::MemoryMut {
+            entries: self.entries.as_mut(),
+            claims: self.claims.as_mut(),
+            words: self.words.as_mut(),
+        }
+    }
 }
 
 /// Arrays inside the engine, for exactly `N` vectors (1 to 2048) in `W` = ceil(N / 64) words; any
@@ -54,26 +86,7 @@ pub trait Storage: sealed::Sealed {
 /// let layout = Layout::exclusive_bar(65, BarIndex::new(0).unwrap()).unwrap();
 /// let msix = Msix::<Inline<65, 1>>::new(layout, Policy::SPEC);
 /// ```
-#[derive(Debug, Clone)]
-pub struct Inline<const N: usize, const W: usize> {
-    entries: [Entry; N],
-    claims: [u16; N],
-    words: [Word; W],
-}
-
-impl<const N: usize, const W: usize> sealed::Sealed for Inline<N, W> {
-    fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: &self.entries, claims: &self.claims, words: &self.words }
-    }
-
-    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
-        sealed::MemoryMut {
-            entries: &mut self.entries,
-            claims: &mut self.claims,
-            words: &mut self.words,
-        }
-    }
-}
+pub type Inline<const N: usize, const W: usize> = VectorMemory<[Entry; N], [u16; N], [Word; W]>;
 
 #[expect(clippy::as_conversions, reason = "conversions are not const yet; N is checked")]
 impl<const N: usize, const W: usize> sealed::Fresh for Inline<N, W> {
@@ -96,12 +109,7 @@ impl<const N: usize, const W: usize> Storage for Inline<N, W> {
 }
 
 /// Memory lent by the embedder, for instance `static` arrays.
-#[derive(Debug)]
-pub struct Borrowed<'a> {
-    entries: &'a mut [Entry],
-    claims: &'a mut [u16],
-    words: &'a mut [Word],
-}
+pub type Borrowed<'a> = VectorMemory<&'a mut [Entry], &'a mut [u16], &'a mut [Word]>;
 
 impl<'a> Borrowed<'a> {
     /// Takes N entries, N claim counts and ceil(N / 64) words, N from 1 to 2048, and resets them.
@@ -130,16 +138,6 @@ impl<'a> Borrowed<'a> {
         claims.fill(0);
         words.fill(Word::RESET);
         Ok(Self { entries, claims, words })
-    }
-}
-
-impl sealed::Sealed for Borrowed<'_> {
-    fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: self.entries, claims: self.claims, words: self.words }
-    }
-
-    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
-        sealed::MemoryMut { entries: self.entries, claims: self.claims, words: self.words }
     }
 }
 
@@ -174,27 +172,8 @@ impl core::error::Error for StorageError {}
 
 /// Heap memory for a vector count known only at run time (feature `alloc`).
 #[cfg(feature = "alloc")]
-#[derive(Debug, Clone)]
-pub struct Boxed {
-    entries: alloc::boxed::Box<[Entry]>,
-    claims: alloc::boxed::Box<[u16]>,
-    words: alloc::boxed::Box<[Word]>,
-}
-
-#[cfg(feature = "alloc")]
-impl sealed::Sealed for Boxed {
-    fn memory(&self) -> sealed::Memory<'_> {
-        sealed::Memory { entries: &self.entries, claims: &self.claims, words: &self.words }
-    }
-
-    fn memory_mut(&mut self) -> sealed::MemoryMut<'_> {
-        sealed::MemoryMut {
-            entries: &mut self.entries,
-            claims: &mut self.claims,
-            words: &mut self.words,
-        }
-    }
-}
+pub type Boxed =
+    VectorMemory<alloc::boxed::Box<[Entry]>, alloc::boxed::Box<[u16]>, alloc::boxed::Box<[Word]>>;
 
 #[cfg(feature = "alloc")]
 impl Boxed {

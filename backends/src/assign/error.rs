@@ -1,6 +1,6 @@
 //! Why a function cannot be assigned.
 
-use super::bars::BarError;
+use super::bar_map::BarError;
 use msix_core::{BarIndex, LayoutError, MsiCapabilityError, Region};
 use thiserror::Error;
 

@@ -37,7 +37,7 @@
 //!
 //! An expansion ROM is not mapped: its BAR is emulated, and it is read once.
 
-mod bars;
+mod bar_map;
 mod capabilities;
 mod check;
 mod config;
@@ -50,7 +50,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use bars::{Bar, BarError, BarKind, FunctionBars};
+pub use bar_map::{Bar, BarError, BarKind, FunctionBars};
 pub use capabilities::Capability;
 pub use check::MapViolation;
 pub use config::{ConfigOwner, Masks};
@@ -240,7 +240,7 @@ impl Assigned {
 
     /// Returns the BARs that the guest sees, in order.
     pub fn bars(&self) -> impl Iterator<Item = (BarIndex, &BarMap)> {
-        bars::indexes().filter_map(|index| Some((index, self.bar(index)?)))
+        bar_map::indexes().filter_map(|index| Some((index, self.bar(index)?)))
     }
 
     /// Returns what may be mapped: one memory slot for each range, at the same offset of the
@@ -319,7 +319,7 @@ fn maps(
     options: &AssignOptions,
 ) -> Maps {
     let mut maps = [const { None }; 6];
-    for ((index, kernel), map) in bars::indexes().zip(&options.kernel).zip(&mut maps) {
+    for ((index, kernel), map) in bar_map::indexes().zip(&options.kernel).zip(&mut maps) {
         let Some(bar) = guest.bar(index) else { continue };
         let size = own.bar(index).map_or(0, |bar| bar.size);
         let mut tiles = Tiles::new(bar.size, BarOwner::Nobody);
@@ -344,7 +344,7 @@ fn maps(
 /// which nothing else may be (A2).
 fn useful(maps: &Maps, own: &Layout) -> u128 {
     let mut useful = 0;
-    for (index, map) in bars::indexes().zip(maps) {
+    for (index, map) in bar_map::indexes().zip(maps) {
         let Some(map) = map else { continue };
         let mut tiles = Tiles::new(map.bar().size, false);
         map.mapped().iter().for_each(|range| tiles.give(range.clone(), true));

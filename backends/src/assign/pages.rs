@@ -1,7 +1,7 @@
 //! Maps the bytes of a BAR: which parts the guest may reach directly, and who owns the bytes that
 //! trap.
 
-use super::bars::Bar;
+use super::bar_map::Bar;
 use super::owned_range::{OwnedRange, Tiles, intersection};
 use std::ops::Range;
 

@@ -4,7 +4,7 @@
 //! though they keep A2. In another place, which the device does not have, the emulated table shares
 //! a page with nothing. The device's own table stays in place, and VFIO owns it.
 
-use super::bars::{Bar, BarKind, FunctionBars, indexes};
+use super::bar_map::{Bar, BarKind, FunctionBars, indexes};
 use super::error::AssignError;
 use super::pages::PageSize;
 use msix_core::{BarIndex, Layout};

@@ -107,6 +107,8 @@ pub struct KvmHost<P: Platform> {
     /// The number of MSI vectors that the guest allocated: an event of a device vector is sent as
     /// that vector modulo this.
     allocated: u16,
+    /// Whether `allocated` changed while the eventfds are still assigned by its previous value.
+    is_reallocated: bool,
     /// The mode that was entered last, to which the events in unassigned eventfds belong.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
@@ -147,6 +149,7 @@ impl<P: Platform> KvmHost<P> {
             msix: ModeMessages::new(msix),
             msi: ModeMessages::new(msi),
             allocated: 1,
+            is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
             stuck: VectorSet::none(vectors),

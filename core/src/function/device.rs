@@ -1,8 +1,8 @@
 //! Inputs of the device: events, its level, and the side channels of a platform.
 
 use super::sinks::{AsIntx, AsMsi, AsMsix};
-use super::{Function, FunctionEffect, Mode, ready};
-use crate::effects::{EffectSink, NotCarriedOut};
+use super::{Function, FunctionEffect, Mode};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::msix::{Delivery, Message, Msix, VectorError};
 use crate::storage::Storage;
 use crate::vectors::Vector;
@@ -24,7 +24,7 @@ impl<S: Storage> Function<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let mode = self.mode();
         if mode == Mode::Intx {
             self.counters.to_intx = self.counters.to_intx.wrapping_add(1);
@@ -49,7 +49,7 @@ impl<S: Storage> Function<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<bool, VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         match (mode, &mut self.msix, &mut self.msi) {
             (Mode::MsiX, Some(msix), _) => msix.withdraw(vector, &mut AsMsix(fx)),
             (Mode::Msi, _, Some(msi)) => msi.withdraw(vector, &mut AsMsi(fx)),
@@ -68,7 +68,7 @@ impl<S: Storage> Function<S> {
         high: bool,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(intx) = &mut self.intx {
             intx.set_level(high, &mut AsIntx(fx));
         }
@@ -85,7 +85,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(intx) = &mut self.intx {
             intx.report_fired(&mut AsIntx(fx));
         }
@@ -101,7 +101,7 @@ impl<S: Storage> Function<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn eoi<K: EffectSink<FunctionEffect>>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(intx) = &mut self.intx {
             intx.eoi(&mut AsIntx(fx));
         }
@@ -117,7 +117,7 @@ impl<S: Storage> Function<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.msix_or(vector)?.claim(vector, &mut AsMsix(fx))
     }
 
@@ -130,7 +130,7 @@ impl<S: Storage> Function<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.msix_or(vector)?.unclaim(vector, &mut AsMsix(fx))
     }
 
@@ -142,7 +142,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         match &mut self.msix {
             Some(msix) => msix.unclaim_all(&mut AsMsix(fx)),
             None => Ok(()),
@@ -159,7 +159,7 @@ impl<S: Storage> Function<S> {
         masked: bool,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.msix_or(vector)?.set_mask(vector, masked, &mut AsMsix(fx))
     }
 
@@ -174,7 +174,7 @@ impl<S: Storage> Function<S> {
         message: Message,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.msix_or(vector)?.set_message(vector, message, &mut AsMsix(fx))
     }
 

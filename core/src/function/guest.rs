@@ -1,8 +1,8 @@
 //! Guest accesses: the two capabilities, Command, table and PBA.
 
 use super::sinks::{AsIntx, AsMsi, AsMsix};
-use super::{Function, FunctionEffect, KEPT, ready};
-use crate::effects::{EffectSink, NotCarriedOut};
+use super::{Function, FunctionEffect, KEPT};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::msi::written_enable;
 use crate::msix::{Access, written_control};
@@ -22,7 +22,7 @@ impl<S: Storage> Function<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let (was, msix) = (self.msi_enabled(), self.msix_enabled());
         if self.msi.is_none() {
             return Ok(());
@@ -51,7 +51,7 @@ impl<S: Storage> Function<S> {
         len: usize,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.poll_config(offset, len, &mut AsMsi(fx));
         }
@@ -70,7 +70,7 @@ impl<S: Storage> Function<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let (was, msi) = (self.msix_enabled(), self.msi_enabled());
         let Some(control) = written_control(offset, bytes).filter(|_| self.msix.is_some()) else {
             return Ok(());
@@ -124,7 +124,7 @@ impl<S: Storage> Function<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let mut register = self.command.to_le_bytes();
         for (at, byte) in (0_usize..2).zip(&mut register) {
             let written = at.checked_sub(offset).and_then(|index| bytes.get(index));
@@ -156,7 +156,7 @@ impl<S: Storage> Function<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<Access, NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         match &mut self.msix {
             Some(msix) => msix.write_table(offset, bytes, &mut AsMsix(fx)),
             None => Ok(Access::OutOfRange),
@@ -193,7 +193,7 @@ impl<S: Storage> Function<S> {
         len: usize,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         match &mut self.msix {
             Some(msix) => msix.poll_pba(offset, len, &mut AsMsix(fx)),
             None => Ok(()),

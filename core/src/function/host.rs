@@ -1,8 +1,8 @@
 //! Inputs of the host backend and of the platform around the function.
 
 use super::sinks::{AsIntx, AsMsi, AsMsix};
-use super::{Function, FunctionEffect, Mode, ready};
-use crate::effects::{EffectSink, NotCarriedOut};
+use super::{Function, FunctionEffect, Mode};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::storage::Storage;
 use crate::vectors::Vectors;
 
@@ -16,7 +16,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.attach(&mut AsMsi(fx));
         }
@@ -39,7 +39,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.detach(&mut AsMsi(fx));
         }
@@ -76,7 +76,7 @@ impl<S: Storage> Function<S> {
         vectors: Vectors,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         match (mode, &mut self.msix, &mut self.msi) {
             (Mode::MsiX, Some(msix), _) => msix.report_held(vectors, &mut AsMsix(fx)),
             (Mode::Msi, _, Some(msi)) => {
@@ -97,7 +97,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.reset(&mut AsMsi(fx));
         }

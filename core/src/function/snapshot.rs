@@ -4,8 +4,8 @@
 //! level; 0 (1); the bits of Command (2); the encoding of MSI, of MSI-X, where they are.
 
 use super::sinks::{AsIntx, AsMsi, AsMsix};
-use super::{Function, FunctionEffect, KEPT, ready};
-use crate::effects::{EffectSink, NotCarriedOut};
+use super::{Function, FunctionEffect, KEPT};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::intx::{Intx, IntxSource};
 use crate::msi::{Checked, Msi};
@@ -31,7 +31,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(msi) = &mut self.msi {
             msi.prepare_save(&mut AsMsi(fx));
         }
@@ -153,7 +153,7 @@ impl<S: Storage> Function<S> {
         &mut self,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if !self.is_loading() {
             return Ok(());
         }

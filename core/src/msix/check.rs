@@ -36,8 +36,8 @@ pub enum Violation {
         /// The count kept.
         counted: u16,
     },
-    /// A vector outside the table is in one of the sets, or one that is not live is in fallback or
-    /// stale.
+    /// A vector outside the table is in one of the sets, one that is not live is in fallback or
+    /// stale, or one without a claim is pending and no load made it so.
     Impossible {
         /// The word.
         word: u16,
@@ -84,8 +84,12 @@ impl<S: Storage> Msix<S> {
             let inside = self.all().bits(index);
             let outside = (registers.pending | told.live | !registers.masked) & !inside;
             let kept = (told.fallback | told.stale) & !told.live;
-            if outside | kept != 0 {
-                return Err(Violation::Impossible { word: index, bits: outside | kept });
+            let pending = registers.pending & inside;
+            let claimed = claimed_among(memory.claims, index, pending);
+            let orphans = if self.orphans { 0 } else { pending & !claimed };
+            let impossible = outside | kept | orphans;
+            if impossible != 0 {
+                return Err(Violation::Impossible { word: index, bits: impossible });
             }
         }
         Ok(())
@@ -147,6 +151,20 @@ mod tests {
         let word = &mut msix.storage.memory_mut().words[1];
         word.masked.remove(1 << 9);
         assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+    }
+
+    #[test]
+    fn only_a_load_leaves_pending_what_nobody_claims() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        msix.unclaim_all(&mut fx).unwrap();
+        msix.storage.memory_mut().words[0].pending.insert(2);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 0, bits: 2 }));
+        msix.storage.memory_mut().words[0].pending.remove(2);
+        crate::testing::take(&mut fx);
+        let mut field = [0; 33];
+        (field[12], field[28], field[32]) = (1, 1, 0b11); // both masked and pending
+        msix.load_qemu(0x8001, &field).unwrap();
+        assert_eq!(msix.check(), Ok(()));
     }
 
     #[test]

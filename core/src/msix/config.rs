@@ -1,11 +1,11 @@
 //! Guest accesses to the capability in config space: 12 bytes, of which a guest can change two
 //! bits.
 
-use super::control::Control;
+use super::Msix;
+use super::message_control::MessageControl;
 use super::settle::Request;
-use super::{Msix, ready};
 use crate::counters;
-use crate::effects::{EffectSink, NotCarriedOut};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::spec::{self, CAPABILITY_LEN, CONTROL_HIGH};
 use crate::storage::Storage;
@@ -42,7 +42,7 @@ impl<S: Storage> Msix<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if let Some(control) = written_control(offset, bytes) {
             let request = self.switch(control);
             self.settle(request, fx);
@@ -51,10 +51,15 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Sets Enable and Function Mask as the guest wrote them, and returns what that asks for.
-    fn switch(&mut self, new: Control) -> Request {
+    fn switch(&mut self, new: MessageControl) -> Request {
         let was = !self.facts.has(Fact::DISABLED);
         self.set_control(new);
-        let switch = Switch::new(&self.policy, was, new.enabled(), true);
+        let mut switch = Switch::new(&self.policy, was, new.enabled(), true);
+        if self.facts.has(Fact::LOADING) {
+            switch.intx = None; // the resume says it (H15)
+        } else {
+            self.facts.set(Fact::INTX_TOLD, new.enabled());
+        }
         if switch.drop_pending {
             for word in self.storage.memory_mut().words {
                 counters::add(&mut self.counters.dropped_disabled, word.pending.get());
@@ -64,7 +69,7 @@ impl<S: Storage> Msix<S> {
         Request::switch(switch)
     }
 
-    pub(crate) fn set_control(&mut self, new: Control) {
+    pub(crate) fn set_control(&mut self, new: MessageControl) {
         self.facts.set(Fact::DISABLED, !new.enabled());
         self.facts.set(Fact::FUNCTION_MASKED, new.function_masked());
     }
@@ -81,9 +86,9 @@ impl<S: Storage> Msix<S> {
 
 /// Returns Enable and Function Mask after a write of `bytes` at byte `offset` of the capability;
 /// `None` when the write does not cover them (H19).
-pub(crate) fn written_control(offset: usize, bytes: &[u8]) -> Option<Control> {
+pub(crate) fn written_control(offset: usize, bytes: &[u8]) -> Option<MessageControl> {
     let &high = CONTROL_HIGH.checked_sub(offset).and_then(|index| bytes.get(index))?;
-    Some(Control::from_register(u16::from_be_bytes([high, 0])))
+    Some(MessageControl::from_register(u16::from_be_bytes([high, 0])))
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::entry::Message;
 use super::settle::Change;
-use super::{Msix, VectorError, ready};
+use super::{Msix, VectorError};
 use crate::counters::{self, Counters};
-use crate::effects::{Effect, EffectSink, NotCarriedOut};
+use crate::effects::{Effect, EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::kernel::{self, Registers};
 use crate::policy::WhileDisabled;
-use crate::span::Span;
 use crate::storage::Storage;
+use crate::vector_range::VectorRange;
 use crate::vectors::{Vector, Vectors, Word};
 
 /// What became of an event. Send is emitted only for a vector that is deliverable and claimed
@@ -56,7 +56,7 @@ impl<S: Storage> Msix<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<Delivery, VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let switches = self.facts.switches(|all| all);
         let memory = self.storage.memory_mut();
         let Some(&claims) = memory.claims.get(vector.slot()) else {
@@ -131,13 +131,13 @@ impl<S: Storage> Msix<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<bool, VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let vector = self.checked(vector)?;
         let was_pending = self.clear_pending(vector);
         if was_pending {
             counters::one(&mut self.counters.withdrawn);
         }
-        self.drop_held(Span::one(vector), fx);
+        self.drop_held(VectorRange::one(vector), fx);
         Ok(was_pending)
     }
 
@@ -148,7 +148,7 @@ impl<S: Storage> Msix<S> {
     /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`] at 65535,
     /// [`VectorError::NotCarriedOut`].
     pub fn claim<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let vector = self.checked(vector)?;
         if let Some(count) = self.storage.memory_mut().claims.get_mut(vector.slot()) {
             *count = count.checked_add(1).ok_or(VectorError::TooManyClaims { vector })?;
@@ -167,7 +167,7 @@ impl<S: Storage> Msix<S> {
         vector: Vector,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let vector = self.checked(vector)?;
         let count = self.storage.memory_mut().claims.get_mut(vector.slot());
         let Some(count) = count.filter(|count| **count > 0) else { return Ok(()) };
@@ -176,7 +176,7 @@ impl<S: Storage> Msix<S> {
             if self.clear_pending(vector) {
                 counters::one(&mut self.counters.dropped_unclaimed);
             }
-            self.drop_held(Span::one(vector), fx);
+            self.drop_held(VectorRange::one(vector), fx);
         }
         Ok(())
     }
@@ -187,9 +187,10 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn unclaim_all<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let memory = self.storage.memory_mut();
         memory.claims.fill(0);
+        self.orphans = false; // nothing stays pending
         for word in memory.words {
             counters::add(&mut self.counters.dropped_unclaimed, word.pending.get());
             word.pending.remove(u64::MAX);
@@ -209,7 +210,7 @@ impl<S: Storage> Msix<S> {
         masked: bool,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let vector = self.checked(vector)?;
         if let Some(word) = self.storage.memory_mut().words.get_mut(vector.word()) {
             if masked {
@@ -233,7 +234,7 @@ impl<S: Storage> Msix<S> {
         message: Message,
         fx: &mut K,
     ) -> Result<(), VectorError> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let vector = self.checked(vector)?;
         let memory = self.storage.memory_mut();
         let entry = memory.entries.get_mut(vector.slot());
@@ -259,7 +260,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Emits Drain for `span`, where the policy wants the host to drop what the engine dropped.
-    fn drop_held<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
+    fn drop_held<K: EffectSink>(&mut self, span: VectorRange, fx: &mut K) {
         if self.policy.drain {
             self.ask_host(Effect::Drain, span, fx);
         }

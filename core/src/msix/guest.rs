@@ -1,13 +1,13 @@
 //! Guest accesses to the table and the PBA, of any width and alignment.
 
+use super::Msix;
 use super::settle::{Change, Request};
-use super::{Msix, ready};
-use crate::effects::{EffectSink, NotCarriedOut};
+use crate::effects::{EffectSink, NotCarriedOut, ready};
 use crate::layout::Region;
 use crate::policy::{LiveRewrite, TableAccess};
-use crate::span::Span;
 use crate::spec::VECTOR_MASK;
 use crate::storage::Storage;
+use crate::vector_range::VectorRange;
 use crate::vectors::Vector;
 
 /// What became of a guest access ([A4](crate::rules#a4), [H6](crate::rules#h6)). Nothing that a
@@ -71,7 +71,7 @@ impl<S: Storage> Msix<S> {
         bytes: &[u8],
         fx: &mut K,
     ) -> Result<Access, NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         // Kept short: this is the access that every guest makes.
         if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
             let (dword, value) = (offset / 4, u32::from_le_bytes(value));
@@ -147,7 +147,7 @@ impl<S: Storage> Msix<S> {
             touched |= self.store(dword, u32::from_le_bytes(*value)).unwrap_or(NOTHING);
         }
         if first != last {
-            let written = Span::new(first.index(), last.index().wrapping_add(1));
+            let written = VectorRange::new(first.index(), last.index().wrapping_add(1));
             self.settle(Request { written, ..Request::FACTS }, fx);
         } else if touched != NOTHING {
             // A4: the address pair as one QWORD is complete.
@@ -208,11 +208,11 @@ impl<S: Storage> Msix<S> {
         len: usize,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let (dwords, _) = self.classify(Region::Pba, offset, len);
         let vector = |dword: u64| u16::try_from(dword.saturating_mul(32)).unwrap_or(u16::MAX);
         let end = vector(dwords.first.saturating_add(dwords.count)).min(self.vectors());
-        let span = Span::new(vector(dwords.first), end);
+        let span = VectorRange::new(vector(dwords.first), end);
         self.poll(span, fx);
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! Inputs of the host backend and of the platform around the function.
 
-use super::control::Control;
+use super::Msix;
 use super::entry::Entry;
+use super::message_control::MessageControl;
 use super::settle::{Request, claimed_among};
-use super::{Msix, ready};
 use crate::counters;
-use crate::effects::{Effect, EffectSink, NotCarriedOut};
+use crate::effects::{Effect, EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::policy::ClaimsOnReset;
-use crate::span::Span;
 use crate::storage::Storage;
 use crate::switch::{Switch, wants_held};
+use crate::vector_range::VectorRange;
 use crate::vectors::{Vectors, Word};
 
 impl<S: Storage> Msix<S> {
@@ -20,7 +20,7 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.facts.set(Fact::ATTACHED, true);
         self.settle(Request::FACTS, fx);
         Ok(())
@@ -33,7 +33,7 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn detach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if self.policy.poll_before_disable {
             self.poll(self.all(), fx); // while it still listens
         }
@@ -68,7 +68,7 @@ impl<S: Storage> Msix<S> {
         vectors: Vectors,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         let inside = vectors.bits() & self.all().bits(vectors.word());
         let memory = self.storage.memory_mut();
         let Some(word) = memory.words.get_mut(usize::from(vectors.word())) else { return Ok(()) };
@@ -91,7 +91,7 @@ impl<S: Storage> Msix<S> {
         on: bool,
         fx: &mut K,
     ) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.facts.set_bus_master(on);
         self.settle(Request::FACTS, fx);
         Ok(())
@@ -106,11 +106,14 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
-        let request = Request::switch(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
-        self.set_control(Control::default());
+        ready::<Self, _, K>(fx)?;
+        let told = self.facts.has(Fact::INTX_TOLD);
+        let request = Request::switch(Switch::reset(&self.policy, told));
+        self.facts.set(Fact::INTX_TOLD, false);
+        self.set_control(MessageControl::default());
         self.facts.set(Fact::LOADING, false);
         self.stale_entries = 0;
+        self.orphans = false; // nothing stays pending
         let memory = self.storage.memory_mut();
         memory.entries.fill(Entry::RESET);
         if self.policy.claims_on_reset == ClaimsOnReset::Clear {
@@ -126,7 +129,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Emits Poll for those of `span` that may have held events, if these are wanted.
-    pub(crate) fn poll<K: EffectSink>(&mut self, span: Span, fx: &mut K) {
+    pub(crate) fn poll<K: EffectSink>(&mut self, span: VectorRange, fx: &mut K) {
         if wants_held(&self.policy, !self.facts.has(Fact::DISABLED)) {
             self.ask_host(Effect::Poll, span, fx);
         }

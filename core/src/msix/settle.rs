@@ -6,9 +6,9 @@ use crate::counters::{self, Counters};
 use crate::effects::{Effect, EffectSink, Ordered};
 use crate::facts::{Fact, ones};
 use crate::kernel::{self, Registers, Step, Switches, Told};
-use crate::span::Span;
 use crate::storage::{Storage, sealed::MemoryMut};
 use crate::switch::Switch;
+use crate::vector_range::VectorRange;
 use crate::vectors::{Vector, Vectors, Word, numbered};
 
 /// The most effects that an input about one vector emits (I6).
@@ -24,18 +24,18 @@ pub(crate) struct Request {
     /// The INTx effect of the input (H17).
     pub(crate) intx: Option<Effect>,
     /// Vectors with entries that a guest wrote. Their masks may have changed.
-    pub(crate) written: Span,
+    pub(crate) written: VectorRange,
 }
 
 impl Request {
     /// Requests nothing beyond what follows from the function's own facts.
     pub(crate) const FACTS: Self =
-        Self { poll: false, drain: false, intx: None, written: Span::EMPTY };
+        Self { poll: false, drain: false, intx: None, written: VectorRange::EMPTY };
 
     /// Returns the request of a switch of Enable, or of a reset.
     pub(crate) const fn switch(switch: Switch) -> Self {
         let Switch { poll, drain, intx, .. } = switch;
-        Self { poll, drain, intx, written: Span::EMPTY }
+        Self { poll, drain, intx, written: VectorRange::EMPTY }
     }
 }
 
@@ -54,8 +54,8 @@ impl Change {
 
 impl<S: Storage> Msix<S> {
     /// Returns all vectors of the function.
-    pub(crate) const fn all(&self) -> Span {
-        Span::new(0, self.vectors())
+    pub(crate) const fn all(&self) -> VectorRange {
+        VectorRange::new(0, self.vectors())
     }
 
     /// Ends an input about one vector: emits Disarm, or Arm; then Reroute, Snoop and Send.
@@ -229,7 +229,6 @@ impl<S: Storage> Msix<S> {
         let switches = self.facts.switches(ones);
         let exempting = self.exempting();
         let memory = self.storage.memory_mut();
-        let all_claimed = all_claimed(memory.claims); // as most devices do
         let mut sent = 0;
         for (index, word) in numbered(memory.words) {
             let exempt = exempting.of(memory.entries, index);
@@ -237,8 +236,9 @@ impl<S: Storage> Msix<S> {
             if ready == 0 {
                 continue;
             }
+            // What is pending is claimed, unless a load brought it.
             let claimed =
-                if all_claimed { u64::MAX } else { claimed_among(memory.claims, index, ready) };
+                if self.orphans { claimed_among(memory.claims, index, ready) } else { u64::MAX };
             let step = step(word, exempt, claimed, switches);
             word.pending.keep(step.pending);
             if step.send != 0 {
@@ -256,7 +256,7 @@ impl<S: Storage> Msix<S> {
     pub(crate) fn ask_host<K: EffectSink>(
         &mut self,
         kind: fn(Vectors) -> Effect,
-        span: Span,
+        span: VectorRange,
         fx: &mut K,
     ) {
         self.each_held(span, kind, &mut Ordered::new(fx, S::MAX_EFFECTS));
@@ -264,7 +264,7 @@ impl<S: Storage> Msix<S> {
 
     fn each_held<K: EffectSink>(
         &mut self,
-        span: Span,
+        span: VectorRange,
         kind: fn(Vectors) -> Effect,
         out: &mut Ordered<'_, K>,
     ) {
@@ -275,6 +275,15 @@ impl<S: Storage> Msix<S> {
                 out.push(kind(Vectors::new(index, held)));
             }
         }
+    }
+
+    /// Returns whether any vector without a claim is pending.
+    pub(crate) fn has_orphans(&self) -> bool {
+        let memory = self.storage.memory();
+        numbered(memory.words).any(|(index, word)| {
+            let pending = word.pending.get();
+            claimed_among(memory.claims, index, pending) != pending
+        })
     }
 
     /// Notes that the host was told an older message for `vector`, which is live.
@@ -356,15 +365,6 @@ pub(crate) fn registers(word: &Word, exempt: u64, claimed: u64) -> Registers<u64
 #[inline(always)]
 fn step(word: &Word, exempt: u64, claimed: u64, switches: Switches<u64>) -> Step<u64> {
     kernel::step(told(word, 0), registers(word, exempt, claimed), switches, 0)
-}
-
-/// Returns whether the device claims all vectors.
-#[inline]
-fn all_claimed(claims: &[u16]) -> bool {
-    let unclaimed = |some, &count: &u16| some | if count == 0 { u16::MAX } else { 0 };
-    let (words, rest) = claims.as_chunks::<64>();
-    let some = words.iter().fold(0, |some, word| word.iter().fold(some, unclaimed));
-    rest.iter().fold(some, unclaimed) == 0
 }
 
 /// Returns those of `vectors`, of word `index`, that the device claims.

@@ -10,16 +10,17 @@
 //!
 //! Not in either: policy, layout, bus master, whether a backend is attached, counters.
 
-use super::control::Control;
+use super::Msix;
 use super::entry::{Entry, mask_bit};
+use super::message_control::MessageControl;
 use super::settle::Request;
-use super::{Msix, ready};
 use crate::counters;
-use crate::effects::{EffectSink, NotCarriedOut};
+use crate::effects::{Effect, EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::snapshot::{FRAME_LEN, Frame, LoadError, SaveError, Writer, seal};
 use crate::spec::CONTROL_SIZE;
 use crate::storage::Storage;
+use crate::switch::Switch;
 use crate::vectors::{numbered, per_word, per_word_mut};
 
 const MAGIC: [u8; 4] = *b"MSIX";
@@ -34,7 +35,7 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         self.poll(self.all(), fx);
         Ok(())
     }
@@ -128,22 +129,30 @@ impl<S: Storage> Msix<S> {
         let control = self.checked_control(control)?;
         let (table, pba) = self.split_table(bytes).ok_or(wrong_length)?;
         self.check_pba_tail(pba_words(pba), self.policy.reject_pba_tail)?;
-        self.replace(control, table.iter().copied(), pba_words(pba), NO_USES);
+        self.replace(control, table.iter().copied(), pba_words(pba), NO_CLAIMS);
         Ok(())
     }
 
     /// Ends a load, once the interrupt controllers are restored (C44). Emits Disarm for what was
-    /// live before the load, Arm for what is wanted now, and Send for what is pending, deliverable
-    /// and claimed. Does nothing when no load came before.
+    /// live before the load, Arm for what is wanted now, Send for what is pending, deliverable and
+    /// claimed, and IntxDeassert or IntxReevaluate by policy when the load, or a write since,
+    /// changed Enable (A10). Does nothing when no load came before.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
-        ready::<S, K>(fx)?;
+        ready::<Self, _, K>(fx)?;
         if self.facts.has(Fact::LOADING) {
+            let (told, is) = (self.facts.has(Fact::INTX_TOLD), self.is_enabled());
+            let mut intx = Switch::intx(&self.policy, told, is, told != is);
+            if intx == Some(Effect::IntxDeassert) {
+                fx.push(Effect::IntxDeassert); // before anything is disarmed
+                intx = None;
+            }
+            self.facts.set(Fact::INTX_TOLD, is);
             self.disarm_loaded(fx);
             self.facts.set(Fact::LOADING, false);
-            self.settle(Request::FACTS, fx);
+            self.settle(Request { intx, ..Request::FACTS }, fx);
         }
         Ok(())
     }
@@ -174,8 +183,8 @@ impl<S: Storage> Msix<S> {
         Some((table.as_chunks().0, rest))
     }
 
-    pub(crate) fn checked_control(&self, register: u16) -> Result<Control, LoadError> {
-        let control = Control::from_register(register);
+    pub(crate) fn checked_control(&self, register: u16) -> Result<MessageControl, LoadError> {
+        let control = MessageControl::from_register(register);
         let vectors = u32::from(register & CONTROL_SIZE).saturating_add(1);
         if vectors != u32::from(self.vectors()) {
             return Err(LoadError::Vectors { snapshot: vectors, engine: self.vectors() }); // F4
@@ -203,10 +212,10 @@ impl<S: Storage> Msix<S> {
     /// Stores checked registers.
     pub(crate) fn replace(
         &mut self,
-        control: Control,
+        control: MessageControl,
         table: impl Iterator<Item = [u8; 16]>,
         pba: impl Iterator<Item = u64>,
-        uses: Option<impl Iterator<Item = u16>>,
+        claims: Option<impl Iterator<Item = u16>>,
     ) {
         self.set_control(control);
         self.facts.set(Fact::LOADING, true);
@@ -232,13 +241,14 @@ impl<S: Storage> Msix<S> {
             word.masked.remove(u64::MAX);
             word.masked.insert(masked);
         }
-        if let Some(uses) = uses {
-            memory.claims.iter_mut().zip(uses).for_each(|(slot, count)| *slot = count);
+        if let Some(claims) = claims {
+            memory.claims.iter_mut().zip(claims).for_each(|(slot, count)| *slot = count);
         }
+        self.orphans = self.has_orphans();
     }
 }
 
-const NO_USES: Option<core::iter::Empty<u16>> = None;
+const NO_CLAIMS: Option<core::iter::Empty<u16>> = None;
 
 /// Returns words of 64 vectors, the last one padded with zeros.
 fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
@@ -315,6 +325,58 @@ mod tests {
             assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 2))]);
             assert_eq!(msix.is_loading(), !reset);
         }
+    }
+
+    #[test]
+    fn a_resume_tells_intx_what_the_load_made_of_enable() {
+        for (before, loaded, during, effect) in [
+            (0x00, 0x8040, None, Some(Effect::IntxDeassert)),
+            (0x80, 0x0040, None, Some(Effect::IntxReevaluate)),
+            (0x80, 0x8040, None, None),
+            (0x00, 0x0040, None, None),
+            (0x00, 0x8040, Some(0x00), None), // a write between load and resume
+            (0x80, 0x8040, Some(0x00), Some(Effect::IntxReevaluate)),
+        ] {
+            let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+            msix.write_config(3, &[before], &mut fx).unwrap();
+            take(&mut fx);
+            msix.load_qemu(loaded, &[0; 65 * 16 + 9]).unwrap();
+            if let Some(control) = during {
+                msix.write_config(3, &[control], &mut fx).unwrap();
+                assert!(!take(&mut fx).iter().any(is_intx), "the resume says it");
+            }
+            msix.resume(&mut fx).unwrap();
+            let told: Vec<Effect> = take(&mut fx).into_iter().filter(is_intx).collect();
+            assert_eq!(told, Vec::from_iter(effect), "{before:#x} {loaded:#x} {during:?}");
+        }
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.load_qemu(0x40, &[0; 65 * 16 + 9]).unwrap();
+        msix.reset(&mut fx).unwrap();
+        assert!(take(&mut fx).contains(&Effect::IntxReevaluate), "a reset ends a load too");
+    }
+
+    fn is_intx(effect: &Effect) -> bool {
+        matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate)
+    }
+
+    #[test]
+    fn a_loaded_pending_bit_that_nobody_claims_waits_for_its_claim_in_every_input() {
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        let v64 = Vector::new(64);
+        msix.unclaim(v64, &mut fx).unwrap();
+        take(&mut fx);
+        let mut field = [0; 65 * 16 + 9];
+        (field[65 * 16], field[65 * 16 + 8]) = (1, 1); // 0 and 64, unmasked
+        msix.load_qemu(0xc040, &field).unwrap(); // function masked
+        msix.resume(&mut fx).unwrap();
+        take(&mut fx);
+        msix.write_config(3, &[0x80], &mut fx).unwrap();
+        let sent: Vec<Effect> =
+            take(&mut fx).into_iter().filter(|e| matches!(e, Effect::Send(_))).collect();
+        assert_eq!(sent, [Effect::Send(Vectors::new(0, 1))]);
+        assert_eq!(msix.is_pending(v64), Some(true));
+        msix.claim(v64, &mut fx).unwrap();
+        assert_eq!(take(&mut fx), [Effect::Send(Vectors::one(v64))]);
     }
 
     #[test]

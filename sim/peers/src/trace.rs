@@ -13,15 +13,15 @@
 mod error;
 mod event;
 mod fields;
-mod line;
 mod log;
 mod raise;
+mod trace_line;
 
 pub use error::ParseError;
 pub use event::{Bdf, ConfigAccess, MemoryAccess, TraceEvent, TracedRegion, What};
-pub use line::{EVENTS, parse_line};
 pub use log::{LogEnd, LogError, LogVisitor, MAX_LINE, walk};
 pub use raise::RaiseEvent;
+pub use trace_line::{EVENTS, parse_line};
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ impl DeviceBehind {
 
 impl<P: Platform> LockedFunction<P> {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
-        self.carry_out(false); // what a panic of the platform left
+        self.carry_out_left();
         let answer = input(&mut self.engine, &mut self.fx);
         self.leave();
         self.carry_out(false);
@@ -63,7 +63,7 @@ impl<P: Platform> LockedFunction<P> {
 
     /// Resets the function, and the device once nothing of it is bound any more.
     pub(super) fn reset(&mut self) {
-        self.carry_out(false); // what a panic of the platform left
+        self.carry_out_left();
         always(self.engine.reset(&mut *self.fx));
         self.leave();
         self.carry_out(true);
@@ -214,16 +214,22 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Carries out the rest of a list that a panic of the VMM interrupted.
+    fn carry_out_left(&mut self) {
+        if self.ahead.is_some() || !self.fx.is_empty() {
+            self.carry_out(false);
+        }
+    }
+
     /// Carries out the list, and what the answers to it emit. In a `reset` the device is reset once
     /// nothing of it is bound any more.
     pub(super) fn carry_out(&mut self, reset: bool) {
         let loading = self.engine.is_loading();
-        let allocated = self.engine.msi().filter(|_| !loading).map(Msi::allocated);
-        let changed = allocated.is_some_and(|allocated| self.host.set_allocated(allocated));
-        let held = self.carry_out_list(reset);
-        if changed && self.host.owner() == MessageMode::Msi {
-            self.host.join_targets();
+        if let Some(msi) = self.engine.msi().filter(|_| !loading) {
+            self.host.set_allocated(msi.allocated());
         }
+        let held = self.carry_out_list(reset);
+        self.host.join_targets();
         match self.engine.mode() {
             Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),

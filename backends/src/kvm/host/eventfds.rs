@@ -7,10 +7,10 @@ use msix_core::Vector;
 
 impl<P: Platform> KvmHost<P> {
     /// Sets how many MSI vectors the guest allocated, before the effects of the input that changed
-    /// it. Returns whether it changed: then [`join_targets`](Self::join_targets) must follow the
-    /// effects.
-    pub(in crate::kvm) fn set_allocated(&mut self, allocated: u16) -> bool {
-        std::mem::replace(&mut self.allocated, allocated) != allocated
+    /// it; [`join_targets`](Self::join_targets) must follow the effects.
+    pub(in crate::kvm) const fn set_allocated(&mut self, allocated: u16) {
+        self.is_reallocated |= self.allocated != allocated;
+        self.allocated = allocated;
     }
 
     /// Sets the mode that the guest is in, after the effects of the input that changed it.
@@ -24,8 +24,12 @@ impl<P: Platform> KvmHost<P> {
         self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
     }
 
-    /// Assigns the eventfd of every device vector to the vector that its events are sent as now.
+    /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if
+    /// the number of allocated vectors changed since the last call.
     pub(in crate::kvm) fn join_targets(&mut self) {
+        if !std::mem::take(&mut self.is_reallocated) || self.owner != MessageMode::Msi {
+            return; // entering MSI assigns all
+        }
         for vector in (0..).take(self.uses.len()) {
             self.join_target(vector);
         }

@@ -2,7 +2,7 @@
 
 use super::error::ParseError;
 use super::event::TraceEvent;
-use super::line::parse_line;
+use super::trace_line::parse_line;
 use std::io::{self, BufRead, Read};
 
 /// Longest line, in bytes without its end. QEMU's own are below 200.
