@@ -4,6 +4,7 @@ use std::io;
 
 /// A host facility that is missing, forbidden or too old, with the reason and a remedy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unavailable {
     /// The device node does not exist.
     #[error("{node} does not exist: {remedy}")]

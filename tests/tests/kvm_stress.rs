@@ -35,7 +35,9 @@ fn device(function: &Function<Vmm>, machine: &Machine, vector: u16, outside: Opt
 }
 
 fn at_once(machine: &Machine, deferral: Deferral) {
-    let routes = routes(machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = deferral;
+    let routes = routes(machine, options);
     let function = programmed(&routes, VECTORS, 0x40);
     let outside: Vec<Option<Arc<EventFd>>> = (0..VECTORS)
         .map(|v| (v % 2 == 1).then(|| function.eventfd(Vector::new(v)).expect("an eventfd")))
@@ -136,8 +138,9 @@ fn functions_share_the_route_table_from_several_threads() {
     let name = "functions_share_the_route_table_from_several_threads";
     let Some(machine) = open_or_skip(name, 1) else { return };
     for deferral in [Deferral::NONE, Deferral::default()] {
-        let routes =
-            routes(&machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.deferral = deferral;
+        let routes = routes(&machine, options);
         let _userspace = Userspace::run(&routes);
         let program = Program::new(&[Step::Sti, Step::Halt]);
         let guest = Guest::start(&machine, &program, |access| panic!("{access:?}"));

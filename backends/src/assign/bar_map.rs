@@ -145,6 +145,7 @@ const BARS: usize = 0x10;
 
 /// Why BARs are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum BarError {
     /// The size is not a power of two, or no BAR of this kind can have it.
     #[error("BAR {bar} has {size:#x} bytes, must be a power of two from {least:#x} to {most:#x}")]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 /// A property of every map that does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum MapViolation {
     /// A byte of config space that must be emulated is not: a BAR, interrupt line or pin, a pointer
     /// of the chain, MSI or MSI-X.

@@ -93,6 +93,7 @@ pub enum Pin {
 
 /// The caller's choices, and what the kernel reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct AssignOptions {
     /// The size of the host's pages.
     pub page: PageSize,

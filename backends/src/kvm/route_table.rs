@@ -201,6 +201,7 @@ impl RouteTable {
 
 /// Why routes cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeepError {
     /// GSIs from 24 on are for vectors.
     #[error("GSI {0}: those from {FIRST_GSI} on are given to vectors")]

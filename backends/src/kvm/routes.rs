@@ -13,6 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// The options of a VM's [`Routes`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct RouteOptions {
     /// The interrupt controllers in the kernel.
     pub irqchip: Irqchip,

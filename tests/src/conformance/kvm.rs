@@ -83,7 +83,10 @@ impl KvmSubject {
         let record = Shared::default();
         let kernel = (self.kernel)(Box::new(Arc::clone(lease.machine().vm())));
         let recorder = Recorder { kernel, record: record.clone() };
-        let routes = Routes::new((self.backend)(Box::new(recorder)), OPTIONS, events);
+        let mut options = RouteOptions::new(Irqchip::Full);
+        // Every change is committed at once, so that a look after an input sees all of it.
+        options.deferral = Deferral::NONE;
+        let routes = Routes::new((self.backend)(Box::new(recorder)), options, events);
         let memory = Memory(record.clone());
         Ok(KvmSuiteHost {
             host: KvmHost::new(&routes, vectors, Format::default(), memory),
@@ -118,9 +121,6 @@ impl Subject for KvmSubject {
     }
 }
 
-/// Every change is committed at once, so that a look after an input sees all of it.
-const OPTIONS: RouteOptions =
-    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
 /// Processors: as many as the suite's messages go to.
 const PROCESSORS: u8 = 4;
 /// Descriptors that are no vector's, with much to spare.
