@@ -118,6 +118,8 @@ pub struct KvmHost<P: Platform> {
     unwatched: VectorSet,
     /// Commits that KVM had taken when `waiting` was looked through.
     seen: u64,
+    /// Between a load and its resume (H15): no eventfd is KVM's, and nobody reads them.
+    paused: bool,
 }
 
 impl<P: Platform> KvmHost<P> {
@@ -154,6 +156,7 @@ impl<P: Platform> KvmHost<P> {
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
             seen: 0,
+            paused: false,
         }
     }
 
@@ -244,6 +247,10 @@ impl<P: Platform> KvmHost<P> {
     /// [`msix_core::Msix::report_failed`]: the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
+        if self.paused {
+            self.let_go();
+            return failed;
+        }
         let owner = self.messages(self.owner);
         if !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();
