@@ -252,7 +252,10 @@ impl<S: Storage> Function<S> {
         self.command
     }
 
-    /// Returns the bit of the Status register that is kept here: Interrupt Status (A17).
+    /// Returns the bit of the Status register that is kept here: Interrupt Status of an emulated
+    /// device (A17). For a physical pin it is 0, because the device's own Status register has the
+    /// bit, whatever Interrupt Disable says and however the line reaches the guest; the guest must
+    /// read it there.
     #[must_use]
     pub fn status(&self) -> u16 {
         if self.intx.as_ref().is_some_and(Intx::interrupt_status) { STATUS_INTERRUPT } else { 0 }

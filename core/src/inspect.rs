@@ -170,8 +170,9 @@ impl Counters {
 }
 
 impl Intx {
-    /// Returns Interrupt Status, bit 3 of the Status register: the device asserts its level and
-    /// INTx is not prohibited, whatever Interrupt Disable says (A17).
+    /// Returns Interrupt Status, bit 3 of the Status register, of an emulated device: it asserts
+    /// its level and INTx is not prohibited, whatever Interrupt Disable says (A17). For a physical
+    /// pin it is 0.
     #[must_use]
     pub const fn status(&self) -> bool {
         self.interrupt_status()

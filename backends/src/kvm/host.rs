@@ -118,6 +118,9 @@ pub struct KvmHost<P: Platform> {
     unwatched: VectorSet,
     /// The number of commits that KVM had taken when `waiting` was last looked through.
     seen: u64,
+    /// Whether a load waits for its resume (H15): until then no eventfd belongs to KVM, and none is
+    /// read.
+    paused: bool,
 }
 
 impl<P: Platform> KvmHost<P> {
@@ -155,6 +158,7 @@ impl<P: Platform> KvmHost<P> {
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
             seen: 0,
+            paused: false,
         }
     }
 
@@ -248,6 +252,10 @@ impl<P: Platform> KvmHost<P> {
     /// through [`msix_core::Msix::report_failed`], because the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
+        if self.paused {
+            self.let_go();
+            return failed;
+        }
         let owner = self.messages(self.owner);
         if !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();

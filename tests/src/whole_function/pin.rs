@@ -38,10 +38,10 @@ impl NaivePin {
         }
     }
 
-    /// Interrupt Status.
+    /// Interrupt Status, where it is kept here: that of a physical pin is the device's.
     #[must_use]
     pub fn status(&self) -> bool {
-        (self.level || self.fired) && !self.prohibited
+        self.level && !self.prohibited
     }
 
     /// Used, asserted, failed.

@@ -22,10 +22,33 @@ pub(super) struct LockedFunction<P: Platform> {
     /// An effect to carry out before those of the list.
     pub(super) ahead: Option<FunctionEffect>,
     pub(super) host: KvmHost<P>,
-    pub(super) pin: Option<Box<dyn GuestPin>>,
+    pub(super) pin: Option<DrivenPin>,
     pub(super) device: Option<DeviceBehind>,
     /// The mode that the device's interrupt indices were last set to.
     pub(super) mode: Mode,
+    /// Whether the backend is attached, so that KVM or the loop takes events.
+    pub(super) attached: bool,
+}
+
+/// The guest's pin, and the level that it was last set to.
+pub(super) struct DrivenPin {
+    pub(super) pin: Box<dyn GuestPin>,
+    pub(super) is_high: bool,
+}
+
+impl DrivenPin {
+    fn set_level(&mut self, high: bool) {
+        self.is_high = high;
+        self.pin.set_level(high);
+    }
+}
+
+impl Drop for DrivenPin {
+    fn drop(&mut self) {
+        if self.is_high {
+            self.set_level(false); // others may share the line
+        }
+    }
 }
 
 /// The device behind a passed-through function. Its MSI-X belongs to the host.
@@ -33,6 +56,10 @@ pub(super) struct DeviceBehind {
     pub(super) msi: Option<Box<dyn PhysicalMsi>>,
     /// The number of MSI vectors that it was last set to.
     pub(super) msi_vectors: u16,
+    /// The number of them, counted from 0, that send to their eventfds.
+    pub(super) msi_bound: u16,
+    /// Whether one of the others was armed since.
+    pub(super) msi_again: bool,
     pub(super) line: Option<AssignedLine>,
     pub(super) control: Box<dyn DeviceControl>,
     pub(super) quiet: Duration,
@@ -53,6 +80,11 @@ impl DeviceBehind {
 
 impl<P: Platform> LockedFunction<P> {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+        self.take_in_all();
+        self.step(input)
+    }
+
+    fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         self.carry_out_left();
         let answer = input(&mut self.engine, &mut self.fx);
         self.leave();
@@ -63,6 +95,7 @@ impl<P: Platform> LockedFunction<P> {
 
     /// Resets the function, and the device once nothing of it is bound any more.
     pub(super) fn reset(&mut self) {
+        self.take_in_all();
         self.carry_out_left();
         always(self.engine.reset(&mut *self.fx));
         self.leave();
@@ -139,6 +172,19 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Takes in the events in the eventfds while neither KVM nor the loop reads them and no effect
+    /// asks for them: while the backend is detached, and between a load and its resume.
+    fn take_in_all(&mut self) {
+        if self.attached && !self.engine.is_loading() {
+            return;
+        }
+        for vector in (0..).take(self.host.eventfds.len()).map(Vector::new) {
+            if self.host.take(vector) {
+                self.take_in(vector);
+            }
+        }
+    }
+
     /// Takes an event that was read from the eventfd of `vector`. Where the current mode has no
     /// such vector, or is the pin, which the writer of an eventfd cannot drive, the event becomes
     /// pending in the mode that has the vector.
@@ -151,13 +197,13 @@ impl<P: Platform> LockedFunction<P> {
         };
         let index = usize::from(vector.index());
         if index < here
-            && let Ok(delivery) = self.input(|engine, fx| engine.notify(vector, fx))
+            && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
         {
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
-        self.input(|engine, fx| always(engine.report_held(mode, held, fx)));
+        self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
         Delivery::Pending
     }
 
@@ -198,11 +244,16 @@ impl<P: Platform> LockedFunction<P> {
             self.host.set_enabled(true);
         }
         let vectors = self.msi_vectors();
-        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, .. }) = &mut self.device
-            && *msi_vectors != vectors
+        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, msi_bound, msi_again, .. }) =
+            &mut self.device
+            && (std::mem::take(msi_again) || *msi_vectors != vectors)
+            && vectors > 0
         {
-            msi.enable(vectors, &mut |vector| self.host.eventfd(vector));
+            *msi_bound = msi.enable(vectors, &mut |vector| self.host.eventfd(vector)).min(vectors);
             *msi_vectors = vectors;
+            for unbound in (*msi_bound..vectors).map(Vector::new) {
+                self.engine.report_failed(Mode::Msi, Vectors::one(unbound)); // H11
+            }
         }
     }
 
@@ -225,6 +276,9 @@ impl<P: Platform> LockedFunction<P> {
     /// nothing of it is bound any more.
     pub(super) fn carry_out(&mut self, reset: bool) {
         let loading = self.engine.is_loading();
+        if !loading {
+            self.host.unpause();
+        }
         if let Some(msi) = self.engine.msi().filter(|_| !loading) {
             self.host.set_allocated(msi.allocated());
         }
@@ -276,6 +330,10 @@ impl<P: Platform> LockedFunction<P> {
     }
 
     fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswers {
+        if let (MessageMode::Msi, Effect::Arm(_), Some(device)) = (mode, kind, &mut self.device) {
+            let mut armed = sets.iter().flat_map(|set| set.iter());
+            device.msi_again |= armed.any(|vector| vector.index() >= device.msi_bound);
+        }
         let engine = &self.engine;
         let message = |vector| engine.message(mode.into(), vector);
         one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message)
@@ -323,9 +381,9 @@ impl Drop for DeviceBehind {
     }
 }
 
-fn set_level(pin: &mut Option<Box<dyn GuestPin>>, asserted: bool) {
+fn set_level(pin: &mut Option<DrivenPin>, high: bool) {
     if let Some(pin) = pin {
-        pin.set_level(asserted);
+        pin.set_level(high);
     }
 }
 

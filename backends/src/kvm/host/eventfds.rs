@@ -24,6 +24,29 @@ impl<P: Platform> KvmHost<P> {
         self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
     }
 
+    /// Takes all eventfds back and leaves them alone until [`unpause`](Self::unpause). What a load
+    /// changed must not be told before the resume (H15), and an event must not be sent by a route
+    /// from before the load. The resume arms everything afresh.
+    pub(in crate::kvm) fn pause(&mut self) {
+        self.paused = true;
+        for vector in (0..).take(self.uses.len()) {
+            self.unwatch(vector);
+            self.take_back(vector);
+        }
+    }
+
+    /// Ends a [`pause`](Self::pause), before the effects of the input that ends it.
+    pub(in crate::kvm) fn unpause(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            (0..).take(self.uses.len()).for_each(|vector| self.watch(vector));
+        }
+    }
+
+    /// Tries again to take back the eventfds that the kernel refused to let go of.
+    pub(super) fn let_go(&mut self) {
+        self.stuck.take().into_iter().for_each(|vector| self.take_back(vector));
+    }
+
     /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if
     /// the number of allocated vectors changed since the last call.
     pub(in crate::kvm) fn join_targets(&mut self) {
@@ -54,7 +77,7 @@ impl<P: Platform> KvmHost<P> {
     pub(super) fn join_target(&mut self, vector: u16) {
         let mode = self.owner;
         let target = self.target(vector).map(|target| *self.messages(mode).of(target));
-        if let Some(target) = target
+        if let Some(target) = target.filter(|_| !self.paused)
             && let (true, Some(gsi)) = (target.open, target.gsi)
             && self.eventfds[usize::from(vector)].get().is_some()
         {
@@ -76,6 +99,9 @@ impl<P: Platform> KvmHost<P> {
 
     /// Arms those that wait and have a route that KVM knows by now.
     pub(super) fn arm_current(&mut self, failed: &mut Vec<Vector>) {
+        if self.paused {
+            return;
+        }
         let mode = self.owner;
         let messages = self.messages(mode);
         let waiting = messages.waiting.members().into_iter();
@@ -151,7 +177,7 @@ impl<P: Platform> KvmHost<P> {
         let mode = self.owner;
         let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
         let state = &mut self.uses[usize::from(vector)];
-        let wanted = is_live || self.routes.userspace;
+        let wanted = !self.paused && (is_live || self.routes.userspace);
         if !state.external || !wanted || state.assigned.is_some() || state.watched {
             return;
         }
