@@ -127,8 +127,8 @@ pub enum LiveRewrite {
     /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
     /// covers the data dword, or the address pair as one QWORD. Never a torn address. SPEC.
     Reroute,
-    /// The host keeps the message of an MSI-X vector until the next Arm. It is told every change of
-    /// the MSI message at once, even of half an address. QEMU.
+    /// The host keeps the message of an MSI-X vector until the next Arm. Every change of the MSI
+    /// message is rerouted at once, even that of half an address. QEMU.
     Ignore,
 }
 
