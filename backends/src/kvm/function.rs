@@ -5,7 +5,7 @@ mod locked;
 mod sources;
 
 use super::eventfd_gate::{Fired, GatedEventfd};
-use super::host::KvmHost;
+use super::host::{KvmHost, MessageMode};
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
 use super::setup::{EventfdOrigin, FunctionSetup};
@@ -45,6 +45,12 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// switch is sent by the mode in force at the write. While the pin is in use, events stay in the
 /// eventfds for the next mode: what should drive the pin must reach the device, which calls
 /// [`set_level`](Self::set_level).
+///
+/// While the guest rewrites a live message in several writes, the vector is taken back from KVM,
+/// and its events are sent from userspace, with the message in the registers at that moment (H4).
+/// Between [`load`](Self::load) and [`resume`](Self::resume), and while detached, the eventfds
+/// belong to neither KVM nor the loop: every input, read and save first takes in the events in
+/// them.
 pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
@@ -222,7 +228,10 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`].
     pub fn set_message(&self, vector: Vector, message: Message) -> Result<(), VectorError> {
-        self.shared.input(|engine, fx| engine.set_message(vector, message, fx))
+        let mut locked = self.shared.lock();
+        let set = locked.input(|engine, fx| engine.set_message(vector, message, fx));
+        locked.compare(MessageMode::MsiX, vector.index());
+        set
     }
 
     /// Resets the function ([`msix_core::Function::reset`]) and the device behind it, and arms INTx
