@@ -10,7 +10,10 @@
 //! `KVM.md` beside this crate's manifest is the published column.
 
 mod apics;
+mod function;
 mod record;
+
+pub use function::KvmFunctionSubject;
 
 use super::engine::{EngineSubject, device_on};
 use super::model_host::EventPath;
