@@ -86,10 +86,7 @@ impl KvmSubject {
         let record = Shared::default();
         let kernel = (self.kernel)(Box::new(Arc::clone(lease.machine().vm())));
         let recorder = Recorder { kernel, record: record.clone() };
-        let mut options = RouteOptions::new(Irqchip::Full);
-        // Every change is committed at once, so that a look after an input sees all of it.
-        options.deferral = Deferral::NONE;
-        let routes = Routes::new((self.backend)(Box::new(recorder)), options, events);
+        let routes = Routes::new((self.backend)(Box::new(recorder)), options(), events);
         let memory = Memory(record.clone());
         Ok(KvmSuiteHost {
             host: KvmHost::new(&routes, vectors, Format::default(), memory),
@@ -122,6 +119,13 @@ impl Subject for KvmSubject {
     fn layouts(&self) -> Option<&dyn Layouts> {
         self.engine.layouts()
     }
+}
+
+/// Makes options that commit every change at once, so that a look after an input sees all of it.
+fn options() -> RouteOptions {
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = Deferral::NONE;
+    options
 }
 
 /// Processors: as many as the suite's messages go to.

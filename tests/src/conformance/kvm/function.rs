@@ -4,7 +4,7 @@
 //! take, the loop of the backend finds. Recorded and compared as for MSI-X alone.
 
 use super::record::{Memory, Recorder, Shared};
-use super::{KvmSubject, Lease, Machines, OPTIONS, apics};
+use super::{KvmSubject, Lease, Machines, apics, options};
 use crate::lockstep::layout;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes};
@@ -42,7 +42,7 @@ impl FunctionSubject for KvmFunctionSubject {
         let record = Shared::default();
         let kernel = Box::new(Arc::clone(lease.machine().vm()));
         let recorder = Recorder { kernel, record: record.clone() };
-        let routes = Routes::new(Box::new(recorder), OPTIONS, events);
+        let routes = Routes::new(Box::new(recorder), options(), events);
         let plain = MsiCapability::new(u32::from(vectors));
         let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
         let line = Arc::new(AtomicBool::new(false));
