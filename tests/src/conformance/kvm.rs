@@ -121,7 +121,7 @@ impl Subject for KvmSubject {
     }
 }
 
-/// Every change is committed at once, so that a look after an input sees all of it.
+/// Makes options that commit every change at once, so that a look after an input sees all of it.
 fn options() -> RouteOptions {
     let mut options = RouteOptions::new(Irqchip::Full);
     options.deferral = Deferral::NONE;
