@@ -1,0 +1,330 @@
+//! What must hold after every input.
+
+use crate::defect::Defect;
+use crate::input::{Call, Input};
+use crate::ledger::charge;
+use crate::naive::Mode;
+use crate::outside::is_readable;
+use crate::setup::Producers;
+use crate::world::{Violation, World, violated};
+use msix_core::{Msi, Msix, Vectors};
+
+/// What an input is compared with.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    calls: usize,
+    loading: bool,
+    attached: bool,
+    pin: bool,
+    deliverable: Vec<bool>,
+    messages: Vec<Option<(u64, u32)>>,
+}
+
+impl World {
+    pub(crate) fn moment(&self) -> Moment {
+        let outside = self.outside.lock();
+        Moment {
+            calls: outside.calls,
+            loading: self.loading,
+            attached: self.attached,
+            pin: outside.controller.pin,
+            deliverable: (0..self.setup.vectors).map(|v| self.registers.deliverable(v)).collect(),
+            messages: self.messages(),
+        }
+    }
+
+    pub(crate) fn judge(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
+        let (broken, failed) = {
+            let mut outside = self.outside.lock();
+            (outside.broken.pop(), outside.failed)
+        };
+        if let Some(rule) = broken {
+            return violated(rule);
+        }
+        self.tolerant |= failed.is_some();
+        self.judge_messages(before)?;
+        self.judge_owed(input, failed)?;
+        self.judge_registers()?;
+        self.judge_silence(input, before)?;
+        self.judge_device()?;
+        self.judge_line(input, before)?;
+        if input == Input::Loop && self.outside.lock().failing.is_none() {
+            // What failed was tried again.
+            self.outside.lock().failed = None;
+            if !self.loading {
+                self.recent.iter_mut().for_each(Vec::clear);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every message stands for an event, and is that of its vector's registers.
+    fn judge_messages(&mut self, before: &Moment) -> Result<(), Violation> {
+        let (sent, lost, stuck) = {
+            let mut outside = self.outside.lock();
+            let sent = std::mem::take(&mut outside.controller.sent);
+            (sent, outside.kernel.lost, outside.failed == Some(Call::Deassign))
+        };
+        if lost > 0 {
+            return violated("K5: an event was injected without a route");
+        }
+        let mode = self.registers.mode();
+        for message in sent {
+            let is_its = |&v: &usize| {
+                let now = v as u8;
+                let told = self.recent[v].contains(&message);
+                if self.loading {
+                    return told;
+                }
+                let may = before.deliverable[v] || self.registers.deliverable(now) || stuck;
+                let current = self.registers.message(mode, now) == Some(message);
+                may && (current || told || before.messages[v] == Some(message))
+            };
+            let candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
+            let (address, data) = message;
+            if candidates.is_empty() {
+                return violated(format!(
+                    "{data:#x} was sent to {address:#x}, which no vector that may send has now"
+                ));
+            }
+            if !charge(&mut self.owed, &candidates) {
+                return violated(format!(
+                    "{data:#x} was sent to {address:#x} for no event of vectors {candidates:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every event is delivered, or held somewhere.
+    fn judge_owed(&mut self, input: Input, failed: Option<Call>) -> Result<(), Violation> {
+        let dropped = std::mem::take(&mut self.outside.lock().device.dropped);
+        for vector in dropped {
+            self.owed[vector as usize].must = false; // D8
+        }
+        for vector in 0..self.setup.vectors {
+            let index = usize::from(vector);
+            let unsent = failed == Some(Call::Signal);
+            let held = self.is_held(vector);
+            let owed = &mut self.owed[index];
+            if owed.must && !held && !unsent {
+                return violated(format!("an event of vector {vector} is lost"));
+            }
+            if !held && !unsent {
+                owed.may = 0;
+            }
+            let owed = *owed;
+            let claimed = self.registers.mode() == Mode::Msi || self.claims[index] > 0;
+            let settled = input == Input::Loop && self.attached && !self.loading && !self.tolerant;
+            let due = self.registers.deliverable(vector) && claimed && owed.must;
+            if settled && failed.is_none() && due {
+                return violated(format!("an event of vector {vector} is not delivered"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an event of `vector` waits anywhere: in the engine, an eventfd, or the device.
+    fn is_held(&self, vector: u8) -> bool {
+        let (msix, msi) = self.pending();
+        let target = vector % self.registers.allocated();
+        let outside = self.outside.lock();
+        let by_eventfd = match self.setup.producers {
+            _ if self.setup.is_physical() && outside.device.holds(vector.into()) => true,
+            Producers::None => outside.kernel.holds(),
+            Producers::Own | Producers::Connected => {
+                is_readable(&self.producers[usize::from(vector)])
+            }
+        };
+        msix >> vector & 1 != 0
+            || msi >> target & 1 != 0
+            || by_eventfd
+            || outside.device.pending.contains(&vector.into())
+    }
+
+    /// Pending bits of MSI-X and of MSI, as the engine has them.
+    pub(crate) fn pending(&self) -> (u64, u64) {
+        self.function().inspect(|engine| {
+            let first = |msix: &Msix<_>| msix.pending().next().map_or(0, Vectors::bits);
+            let msix = engine.msix().map_or(0, first);
+            (msix, engine.msi().map_or(0, |msi: &Msi| msi.pending().bits()))
+        })
+    }
+
+    /// The registers read as the naive ones. Looks without an input, which a read of a guest is.
+    fn judge_registers(&self) -> Result<(), Violation> {
+        let registers = &self.registers;
+        self.function().inspect(|engine| {
+            if let Some(naive) = &registers.msix {
+                let mut bytes = vec![0; naive.values.len()];
+                engine.read_msix(0, &mut bytes);
+                same("the MSI-X capability", &bytes, &naive.values)?;
+                let mut table = vec![0; registers.table.values.len()];
+                for (at, dword) in (0_u64..).step_by(4).zip(table.chunks_mut(4)) {
+                    let _ = engine.read_table(at, dword);
+                }
+                same("the table", &table, &registers.table.values)?;
+            }
+            if let Some(naive) = &registers.msi {
+                // Not the pending bits, which are judged where a guest reads them.
+                let len = registers.masks_at().map_or(naive.values.len(), |at| at + 4);
+                let mut bytes = vec![0; len];
+                engine.read_msi(0, &mut bytes);
+                same("the MSI capability", &bytes, &naive.values[..len])?;
+            }
+            let (command, kept) = (engine.command(), registers.command);
+            if command == kept {
+                Ok(())
+            } else {
+                violated(format!("Command reads {command:#x} and not {kept:#x}"))
+            }
+        })
+    }
+
+    /// A guest's read of something that changes by itself.
+    pub(crate) fn read(&self, input: Input) -> Result<(), Violation> {
+        let function = self.function();
+        match input {
+            Input::ReadMsix if self.setup.msix => {
+                function.read_msix(0, &mut [0; 12]);
+                let _ = function.read_table(0, &mut [0; 8]);
+            }
+            Input::ReadPba if self.setup.msix => {
+                let mut pba = [0; 8];
+                let _ = function.read_pba(0, &mut pba);
+                // Of what an eventfd holds, it is open which mode has it.
+                let exact = self.setup.msi.is_none();
+                self.judge_pending("PBA", u64::from_le_bytes(pba), exact, |vector| vector)?;
+            }
+            Input::ReadMsi => {
+                let mut bytes = vec![0; self.registers.msi.as_ref().map_or(0, |m| m.values.len())];
+                function.read_msi(0, &mut bytes);
+                if let Some(at) = self.registers.masks_at() {
+                    let bits = u64::from(bytes[at + 4]);
+                    let allocated = self.registers.allocated();
+                    let exact = !self.setup.msix;
+                    self.judge_pending("pending bits", bits, exact, |v| v % allocated)?;
+                }
+            }
+            Input::ReadStatus if self.setup.pin && !self.setup.is_physical() => {
+                let mut status = function.command_and_status().1;
+                if self.defect == Some(Defect::StatusFollowsDisable)
+                    && self.registers.intx_disabled()
+                {
+                    status = 0;
+                }
+                let high = self.registers.level && self.registers.mode() == Mode::Intx;
+                if (status & 8 != 0) != high {
+                    return violated(format!("A17: Status reads {status:#x}, the level is {high}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judge_pending(
+        &self,
+        what: &str,
+        bits: u64,
+        exact: bool,
+        number: impl Fn(u8) -> u8,
+    ) -> Result<(), Violation> {
+        let outside = self.outside.lock();
+        for target in 0..self.setup.vectors {
+            let reads = bits >> target & 1 != 0;
+            let its = (0..self.setup.vectors).filter(|&v| number(v) == target);
+            let owed: Vec<_> = its.map(|v| (v, self.owed[usize::from(v)])).collect();
+            let may = owed.iter().any(|(_, owed)| owed.may > 0);
+            let in_device = |v: u8| outside.device.pending.contains(&v.into());
+            let must = exact
+                && !self.loading
+                && outside.failed.is_none()
+                && owed.iter().any(|&(v, owed)| owed.must && !in_device(v));
+            if reads && !may || !reads && must {
+                return violated(format!("{what} read {bits:#b}, and of {target} is owed {owed:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody is told anything between a load and its resume (H15).
+    fn judge_silence(&self, input: Input, before: &Moment) -> Result<(), Violation> {
+        let outside = self.outside.lock();
+        let silent = match input {
+            Input::Load => true,
+            Input::NewProcess | Input::Detach => false,
+            _ => before.loading && self.loading && outside.failed.is_none(),
+        };
+        let calls = outside.calls - before.calls;
+        if silent && calls > 0 {
+            return violated(format!("H15: {calls} calls between load and resume, at {input:?}"));
+        }
+        Ok(())
+    }
+
+    /// The index of the guest's mode is active, and what the guest is to get is bound (D2, D7).
+    fn judge_device(&self) -> Result<(), Violation> {
+        if !self.setup.is_physical() || !self.attached || self.loading || self.tolerant {
+            return Ok(());
+        }
+        let registers = &self.registers;
+        let wanted = match registers.mode() {
+            Mode::None => None,
+            Mode::Intx => Some(Mode::Intx).filter(|_| registers.intx_open()),
+            mode => Some(mode),
+        };
+        let outside = self.outside.lock();
+        let device = &outside.device;
+        if device.available < device.vectors && wanted != Some(Mode::Intx) {
+            return Ok(());
+        }
+        if device.enabled != wanted {
+            return violated(format!("D7: {:?} is active and not {wanted:?}", device.enabled));
+        }
+        for vector in (0..self.setup.vectors).filter(|&v| registers.deliverable(v)) {
+            let target = match wanted {
+                Some(Mode::Msi) => vector % registers.allocated(),
+                _ => vector,
+            };
+            if !device.bound.contains_key(&target.into()) {
+                return violated(format!("H11: vector {target} is not bound"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pin is as high as it should be (A10, A17).
+    fn judge_line(&self, input: Input, before: &Moment) -> Result<(), Violation> {
+        let outside = self.outside.lock();
+        let controller = &outside.controller;
+        if before.loading && self.loading && before.pin != controller.pin
+            && before.attached == self.attached
+        {
+            return violated("H15: the pin changed between load and resume");
+        }
+        if !self.setup.pin || self.loading || outside.failed.is_some() || self.tolerant {
+            return Ok(());
+        }
+        let open = self.registers.intx_open();
+        let high = controller.is_high();
+        if !self.setup.is_physical() {
+            let wanted = open && self.registers.level;
+            if high != wanted {
+                return violated(format!("A17: the pin is {high} and not {wanted}"));
+            }
+        } else if high && !(open && self.attached) {
+            return violated("A10: the pin is high, and the guest does not use it");
+        } else if input == Input::Loop && self.attached && open && outside.device.asserts && !high {
+            return violated("D12: the device asserts, and the pin is low");
+        }
+        Ok(())
+    }
+}
+
+fn same(what: &str, read: &[u8], naive: &[u8]) -> Result<(), Violation> {
+    if read == naive {
+        return Ok(());
+    }
+    violated(format!("{what} reads {read:02x?} and not {naive:02x?}"))
+}

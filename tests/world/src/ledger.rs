@@ -1,0 +1,44 @@
+//! What became of every event: of each device vector, how many messages may still come for events that
+//! were fired, and whether one must.
+
+/// More messages than there are places that can hold an event.
+const MOST: u8 = 4;
+
+/// The events of one device vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Owed {
+    /// An event was fired, and no message stands for it yet (A12).
+    pub(crate) must: bool,
+    /// Messages that fired events allow.
+    pub(crate) may: u8,
+}
+
+impl Owed {
+    /// An event; `sure`: it must be delivered, or be pending.
+    pub(crate) fn fire(&mut self, sure: bool) {
+        self.must |= sure;
+        self.may = (self.may + 1).min(MOST);
+    }
+
+    /// It was dropped, by a rule that says so.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Out of a snapshot.
+    pub(crate) fn loaded(must: bool) -> Self {
+        Self { must, may: must.into() }
+    }
+}
+
+/// Has a message stand for the events of `candidates`; whether it may.
+pub(crate) fn charge(owed: &mut [Owed], candidates: &[usize]) -> bool {
+    let first = |must: bool| {
+        let mut all = candidates.iter().copied();
+        all.find(|&v| owed[v].may > 0 && owed[v].must == must)
+    };
+    let Some(vector) = first(true).or_else(|| first(false)) else { return false };
+    owed[vector].may -= 1;
+    candidates.iter().for_each(|&v| owed[v].must = false);
+    true
+}

@@ -1,0 +1,166 @@
+//! Which function stands in a world, and which inputs it can have.
+
+use crate::input::{Call, Input};
+
+/// A function's parts and surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Device vectors, 1 to 4: of MSI-X and of MSI alike.
+    pub vectors: u8,
+    /// It has MSI-X.
+    pub msix: bool,
+    /// It has MSI.
+    pub msi: Option<MsiShape>,
+    /// It has a pin.
+    pub pin: bool,
+    /// What is behind it.
+    pub behind: Behind,
+    /// Who else writes its eventfds.
+    pub producers: Producers,
+    /// The device has a host vector less than it has vectors, while the world goes on.
+    pub scarce: bool,
+}
+
+/// The shape of an MSI capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MsiShape {
+    /// Its address has 64 bits.
+    pub wide: bool,
+    /// It has mask and pending bits.
+    pub masks: bool,
+}
+
+/// What is behind a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// An emulated device.
+    Emulated,
+    /// A real one. Userspace brings its line to the guest.
+    Device,
+    /// A real one. KVM brings its line to the guest, with resampling.
+    ResampledDevice,
+}
+
+/// Who writes eventfds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Producers {
+    /// Nobody but a real device.
+    None,
+    /// Others write eventfds that the function made.
+    Own,
+    /// Others write eventfds that they made.
+    Connected,
+}
+
+impl Setup {
+    /// An emulated function with MSI-X alone.
+    #[must_use]
+    pub const fn msix(vectors: u8) -> Self {
+        Self {
+            vectors,
+            msix: true,
+            msi: None,
+            pin: false,
+            behind: Behind::Emulated,
+            producers: Producers::None,
+            scarce: false,
+        }
+    }
+
+    /// An emulated function with MSI alone.
+    #[must_use]
+    pub const fn msi(vectors: u8, wide: bool, masks: bool) -> Self {
+        Self { msix: false, msi: Some(MsiShape { wide, masks }), ..Self::msix(vectors) }
+    }
+
+    /// An emulated function with a pin alone.
+    #[must_use]
+    pub const fn pin() -> Self {
+        Self { msix: false, pin: true, ..Self::msix(1) }
+    }
+
+    /// Whether a real device is behind it.
+    #[must_use]
+    pub const fn is_physical(&self) -> bool {
+        !matches!(self.behind, Behind::Emulated)
+    }
+
+    /// The inputs that can make a difference to this function; without the failures.
+    #[must_use]
+    pub fn alphabet(&self) -> Vec<Input> {
+        use Input::*;
+        let mut all = vec![Attach, Detach, Save, Load, NewProcess, Resume, Reset, Loop, ReadStatus];
+        let both = [false, true];
+        for bus_master in both {
+            for intx_disable in both {
+                if self.pin || !intx_disable {
+                    all.push(Command { bus_master, intx_disable });
+                }
+            }
+        }
+        if self.msix {
+            all.extend([ReadMsix, ReadPba]);
+            for enable in both {
+                all.extend(both.map(|mask| MsixControl { enable, mask }));
+            }
+        }
+        if let Some(shape) = self.msi {
+            all.push(ReadMsi);
+            let most = self.vectors.next_power_of_two().trailing_zeros() as u8;
+            for enable in both {
+                all.extend((0..=most).map(|log| MsiControl { enable, log }));
+            }
+            for alt in both {
+                all.extend([MsiAddressLow(alt), MsiData(alt), MsiAddressByte(alt)]);
+                if shape.wide {
+                    all.push(MsiAddressHigh(alt));
+                }
+            }
+            if shape.masks {
+                all.extend((0..1 << self.vectors).map(MsiMask));
+            }
+        }
+        if self.pin {
+            all.extend([Eoi, Level(false), Level(true)]);
+        }
+        for vector in 0..self.vectors {
+            if self.msix || self.msi.is_some() {
+                all.push(Event(vector));
+                if !self.is_physical() {
+                    all.push(Withdraw(vector));
+                }
+                if self.producers != Producers::None {
+                    all.push(Produce(vector));
+                }
+            }
+            if self.msix {
+                if !self.is_physical() {
+                    all.extend([Claim(vector), Unclaim(vector)]);
+                }
+                for alt in both {
+                    all.extend([
+                        Mask(vector, alt),
+                        AddressLow(vector, alt),
+                        AddressHigh(vector, alt),
+                        Data(vector, alt),
+                    ]);
+                    all.push(DataAndMask(vector, alt, false));
+                }
+            }
+        }
+        all
+    }
+
+    /// The failures that can make a difference to this function.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Input> {
+        let has = |call: &Call| match call {
+            Call::Commit | Call::Assign | Call::Deassign | Call::Signal => {
+                self.msix || self.msi.is_some()
+            }
+            Call::Resample => self.pin && self.behind == Behind::ResampledDevice,
+            Call::SetIrqs | Call::Disable => self.is_physical(),
+        };
+        Call::ALL.into_iter().filter(has).map(Input::Fail).collect()
+    }
+}
