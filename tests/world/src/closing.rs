@@ -14,7 +14,6 @@ impl World {
         self.outside.lock().failing = None;
         self.close_as_it_is()?;
         let setup = self.setup;
-        self.outside.lock().device.available = setup.vectors.into();
         if !self.attached {
             self.end(Input::Attach)?;
         }
@@ -69,8 +68,12 @@ impl World {
             if shape.masks {
                 self.end(Input::MsiMask(0xf))?;
             }
-            self.end(Input::MsiControl { enable: true, log })?;
-            self.end(Input::MsiMask(0))?;
+            self.end(Input::MsiControl { enable: !shape.masks, log })?;
+            self.end(Input::MsiControl { enable: shape.masks, log })?;
+            // The host has more by now: tried again at the next Arm (H11).
+            self.outside.lock().device.available_msi = setup.vectors.into();
+            self.is_scarce = false;
+            self.end(if shape.masks { Input::MsiMask(0) } else { Input::MsiControl { enable: true, log } })?;
             self.end(Input::Loop)?;
             self.end_all(&events)?;
             self.end(Input::MsiControl { enable: false, log })?;

@@ -18,8 +18,8 @@ const EINVAL: i32 = 22;
 pub(crate) struct Device {
     /// Vectors of MSI and of MSI-X.
     pub(crate) vectors: u32,
-    /// Vectors that the host can have.
-    pub(crate) available: u32,
+    /// Vectors that the host can have for MSI.
+    pub(crate) available_msi: u32,
     /// The index that is active (D2).
     pub(crate) enabled: Option<Mode>,
     allocated: u32,
@@ -119,14 +119,16 @@ impl Outside {
             return Err(invalid());
         }
         let device = &mut self.device;
+        let available = if mode == Mode::Msi { device.available_msi } else { device.vectors };
         if device.enabled.is_none() {
             fails?;
-            if end > device.available {
-                return Ok(device.available); // D3
+            if end > available {
+                // D3; a kernel that has none says so.
+                return if available > 0 { Ok(available) } else { Err(no_space()) };
             }
             (device.enabled, device.allocated) = (Some(mode), end);
-        } else if end > device.available {
-            return Err(io::ErrorKind::StorageFull.into());
+        } else if end > available {
+            return Err(no_space());
         } else if fails.is_err() {
             (start..end).for_each(|vector| _ = device.bound.remove(&vector)); // D4
             return Err(io::Error::from_raw_os_error(12));
@@ -153,6 +155,10 @@ impl Outside {
         self.device.disable();
         Ok(())
     }
+}
+
+fn no_space() -> io::Error {
+    io::ErrorKind::StorageFull.into()
 }
 
 fn invalid() -> io::Error {

@@ -3,7 +3,6 @@
 /// One thing that happens. A vector is a device's vector; `0` and `1` in an `alt` are two values that
 /// a guest writes, so that a rewrite is a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Input {
     /// Guest: Message Control of MSI-X, its high byte.
     MsixControl {
@@ -91,7 +90,6 @@ pub enum Input {
 
 /// A kind of call that a kernel can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Call {
     /// KVM_SET_GSI_ROUTING.
     Commit,

@@ -43,6 +43,10 @@ impl World {
         }
         self.tolerant |= failed.is_some();
         self.judge_messages(before)?;
+        self.judge_read()?;
+        if input == Input::Save {
+            self.note_saved();
+        }
         self.judge_owed(input, failed)?;
         self.judge_registers()?;
         self.judge_silence(input, before)?;
@@ -115,9 +119,10 @@ impl World {
             }
             let owed = *owed;
             let claimed = self.registers.mode() == Mode::Msi || self.claims[index] > 0;
+            let elsewhere = self.is_pending_in_other_mode(vector);
             let settled = input == Input::Loop && self.attached && !self.loading && !self.tolerant;
             let due = self.registers.deliverable(vector) && claimed && owed.must;
-            if settled && failed.is_none() && due {
+            if settled && failed.is_none() && due && !elsewhere {
                 return violated(format!("an event of vector {vector} is not delivered"));
             }
         }
@@ -140,6 +145,16 @@ impl World {
             || msi >> target & 1 != 0
             || by_eventfd
             || outside.device.pending.contains(&vector.into())
+    }
+
+    /// Whether the mode that the guest does not use now has an event of `vector`.
+    fn is_pending_in_other_mode(&self, vector: u8) -> bool {
+        let (msix, msi) = self.pending();
+        match self.registers.mode() {
+            Mode::MsiX => msi >> (vector % self.registers.allocated()) & 1 != 0,
+            Mode::Msi => msix >> vector & 1 != 0,
+            Mode::Intx | Mode::None => false,
+        }
     }
 
     /// Pending bits of MSI-X and of MSI, as the engine has them.
@@ -182,7 +197,7 @@ impl World {
     }
 
     /// A guest's read of something that changes by itself.
-    pub(crate) fn read(&self, input: Input) -> Result<(), Violation> {
+    pub(crate) fn read(&mut self, input: Input) -> Result<(), Violation> {
         let function = self.function();
         match input {
             Input::ReadMsix if self.setup.msix => {
@@ -192,19 +207,13 @@ impl World {
             Input::ReadPba if self.setup.msix => {
                 let mut pba = [0; 8];
                 let _ = function.read_pba(0, &mut pba);
-                // Of what an eventfd holds, it is open which mode has it.
-                let exact = self.setup.msi.is_none();
-                self.judge_pending("PBA", u64::from_le_bytes(pba), exact, |vector| vector)?;
+                self.read_bits = Some((Mode::MsiX, u64::from_le_bytes(pba)));
             }
             Input::ReadMsi => {
                 let mut bytes = vec![0; self.registers.msi.as_ref().map_or(0, |m| m.values.len())];
                 function.read_msi(0, &mut bytes);
-                if let Some(at) = self.registers.masks_at() {
-                    let bits = u64::from(bytes[at + 4]);
-                    let allocated = self.registers.allocated();
-                    let exact = !self.setup.msix;
-                    self.judge_pending("pending bits", bits, exact, |v| v % allocated)?;
-                }
+                let pending = self.registers.masks_at().map(|at| u64::from(bytes[at + 4]));
+                self.read_bits = pending.map(|bits| (Mode::Msi, bits));
             }
             Input::ReadStatus if self.setup.pin && !self.setup.is_physical() => {
                 let mut status = function.command_and_status().1;
@@ -223,26 +232,27 @@ impl World {
         Ok(())
     }
 
-    fn judge_pending(
-        &self,
-        what: &str,
-        bits: u64,
-        exact: bool,
-        number: impl Fn(u8) -> u8,
-    ) -> Result<(), Violation> {
+    /// Pending bits that a guest read are those of events that were not delivered (A5, A7, A16). The
+    /// read may have sent some.
+    fn judge_read(&mut self) -> Result<(), Violation> {
+        let Some((mode, bits)) = self.read_bits.take() else { return Ok(()) };
         let outside = self.outside.lock();
+        // Of what an eventfd holds, it is open which mode has it.
+        let is_alone = self.setup.msix != self.setup.msi.is_some();
+        let exact = is_alone && !self.loading && outside.failed.is_none();
+        let allocated = self.registers.allocated();
+        let number = |v: u8| if mode == Mode::Msi { v % allocated } else { v };
         for target in 0..self.setup.vectors {
-            let reads = bits >> target & 1 != 0;
             let its = (0..self.setup.vectors).filter(|&v| number(v) == target);
             let owed: Vec<_> = its.map(|v| (v, self.owed[usize::from(v)])).collect();
             let may = owed.iter().any(|(_, owed)| owed.may > 0);
             let in_device = |v: u8| outside.device.pending.contains(&v.into());
-            let must = exact
-                && !self.loading
-                && outside.failed.is_none()
-                && owed.iter().any(|&(v, owed)| owed.must && !in_device(v));
+            let must = exact && owed.iter().any(|&(v, owed)| owed.must && !in_device(v));
+            let reads = bits >> target & 1 != 0;
             if reads && !may || !reads && must {
-                return violated(format!("{what} read {bits:#b}, and of {target} is owed {owed:?}"));
+                return violated(format!(
+                    "the pending bits of {mode:?} read {bits:#b}, and of {target} is owed {owed:?}"
+                ));
             }
         }
         Ok(())
@@ -263,31 +273,33 @@ impl World {
         Ok(())
     }
 
-    /// The index of the guest's mode is active, and what the guest is to get is bound (D2, D7).
+    /// The index of the guest's mode is active, and what the guest is to get is bound (D2, D7), or is
+    /// delivered from userspace (H11).
     fn judge_device(&self) -> Result<(), Violation> {
         if !self.setup.is_physical() || !self.attached || self.loading || self.tolerant {
             return Ok(());
         }
         let registers = &self.registers;
-        let wanted = match registers.mode() {
+        let mode = registers.mode();
+        let wanted = match mode {
             Mode::None => None,
             Mode::Intx => Some(Mode::Intx).filter(|_| registers.intx_open()),
             mode => Some(mode),
         };
+        let fallback = |target: u8| {
+            let msi = |msi: &Msi| msi.fallback().bits() >> target & 1 != 0;
+            mode == Mode::Msi && self.function().inspect(|engine| engine.msi().is_some_and(msi))
+        };
         let outside = self.outside.lock();
         let device = &outside.device;
-        if device.available < device.vectors && wanted != Some(Mode::Intx) {
-            return Ok(());
-        }
-        if device.enabled != wanted {
+        let is_scarce = mode == Mode::Msi && self.is_scarce;
+        if device.enabled != wanted && !(is_scarce && device.enabled.is_none()) {
             return violated(format!("D7: {:?} is active and not {wanted:?}", device.enabled));
         }
         for vector in (0..self.setup.vectors).filter(|&v| registers.deliverable(v)) {
-            let target = match wanted {
-                Some(Mode::Msi) => vector % registers.allocated(),
-                _ => vector,
-            };
-            if !device.bound.contains_key(&target.into()) {
+            let target = if mode == Mode::Msi { vector % registers.allocated() } else { vector };
+            let bound = device.bound.contains_key(&target.into());
+            if !bound && !(is_scarce && fallback(target)) {
                 return violated(format!("H11: vector {target} is not bound"));
             }
         }

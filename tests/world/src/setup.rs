@@ -17,7 +17,7 @@ pub struct Setup {
     pub behind: Behind,
     /// Who else writes its eventfds.
     pub producers: Producers,
-    /// The device has a host vector less than it has vectors, while the world goes on.
+    /// The host has one vector less for MSI than the device has, while the world goes on.
     pub scarce: bool,
 }
 
@@ -77,6 +77,50 @@ impl Setup {
     #[must_use]
     pub const fn pin() -> Self {
         Self { msix: false, pin: true, ..Self::msix(1) }
+    }
+
+    /// Functions of one vector, with their names: every mode, emulated, connected and passed through.
+    #[must_use]
+    pub fn single() -> Vec<(&'static str, Self)> {
+        let (device, resampled) = (Behind::Device, Behind::ResampledDevice);
+        let (own, connected) = (Producers::Own, Producers::Connected);
+        let all = Self { pin: true, msi: Self::msi(1, true, true).msi, ..Self::msix(1) };
+        vec![
+            ("msix", Self::msix(1)),
+            ("msix-own", Self { producers: own, ..Self::msix(1) }),
+            ("msix-connected", Self { producers: connected, ..Self::msix(1) }),
+            ("msix-device", Self { behind: device, ..Self::msix(1) }),
+            ("msix-pin", Self { pin: true, ..Self::msix(1) }),
+            ("msix-pin-device", Self { pin: true, behind: device, ..Self::msix(1) }),
+            ("msix-pin-resampled", Self { pin: true, behind: resampled, ..Self::msix(1) }),
+            ("msi", Self::msi(1, false, false)),
+            ("msi-wide", Self::msi(1, true, false)),
+            ("msi-masks", Self::msi(1, true, true)),
+            ("msi-own", Self { producers: own, ..Self::msi(1, true, true) }),
+            ("msi-pin-device", Self { pin: true, behind: device, ..Self::msi(1, true, true) }),
+            ("msi-pin-resampled", Self { pin: true, behind: resampled, ..Self::msi(1, true, false) }),
+            ("msi-scarce", Self { scarce: true, behind: device, ..Self::msi(1, true, true) }),
+            ("pin", Self::pin()),
+            ("pin-device", Self { behind: device, ..Self::pin() }),
+            ("pin-resampled", Self { behind: resampled, ..Self::pin() }),
+            ("all", all),
+            ("all-own", Self { producers: own, ..all }),
+            ("all-device", Self { behind: device, ..all }),
+            ("all-resampled", Self { behind: resampled, ..all }),
+        ]
+    }
+
+    /// The same functions with more vectors, 2 to 4.
+    #[must_use]
+    pub fn several(vectors: u8) -> Vec<(&'static str, Self)> {
+        let of = |(name, setup): (_, Self)| (name, Self { vectors, ..setup });
+        Self::single().into_iter().map(of).filter(|(_, setup)| setup.has_messages()).collect()
+    }
+
+    /// Whether it has MSI-X or MSI.
+    #[must_use]
+    pub const fn has_messages(&self) -> bool {
+        self.msix || self.msi.is_some()
     }
 
     /// Whether a real device is behind it.

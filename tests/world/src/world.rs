@@ -39,6 +39,7 @@ pub(crate) fn violated<T>(what: impl Into<String>) -> Result<T, Violation> {
 pub(crate) struct Saved {
     pub(crate) bytes: Vec<u8>,
     pub(crate) registers: Registers,
+    pub(crate) claims: Vec<u8>,
     pub(crate) must: Vec<bool>,
 }
 
@@ -59,6 +60,10 @@ pub struct World {
     /// By vector: messages that the host was told before, and may go by until the loop has run.
     pub(crate) recent: Vec<Vec<(u64, u32)>>,
     pub(crate) saved: Option<Saved>,
+    /// The host has too few vectors for MSI, or had when they were asked for.
+    pub(crate) is_scarce: bool,
+    /// Pending bits that the guest just read, and of which mode.
+    pub(crate) read_bits: Option<(Mode, u64)>,
     /// A call failed, and what it was for may not be there until it is tried again.
     pub(crate) tolerant: bool,
 }
@@ -74,7 +79,7 @@ impl World {
         {
             let mut all = outside.lock();
             all.device.vectors = setup.vectors.into();
-            all.device.available = u32::from(setup.vectors) - u32::from(setup.scarce);
+            all.device.available_msi = u32::from(setup.vectors) - u32::from(setup.scarce);
             all.kernel.is_stubborn = defect == Some(Defect::RewriteNeverTold);
         }
         let registers = Registers::new(&setup);
@@ -93,6 +98,8 @@ impl World {
             owed: vec![Owed::default(); vectors],
             recent: vec![Vec::new(); vectors],
             saved: None,
+            is_scarce: setup.scarce,
+            read_bits: None,
             tolerant: false,
         };
         world.build();
@@ -456,12 +463,20 @@ impl World {
         let hidden = self.hide(Defect::HeldNotSavedWhileDetached);
         let bytes = self.function().save();
         give_back(&hidden);
+        let (registers, claims) = (self.registers.clone(), self.claims.clone());
+        self.saved = Some(Saved { bytes, registers, claims, must: Vec::new() });
+    }
+
+    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
+    pub(crate) fn note_saved(&mut self) {
         let outside = self.outside.lock();
         let in_device = |vector: usize| outside.device.pending.contains(&(vector as u32));
-        let must = self.owed.iter().enumerate().map(|(v, owed)| owed.must && !in_device(v));
-        let must = must.collect();
+        let owed = self.owed.iter().enumerate();
+        let must = owed.map(|(v, owed)| owed.must && !in_device(v)).collect();
         drop(outside);
-        self.saved = Some(Saved { bytes, registers: self.registers.clone(), must });
+        if let Some(saved) = &mut self.saved {
+            saved.must = must;
+        }
     }
 
     /// Takes what eventfds hold, for a defect.
@@ -484,6 +499,7 @@ impl World {
             self.recent = self.messages().into_iter().map(|m| m.into_iter().collect()).collect();
         }
         self.registers = saved.registers;
+        self.claims = saved.claims;
         for (owed, must) in self.owed.iter_mut().zip(saved.must) {
             // What the host held before may come, or not.
             owed.must = false;
