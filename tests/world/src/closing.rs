@@ -46,6 +46,7 @@ impl World {
 
     /// Every mode is used, and everything that is pending comes.
     fn open(&mut self, setup: &Setup) -> Result<(), Violation> {
+        self.program();
         let unused = self.claims.iter().position(|claims| *claims == 0);
         if let Some(vector) = unused.filter(|_| setup.msix) {
             self.end(Input::Claim(vector as u8))?;

@@ -8,6 +8,7 @@ use msix_core::Mode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -29,7 +30,7 @@ pub(crate) struct Device {
     /// Events that were dropped with their index (D8).
     pub(crate) dropped: BTreeSet<u32>,
     /// Copies of what was bound, ever.
-    known: BTreeMap<u32, EventFd>,
+    known: BTreeMap<u32, (RawFd, EventFd)>,
     trigger: Option<EventFd>,
     unmask: Option<EventFd>,
     /// The line fired and was not unmasked (D12).
@@ -71,9 +72,9 @@ impl Device {
         }
     }
 
-    /// Whether the eventfd that `vector` had last holds something.
-    pub(crate) fn holds(&self, vector: u32) -> bool {
-        self.known.get(&vector).is_some_and(crate::outside::is_readable)
+    /// The eventfd that `vector` had last.
+    pub(crate) fn eventfd(&self, vector: u32) -> Option<&(RawFd, EventFd)> {
+        self.known.get(&vector)
     }
 
     pub(crate) fn forget(&mut self) {
@@ -138,7 +139,7 @@ impl Outside {
             device.bound.remove(&vector);
             let Some(eventfd) = eventfd else { continue };
             device.bound.insert(vector, Arc::clone(eventfd));
-            device.known.insert(vector, eventfd.try_clone()?);
+            device.known.insert(vector, (eventfd.as_raw_fd(), eventfd.try_clone()?));
             if device.pending.remove(&vector) {
                 eventfd.write(1)?; // D8
             }
@@ -147,7 +148,8 @@ impl Outside {
     }
 
     fn disable_index(&mut self, mode: Mode) -> io::Result<()> {
-        let fails = self.call(Call::Disable);
+        // Elsewhere only a device that is gone refuses.
+        let fails = if mode == Mode::MsiX { self.call(Call::Disable) } else { self.call_that_works() };
         if self.device.enabled != Some(mode) {
             return Err(invalid()); // D5
         }
@@ -226,7 +228,7 @@ impl DeviceControl for Shared {
     fn reset_device(&mut self) {
         let mut outside = self.lock();
         outside.calls += 1;
-        if outside.device.enabled.is_some() && outside.failed.is_none() {
+        if outside.device.enabled.is_some() && outside.failed.is_empty() {
             outside.broke("A13: the device was reset while an index was active");
         }
         outside.device.pending.clear();

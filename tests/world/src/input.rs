@@ -103,7 +103,7 @@ pub enum Call {
     Resample,
     /// VFIO_DEVICE_SET_IRQS that binds.
     SetIrqs,
-    /// The same that disables.
+    /// The same that disables MSI-X.
     Disable,
 }
 

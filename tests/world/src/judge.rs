@@ -8,6 +8,9 @@ use crate::outside::is_readable;
 use crate::setup::Producers;
 use crate::world::{Violation, World, violated};
 use msix_core::{Msi, Msix, Vectors};
+use std::collections::BTreeSet;
+use std::os::fd::RawFd;
+use vmm_sys_util::eventfd::EventFd;
 
 /// What an input is compared with.
 #[derive(Debug)]
@@ -34,27 +37,33 @@ impl World {
     }
 
     pub(crate) fn judge(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
-        let (broken, failed) = {
+        let (broken, failed, unsent) = {
             let mut outside = self.outside.lock();
-            (outside.broken.pop(), outside.failed)
+            let unsent = std::mem::take(&mut outside.unsent);
+            (outside.broken.pop(), outside.failed.clone(), unsent)
         };
         if let Some(rule) = broken {
             return violated(rule);
         }
-        self.tolerant |= failed.is_some();
-        self.judge_messages(before)?;
+        self.tolerant |= !failed.is_empty();
+        if unsent {
+            for (unsent, owed) in self.unsent.iter_mut().zip(&self.owed) {
+                *unsent |= owed.may > 0;
+            }
+        }
+        self.judge_messages(input, before)?;
         self.judge_read()?;
         if input == Input::Save {
             self.note_saved();
         }
-        self.judge_owed(input, failed)?;
+        self.judge_owed(input, &failed)?;
         self.judge_registers()?;
         self.judge_silence(input, before)?;
         self.judge_device()?;
         self.judge_line(input, before)?;
         if input == Input::Loop && self.outside.lock().failing.is_none() {
             // What failed was tried again.
-            self.outside.lock().failed = None;
+            self.outside.lock().failed.clear();
             if !self.loading {
                 self.recent.iter_mut().for_each(Vec::clear);
             }
@@ -63,11 +72,18 @@ impl World {
     }
 
     /// Every message stands for an event, and is that of its vector's registers.
-    fn judge_messages(&mut self, before: &Moment) -> Result<(), Violation> {
-        let (sent, lost, stuck) = {
+    fn judge_messages(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
+        let fired = match input {
+            Input::Event(vector) | Input::Produce(vector) => Some(vector),
+            _ => None,
+        };
+        let (sent, lost, old) = {
             let mut outside = self.outside.lock();
             let sent = std::mem::take(&mut outside.controller.sent);
-            (sent, outside.kernel.lost, outside.failed == Some(Call::Deassign))
+            // What KVM would not let go of goes on by its old route.
+            let stuck = outside.failed.contains(&Call::Deassign);
+            let old: Vec<_> = outside.kernel.routes.values().copied().filter(|_| stuck).collect();
+            (sent, outside.kernel.lost, old)
         };
         if lost > 0 {
             return violated("K5: an event was injected without a route");
@@ -77,21 +93,27 @@ impl World {
             let is_its = |&v: &usize| {
                 let now = v as u8;
                 let told = self.recent[v].contains(&message);
-                if self.loading {
-                    return told;
+                if self.loading || old.contains(&message) {
+                    return told || old.contains(&message);
                 }
-                let may = before.deliverable[v] || self.registers.deliverable(now) || stuck;
+                let may = before.deliverable[v] || self.registers.deliverable(now);
                 let current = self.registers.message(mode, now) == Some(message);
                 may && (current || told || before.messages[v] == Some(message))
             };
-            let candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
+            let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
+            if !candidates.is_empty() {
+                // What was not sent, goes as the number that it had then.
+                candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));
+            }
             let (address, data) = message;
             if candidates.is_empty() {
                 return violated(format!(
                     "{data:#x} was sent to {address:#x}, which no vector that may send has now"
                 ));
             }
-            if !charge(&mut self.owed, &candidates) {
+            let held: Vec<bool> = (0..self.setup.vectors).map(|v| self.is_held(v)).collect();
+            let is_held = |v: usize| self.unsent[v] || held[v];
+            if !charge(&mut self.owed, &candidates, fired, is_held) {
                 return violated(format!(
                     "{data:#x} was sent to {address:#x} for no event of vectors {candidates:?}"
                 ));
@@ -101,28 +123,29 @@ impl World {
     }
 
     /// Every event is delivered, or held somewhere.
-    fn judge_owed(&mut self, input: Input, failed: Option<Call>) -> Result<(), Violation> {
+    fn judge_owed(&mut self, input: Input, failed: &BTreeSet<Call>) -> Result<(), Violation> {
         let dropped = std::mem::take(&mut self.outside.lock().device.dropped);
         for vector in dropped {
             self.owed[vector as usize].must = false; // D8
         }
         for vector in 0..self.setup.vectors {
             let index = usize::from(vector);
-            let unsent = failed == Some(Call::Signal);
             let held = self.is_held(vector);
             let owed = &mut self.owed[index];
-            if owed.must && !held && !unsent {
+            self.unsent[index] &= owed.may > 0;
+            if owed.must && !held && !self.unsent[index] {
                 return violated(format!("an event of vector {vector} is lost"));
             }
-            if !held && !unsent {
+            if !held && !self.unsent[index] {
                 owed.may = 0;
             }
             let owed = *owed;
             let claimed = self.registers.mode() == Mode::Msi || self.claims[index] > 0;
-            let elsewhere = self.is_pending_in_other_mode(vector);
+            let elsewhere = self.is_pending_in_other_mode(vector)
+                || self.unsent[index] && self.setup.msix && self.setup.msi.is_some();
             let settled = input == Input::Loop && self.attached && !self.loading && !self.tolerant;
             let due = self.registers.deliverable(vector) && claimed && owed.must;
-            if settled && failed.is_none() && due && !elsewhere {
+            if settled && failed.is_empty() && due && !elsewhere {
                 return violated(format!("an event of vector {vector} is not delivered"));
             }
         }
@@ -134,12 +157,13 @@ impl World {
         let (msix, msi) = self.pending();
         let target = vector % self.registers.allocated();
         let outside = self.outside.lock();
+        let holds = |(fd, eventfd): &(RawFd, EventFd)| {
+            !outside.kernel.is_assigned(*fd) && is_readable(eventfd)
+        };
         let by_eventfd = match self.setup.producers {
-            _ if self.setup.is_physical() && outside.device.holds(vector.into()) => true,
+            _ if outside.device.eventfd(vector.into()).is_some_and(holds) => true,
             Producers::None => outside.kernel.holds(),
-            Producers::Own | Producers::Connected => {
-                is_readable(&self.producers[usize::from(vector)])
-            }
+            Producers::Own | Producers::Connected => holds(&self.producers[usize::from(vector)]),
         };
         msix >> vector & 1 != 0
             || msi >> target & 1 != 0
@@ -239,7 +263,7 @@ impl World {
         let outside = self.outside.lock();
         // Of what an eventfd holds, it is open which mode has it.
         let is_alone = self.setup.msix != self.setup.msi.is_some();
-        let exact = is_alone && !self.loading && outside.failed.is_none();
+        let exact = is_alone && !self.loading && outside.failed.is_empty();
         let allocated = self.registers.allocated();
         let number = |v: u8| if mode == Mode::Msi { v % allocated } else { v };
         for target in 0..self.setup.vectors {
@@ -264,7 +288,7 @@ impl World {
         let silent = match input {
             Input::Load => true,
             Input::NewProcess | Input::Detach => false,
-            _ => before.loading && self.loading && outside.failed.is_none(),
+            _ => before.loading && self.loading && outside.failed.is_empty(),
         };
         let calls = outside.calls - before.calls;
         if silent && calls > 0 {
@@ -315,7 +339,7 @@ impl World {
         {
             return violated("H15: the pin changed between load and resume");
         }
-        if !self.setup.pin || self.loading || outside.failed.is_some() || self.tolerant {
+        if !self.setup.pin || self.loading || !outside.failed.is_empty() || self.tolerant {
             return Ok(());
         }
         let open = self.registers.intx_open();

@@ -78,6 +78,11 @@ impl Kernel {
         all
     }
 
+    /// Whether the eventfd is assigned: then it holds nothing that was not injected.
+    pub(crate) fn is_assigned(&self, fd: RawFd) -> bool {
+        self.irqfds.contains_key(&fd)
+    }
+
     /// Whether an eventfd that was assigned once, and is not now, holds something.
     pub(crate) fn holds(&self) -> bool {
         let free = self.known.iter().filter(|(fd, _)| !self.irqfds.contains_key(fd));
@@ -196,7 +201,7 @@ impl Resampling for Shared {
 
     fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
         let mut outside = self.lock();
-        outside.call(Call::Deassign)?;
+        outside.call_that_works()?; // only a VM that is gone refuses
         if outside.kernel.resampled.take().is_none() {
             outside.broke("K9: the pin had no resampling irqfd");
         }

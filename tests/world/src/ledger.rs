@@ -31,13 +31,17 @@ impl Owed {
     }
 }
 
-/// Has a message stand for the events of `candidates`; whether it may.
-pub(crate) fn charge(owed: &mut [Owed], candidates: &[usize]) -> bool {
-    let first = |must: bool| {
-        let mut all = candidates.iter().copied();
-        all.find(|&v| owed[v].may > 0 && owed[v].must == must)
-    };
-    let Some(vector) = first(true).or_else(|| first(false)) else { return false };
+/// Has a message stand for the events of `candidates`; whether it may. One message less may come for one
+/// of them: rather for the one that just `fired`, or one of which nothing is `held` any more.
+pub(crate) fn charge(
+    owed: &mut [Owed],
+    candidates: &[usize],
+    fired: Option<u8>,
+    held: impl Fn(usize) -> bool,
+) -> bool {
+    let rank = |&v: &usize| (fired.map(usize::from) != Some(v), held(v), MOST - owed[v].may);
+    let may = candidates.iter().copied().filter(|&v| owed[v].may > 0);
+    let Some(vector) = may.min_by_key(rank) else { return false };
     owed[vector].may -= 1;
     candidates.iter().for_each(|&v| owed[v].must = false);
     true

@@ -7,6 +7,7 @@ use crate::input::Call;
 use crate::kernel::Kernel;
 use msix_backends::Route;
 use msix_backends::kvm::Platform;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
@@ -21,8 +22,10 @@ pub(crate) struct Outside {
     pub(crate) calls: usize,
     /// The next call of this kind fails.
     pub(crate) failing: Option<Call>,
-    /// The kind of the call that failed.
-    pub(crate) failed: Option<Call>,
+    /// Kinds of calls that failed since the loop last ran without one.
+    pub(crate) failed: BTreeSet<Call>,
+    /// A message could not be sent.
+    pub(crate) unsent: bool,
     /// Rules that a call broke.
     pub(crate) broken: Vec<String>,
 }
@@ -34,9 +37,17 @@ impl Outside {
         self.calls += 1;
         if self.failing == Some(call) {
             self.failing = None;
-            self.failed = Some(call);
+            self.unsent |= call == Call::Signal;
+            self.failed.insert(call);
             return Err(io::Error::from_raw_os_error(12));
         }
+        Ok(())
+    }
+
+    /// Counts a call that cannot fail.
+    pub(crate) fn call_that_works(&mut self) -> io::Result<()> {
+        self.run();
+        self.calls += 1;
         Ok(())
     }
 

@@ -203,7 +203,8 @@ impl Setup {
                 self.msix || self.msi.is_some()
             }
             Call::Resample => self.pin && self.behind == Behind::ResampledDevice,
-            Call::SetIrqs | Call::Disable => self.is_physical(),
+            Call::SetIrqs => self.is_physical(),
+            Call::Disable => self.is_physical() && self.msix,
         };
         Call::ALL.into_iter().filter(has).map(Input::Fail).collect()
     }

@@ -21,11 +21,11 @@ impl World {
             outside.kernel.holds().hash(&mut hasher);
             format!("{:?}", outside.device.state()).hash(&mut hasher);
             (outside.controller.pin, outside.controller.line).hash(&mut hasher);
-            (outside.failing, outside.failed).hash(&mut hasher);
+            (outside.failing, &outside.failed).hash(&mut hasher);
         }
-        self.producers.iter().for_each(|eventfd| is_readable(eventfd).hash(&mut hasher));
+        self.producers.iter().for_each(|(_, eventfd)| is_readable(eventfd).hash(&mut hasher));
         self.registers.hash(&mut hasher);
-        (&self.claims, &self.owed, &self.recent).hash(&mut hasher);
+        (&self.claims, &self.owed, &self.recent, &self.unsent).hash(&mut hasher);
         (self.attached, self.loading, self.tolerant).hash(&mut hasher);
         self.routes.deadline().is_some().hash(&mut hasher);
         if let Some(saved) = &self.saved {

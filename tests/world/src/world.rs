@@ -16,6 +16,7 @@ use msix_backends::kvm::{
 use msix_backends::vfio::{DeviceMsi, DeviceMsix, IrqIndex, WhileMasked};
 use msix_core::{BarIndex, Delivery, DropReason, Layout, MsiCapability, Vector};
 use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -50,8 +51,8 @@ pub struct World {
     pub(crate) outside: Shared,
     pub(crate) routes: Arc<Routes>,
     pub(crate) function: Option<Function<Shared>>,
-    /// The eventfds that somebody else writes.
-    pub(crate) producers: Vec<Arc<EventFd>>,
+    /// The eventfds that somebody else writes, with the function's descriptors of them.
+    pub(crate) producers: Vec<(RawFd, EventFd)>,
     pub(crate) registers: Registers,
     pub(crate) claims: Vec<u8>,
     pub(crate) attached: bool,
@@ -59,6 +60,8 @@ pub struct World {
     pub(crate) owed: Vec<Owed>,
     /// By vector: messages that the host was told before, and may go by until the loop has run.
     pub(crate) recent: Vec<Vec<(u64, u32)>>,
+    /// By vector: a message of it could not be sent, and waits in the backend.
+    pub(crate) unsent: Vec<bool>,
     pub(crate) saved: Option<Saved>,
     /// The host has too few vectors for MSI, or had when they were asked for.
     pub(crate) is_scarce: bool,
@@ -97,6 +100,7 @@ impl World {
             loading: false,
             owed: vec![Owed::default(); vectors],
             recent: vec![Vec::new(); vectors],
+            unsent: vec![false; vectors],
             saved: None,
             is_scarce: setup.scarce,
             read_bits: None,
@@ -141,10 +145,12 @@ impl World {
             let eventfd = if origin == EventfdOrigin::Connected {
                 let made = EventFd::new(EFD_NONBLOCK).expect("a descriptor");
                 let copy = made.try_clone().expect("a descriptor");
+                let fd = copy.as_raw_fd();
                 function.connect(vector, copy).expect("it has none");
-                Arc::new(made)
+                (fd, made)
             } else {
-                function.eventfd(vector).expect("a descriptor")
+                let own = function.eventfd(vector).expect("a descriptor");
+                (own.as_raw_fd(), own.try_clone().expect("a descriptor"))
             };
             self.producers.push(eventfd);
         }
@@ -365,10 +371,10 @@ impl World {
     fn note_rewritten(&mut self, before: &[Option<(u64, u32)>]) {
         let now = self.messages();
         for ((recent, old), new) in self.recent.iter_mut().zip(before).zip(now) {
-            if let Some(message) = old.filter(|_| *old != new)
-                && !recent.contains(&message)
-            {
-                recent.push(message);
+            match (old, new) {
+                (Some(old), Some(new)) if *old != new && !recent.contains(old) => recent.push(*old),
+                (_, None) => recent.clear(),
+                _ => {}
             }
         }
     }
@@ -385,7 +391,7 @@ impl World {
         let index = Vector::new(vector.into());
         let delivery = if self.defect == Some(Defect::OpenGateAfterLoad)
             && self.loading
-            && let Some(eventfd) = self.producers.get(usize::from(vector))
+            && let Some((_, eventfd)) = self.producers.get(usize::from(vector))
         {
             eventfd.write(1).expect("it is not full");
             Delivery::Pending
@@ -414,7 +420,7 @@ impl World {
     }
 
     fn produce(&mut self, vector: u8) {
-        let Some(eventfd) = self.producers.get(usize::from(vector)) else { return };
+        let Some((_, eventfd)) = self.producers.get(usize::from(vector)) else { return };
         eventfd.write(1).expect("it is not full");
         // The events of an unclaimed vector may be dropped (C24), but KVM does not know of claims.
         let sure = !self.setup.msix || self.claims[usize::from(vector)] > 0;
@@ -438,10 +444,12 @@ impl World {
     }
 
     /// The events of one mode's vector are dropped. Those that another mode has may come, and those
-    /// that a host holds between a load and its resume.
+    /// that a host holds between a load and its resume, or could not send.
     fn drop_owed(&mut self, vector: u8) {
-        let owed = &mut self.owed[usize::from(vector)];
-        if self.loading || self.setup.msix && self.setup.msi.is_some() {
+        let index = usize::from(vector);
+        let is_other = self.setup.msix && self.setup.msi.is_some();
+        let owed = &mut self.owed[index];
+        if self.loading || self.unsent[index] || is_other {
             owed.must = false;
         } else {
             owed.forget();
@@ -484,7 +492,8 @@ impl World {
         if self.defect != Some(defect) || self.attached {
             return Vec::new();
         }
-        let producers = self.producers.iter().filter(|eventfd| eventfd.read().is_ok());
+        let producers = self.producers.iter().map(|(_, eventfd)| eventfd);
+        let producers = producers.filter(|eventfd| eventfd.read().is_ok());
         let mut hidden: Vec<_> = producers.filter_map(|eventfd| eventfd.try_clone().ok()).collect();
         hidden.extend(self.outside.lock().kernel.hide());
         hidden
@@ -593,6 +602,17 @@ fn give_back(hidden: &[EventFd]) {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("setup", &self.setup).finish_non_exhaustive()
+        let outside = self.outside.lock();
+        f.debug_struct("World")
+            .field("mode", &self.registers.mode())
+            .field("attached", &self.attached)
+            .field("loading", &self.loading)
+            .field("owed", &self.owed)
+            .field("unsent", &self.unsent)
+            .field("routes", &outside.kernel.routes)
+            .field("assigned", &outside.kernel.assigned())
+            .field("device", &outside.device.state())
+            .field("failed", &outside.failed)
+            .finish_non_exhaustive()
     }
 }
