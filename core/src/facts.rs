@@ -31,6 +31,9 @@ impl Fact {
     /// A pending bit that could be sent is lost where nobody claims the vector (H9).
     const LOSSY: Self = Self(0x800);
 
+    /// INTx was told that the capability is enabled, and prohibits it (A10).
+    pub(crate) const INTX_TOLD: Self = Self(0x8000);
+
     // What few functions do; one comparison sends the others on their way.
     /// Some messages are exempt from masks (H25).
     pub(crate) const EXEMPTS: Self = Self(0x1000);
@@ -38,7 +41,7 @@ impl Fact {
     pub(crate) const SNOOPS: Self = Self(0x2000);
     /// Events that come while the capability is disabled are not latched (H3).
     pub(crate) const DIVERTS: Self = Self(0x4000);
-    const SPECIAL: Self = Self(0xf000);
+    const SPECIAL: Self = Self(0x7000);
 }
 
 /// Enable, Function Mask, Bus Master Enable, where a load and the backend stand, and what is special

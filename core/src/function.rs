@@ -249,7 +249,9 @@ impl<S: Storage> Function<S> {
         self.command
     }
 
-    /// The bit of the Status register that is kept here: Interrupt Status (A17).
+    /// The bit of the Status register that is kept here: Interrupt Status of an emulated device (A17).
+    /// Of a physical pin it is 0: the device's own Status register has the bit, whatever Interrupt
+    /// Disable says and whoever brings the line to the guest, and the guest must read it there.
     #[must_use]
     pub fn status(&self) -> u16 {
         if self.intx.as_ref().is_some_and(Intx::interrupt_status) { STATUS_INTERRUPT } else { 0 }

@@ -103,10 +103,10 @@ impl Intx {
         self.has(ASSERTED)
     }
 
-    /// Interrupt Status: the device asserts, whatever Interrupt Disable says; never while INTx is
-    /// prohibited (A17).
+    /// Interrupt Status of an emulated device: it asserts, whatever Interrupt Disable says; never while
+    /// INTx is prohibited (A17). Only a real device knows its own.
     pub(crate) const fn interrupt_status(&self) -> bool {
-        self.has(HIGH) && !self.has(PROHIBITED)
+        matches!(self.source, IntxSource::Emulated) && self.has(HIGH) && !self.has(PROHIBITED)
     }
 
     /// Emits the difference between what should hold and what was told.
@@ -245,17 +245,17 @@ mod tests {
                 (ATTACH, false, &[Arm]),
                 (HIGH, false, &[]),
                 (EOI, false, &[]), // another function's
-                (FIRED, true, &[Assert]),
-                (FIRED, true, &[]),
+                (FIRED, false, &[Assert]),
+                (FIRED, false, &[]),
                 (EOI, false, &[Deassert, Unmask]),
                 (EOI, false, &[]),
-                (FIRED, true, &[Assert]),
+                (FIRED, false, &[Assert]),
                 (PROHIBIT, false, &[Deassert, Disarm]),
                 (FIRED, false, &[]), // a late one
                 (PERMIT, false, &[Arm]),
-                (FIRED, true, &[Assert]),
+                (FIRED, false, &[Assert]),
                 (RESET, false, &[Deassert, Disarm, Arm]),
-                (FIRED, true, &[Assert]),
+                (FIRED, false, &[Assert]),
                 (DETACH, false, &[Deassert, Disarm]),
             ],
         );

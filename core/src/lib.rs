@@ -150,7 +150,7 @@ pub mod policy;
 pub mod rules;
 mod snapshot;
 pub mod spec;
-mod storage;
+pub mod storage;
 mod switch;
 #[cfg(test)]
 mod testing;

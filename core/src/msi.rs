@@ -115,7 +115,7 @@ impl Msi {
         self.context.capability.vectors()
     }
 
-    /// How many vectors the guest allocated: 1 to [`vectors`](Self::vectors), a power of two (A15).
+    /// How many vectors the guest allocated: 1 to what the function is capable of, a power of two (A15).
     #[must_use]
     pub fn allocated(&self) -> u16 {
         let log = self.state.multiple.min(self.context.capability.log());

@@ -20,13 +20,8 @@ impl Switch {
     /// A capability that was in force or not is so or not now. `written`: the guest wrote its control
     /// byte.
     pub(crate) fn new(policy: &Policy, was: bool, is: bool, written: bool) -> Self {
-        let mut switch = Self { poll: false, drain: false, drop_pending: false, intx: None };
-        match policy.intx {
-            IntxRule::OnChange if !was && is => switch.intx = Some(Effect::IntxDeassert),
-            IntxRule::OnChange if was && !is => switch.intx = Some(Effect::IntxReevaluate),
-            IntxRule::OnEveryWrite if written && is => switch.intx = Some(Effect::IntxDeassert),
-            _ => {}
-        }
+        let intx = Self::intx(policy, was, is, written);
+        let mut switch = Self { poll: false, drain: false, drop_pending: false, intx };
         if was && !is {
             switch.drop_pending = policy.pending_on_disable == PendingOnDisable::Drop;
             switch.drain = switch.drop_pending && policy.drain;
@@ -37,6 +32,17 @@ impl Switch {
             switch.drain = policy.drain && policy.while_disabled != WhileDisabled::Latch;
         }
         switch
+    }
+
+    /// What INTx must hear of a capability that was in force or not when it was told last, and is so or
+    /// not now.
+    pub(crate) fn intx(policy: &Policy, told: bool, is: bool, written: bool) -> Option<Effect> {
+        match policy.intx {
+            IntxRule::OnChange if !told && is => Some(Effect::IntxDeassert),
+            IntxRule::OnChange if told && !is => Some(Effect::IntxReevaluate),
+            IntxRule::OnEveryWrite if written && is => Some(Effect::IntxDeassert),
+            _ => None,
+        }
     }
 
     /// A reset of a capability that was in force or not (A13).

@@ -88,10 +88,11 @@ impl Vectors {
         self.bits
     }
 
-    /// Returns the members, lowest first.
+    /// Returns the members, lowest first; none of a word whose vectors have no 16-bit number.
     pub fn iter(self) -> impl Iterator<Item = Vector> {
         let base = self.word.wrapping_shl(6);
-        Ones(self.bits).map(move |bit| Vector(base | bit))
+        let nameable = self.word <= u16::MAX >> 6; // a vector's number has 16 bits
+        Ones(if nameable { self.bits } else { 0 }).map(move |bit| Vector(base | bit))
     }
 }
 
@@ -226,6 +227,8 @@ mod tests {
         let set = Vectors::new(2, 0x8000_0000_0000_0003);
         let indices: std::vec::Vec<u16> = set.iter().map(Vector::index).collect();
         assert_eq!(indices, [128, 129, 191]);
+        assert_eq!(Vectors::new(1023, 1 << 63).iter().next(), Some(Vector::new(u16::MAX)));
+        assert_eq!(Vectors::new(1024, 1).iter().next(), None, "and not vector 0");
     }
 
     #[test]

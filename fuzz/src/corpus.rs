@@ -223,7 +223,7 @@ fn the_guests_in_the_corpus_are_these() {
 #[test]
 fn the_snapshots_in_the_corpus_are_these() {
     let save = |n, qemu| {
-        let mut subject = msix_tests::subject::Subject::new(n, msix_core::Policy::SPEC);
+        let mut subject = msix_tests::lone_engine::LoneEngine::new(n, msix_core::Policy::SPEC);
         let v = Vector::new(n - 1);
         subject.run(&[Operation::Claim(v), Operation::Notify(v), Operation::SetMask(v, false)]);
         if qemu { subject.saved_qemu() } else { subject.saved() }

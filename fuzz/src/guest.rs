@@ -4,7 +4,7 @@ use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
 use msix_core::operation::Operation;
 use msix_core::{Vector, Vectors};
-use msix_tests::lockstep::{COUNTS, Memory, registers, with_lockstep};
+use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
 
 /// Most inputs of one run: a failure that needs more would be a very strange one.
 const MAX_OPERATIONS: usize = 400;
@@ -21,7 +21,7 @@ pub fn guest_ops(data: &[u8]) {
     let Some((head, rest)) = data.split_first_chunk::<HEAD>() else { return };
     let &[count, memory, p0, p1, p2, p3, begin] = head;
     let vectors = COUNTS[usize::from(count) % COUNTS.len()];
-    let kinds = [Memory::Boxed, Memory::Inline, Memory::Borrowed];
+    let kinds = [StorageKind::Boxed, StorageKind::Inline, StorageKind::Borrowed];
     let memory = kinds[usize::from(memory) % kinds.len()];
     let operations = decode(rest).map(|one| if begin % 2 == 0 { fold(one, vectors) } else { one });
     with_lockstep(memory, vectors, behaviour(u32::from_le_bytes([p0, p1, p2, p3])), |steps| {

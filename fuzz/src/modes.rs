@@ -5,7 +5,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use msix_core::operation::FunctionOperation;
 use msix_core::{IntxSource, MsiCapability, Parts, Vector};
 use msix_tests::lockstep::layout;
-use msix_tests::modes::Pair;
+use msix_tests::whole_function::Pair;
 
 /// Most inputs of one run.
 const MAX_OPERATIONS: usize = 400;

@@ -2,13 +2,16 @@
 //! `--kvm`: that alone. `--qemu`: the installed QEMU instead. `--edu`: MSI and INTx of its edu device
 //! instead. `--front`: `msix qtest` instead. `--json`: for programs. Case ids: those cases only.
 
+use msix_conformance::{
+    CASES, CaseReport, FUNCTION_CASES, FunctionSubject, Report, Subject, Verdict, judge,
+    judge_function,
+};
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 use msix_peers::QemuError;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 use msix_sim::replay::Peer;
 use msix_tests::conformance::{
-    CASES, CaseReport, EduSubject, MODE_CASES, ModeSubject, QemuSubject, Report, Subject, Verdict,
-    deviations, judge, judge_modes, mode_deviations, mode_subjects, subjects,
+    EduSubject, QemuSubject, deviations, function_deviations, function_subjects, subjects,
 };
 use std::error::Error;
 use std::path::Path;
@@ -22,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
     let wanted = |id: &str| ids.is_empty() || ids.contains(&id);
-    let mut whole: Vec<Box<dyn ModeSubject>> = Vec::new();
+    let mut whole: Vec<Box<dyn FunctionSubject>> = Vec::new();
     let subjects: Vec<Box<dyn Subject>> = if said("--qemu") {
         vec![Box::new(QemuSubject::find(QEMU)?)]
     } else if said("--front") {
@@ -33,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         whole.push(Box::new(EduSubject::find(Path::new(QEMU))?));
         Vec::new()
     } else {
-        whole = mode_subjects();
+        whole = function_subjects();
         let kvm = on_kvm().inspect_err(|why| eprintln!("not on KVM: {why}"));
         subjects().into_iter().chain(kvm.ok()).collect()
     };
@@ -49,11 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let of_modes = whole.iter().map(|subject| Report {
         subject: subject.name(),
-        results: (MODE_CASES.iter().filter(|case| wanted(case.id)))
+        results: (FUNCTION_CASES.iter().filter(|case| wanted(case.id)))
             .map(|case| CaseReport {
                 id: case.id,
                 intent: case.intent,
-                verdict: judge_modes(subject.as_ref(), case),
+                verdict: judge_function(subject.as_ref(), case),
             })
             .collect(),
     });
@@ -69,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for report in reports {
         println!("{report}");
-        let expected = deviations(&report.subject).chain(mode_deviations(&report.subject));
+        let expected = deviations(&report.subject).chain(function_deviations(&report.subject));
         for deviation in expected {
             let verdict = report.results.iter().find(|result| result.id == deviation.case);
             if let Some(Verdict::Failed { .. }) = verdict.map(|result| &result.verdict) {

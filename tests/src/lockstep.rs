@@ -2,7 +2,7 @@
 
 use crate::policies::Behaviour;
 use crate::reference::Reference;
-use crate::told::{Told, carry_out};
+use crate::vector_effects::{VectorEffect, take_each};
 use msix_core::operation::{Answer, Operation};
 use msix_core::{
     BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix, Policy, Storage,
@@ -16,7 +16,7 @@ pub const COUNTS: [u16; 11] = [1, 2, 31, 32, 33, 63, 64, 65, 128, 129, 2048];
 
 /// Who owns the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
+pub enum StorageKind {
     /// [`Inline`].
     Inline,
     /// [`Borrowed`].
@@ -27,15 +27,15 @@ pub enum Memory {
 
 /// An engine and its model, whatever the storage.
 pub trait Steps {
-    /// Gives both the same input and compares what they answered, what they told the host, and all
-    /// they hold afterwards.
+    /// Gives both the same input and compares their answers, their effects, and all they hold
+    /// afterwards.
     ///
     /// # Errors
     /// The first [`Difference`].
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<Told>), Difference>;
+    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference>;
 
     /// Gives both registers that come from elsewhere, with QEMU's encoding, and compares all they
-    /// hold afterwards. It is the only way to a pending vector without a use (H9).
+    /// hold afterwards. It is the only way to a pending vector without a claim (H9).
     ///
     /// # Errors
     /// The first [`Difference`].
@@ -140,7 +140,7 @@ impl<S: Storage> Lockstep<S> {
         let mut saved = vec![0; engine.saved_len()];
         let len = engine.save(&mut saved).expect("the buffer has the length asked for");
         let registers = &saved[..len - 4];
-        same_bytes("control, table, PBA and uses", registers, &model.saved_registers())?;
+        same_bytes("control, table, PBA and claims", registers, &model.saved_registers())?;
         same("counters", engine.counters(), &model.counters())?;
         same("attached", &engine.is_attached(), &model.is_attached())?;
         same("loading", &engine.is_loading(), &model.is_loading())?;
@@ -153,15 +153,15 @@ impl<S: Storage> Lockstep<S> {
 }
 
 impl<S: Storage> Steps for Lockstep<S> {
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<Told>), Difference> {
+    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
         let mut fx = Effects::<MAX_EFFECTS>::new();
         let answer = operation.apply(&mut self.engine, &mut self.scratch, &mut fx);
-        let told = carry_out(&self.engine, &mut fx);
-        let (model_answer, model_told) = self.model.apply(operation);
+        let effects = take_each(&self.engine, &mut fx);
+        let (model_answer, model_effects) = self.model.apply(operation);
         same("the answer", &answer, &model_answer)?;
-        same("what the host was told", &told, &model_told)?;
+        same("the effects", &effects, &model_effects)?;
         self.compare()?;
-        Ok((answer, told))
+        Ok((answer, effects))
     }
 
     fn load_qemu(&mut self, control: u16, bytes: &[u8]) -> Result<(), Difference> {
@@ -182,15 +182,15 @@ impl<S: Storage> Steps for Lockstep<S> {
         let table = snapshot.table.iter().flatten().flat_map(|dword| dword.to_le_bytes());
         let pending = snapshot.pending.iter().flat_map(|word| word.to_le_bytes());
         let plain: Vec<u8> = table.chain(pending).collect();
-        let uses = 2 * model.vectors();
+        let claims = 2 * model.vectors();
         let registers = model.saved_registers();
-        same_bytes("the plain snapshot", &plain, &registers[12..registers.len() - uses])?;
+        same_bytes("the plain snapshot", &plain, &registers[12..registers.len() - claims])?;
         for (v, vector) in (0..engine.vectors()).map(Vector::new).enumerate() {
             same("the message", &engine.message(vector), &Some(model.message(v)))?;
             same("masked", &engine.is_masked(vector), &Some(model.masked(v)))?;
             same("deliverable", &engine.is_deliverable(vector), &Some(model.deliverable(v)))?;
             same("pending", &engine.is_pending(vector), &Some(model.pending(v)))?;
-            same("the use count", &engine.claims(vector), &Some(model.claims(v)))?;
+            same("the claims", &engine.claims(vector), &Some(model.claims(v)))?;
         }
         Ok(())
     }
@@ -220,9 +220,9 @@ pub fn registers(vectors: u16, seed: u64) -> (u16, Vec<u8>) {
 /// Runs `run` on an engine of `vectors` vectors in the given kind of memory, and its model.
 ///
 /// # Panics
-/// With [`Memory::Inline`], when `vectors` is not one of [`COUNTS`]; else outside 1 to 2048.
+/// With [`StorageKind::Inline`], when `vectors` is not one of [`COUNTS`]; else outside 1 to 2048.
 pub fn with_lockstep<R>(
-    memory: Memory,
+    memory: StorageKind,
     vectors: u16,
     behaviour: impl Into<Behaviour>,
     run: impl FnOnce(&mut dyn Steps) -> R,
@@ -230,17 +230,17 @@ pub fn with_lockstep<R>(
     let behaviour = behaviour.into();
     let policy = behaviour.policy;
     match memory {
-        Memory::Boxed => run(&mut Lockstep::new(engine(vectors, policy), behaviour)),
-        Memory::Borrowed => {
+        StorageKind::Boxed => run(&mut Lockstep::new(engine(vectors, policy), behaviour)),
+        StorageKind::Borrowed => {
             let n = usize::from(vectors);
             let mut entries = vec![Entry::RESET; n];
-            let mut uses = vec![0; n];
+            let mut claims = vec![0; n];
             let mut words = vec![Word::RESET; n.div_ceil(64)];
-            let storage = Borrowed::new(&mut entries, &mut uses, &mut words).expect("it fits");
+            let storage = Borrowed::new(&mut entries, &mut claims, &mut words).expect("it fits");
             let engine = Msix::with_storage(storage, layout(vectors), policy).expect("it fits");
             run(&mut Lockstep::new(engine, behaviour))
         }
-        Memory::Inline => {
+        StorageKind::Inline => {
             macro_rules! inline {
                 ($($n:literal in $words:literal),*) => {
                     match vectors {

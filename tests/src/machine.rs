@@ -34,7 +34,7 @@ use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
 };
 
-pub use guest::{Access, Guest};
+pub use guest::{Guest, GuestAccess};
 pub use program::{FAULT_PORT, Program, STOP_PORT, Step, counter};
 
 use crate::peers::skipped;

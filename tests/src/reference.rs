@@ -8,7 +8,7 @@ mod inputs;
 mod saved;
 
 use crate::policies::{Behaviour, vector_zero};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 pub use saved::crc32;
 
 use access::{low, number};
@@ -36,17 +36,19 @@ pub struct Reference {
     table: Vec<u8>,
     /// 8 bytes for every 64 vectors, as the guest reads them.
     pba: Vec<u8>,
-    uses: Vec<u16>,
-    /// Vectors the host was told to use.
+    claims: Vec<u16>,
+    /// Vectors that the host was asked to arm.
     live: Vec<bool>,
     /// Live vectors that the host could not serve (H11).
     fallback: Vec<bool>,
-    /// Vectors whose message changed while live, and the host was not told yet (H4).
-    untold: Vec<bool>,
+    /// Live vectors whose new message the host does not have yet (H4).
+    stale: Vec<bool>,
     bus_master: bool,
     attached: bool,
     /// Between a load and its resume (H15).
     loading: bool,
+    /// Enable, as INTx was told last (A10).
+    intx_told: bool,
     counters: Counters,
 }
 
@@ -76,21 +78,22 @@ impl Reference {
             config: [0x11, 0, size[0], size[1], 0, 0, 0, 0, pba[0], pba[1], pba[2], pba[3]],
             table: vec![0; 16 * n],
             pba: vec![0; 8 * n.div_ceil(64)],
-            uses: vec![0; n],
+            claims: vec![0; n],
             live: vec![false; n],
             fallback: vec![false; n],
-            untold: vec![false; n],
+            stale: vec![false; n],
             bus_master: true,
             attached: false,
             loading: false,
+            intx_told: false,
             counters: Counters::default(),
         };
         model.reset_registers();
         model
     }
 
-    /// One input: its answer, and what the host was told, in order.
-    pub fn apply(&mut self, operation: &Operation) -> (Answer, Vec<Told>) {
+    /// Applies one input: returns its answer and its effects, in order.
+    pub fn apply(&mut self, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
         match *operation {
             Operation::WriteConfig { offset, len, value } => {
                 (Answer::Nothing, self.write_config(usize::from(offset), &low(value, len)))
@@ -117,7 +120,7 @@ impl Reference {
             Operation::UnclaimAll => (Answer::Nothing, self.unclaim_all()),
             Operation::Attach => {
                 self.attached = true;
-                (Answer::Nothing, self.tell(Ask::default()))
+                (Answer::Nothing, self.settle(Ask::default()))
             }
             Operation::Detach => (Answer::Nothing, self.detach()),
             Operation::ReportFailed(set) => {
@@ -127,7 +130,7 @@ impl Reference {
             Operation::ReportHeld(set) => (Answer::Nothing, self.report_held(set)),
             Operation::SetBusMaster(on) => {
                 self.bus_master = on;
-                (Answer::Nothing, self.tell(Ask::default()))
+                (Answer::Nothing, self.settle(Ask::default()))
             }
             Operation::Reset => (Answer::Nothing, self.reset()),
             Operation::PrepareSave => (Answer::Nothing, self.poll(self.all())),
@@ -149,19 +152,19 @@ impl Reference {
     }
 
     /// Inputs about one vector of the table.
-    fn apply_to(&mut self, v: usize, operation: &Operation) -> (Answer, Vec<Told>) {
+    fn apply_to(&mut self, v: usize, operation: &Operation) -> (Answer, Vec<VectorEffect>) {
         match *operation {
             Operation::Notify(_) => self.notify(v),
             Operation::Withdraw(_) => self.withdraw(v),
             Operation::Claim(_) => {
                 // H9: checked, and refused at the end of the range.
-                self.uses[v] = self.uses[v].saturating_add(1);
-                (Answer::Nothing, self.tell(Ask::default()))
+                self.claims[v] = self.claims[v].saturating_add(1);
+                (Answer::Nothing, self.settle(Ask::default()))
             }
-            Operation::Unclaim(_) => (Answer::Nothing, self.unuse(v)),
+            Operation::Unclaim(_) => (Answer::Nothing, self.unclaim(v)),
             Operation::SetMask(_, masked) => {
                 self.table[16 * v + 12] = self.table[16 * v + 12] & !1 | u8::from(masked);
-                (Answer::Nothing, self.tell(Ask::default()))
+                (Answer::Nothing, self.settle(Ask::default()))
             }
             Operation::SetMessage(_, message) => (Answer::Nothing, self.set_message(v, message)),
             _ => unreachable!("not about one vector"),
@@ -173,7 +176,7 @@ impl Reference {
     /// How many vectors.
     #[must_use]
     pub fn vectors(&self) -> usize {
-        self.uses.len()
+        self.claims.len()
     }
 
     /// Whether the mask bit of `v` or the Function Mask is set, and the message is not one that no
@@ -216,13 +219,13 @@ impl Reference {
         self.pba[v / 8] & (1 << (v % 8)) != 0
     }
 
-    /// How many uses `v` has.
+    /// Returns how many claims `v` has.
     #[must_use]
     pub fn claims(&self, v: usize) -> u16 {
-        self.uses[v]
+        self.claims[v]
     }
 
-    /// Whether the host was told to use `v`.
+    /// Returns whether the host was asked to arm `v`.
     #[must_use]
     pub fn is_live(&self, v: usize) -> bool {
         self.live[v]
@@ -307,14 +310,14 @@ impl Reference {
 
     /// Tells the host all that changed and what the input asks for, in the order of the effects
     /// (I5), lowest vector first.
-    fn tell(&mut self, ask: Ask) -> Vec<Told> {
-        let mut told = Vec::new();
+    fn settle(&mut self, ask: Ask) -> Vec<VectorEffect> {
+        let mut effects = Vec::new();
         if ask.deassert {
-            told.push(Told::IntxDeassert);
+            effects.push(VectorEffect::IntxDeassert);
         }
         for v in ask.poll {
             if self.held(v) {
-                told.push(Told::Poll(v as u16));
+                effects.push(VectorEffect::Poll(v as u16));
             }
         }
         for v in 0..self.vectors() {
@@ -322,48 +325,48 @@ impl Reference {
                 self.live[v] = false;
                 self.fallback[v] = false;
                 self.counters.disarms += 1;
-                told.push(Told::Disarm(v as u16));
+                effects.push(VectorEffect::Disarm(v as u16));
             }
         }
         for v in ask.drain {
             if self.held(v) {
-                told.push(Told::Drain(v as u16));
+                effects.push(VectorEffect::Drain(v as u16));
             }
         }
         for v in 0..self.vectors() {
             if !self.live[v] && self.wanted(v) {
                 self.live[v] = true;
-                self.untold[v] = false;
+                self.stale[v] = false;
                 self.counters.arms += 1;
-                told.push(Told::Arm(v as u16, self.message(v)));
+                effects.push(VectorEffect::Arm(v as u16, self.message(v)));
             }
         }
-        let news = |v: &usize| self.live[*v] && self.untold[*v] && !self.loading; // H4, H15
+        let news = |v: &usize| self.live[*v] && self.stale[*v] && !self.loading; // H4, H15
         if let Some(v) = ask.completed.filter(news) {
-            self.untold[v] = false;
+            self.stale[v] = false;
             self.counters.reroutes += 1;
-            told.push(Told::Reroute(v as u16, self.message(v)));
+            effects.push(VectorEffect::Reroute(v as u16, self.message(v)));
         }
         for v in ask.snoop {
-            told.push(Told::Snoop(v as u16));
+            effects.push(VectorEffect::Snoop(v as u16));
         }
         for v in 0..self.vectors() {
             if self.pending(v) && self.deliverable(v) {
-                self.send(v, &mut told); // A7
+                self.send(v, &mut effects); // A7
             }
         }
         if ask.reevaluate {
-            told.push(Told::IntxReevaluate);
+            effects.push(VectorEffect::IntxReevaluate);
         }
-        told
+        effects
     }
 
     /// Sends the message of a pending, deliverable vector, or loses it as the policy says.
-    fn send(&mut self, v: usize, told: &mut Vec<Told>) {
-        if self.uses[v] > 0 && self.bus_master {
+    fn send(&mut self, v: usize, effects: &mut Vec<VectorEffect>) {
+        if self.claims[v] > 0 && self.bus_master {
             self.counters.sent += self.clear_pending(v);
-            told.push(Told::Send(v as u16, self.message(v)));
-        } else if self.uses[v] > 0 {
+            effects.push(VectorEffect::Send(v as u16, self.message(v)));
+        } else if self.claims[v] > 0 {
             self.counters.dropped_bus_master += self.clear_pending(v); // H16
         } else if self.policy.unclaimed_pending == UnclaimedPending::Lose {
             self.counters.dropped_unclaimed += self.clear_pending(v); // H9

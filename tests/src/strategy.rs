@@ -1,7 +1,7 @@
 //! Operation sequences and policies for proptest, with a bias to the edges: word boundaries, masks
 //! and events of one vector close together, and whole stories as guests and hosts play them.
 
-use crate::lockstep::{COUNTS, Memory};
+use crate::lockstep::{COUNTS, StorageKind};
 use crate::policies::mixed;
 use msix_core::operation::Operation;
 use msix_core::{Message, Policy, Vector, Vectors};
@@ -14,8 +14,8 @@ pub fn counts() -> impl Strategy<Value = u16> {
 }
 
 /// A kind of memory.
-pub fn memory() -> impl Strategy<Value = Memory> {
-    select(vec![Memory::Inline, Memory::Borrowed, Memory::Boxed])
+pub fn memory() -> impl Strategy<Value = StorageKind> {
+    select(vec![StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed])
 }
 
 /// SPEC, QEMU, and mostly a mix of all fields.
@@ -27,7 +27,7 @@ pub fn policies() -> impl Strategy<Value = Policy> {
     ]
 }
 
-/// A sequence of operations for a table of `n` vectors, in most cases with some vectors used, a
+/// A sequence of operations for a table of `n` vectors, in most cases with some vectors claimed, a
 /// backend attached and MSI-X enabled at its beginning.
 pub fn operations(n: u16) -> impl Strategy<Value = Vec<Operation>> {
     let stories = prop::collection::vec(story(n), 1..20);
@@ -36,7 +36,7 @@ pub fn operations(n: u16) -> impl Strategy<Value = Vec<Operation>> {
 }
 
 /// As [`operations`], without host failures: after those an engine is in a state that no snapshot
-/// holds, until the vector is used again.
+/// holds, until the vector is armed again.
 pub fn operations_of_a_good_host(n: u16) -> impl Strategy<Value = Vec<Operation>> {
     operations(n).prop_map(|mut operations| {
         operations.retain(|operation| !matches!(operation, Operation::ReportFailed(_)));
@@ -140,18 +140,18 @@ fn story(n: u16) -> impl Strategy<Value = Vec<Operation>> {
             vec![write_entry(v, 0, if whole { 8 } else { 4 }, message.address),
                  write_entry(v, 8, 4, u64::from(message.data))]
         }),
-        // A message half changed, told with a later use, and completed without a change (H4).
+        // A message half changed, given with a later Arm, and completed without a change (H4).
         2 => (vector(n), message(), select(vec![0x40, 0xc0])).prop_map(|(v, message, high)| {
             let data = write_entry(v, 8, 4, u64::from(message.data));
             vec![Operation::SetMask(v, false), data, write_entry(v, 0, 4, message.address ^ 4),
                  write_control(3, 1, high), write_control(3, 1, 0x80), data]
         }),
-        // The last use ends and comes back, with something pending in between.
+        // The last claim ends and comes back, with something pending in between.
         2 => vector(n).prop_map(|v| {
             vec![Operation::SetMask(v, true), Operation::Notify(v), Operation::Unclaim(v),
                  Operation::SetMask(v, false), Operation::Claim(v), Operation::Notify(v)]
         }),
-        // A use that fails, and another try (H11).
+        // An Arm that fails, and another try (H11).
         2 => vector(n).prop_map(|v| {
             vec![Operation::Attach, Operation::SetMask(v, false),
                  Operation::ReportFailed(Vectors::one(v)), Operation::Notify(v), Operation::PrepareSave,

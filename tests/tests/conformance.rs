@@ -1,10 +1,11 @@
 //! The engine and the reference model, judged by every case.
 
-use msix_core::Policy;
-use msix_tests::conformance::{
-    CASES, Choices, Delivery, Device, EngineSubject, Layouts, NoDevice, Report, Subject, Verdict,
-    case, deviations, judge, run, stream, subjects,
+use msix_conformance::{
+    CASES, Choices, Device, Layouts, NoDevice, RECORDED_CONTROL, RECORDED_FIELD, Report, Subject,
+    Verdict, case, judge, run,
 };
+use msix_core::Policy;
+use msix_tests::conformance::{EngineSubject, EventPath, deviations, recorded_stream, subjects};
 
 /// What cannot be observed, of whom (by a part of the name), and why.
 const UNSEEN: &[(&str, &str, &str)] = &[
@@ -73,14 +74,14 @@ cases! {
     "C21" c21_nothing_is_sent_after_a_reset
     "C22" c22_a_withdrawn_event_is_gone
     "C23" c23_a_second_unmask_does_nothing
-    "C24" c24_unused_vectors_drop_their_events
+    "C24" c24_unclaimed_vectors_drop_their_events
     "C25" c25_outside_the_table_is_refused
     "C26" c26_bus_master_off_latches_or_drops
     "C27" c27_equal_messages_are_both_sent
     "C28" c28_programmed_while_disabled_is_as_good
     "C29" c29_a_masked_vector_is_not_the_hosts_business
-    "C30" c30_what_stops_is_released_once
-    "C31" c31_uses_and_releases_alternate
+    "C30" c30_what_stops_is_disarmed_once
+    "C31" c31_arms_and_disarms_alternate
     "C32" c32_a_live_rewrite_is_never_torn
     "C33" c33_data_and_control_as_one_qword
     "C34" c34_an_affinity_change_is_at_most_one_commit
@@ -88,7 +89,7 @@ cases! {
     "C36" c36_a_pba_read_polls_what_it_covers
     "C37" c37_the_order_of_host_calls
     "C38" c38_one_commit_for_all
-    "C39" c39_a_failed_use_falls_back_alone
+    "C39" c39_a_failed_arm_falls_back_alone
     "C40" c40_detach_and_attach_are_complete
     "C41" c41_a_restored_function_goes_on_alike
     "C42" c42_a_save_polls_first
@@ -148,7 +149,7 @@ fn undeclared_choices_are_accepted_and_the_one_seen_is_noted() {
         (Policy::SPEC, ["latched", "SteeringTag", "Reroute"]),
         (Policy::QEMU, ["dropped", "Verbatim", "Ignore"]),
     ] {
-        let engine = EngineSubject::new(policy, Delivery::Userspace);
+        let engine = EngineSubject::new(policy, EventPath::Userspace);
         let (declared, undeclared) = (run(&engine), run(&Undeclared(engine)));
         assert_eq!(declared.counts(), undeclared.counts());
         for (id, seen) in ["C26", "C10", "C32"].into_iter().zip(seen) {
@@ -163,7 +164,7 @@ fn undeclared_choices_are_accepted_and_the_one_seen_is_noted() {
 
 #[test]
 fn a_report_is_for_people_and_for_programs() {
-    let report: Report = run(&EngineSubject::new(Policy::QEMU, Delivery::Userspace));
+    let report: Report = run(&EngineSubject::new(Policy::QEMU, EventPath::Userspace));
     let json = serde_json::to_value(&report).expect("a report can be serialised");
     assert_eq!(json["results"].as_array().map(Vec::len), Some(48));
     assert_eq!(json["results"][0]["id"], "C01");
@@ -175,7 +176,7 @@ fn a_report_is_for_people_and_for_programs() {
         "engine, QEMU, userspace",
         "C02  passed          all ones written",
         "C37  not observable  Disarm before Arm",
-        "expected  use counts: [Ok(0)]",
+        "expected  claims: [Ok(0)]",
         "got       [Ok(1)]",
     ] {
         assert!(table.contains(expected), "{expected}: {table}");
@@ -184,16 +185,21 @@ fn a_report_is_for_people_and_for_programs() {
 
 #[test]
 fn the_recorded_stream_is_read_and_a_damaged_one_is_not() {
-    let saved = stream::device(stream::IVSHMEM_N9, "/ivshmem-doorbell").expect("it is in there");
+    let saved = recorded_stream::device(recorded_stream::IVSHMEM_N9, "/ivshmem-doorbell")
+        .expect("it is in there");
     assert_eq!((saved.control & 0x7ff, saved.field.len()), (8, 9 * 16 + 2));
-    assert_eq!(stream::device(stream::IVSHMEM_N9, "/nvme"), None);
-    assert_eq!(stream::device(&stream::IVSHMEM_N9[1..], "/ivshmem-doorbell"), None);
-    let short = &stream::IVSHMEM_N9[..stream::IVSHMEM_N9.len() - 1];
-    assert_eq!(stream::device(short, "/ivshmem-doorbell"), None);
+    assert_eq!((saved.control, saved.field.as_slice()), (RECORDED_CONTROL, RECORDED_FIELD));
+    assert_eq!(recorded_stream::device(recorded_stream::IVSHMEM_N9, "/nvme"), None);
+    assert_eq!(
+        recorded_stream::device(&recorded_stream::IVSHMEM_N9[1..], "/ivshmem-doorbell"),
+        None
+    );
+    let short = &recorded_stream::IVSHMEM_N9[..recorded_stream::IVSHMEM_N9.len() - 1];
+    assert_eq!(recorded_stream::device(short, "/ivshmem-doorbell"), None);
     let id = b"/ivshmem-doorbell";
-    let at = stream::IVSHMEM_N9.windows(id.len()).position(|window| window == id);
+    let at = recorded_stream::IVSHMEM_N9.windows(id.len()).position(|window| window == id);
     let footer = at.expect("the section is there") + id.len() + 8 + 430;
-    let mut damaged = stream::IVSHMEM_N9.to_vec();
+    let mut damaged = recorded_stream::IVSHMEM_N9.to_vec();
     damaged[footer] = 0;
-    assert_eq!(stream::device(&damaged, "/ivshmem-doorbell"), None);
+    assert_eq!(recorded_stream::device(&damaged, "/ivshmem-doorbell"), None);
 }

@@ -2,9 +2,10 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
+use msix_conformance::{CASES, Verdict, judge};
 use msix_sim::replay::Peer;
+use msix_tests::conformance::QemuSubject;
 use msix_tests::conformance::qemu::UNSEEN;
-use msix_tests::conformance::{CASES, QemuSubject, Verdict, judge};
 
 /// Largest count that is run here: each size starts a machine a case.
 const MOST: u32 = 65;

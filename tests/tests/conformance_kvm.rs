@@ -3,9 +3,8 @@
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use msix_backends::kvm::{KvmMessage, RouteEntry, Vm};
-use msix_tests::conformance::{
-    CASES, Case, KVM_DEVIATIONS, KvmSubject, NoDevice, Subject as _, Verdict, case, judge,
-};
+use msix_conformance::{CASES, Case, NoDevice, Subject as _, Verdict, case, judge};
+use msix_tests::conformance::{KVM_DEVIATIONS, KvmSubject};
 use msix_tests::peers::skipped;
 use std::io;
 use std::sync::Mutex;

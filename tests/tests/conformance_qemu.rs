@@ -1,7 +1,8 @@
 //! The installed QEMU, judged by every case at small sizes, beside the published column.
 
+use msix_conformance::{CASES, Case, NoDevice, Subject, Verdict, judge};
+use msix_tests::conformance::QemuSubject;
 use msix_tests::conformance::qemu::{DEVIATIONS, UNSEEN};
-use msix_tests::conformance::{CASES, Case, NoDevice, QemuSubject, Subject, Verdict, judge};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,9 +28,9 @@ fn surprise(subject: &QemuSubject, case: &Case) -> Option<String> {
             (*sizes != all).then(|| format!("{case:?}: run at {sizes:?} instead of {all:?}"))
         }
         (Verdict::Failed { did, expected, got }, Some(_), None) => {
-            let told = format!("{did} {expected} {got}");
+            let report = format!("{did} {expected} {got}");
             let seen = SEEN.iter().find(|(id, _)| *id == case.id).map(|(_, seen)| *seen);
-            let as_known = seen.is_some_and(|seen| told.contains(seen));
+            let as_known = seen.is_some_and(|seen| report.contains(seen));
             (!as_known).then(|| format!("{case:?} fails in another way than known: {verdict:#?}"))
         }
         (Verdict::NotObservable { .. }, None, Some(_)) => None,

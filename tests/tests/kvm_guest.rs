@@ -6,7 +6,7 @@ use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
 use msix_core::{BarIndex, Region, Vector};
 use msix_tests::functions::{Userspace, Vmm, fresh, routes};
 use msix_tests::machine::{
-    Access, FREE_RAM, Guest, MMIO, Machine, Program, Step, open_or_skip, open_split_or_skip,
+    FREE_RAM, Guest, GuestAccess, MMIO, Machine, Program, Step, open_or_skip, open_split_or_skip,
 };
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -74,23 +74,23 @@ fn program() -> Program {
 }
 
 /// What the guest does reaches the function.
-fn access(function: &Function<Vmm>, access: Access<'_>) {
+fn access(function: &Function<Vmm>, access: GuestAccess<'_>) {
     let layout = function.inspect(|engine| *engine.msix().unwrap().layout());
     let bar = BarIndex::new(0).unwrap();
     let place = |address: u64| layout.locate(bar, address - u64::from(MMIO));
     match access {
-        Access::Write { address, data } => match place(address) {
+        GuestAccess::Write { address, data } => match place(address) {
             Some((Region::Table, offset)) => _ = function.write_table(offset, data),
             other => panic!("a write to {other:?}"),
         },
-        Access::Read { address, data } => match place(address) {
+        GuestAccess::Read { address, data } => match place(address) {
             Some((Region::Pba, offset)) => _ = function.read_pba(offset, data),
             other => panic!("a read of {other:?}"),
         },
-        Access::Out { port: CONTROL, value } => {
+        GuestAccess::Out { port: CONTROL, value } => {
             function.write_msix(2, &value.to_le_bytes()[..2]);
         }
-        Access::Out { port, value } => panic!("{value:#x} to port {port:#x}"),
+        GuestAccess::Out { port, value } => panic!("{value:#x} to port {port:#x}"),
     }
 }
 

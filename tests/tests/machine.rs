@@ -10,7 +10,7 @@ use kvm_bindings::{
     kvm_irq_routing_entry__bindgen_ty_1 as Target, kvm_irq_routing_msi as Msi,
 };
 use msix_tests::machine::{
-    Access, FREE_RAM, Guest, MMIO, Machine, Program, Step, eventually, message, open_or_skip,
+    FREE_RAM, Guest, GuestAccess, MMIO, Machine, Program, Step, eventually, message, open_or_skip,
     open_split_or_skip,
 };
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -74,16 +74,16 @@ enum Seen {
 }
 
 /// A callback that notes each access, and answers every read with 0x1234_5678.
-fn note() -> (impl FnMut(Access<'_>) + Send + 'static, mpsc::Receiver<Seen>) {
+fn note() -> (impl FnMut(GuestAccess<'_>) + Send + 'static, mpsc::Receiver<Seen>) {
     let (seen, accesses) = mpsc::channel();
-    let callback = move |access: Access<'_>| {
+    let callback = move |access: GuestAccess<'_>| {
         let _ = seen.send(match access {
-            Access::Read { address, data } => {
+            GuestAccess::Read { address, data } => {
                 data.copy_from_slice(&0x1234_5678_u32.to_le_bytes()[..data.len()]);
                 Seen::Read(address, data.len())
             }
-            Access::Write { address, data } => Seen::Write(address, data.to_vec()),
-            Access::Out { port, value } => Seen::Out(port, value),
+            GuestAccess::Write { address, data } => Seen::Write(address, data.to_vec()),
+            GuestAccess::Out { port, value } => Seen::Out(port, value),
         });
     };
     (callback, accesses)

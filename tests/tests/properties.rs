@@ -7,10 +7,10 @@ use msix_core::{
     Snapshot, Vector, VectorError, Vectors,
 };
 use msix_tests::lockstep::engine;
+use msix_tests::lone_engine::LoneEngine;
 use msix_tests::reference::Reference;
 use msix_tests::strategy::{counts, operation, operations, policies};
-use msix_tests::subject::Subject;
-use msix_tests::told::Told;
+use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ proptest! {
     fn after_every_input_the_engine_finds_nothing_wrong_with_itself(
         (n, operations) in cases(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         for operation in &operations {
             subject.apply(operation);
             prop_assert_eq!(subject.engine.check(), Ok(()), "after {:?}", operation);
@@ -49,22 +49,22 @@ proptest! {
 
     // I1, H1
     #[test]
-    fn uses_and_releases_of_a_vector_alternate(
+    fn arms_and_disarms_of_a_vector_alternate(
         (n, operations) in cases(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         let mut live = BTreeSet::new();
-        let (mut uses, mut releases) = (0, 0);
+        let (mut arms, mut disarms) = (0, 0);
         for operation in &operations {
-            for told in subject.tell(operation).1 {
-                match told {
-                    Told::Arm(v, _) => {
-                        uses += 1;
-                        prop_assert!(live.insert(v), "{v} used twice, by {operation:?}");
+            for effect in subject.apply_by_vector(operation).1 {
+                match effect {
+                    VectorEffect::Arm(v, _) => {
+                        arms += 1;
+                        prop_assert!(live.insert(v), "{v} armed twice, by {operation:?}");
                     }
-                    Told::Disarm(v) => {
-                        releases += 1;
-                        prop_assert!(live.remove(&v), "{v} released unused, by {operation:?}");
+                    VectorEffect::Disarm(v) => {
+                        disarms += 1;
+                        prop_assert!(live.remove(&v), "{v} disarmed unarmed, by {operation:?}");
                     }
                     _ => {}
                 }
@@ -73,24 +73,24 @@ proptest! {
             prop_assert_eq!(&believed, &live, "after {:?}", operation);
         }
         let counters = subject.engine.counters();
-        prop_assert_eq!((counters.arms, counters.disarms), (uses, releases));
+        prop_assert_eq!((counters.arms, counters.disarms), (arms, disarms));
     }
 
     // I2, I3, A7, A10: judged by the registers of the model
     #[test]
-    fn exactly_the_pending_deliverable_used_vectors_send(
+    fn exactly_the_pending_deliverable_claimed_vectors_send(
         (n, operations) in cases(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         let mut model = Reference::new(n, policy);
         for operation in &operations {
-            let (_, told) = subject.tell(operation);
+            let (_, effects) = subject.apply_by_vector(operation);
             model.apply(operation);
-            for told in told {
-                if let Told::Send(v, message) = told {
+            for effect in effects {
+                if let VectorEffect::Send(v, message) = effect {
                     let slot = usize::from(v);
                     prop_assert!(model.deliverable(slot), "{v} is not, {operation:?}");
-                    prop_assert!(model.claims(slot) > 0, "{v} has no use, {operation:?}");
+                    prop_assert!(model.claims(slot) > 0, "{v} has no claim, {operation:?}");
                     prop_assert_eq!(message, model.message(slot));
                 }
             }
@@ -109,31 +109,31 @@ proptest! {
     fn a_pending_bit_goes_only_with_a_send_or_for_a_named_reason(
         (n, operations) in cases(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         let mut bus_master = true;
         for operation in &operations {
             let before = subject.engine.clone();
-            let (_, told) = subject.tell(operation);
+            let (_, effects) = subject.apply_by_vector(operation);
             let after = &subject.engine;
             if let Operation::SetBusMaster(on) = operation {
                 bus_master = *on;
             }
             for v in (0..n).map(Vector::new) {
                 let gone = before.is_pending(v) == Some(true) && after.is_pending(v) == Some(false);
-                let send = |told: &Told| matches!(told, Told::Send(s, _) if *s == v.index());
-                let sent = told.iter().any(send);
-                let unused = after.claims(v) == Some(0);
+                let send = |effect: &VectorEffect| matches!(effect, VectorEffect::Send(s, _) if *s == v.index());
+                let sent = effects.iter().any(send);
+                let unclaimed = after.claims(v) == Some(0);
                 let disabled = before.is_enabled() && !after.is_enabled();
                 let named = match operation {
                     Operation::Withdraw(named) => *named == v,
-                    Operation::Unclaim(named) => *named == v && unused,
+                    Operation::Unclaim(named) => *named == v && unclaimed,
                     Operation::UnclaimAll | Operation::Reset => true,
                     Operation::WriteConfig { .. } if disabled =>
                         policy.pending_on_disable == PendingOnDisable::Drop,
                     _ => false,
                 };
                 let deliverable = after.is_deliverable(v) == Some(true);
-                let lost = deliverable && unused && policy.unclaimed_pending == UnclaimedPending::Lose;
+                let lost = deliverable && unclaimed && policy.unclaimed_pending == UnclaimedPending::Lose;
                 let thrown_away = deliverable && !bus_master;
                 prop_assert!(!gone || sent || named || lost || thrown_away, "{v}, {operation:?}");
             }
@@ -145,7 +145,7 @@ proptest! {
     fn every_list_is_in_order_and_names_no_vector_twice(
         (n, operations) in cases(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         for operation in &operations {
             let (_, list) = subject.apply(operation);
             let place = |effect: &Effect| (rank(effect), effect.vectors().word());
@@ -163,7 +163,7 @@ proptest! {
     // I6, H22
     #[test]
     fn lists_keep_to_their_bounds((n, operations) in cases(), policy in policies()) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         for operation in &operations {
             let one_vector = match operation {
                 Operation::WriteTable { offset, len, .. } => offset % 16 + u16::from(*len) <= 16,
@@ -183,7 +183,7 @@ proptest! {
         (n, operations) in cases(), policy in policies(),
         beyond in 0..40_u16, value in any::<u64>(), bits in any::<u64>(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let vector = Vector::new(n.saturating_add(beyond));
         let offset = (16 * n).saturating_add(beyond);
@@ -210,9 +210,9 @@ proptest! {
 
     #[test]
     fn no_event_is_lost_or_doubled((n, operations) in cases(), policy in policies()) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         let mut events = 0;
-        let pending = |subject: &Subject| {
+        let pending = |subject: &LoneEngine| {
             subject.engine.pending().map(|set| u64::from(set.bits().count_ones())).sum::<u64>()
         };
         for operation in &operations {
@@ -234,7 +234,7 @@ proptest! {
     fn an_input_is_refused_while_the_last_list_is_not_carried_out(
         (n, operations, one_more) in cases_and_one_more(), policy in policies(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         let mut fx = Effects::<MAX_EFFECTS>::new();
@@ -320,9 +320,9 @@ fn every_call_about_the_function_says_that_the_list_is_not_carried_out() {
 
 #[test]
 fn one_use_too_many_is_refused_and_counts_nothing() {
-    let mut subject = Subject::new(1, Policy::SPEC);
+    let mut subject = LoneEngine::new(1, Policy::SPEC);
     let full = Snapshot { claims: vec![u16::MAX], ..subject.engine.snapshot() };
-    subject.engine.load_snapshot(&full).expect("any use count is valid");
+    subject.engine.load_snapshot(&full).expect("any number of claims is valid");
     let before = subject.state();
     let vector = Vector::new(0);
     let refused = subject.engine.claim(vector, &mut Fx::new());

@@ -2,10 +2,10 @@
 
 use msix_core::operation::{Answer, Operation};
 use msix_core::{Delivery, DropReason, Policy};
-use msix_tests::lockstep::{COUNTS, Memory, registers, with_lockstep};
+use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
 use msix_tests::policies::{Behaviour, mixed};
 use msix_tests::strategy::{counts, memory, operations, policies};
-use msix_tests::told::Told;
+use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -33,10 +33,10 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// Runs a history, and tells `see` about every input.
 fn run(
-    memory: Memory,
+    memory: StorageKind,
     behaviour: impl Into<Behaviour>,
     case: &Case,
-    mut see: impl FnMut(Answer, Vec<Told>),
+    mut see: impl FnMut(Answer, Vec<VectorEffect>),
 ) -> Result<(), TestCaseError> {
     let fail = |what: String| TestCaseError::fail(what);
     with_lockstep(memory, case.vectors, behaviour, |steps| {
@@ -46,10 +46,10 @@ fn run(
         }
         for (index, operation) in case.operations.iter().enumerate() {
             let said = steps.step(operation);
-            let (answer, told) = said.map_err(|difference| {
+            let (answer, effects) = said.map_err(|difference| {
                 fail(format!("input {index}, {operation:?}: {difference}"))
             })?;
-            see(answer, told);
+            see(answer, effects);
         }
         steps.compare_reads().map_err(|difference| fail(difference.to_string()))
     })
@@ -92,9 +92,9 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     for _ in 0..200 {
         let tree = (cases(), policies()).new_tree(&mut runner).expect("nothing is filtered");
         let (case, policy) = tree.current();
-        run(Memory::Boxed, policy, &case, |answer, told| {
+        run(StorageKind::Boxed, policy, &case, |answer, effects| {
             seen.insert(kind(&answer));
-            seen.extend(told.iter().map(name));
+            seen.extend(effects.iter().map(name));
         })
         .expect("no difference");
     }
@@ -111,30 +111,30 @@ fn the_generated_sequences_reach_every_effect_and_every_answer() {
     ];
     let mut missing: Vec<String> = answers.iter().map(kind).collect();
     let effects =
-        ["deassert", "poll", "release", "drain", "use", "reroute", "snoop", "send", "reevaluate"];
+        ["deassert", "poll", "disarm", "drain", "arm", "reroute", "snoop", "send", "reevaluate"];
     missing.extend(effects.map(String::from));
     missing.retain(|name| !seen.contains(name));
     assert!(missing.is_empty(), "never seen: {missing:?}");
 }
 
-fn name(told: &Told) -> String {
-    String::from(match told {
-        Told::IntxDeassert => "deassert",
-        Told::Poll(_) => "poll",
-        Told::Disarm(_) => "release",
-        Told::Drain(_) => "drain",
-        Told::Arm(..) => "use",
-        Told::Reroute(..) => "reroute",
-        Told::Snoop(_) => "snoop",
-        Told::Send(..) => "send",
-        Told::IntxReevaluate => "reevaluate",
+fn name(effect: &VectorEffect) -> String {
+    String::from(match effect {
+        VectorEffect::IntxDeassert => "deassert",
+        VectorEffect::Poll(_) => "poll",
+        VectorEffect::Disarm(_) => "disarm",
+        VectorEffect::Drain(_) => "drain",
+        VectorEffect::Arm(..) => "arm",
+        VectorEffect::Reroute(..) => "reroute",
+        VectorEffect::Snoop(_) => "snoop",
+        VectorEffect::Send(..) => "send",
+        VectorEffect::IntxReevaluate => "reevaluate",
     })
 }
 
 #[test]
 fn every_number_of_vectors_works_in_every_kind_of_memory() {
     for n in COUNTS {
-        for memory in [Memory::Inline, Memory::Borrowed, Memory::Boxed] {
+        for memory in [StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed] {
             with_lockstep(memory, n, Policy::SPEC, |steps| steps.compare_reads().unwrap());
         }
     }

@@ -3,10 +3,10 @@
 use msix_core::operation::Operation;
 use msix_core::{Boxed, LoadError, Policy, Snapshot, Vector};
 use msix_tests::lockstep::{Lockstep, Steps, engine};
+use msix_tests::lone_engine::LoneEngine;
 use msix_tests::reference::crc32;
 use msix_tests::strategy::{counts, operations, operations_of_a_good_host, policies};
-use msix_tests::subject::Subject;
-use msix_tests::told::Told;
+use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -28,7 +28,7 @@ fn encodings() -> impl Strategy<Value = Encoding> {
 }
 
 /// Saves `source` and loads it in `target`.
-fn copy(source: &Subject, target: &mut Subject, encoding: Encoding) -> Result<(), LoadError> {
+fn copy(source: &LoneEngine, target: &mut LoneEngine, encoding: Encoding) -> Result<(), LoadError> {
     match encoding {
         Encoding::Native => target.engine.load(&source.saved()),
         Encoding::Qemu => target.engine.load_qemu(source.control(), &source.saved_qemu()),
@@ -66,50 +66,54 @@ proptest! {
     fn a_saved_function_goes_on_in_another_place_as_if_nothing_had_happened(
         (n, past, future) in two_histories(), policy in policies(), encoding in encodings(),
     ) {
-        let mut source = Subject::new(n, policy);
+        let mut source = LoneEngine::new(n, policy);
         source.run(&past);
         source.run(&[Operation::Resume, Operation::PrepareSave]);
 
-        let mut target = Subject::new(n, policy);
+        let mut target = LoneEngine::new(n, policy);
         let bus_master = past.iter().rev().find(|o| matches!(o, Operation::SetBusMaster(_)));
         target.run(&bus_master.copied().into_iter().collect::<Vec<_>>());
         if matches!(encoding, Encoding::Qemu) {
             for v in (0..n).map(Vector::new) {
-                let uses = source.engine.claims(v).unwrap_or_default();
-                target.run(&vec![Operation::Claim(v); usize::from(uses)]); // the device's job, F4
+                let claims = source.engine.claims(v).unwrap_or_default();
+                target.run(&vec![Operation::Claim(v); usize::from(claims)]); // the device's job, F4
             }
         }
         if source.engine.is_attached() {
-            // The host there knows nothing yet, and the host here is told all of it again.
+            // The host there knows nothing yet, and the host here is asked for all of it again.
             target.run(&[Operation::Attach]);
             source.run(&[Operation::Detach, Operation::Attach]);
         }
         prop_assert_eq!(copy(&source, &mut target, encoding), Ok(()));
         prop_assert_eq!(target.engine.check(), Ok(()));
-        prop_assert_eq!(target.state().live, Vec::<u16>::new(), "told before the resume");
-        let (_, told) = target.tell(&Operation::Resume);
-        let used: Vec<u16> = told.iter().map_while(|told| match told {
-            Told::Arm(v, _) => Some(*v),
+        prop_assert_eq!(target.state().live, Vec::<u16>::new(), "armed before the resume");
+        let (_, effects) = target.apply_by_vector(&Operation::Resume);
+        let armed: Vec<u16> = effects.iter().filter_map(|effect| match effect {
+            VectorEffect::Arm(v, _) => Some(*v),
             _ => None,
         }).collect();
-        prop_assert_eq!(told.len(), used.len(), "only uses: {:?}", told);
-        prop_assert_eq!(&used, &source.state().live);
+        // A10: the load enabled it. Elsewhere nothing but Arms is due.
+        let intx = usize::from(target.engine.is_enabled());
+        let first = effects.first() == Some(&VectorEffect::IntxDeassert);
+        prop_assert_eq!(first, intx == 1, "{:?}", effects);
+        prop_assert_eq!(effects.len(), armed.len() + intx, "only Arms: {:?}", effects);
+        prop_assert_eq!(&armed, &source.state().live);
 
         for operation in &future {
             prop_assert_eq!(target.state().saved, source.state().saved);
             prop_assert_eq!(target.state().live, source.state().live);
             prop_assert_eq!(target.engine.capability(), source.engine.capability());
             prop_assert_eq!(target.saved_qemu(), source.saved_qemu());
-            prop_assert_eq!(target.tell(operation), source.tell(operation), "{:?}", operation);
+            prop_assert_eq!(target.apply_by_vector(operation), source.apply_by_vector(operation), "{:?}", operation);
         }
     }
 
     // C44, H15
     #[test]
-    fn a_load_in_place_is_silent_and_the_resume_tells_the_whole_picture_once(
+    fn a_load_in_place_is_silent_and_the_resume_arms_everything_once(
         (n, operations) in cases(), policy in policies(), encoding in encodings(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         let twin = subject.clone();
@@ -121,23 +125,23 @@ proptest! {
         for v in (0..n).map(Vector::new) {
             prop_assert_eq!(subject.engine.is_deliverable(v), Some(false));
         }
-        let (_, told) = subject.tell(&Operation::Resume);
-        let released: Vec<u16> = told.iter().filter_map(|told| match told {
-            Told::Disarm(v) => Some(*v),
+        let (_, effects) = subject.apply_by_vector(&Operation::Resume);
+        let disarmed: Vec<u16> = effects.iter().filter_map(|effect| match effect {
+            VectorEffect::Disarm(v) => Some(*v),
             _ => None,
         }).collect();
-        prop_assert_eq!(&released, &before.live);
-        let used = told.iter().filter(|told| matches!(told, Told::Arm(..))).count();
-        prop_assert_eq!(used, subject.state().live.len());
-        prop_assert_eq!(subject.tell(&Operation::Resume).1, [], "a second resume");
+        prop_assert_eq!(&disarmed, &before.live);
+        let armed = effects.iter().filter(|effect| matches!(effect, VectorEffect::Arm(..))).count();
+        prop_assert_eq!(armed, subject.state().live.len());
+        prop_assert_eq!(subject.apply_by_vector(&Operation::Resume).1, [], "a second resume");
     }
 
     // H15: guests and devices may go on, the host hears of it with the resume
     #[test]
-    fn between_load_and_resume_the_host_is_told_nothing_new(
+    fn between_load_and_resume_the_host_is_asked_for_nothing_new(
         (n, past, more) in small_histories(), policy in policies(), encoding in encodings(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&past);
         let twin = subject.clone();
         prop_assert_eq!(copy(&twin, &mut subject, encoding), Ok(()));
@@ -145,11 +149,11 @@ proptest! {
             if matches!(operation, Operation::Resume | Operation::Reset) {
                 break;
             }
-            let (_, told) = subject.tell(operation);
-            let new = |told: &Told| {
-                matches!(told, Told::Arm(..) | Told::Reroute(..) | Told::Send(..))
+            let (_, effects) = subject.apply_by_vector(operation);
+            let new = |effect: &VectorEffect| {
+                matches!(effect, VectorEffect::Arm(..) | VectorEffect::Reroute(..) | VectorEffect::Send(..))
             };
-            prop_assert!(!told.iter().any(new), "{operation:?}: {told:?}");
+            prop_assert!(!effects.iter().any(new), "{operation:?}: {effects:?}");
         }
     }
 
@@ -159,7 +163,7 @@ proptest! {
         (n, operations) in small_cases(), policy in policies(),
         damage in prop::collection::vec((any::<Index>(), 1..=255_u8), 30), extra in 1..40_usize,
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         for (at, bits) in damage {
@@ -185,7 +189,7 @@ proptest! {
         version in prop_oneof![9 => Just(1_u16), 1 => any::<u16>()],
         count in prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)],
         enable in 0..4_u16, body in prop::collection::vec(any::<u8>(), 18 * 65 + 16),
-        clean_tail in any::<bool>(), unused in any::<bool>(),
+        clean_tail in any::<bool>(), unclaimed in any::<bool>(),
     ) {
         let control = control.unwrap_or((n - 1) | (enable << 14));
         let count = count.unwrap_or(u32::from(n));
@@ -196,7 +200,7 @@ proptest! {
         if clean_tail {
             clear_pba(&mut bytes[12 + 16 * vectors..], vectors);
         }
-        if unused {
+        if unclaimed {
             bytes[12 + 16 * vectors + 8 * vectors.div_ceil(64)..].fill(0);
         }
         bytes.extend(crc32(&bytes).to_le_bytes());
@@ -239,7 +243,7 @@ proptest! {
         (n, operations) in small_cases(), policy in policies(), part in 0..3_usize,
         grow in any::<bool>(),
     ) {
-        let mut subject = Subject::new(n, policy);
+        let mut subject = LoneEngine::new(n, policy);
         subject.run(&operations);
         let before = subject.state();
         let mut snapshot = subject.engine.snapshot();
@@ -275,8 +279,8 @@ fn run(both: &mut Lockstep<Boxed>, operations: &[Operation]) -> Result<(), TestC
 }
 
 /// A function in the middle of its life, with every register of a word in use.
-fn busy(n: u16) -> Subject {
-    let mut subject = Subject::new(n, Policy::SPEC);
+fn busy(n: u16) -> LoneEngine {
+    let mut subject = LoneEngine::new(n, Policy::SPEC);
     for v in (0..n).map(Vector::new) {
         subject.run(&[Operation::Claim(v), Operation::Notify(v)]);
     }

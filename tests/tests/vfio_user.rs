@@ -28,13 +28,13 @@ const MOST: usize = 16;
 
 /// What the server was told: the eventfd of each vector, and how often it was told.
 #[derive(Debug, Default)]
-struct Told {
+struct VectorEffect {
     bound: BTreeMap<u32, File>,
     calls: usize,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Device(Arc<Mutex<Told>>);
+struct Device(Arc<Mutex<VectorEffect>>);
 
 /// Nobody maps its BARs, and nobody resets it.
 impl DeviceControl for Device {
@@ -43,7 +43,7 @@ impl DeviceControl for Device {
 }
 
 impl Device {
-    fn told<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
+    fn told<T>(&self, look: impl FnOnce(&mut VectorEffect) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -160,8 +160,9 @@ const HEADER: &[(u16, Masks)] = &[
     // Interrupt Disable does not reach the device: it follows the mode (A17), and the kernel masks
     // a line with the same bit (D12).
     (0x05, Masks::passed(0xfb)),
-    // Status: Interrupt Status follows the emulated line, Capabilities List the emulated chain.
-    (0x06, Masks::passed(0xe7)),
+    // Status: Interrupt Status is the device's, which alone knows it (A17); Capabilities List follows
+    // the emulated chain.
+    (0x06, Masks::passed(0xef)),
     // Whether there are more functions is the guest's topology.
     (0x0e, Masks::passed(0x7f)),
 ];

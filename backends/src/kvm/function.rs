@@ -10,7 +10,7 @@ use super::platform::Platform;
 use super::routes::{Routes, Waiter};
 use super::setup::{EventfdOrigin, FunctionSetup};
 use crate::eventfd::EventSource;
-use locked::{DeviceBehind, LockedFunction};
+use locked::{DeviceBehind, DrivenPin, LockedFunction};
 use msix_core::{
     Boxed, Delivery, Function as Engine, FunctionEffects, IntxSource, LoadError,
     MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Parts, Vector, VectorError,
@@ -85,6 +85,8 @@ impl<P: Platform + 'static> Function<P> {
         let device = device.map(|device| DeviceBehind {
             msi: device.msi,
             msi_vectors: 0,
+            msi_bound: 0,
+            msi_again: false,
             line: device.line,
             control: device.control,
             quiet: device.quiet,
@@ -93,8 +95,16 @@ impl<P: Platform + 'static> Function<P> {
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);
-            let (fx, pin, mode) = (Box::new(Fx::new()), setup.pin, Mode::None);
-            let mut locked = LockedFunction { engine, fx, ahead: None, host, pin, device, mode };
+            let mut locked = LockedFunction {
+                engine,
+                fx: Box::new(Fx::new()),
+                ahead: None,
+                host,
+                pin: setup.pin.map(|pin| DrivenPin { pin, is_high: false }),
+                device,
+                mode: Mode::None,
+                attached: false,
+            };
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
@@ -109,6 +119,7 @@ impl<P: Platform + 'static> Function<P> {
         locked.claim_all();
         locked.tell_claims();
         locked.input(|engine, fx| always(engine.attach(fx)));
+        locked.attached = true;
         drop(locked);
         Self { shared }
     }
@@ -219,16 +230,20 @@ impl<P: Platform> Function<P> {
     }
 
     /// See [`msix_core::Function::detach`]. Then gives all GSIs back; the eventfds stay, for others may
-    /// write them.
+    /// write them. Until the next [`attach`](Self::attach) every input, read and save first takes in
+    /// what they wrote.
     pub fn detach(&self) {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.detach(fx)));
+        locked.attached = false;
         locked.host.give_back();
     }
 
     /// See [`msix_core::Function::attach`].
     pub fn attach(&self) {
-        self.shared.input(|engine, fx| always(engine.attach(fx)));
+        let mut locked = self.shared.lock();
+        locked.input(|engine, fx| always(engine.attach(fx)));
+        locked.attached = true;
     }
 
     /// Takes a snapshot ([`msix_core::Function::save`]), events that were still in eventfds included
@@ -249,9 +264,10 @@ impl<P: Platform> Function<P> {
     /// [`LoadError`]; the function is then as it was.
     pub fn load(&self, bytes: &[u8]) -> Result<(), LoadError> {
         let mut locked = self.shared.lock();
-        let loaded = locked.engine.load(bytes);
+        locked.engine.load(bytes)?;
+        locked.host.pause();
         locked.tell_claims();
-        loaded
+        Ok(())
     }
 
     /// See [`msix_core::Function::resume`]: routes in one commit, then irqfds, then what is pending.

@@ -107,6 +107,8 @@ pub struct KvmHost<P: Platform> {
     /// MSI vectors that the guest allocated: an event of a device's vector goes out as that vector
     /// modulo this.
     allocated: u16,
+    /// That changed, and the eventfds are still assigned by what it was before.
+    is_reallocated: bool,
     /// The mode that entered last. What unassigned eventfds hold is its.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
@@ -116,6 +118,8 @@ pub struct KvmHost<P: Platform> {
     unwatched: VectorSet,
     /// Commits that KVM had taken when `waiting` was looked through.
     seen: u64,
+    /// Between a load and its resume (H15): no eventfd is KVM's, and nobody reads them.
+    paused: bool,
 }
 
 impl<P: Platform> KvmHost<P> {
@@ -146,11 +150,13 @@ impl<P: Platform> KvmHost<P> {
             msix: ModeMessages::new(msix),
             msi: ModeMessages::new(msi),
             allocated: 1,
+            is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
             seen: 0,
+            paused: false,
         }
     }
 
@@ -241,6 +247,10 @@ impl<P: Platform> KvmHost<P> {
     /// [`msix_core::Msix::report_failed`]: the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
+        if self.paused {
+            self.let_go();
+            return failed;
+        }
         let owner = self.messages(self.owner);
         if !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();

@@ -9,7 +9,7 @@ use crate::vectors::Vector;
 
 impl<S: Storage> Function<S> {
     /// The device has an event for `vector` of the current [`mode`](Self::mode): of MSI-X
-    /// ([`Msix::notify`]) or of MSI ([`Msi::notify`](crate::Msi::notify)).
+    /// ([`Msix::notify`]) or of MSI.
     ///
     /// While neither is enabled an event is the pin's level, and not this: with a pin the answer is
     /// [`Delivery::Intx`], whatever the vector, nothing is latched, and the device asks for attention
@@ -36,9 +36,9 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The cause of a pending event of `vector` of `mode` is gone (A8): [`Msix::withdraw`],
-    /// [`Msi::withdraw`](crate::Msi::withdraw). Events outlive their mode, so it is named. Of INTx
-    /// nothing is pending: `false`.
+    /// Takes back a pending event of `vector` of `mode` whose cause is gone (A8), as
+    /// [`Msix::withdraw`] does. Events outlive their mode, so it is named. Of INTx nothing is pending:
+    /// `false`.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].

@@ -52,7 +52,12 @@ impl<S: Storage> Msix<S> {
     fn switch(&mut self, new: MessageControl) -> Request {
         let was = !self.facts.has(Fact::DISABLED);
         self.set_control(new);
-        let switch = Switch::new(&self.policy, was, new.enabled(), true);
+        let mut switch = Switch::new(&self.policy, was, new.enabled(), true);
+        if self.facts.has(Fact::LOADING) {
+            switch.intx = None; // the resume says it (H15)
+        } else {
+            self.facts.set(Fact::INTX_TOLD, new.enabled());
+        }
         if switch.drop_pending {
             for word in self.storage.memory_mut().words {
                 counters::add(&mut self.counters.dropped_disabled, word.pending.get());

@@ -104,7 +104,9 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn reset<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
-        let request = Request::switch(Switch::reset(&self.policy, !self.facts.has(Fact::DISABLED)));
+        let told = self.facts.has(Fact::INTX_TOLD);
+        let request = Request::switch(Switch::reset(&self.policy, told));
+        self.facts.set(Fact::INTX_TOLD, false);
         self.set_control(MessageControl::default());
         self.facts.set(Fact::LOADING, false);
         self.stale_entries = 0;

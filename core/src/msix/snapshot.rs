@@ -15,11 +15,12 @@ use super::entry::{Entry, mask_bit};
 use super::message_control::MessageControl;
 use super::settle::Request;
 use crate::counters;
-use crate::effects::{EffectSink, NotCarriedOut, ready};
+use crate::effects::{Effect, EffectSink, NotCarriedOut, ready};
 use crate::facts::Fact;
 use crate::snapshot::{FRAME_LEN, Frame, LoadError, SaveError, Writer, seal};
 use crate::spec::CONTROL_SIZE;
 use crate::storage::Storage;
+use crate::switch::Switch;
 use crate::vectors::{numbered, per_word, per_word_mut};
 
 const MAGIC: [u8; 4] = *b"MSIX";
@@ -133,16 +134,24 @@ impl<S: Storage> Msix<S> {
 
     /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
     /// once (C44). Emits Disarm for what was live before the load, Arm for what is wanted now, and
-    /// Send for what is pending and deliverable. Nothing when no load came before.
+    /// Send for what is pending and deliverable; IntxDeassert or IntxReevaluate by policy when the load,
+    /// or a write since, changed Enable (A10). Nothing when no load came before.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
     pub fn resume<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
         if self.facts.has(Fact::LOADING) {
+            let (told, is) = (self.facts.has(Fact::INTX_TOLD), self.is_enabled());
+            let mut intx = Switch::intx(&self.policy, told, is, told != is);
+            if intx == Some(Effect::IntxDeassert) {
+                fx.push(Effect::IntxDeassert); // before anything is disarmed
+                intx = None;
+            }
+            self.facts.set(Fact::INTX_TOLD, is);
             self.disarm_loaded(fx);
             self.facts.set(Fact::LOADING, false);
-            self.settle(Request::FACTS, fx);
+            self.settle(Request { intx, ..Request::FACTS }, fx);
         }
         Ok(())
     }
@@ -315,6 +324,38 @@ mod tests {
             assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 2))]);
             assert_eq!(msix.is_loading(), !reset);
         }
+    }
+
+    #[test]
+    fn a_resume_tells_intx_what_the_load_made_of_enable() {
+        for (before, loaded, during, effect) in [
+            (0x00, 0x8040, None, Some(Effect::IntxDeassert)),
+            (0x80, 0x0040, None, Some(Effect::IntxReevaluate)),
+            (0x80, 0x8040, None, None),
+            (0x00, 0x0040, None, None),
+            (0x00, 0x8040, Some(0x00), None), // a write between load and resume
+            (0x80, 0x8040, Some(0x00), Some(Effect::IntxReevaluate)),
+        ] {
+            let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+            msix.write_config(3, &[before], &mut fx).unwrap();
+            take(&mut fx);
+            msix.load_qemu(loaded, &[0; 65 * 16 + 9]).unwrap();
+            if let Some(control) = during {
+                msix.write_config(3, &[control], &mut fx).unwrap();
+                assert!(!take(&mut fx).iter().any(is_intx), "the resume says it");
+            }
+            msix.resume(&mut fx).unwrap();
+            let told: Vec<Effect> = take(&mut fx).into_iter().filter(is_intx).collect();
+            assert_eq!(told, Vec::from_iter(effect), "{before:#x} {loaded:#x} {during:?}");
+        }
+        let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
+        msix.load_qemu(0x40, &[0; 65 * 16 + 9]).unwrap();
+        msix.reset(&mut fx).unwrap();
+        assert!(take(&mut fx).contains(&Effect::IntxReevaluate), "a reset ends a load too");
+    }
+
+    fn is_intx(effect: &Effect) -> bool {
+        matches!(effect, Effect::IntxDeassert | Effect::IntxReevaluate)
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum FunctionOperation {
         /// Little-endian value.
         value: u64,
     },
-    /// [`Msi::read_config`](crate::Msi::read_config) of `len` bytes (up to 8); without MSI nothing.
+    /// [`Function::read_msi`] of `len` bytes (up to 8); without MSI nothing.
     ReadMsi {
         /// Byte offset in the capability.
         offset: u8,

@@ -1,14 +1,14 @@
 //! The engine as a subject, with the model host under it, or another that the suite can ask.
 
-use super::adapter::{
-    Attachment, BackendLog, BusMaster, Device, ExclusiveBar, FunctionReset, HostCall, HostLog,
-    HostScript, Intx, IntxCall, Layouts, Message, NoDevice, Placement, QemuField, Refused,
-    SideChannel, Snapshots, Subject, Uses, Withdrawal,
-};
-use super::choices::Choices;
-use super::model_host::{Delivery, ModelHost};
+use super::model_host::{EventPath, ModelHost};
+use super::subjects::policy_name;
 use super::suite_host::SuiteHost;
 use msix_backends::carry_out;
+use msix_conformance::{
+    Attachment, BackendLog, BusMaster, Choices, Claims, Device, ExclusiveBar, FunctionReset,
+    HostCall, HostLog, HostScript, IntxCall, IntxLog, Layouts, Message, NoDevice, Placement,
+    QemuField, Refused, SideChannel, Snapshots, Subject, Withdrawal,
+};
 use msix_core::{
     BarIndex, Boxed, Effects, Layout, LayoutError, Location, MAX_EFFECTS, Msix, NotCarriedOut,
     Policy, Region, Vector, VectorError,
@@ -18,26 +18,21 @@ use msix_core::{
 #[derive(Debug, Clone, Copy)]
 pub struct EngineSubject {
     policy: Policy,
-    delivery: Delivery,
+    path: EventPath,
 }
 
 impl EngineSubject {
     /// The engine under `policy`.
     #[must_use]
-    pub const fn new(policy: Policy, delivery: Delivery) -> Self {
-        Self { policy, delivery }
+    pub const fn new(policy: Policy, path: EventPath) -> Self {
+        Self { policy, path }
     }
 }
 
 impl Subject for EngineSubject {
     fn name(&self) -> String {
-        let same = |policy: &Policy| format!("{policy:?}") == format!("{:?}", self.policy);
-        let policy = match () {
-            () if same(&Policy::SPEC) => "SPEC",
-            () if same(&Policy::QEMU) => "QEMU",
-            () => "another policy",
-        };
-        format!("engine, {policy}, {}", name_of(self.delivery))
+        let (policy, path) = (policy_name(&self.policy), name_of(self.path));
+        format!("engine, {policy}, {path}")
     }
 
     fn choices(&self) -> Choices {
@@ -45,7 +40,7 @@ impl Subject for EngineSubject {
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
-        device_on(vectors, self.policy, self.delivery, |_| Ok(ModelHost::default()))
+        device_on(vectors, self.policy, self.path, |_| Ok(ModelHost::default()))
     }
 
     fn layouts(&self) -> Option<&dyn Layouts> {
@@ -75,10 +70,10 @@ impl Layouts for EngineSubject {
 }
 
 /// For the names of subjects.
-pub(super) fn name_of(delivery: Delivery) -> &'static str {
-    match delivery {
-        Delivery::Userspace => "userspace",
-        Delivery::Irqfd => "irqfd-like host",
+pub(super) fn name_of(path: EventPath) -> &'static str {
+    match path {
+        EventPath::Userspace => "userspace",
+        EventPath::Irqfd => "irqfd-like host",
     }
 }
 
@@ -94,7 +89,7 @@ pub(super) fn vector_of(vector: u32) -> Result<Vector, Refused> {
 pub(super) fn device_on<H: SuiteHost + 'static>(
     vectors: u32,
     policy: Policy,
-    delivery: Delivery,
+    path: EventPath,
     host: impl FnOnce(u16) -> Result<H, NoDevice>,
 ) -> Result<Box<dyn Device>, NoDevice> {
     let refused = |error: LayoutError| NoDevice::Refused(error.to_string());
@@ -102,7 +97,7 @@ pub(super) fn device_on<H: SuiteHost + 'static>(
     let layout = Layout::exclusive_bar(vectors, bar).map_err(refused)?;
     let msix = Msix::boxed(layout, policy);
     let host = host(layout.vectors())?;
-    let mut device = EngineDevice { msix, fx: Effects::new(), host, delivery };
+    let mut device = EngineDevice { msix, fx: Effects::new(), host, path };
     device.attach();
     Ok(Box::new(device))
 }
@@ -113,7 +108,7 @@ struct EngineDevice<H> {
     msix: Msix<Boxed>,
     fx: Fx,
     host: H,
-    delivery: Delivery,
+    path: EventPath,
 }
 
 impl<H: SuiteHost> EngineDevice<H> {
@@ -178,10 +173,10 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     }
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
-        let used = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
-        // A device has an eventfd for the vectors it uses, and signals it while a backend listens.
-        let by_host = self.delivery == Delivery::Irqfd && self.msix.is_attached();
-        match (used, u16::try_from(vector)) {
+        let claims = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
+        // A device has an eventfd for the vectors it claims, and signals it while a backend listens.
+        let by_host = self.path == EventPath::Irqfd && self.msix.is_attached();
+        match (claims, u16::try_from(vector)) {
             (Some(1..), Ok(v)) if by_host => {
                 self.signal(v);
                 Ok(())
@@ -194,7 +189,7 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
         self.host.messages()
     }
 
-    fn uses(&mut self) -> Option<&mut dyn Uses> {
+    fn claims(&mut self) -> Option<&mut dyn Claims> {
         Some(self)
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
@@ -209,7 +204,7 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
         Some(self)
     }
-    fn intx(&mut self) -> Option<&mut dyn Intx> {
+    fn intx(&mut self) -> Option<&mut dyn IntxLog> {
         Some(self)
     }
     fn host_log(&mut self) -> Option<&mut dyn HostLog> {
@@ -232,7 +227,7 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     }
 }
 
-impl<H: SuiteHost> Uses for EngineDevice<H> {
+impl<H: SuiteHost> Claims for EngineDevice<H> {
     fn claim(&mut self, vector: u32) -> Result<(), Refused> {
         self.about(vector, Msix::claim)
     }
@@ -241,7 +236,7 @@ impl<H: SuiteHost> Uses for EngineDevice<H> {
         self.about(vector, Msix::unclaim)
     }
 
-    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
+    fn count(&mut self, vector: u32) -> Result<u32, Refused> {
         let count = self.msix.claims(vector_of(vector)?);
         count.map(u32::from).ok_or_else(|| Refused(format!("no vector {vector}")))
     }
@@ -275,7 +270,7 @@ impl<H: SuiteHost> BusMaster for EngineDevice<H> {
     }
 }
 
-impl<H: SuiteHost> Intx for EngineDevice<H> {
+impl<H: SuiteHost> IntxLog for EngineDevice<H> {
     fn calls(&mut self) -> Vec<IntxCall> {
         self.host.intx()
     }
@@ -288,8 +283,8 @@ impl<H: SuiteHost> HostLog for EngineDevice<H> {
 }
 
 impl<H: SuiteHost> HostScript for EngineDevice<H> {
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
-        self.host.fail_uses(vector, fail);
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
+        self.host.fail_arm(vector, fail);
     }
 
     fn signal(&mut self, vector: u16) {

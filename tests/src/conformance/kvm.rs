@@ -12,12 +12,8 @@
 mod apics;
 mod record;
 
-use super::adapter::{
-    BackendCall, BackendLog, Device, HostCall, IntxCall, Layouts, Message, NoDevice, Subject,
-};
-use super::choices::Choices;
 use super::engine::{EngineSubject, device_on};
-use super::model_host::Delivery;
+use super::model_host::EventPath;
 use super::suite_host::SuiteHost;
 use crate::machine::Machine;
 use msix_backends::eventfd::Loop;
@@ -25,6 +21,10 @@ use msix_backends::kvm::{
     Deferral, Format, Irqchip, KvmHost, RouteEntry, RouteOptions, Routes, Vm,
 };
 use msix_backends::{Host, Route};
+use msix_conformance::{
+    BackendCall, BackendLog, Choices, Device, HostCall, IntxCall, Layouts, Message, NoDevice,
+    Subject,
+};
 use msix_core::{Policy, Vector, Vectors};
 use record::{Memory, Recorder, Shared};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -55,7 +55,7 @@ impl KvmSubject {
         let machines = Machines::default();
         drop(machines.lease()?);
         Ok(Self {
-            engine: EngineSubject::new(Policy::SPEC, Delivery::Irqfd),
+            engine: EngineSubject::new(Policy::SPEC, EventPath::Irqfd),
             machines,
             most: raised_limit().saturating_sub(OTHERS).try_into().unwrap_or(u32::MAX),
             backend: |vm| vm,
@@ -110,7 +110,7 @@ impl Subject for KvmSubject {
             let most = self.most;
             return Err(NoDevice::NotOffered(format!("more than descriptors for {most} vectors")));
         }
-        device_on(vectors, Policy::SPEC, Delivery::Irqfd, |vectors| self.host(vectors))
+        device_on(vectors, Policy::SPEC, EventPath::Irqfd, |vectors| self.host(vectors))
     }
 
     fn layouts(&self) -> Option<&dyn Layouts> {
@@ -270,7 +270,7 @@ impl SuiteHost for KvmSuiteHost {
         self.record.lock().take_messages()
     }
 
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
         let eventfd = self.eventfd(vector);
         self.record.lock().fail_assigns(&eventfd, fail);
     }

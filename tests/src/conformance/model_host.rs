@@ -1,18 +1,18 @@
-//! A host made for the suite: remembers what it was told, fails on demand, and holds events as an
+//! A host made for the suite: remembers its calls, fails on demand, and holds events as an
 //! eventfd does.
 
-use super::adapter::{BackendLog, HostCall, IntxCall, Message};
 use super::suite_host::SuiteHost;
 use msix_backends::{Host, Route};
+use msix_conformance::{BackendLog, HostCall, IntxCall, Message};
 use msix_core::{Vector, Vectors};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a device's events reach the guest.
+/// The path of a device's events to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub enum EventPath {
     /// The device tells the engine, which sends.
     Userspace,
-    /// The device writes an eventfd that the host delivers while it uses the vector (an irqfd),
+    /// The device writes an eventfd that the host delivers while the vector is armed (an irqfd),
     /// and holds otherwise.
     Irqfd,
 }
@@ -26,17 +26,17 @@ pub(super) struct ModelHost {
     pub(super) intx: Vec<IntxCall>,
     /// Messages since they were taken.
     pub(super) messages: Vec<Message>,
-    /// Vectors it delivers by itself, and the message it was told (K6).
+    /// Vectors it delivers by itself, with their message (K6).
     armed: BTreeMap<u16, Message>,
     /// Vectors with a counter that is not 0 (K8).
     held: BTreeSet<u16>,
-    /// Vectors whose uses fail.
+    /// Vectors that cannot be armed.
     failing: BTreeSet<u16>,
 }
 
 impl ModelHost {
     /// Delivers a vector from now on, what it holds included (K7).
-    pub(super) fn use_one(&mut self, vector: u16, message: Message) -> bool {
+    pub(super) fn arm_one(&mut self, vector: u16, message: Message) -> bool {
         self.calls.push(HostCall::Arm { vector, message });
         if self.failing.contains(&vector) {
             return false;
@@ -48,7 +48,7 @@ impl ModelHost {
         true
     }
 
-    pub(super) fn release_one(&mut self, vector: u16) {
+    pub(super) fn disarm_one(&mut self, vector: u16) {
         self.calls.push(HostCall::Disarm { vector });
         self.armed.remove(&vector);
     }
@@ -59,8 +59,8 @@ impl ModelHost {
             self.armed.remove(&vector);
             return false;
         }
-        if let Some(told) = self.armed.get_mut(&vector) {
-            *told = message;
+        if let Some(armed) = self.armed.get_mut(&vector) {
+            *armed = message;
         }
         true
     }
@@ -84,11 +84,11 @@ impl ModelHost {
 
 impl Host for ModelHost {
     fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
-        failed_of(routes, |route| self.use_one(route.vector.index(), route.message))
+        failed_of(routes, |route| self.arm_one(route.vector.index(), route.message))
     }
 
     fn disarm(&mut self, vectors: &[Vectors]) {
-        each(vectors).for_each(|vector| self.release_one(vector.index()));
+        each(vectors).for_each(|vector| self.disarm_one(vector.index()));
     }
 
     fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
@@ -131,7 +131,7 @@ impl SuiteHost for ModelHost {
         std::mem::take(&mut self.messages)
     }
 
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
         if fail {
             self.failing.insert(vector);
         } else {

@@ -1,16 +1,16 @@
 //! The reference model as a subject: the same cases, another implementation.
 
-use super::adapter::{
-    Attachment, BackendLog, BusMaster, Device, FunctionReset, HostCall, HostLog, HostScript, Intx,
-    IntxCall, Layouts, Message, NoDevice, QemuField, Refused, SideChannel, Snapshots, Subject,
-    Uses, Withdrawal,
-};
-use super::choices::Choices;
 use super::engine::{name_of, vector_of};
-use super::model_host::{Delivery, ModelHost};
+use super::model_host::{EventPath, ModelHost};
+use super::subjects::policy_name;
 use super::suite_host::SuiteHost as _;
 use crate::reference::Reference;
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
+use msix_conformance::{
+    Attachment, BackendLog, BusMaster, Choices, Claims, Device, FunctionReset, HostCall, HostLog,
+    HostScript, IntxCall, IntxLog, Layouts, Message, NoDevice, QemuField, Refused, SideChannel,
+    Snapshots, Subject, Withdrawal,
+};
 use msix_core::operation::{Answer, Operation};
 use msix_core::{Policy, Vector, Vectors};
 
@@ -18,22 +18,21 @@ use msix_core::{Policy, Vector, Vectors};
 #[derive(Debug, Clone, Copy)]
 pub struct NaiveSubject {
     policy: Policy,
-    delivery: Delivery,
+    path: EventPath,
 }
 
 impl NaiveSubject {
     /// The model under `policy`.
     #[must_use]
-    pub const fn new(policy: Policy, delivery: Delivery) -> Self {
-        Self { policy, delivery }
+    pub const fn new(policy: Policy, path: EventPath) -> Self {
+        Self { policy, path }
     }
 }
 
 impl Subject for NaiveSubject {
     fn name(&self) -> String {
-        let spec = format!("{:?}", self.policy) == format!("{:?}", Policy::SPEC);
-        let policy = if spec { "SPEC" } else { "QEMU" };
-        format!("reference model, {policy}, {}", name_of(self.delivery))
+        let (policy, path) = (policy_name(&self.policy), name_of(self.path));
+        format!("reference model, {policy}, {path}")
     }
 
     fn choices(&self) -> Choices {
@@ -44,8 +43,7 @@ impl Subject for NaiveSubject {
         match u16::try_from(vectors) {
             Ok(n @ 1..=MOST) => {
                 let model = Reference::new(n, self.policy);
-                let mut device =
-                    NaiveDevice { model, host: ModelHost::default(), delivery: self.delivery };
+                let mut device = NaiveDevice { model, host: ModelHost::default(), path: self.path };
                 device.attach();
                 Ok(Box::new(device))
             }
@@ -69,14 +67,14 @@ const MOST: u16 = 129;
 struct NaiveDevice {
     model: Reference,
     host: ModelHost,
-    delivery: Delivery,
+    path: EventPath,
 }
 
 impl NaiveDevice {
     /// One input; what it tells the host is carried out, and what the host answers is fed back.
     fn input(&mut self, operation: &Operation) -> Answer {
-        let (answer, told) = self.model.apply(operation);
-        self.carry_out(told);
+        let (answer, effects) = self.model.apply(operation);
+        self.carry_out(effects);
         self.serve_fallback();
         answer
     }
@@ -85,32 +83,38 @@ impl NaiveDevice {
     fn serve_fallback(&mut self) {
         let model = &self.model;
         for v in self.host.take_held(&|v| model.is_fallback(usize::from(v))) {
-            let (_, told) = self.model.apply(&Operation::Notify(Vector::new(v)));
-            self.carry_out(told);
+            let (_, effects) = self.model.apply(&Operation::Notify(Vector::new(v)));
+            self.carry_out(effects);
         }
     }
 
-    fn carry_out(&mut self, told: Vec<Told>) {
+    fn carry_out(&mut self, effects: Vec<VectorEffect>) {
         let (mut failed, mut held) = (Vec::new(), Vec::new());
-        for told in told {
-            match told {
-                Told::Arm(v, message) if !self.host.use_one(v, message) => failed.push(v),
-                Told::Reroute(v, message) if !self.host.reroute_one(v, message) => failed.push(v),
-                Told::Poll(v) if self.host.poll_one(v) => held.push(v),
-                Told::Disarm(v) => self.host.release_one(v),
-                Told::Drain(v) => self.host.drain_one(v),
-                Told::Send(v, message) => self.host.send_one(v, message),
-                Told::IntxDeassert => self.host.intx.push(IntxCall::Deassert),
-                Told::IntxReevaluate => self.host.intx.push(IntxCall::Reevaluate),
-                Told::Arm(..) | Told::Reroute(..) | Told::Poll(_) | Told::Snoop(_) => {}
+        for effect in effects {
+            match effect {
+                VectorEffect::Arm(v, message) if !self.host.arm_one(v, message) => failed.push(v),
+                VectorEffect::Reroute(v, message) if !self.host.reroute_one(v, message) => {
+                    failed.push(v)
+                }
+                VectorEffect::Poll(v) if self.host.poll_one(v) => held.push(v),
+                VectorEffect::Disarm(v) => self.host.disarm_one(v),
+                VectorEffect::Drain(v) => self.host.drain_one(v),
+                VectorEffect::Send(v, message) => self.host.send_one(v, message),
+                VectorEffect::IntxDeassert => self.host.intx.push(IntxCall::Deassert),
+                VectorEffect::IntxReevaluate => self.host.intx.push(IntxCall::Reevaluate),
+                VectorEffect::Arm(..)
+                | VectorEffect::Reroute(..)
+                | VectorEffect::Poll(_)
+                | VectorEffect::Snoop(_) => {}
             }
         }
         for v in failed {
             self.model.apply(&Operation::ReportFailed(Vectors::one(Vector::new(v))));
         }
         for v in held {
-            let (_, told) = self.model.apply(&Operation::ReportHeld(Vectors::one(Vector::new(v))));
-            self.carry_out(told);
+            let (_, effects) =
+                self.model.apply(&Operation::ReportHeld(Vectors::one(Vector::new(v))));
+            self.carry_out(effects);
         }
     }
 
@@ -181,8 +185,8 @@ impl Device for NaiveDevice {
 
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
         let checked = self.checked(vector)?;
-        let used = self.model.claims(usize::from(checked.index())) > 0;
-        if used && self.delivery == Delivery::Irqfd && self.model.is_attached() {
+        let claimed = self.model.claims(usize::from(checked.index())) > 0;
+        if claimed && self.path == EventPath::Irqfd && self.model.is_attached() {
             self.signal(checked.index());
             return Ok(());
         }
@@ -193,7 +197,7 @@ impl Device for NaiveDevice {
         std::mem::take(&mut self.host.messages)
     }
 
-    fn uses(&mut self) -> Option<&mut dyn Uses> {
+    fn claims(&mut self) -> Option<&mut dyn Claims> {
         Some(self)
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
@@ -208,7 +212,7 @@ impl Device for NaiveDevice {
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
         Some(self)
     }
-    fn intx(&mut self) -> Option<&mut dyn Intx> {
+    fn intx(&mut self) -> Option<&mut dyn IntxLog> {
         Some(self)
     }
     fn host_log(&mut self) -> Option<&mut dyn HostLog> {
@@ -231,7 +235,7 @@ impl Device for NaiveDevice {
     }
 }
 
-impl Uses for NaiveDevice {
+impl Claims for NaiveDevice {
     fn claim(&mut self, vector: u32) -> Result<(), Refused> {
         self.about(vector, Operation::Claim)
     }
@@ -240,7 +244,7 @@ impl Uses for NaiveDevice {
         self.about(vector, Operation::Unclaim)
     }
 
-    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
+    fn count(&mut self, vector: u32) -> Result<u32, Refused> {
         let vector = self.checked(vector)?;
         Ok(u32::from(self.model.claims(usize::from(vector.index()))))
     }
@@ -274,7 +278,7 @@ impl BusMaster for NaiveDevice {
     }
 }
 
-impl Intx for NaiveDevice {
+impl IntxLog for NaiveDevice {
     fn calls(&mut self) -> Vec<IntxCall> {
         std::mem::take(&mut self.host.intx)
     }
@@ -287,8 +291,8 @@ impl HostLog for NaiveDevice {
 }
 
 impl HostScript for NaiveDevice {
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
-        self.host.fail_uses(vector, fail);
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
+        self.host.fail_arm(vector, fail);
     }
 
     fn signal(&mut self, vector: u16) {

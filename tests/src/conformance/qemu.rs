@@ -16,9 +16,8 @@ pub(super) mod traced;
 
 pub use known::{DEVIATIONS, UNSEEN};
 
-use super::adapter::{Device, Layouts, NoDevice, Subject};
-use super::choices::Choices;
 use device::QemuDevice;
+use msix_conformance::{Choices, Device, Layouts, NoDevice, Subject};
 use msix_core::Policy;
 use msix_core::policy::WhileDisabled;
 use msix_peers::{Extras, Player, Qemu, QemuError, Setup};

@@ -1,36 +1,45 @@
 //! The subjects of this project, and where they knowingly deviate.
 
-use super::adapter::Subject;
 use super::engine::EngineSubject;
-use super::model_host::Delivery;
+use super::model_host::EventPath;
 use super::naive::NaiveSubject;
+use msix_conformance::Subject;
 use msix_core::Policy;
 
-/// The engine and the reference model, under both policies and with both ways of delivery.
+/// Returns the engine and the reference model, under both policies and with both paths of events.
 #[must_use]
 pub fn subjects() -> Vec<Box<dyn Subject>> {
     let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
     for policy in [Policy::SPEC, Policy::QEMU] {
-        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
-            subjects.push(Box::new(EngineSubject::new(policy, delivery)));
+        for path in [EventPath::Userspace, EventPath::Irqfd] {
+            subjects.push(Box::new(EngineSubject::new(policy, path)));
         }
     }
     for policy in [Policy::SPEC, Policy::QEMU] {
-        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
-            subjects.push(Box::new(NaiveSubject::new(policy, delivery)));
+        for path in [EventPath::Userspace, EventPath::Irqfd] {
+            subjects.push(Box::new(NaiveSubject::new(policy, path)));
         }
     }
     subjects
 }
 
-/// A case that a policy fails on purpose, because what it imitates does.
+/// The name of a policy in the names of subjects.
+pub(super) fn policy_name(policy: &Policy) -> &'static str {
+    match *policy {
+        Policy::SPEC => "SPEC",
+        Policy::QEMU => "QEMU",
+        _ => "another policy",
+    }
+}
+
+/// A case that a policy fails on purpose, because what it imitates fails it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deviation {
     /// The case.
     pub case: &'static str,
     /// Only with an irqfd-like host.
     pub irqfd_only: bool,
-    /// The rule that tells of it.
+    /// The rule that describes it.
     pub rule: &'static str,
     /// What is different.
     pub why: &'static str,
@@ -38,7 +47,7 @@ pub struct Deviation {
 
 /// The cases that [`Policy::QEMU`] fails, as QEMU does. [`Policy::SPEC`] fails none.
 const QEMU: &[Deviation] = &[
-    Deviation { case: "C01", irqfd_only: false, rule: "H8", why: "use counts outlive a reset" },
+    Deviation { case: "C01", irqfd_only: false, rule: "H8", why: "claims outlive a reset" },
     Deviation {
         case: "C22",
         irqfd_only: true,
@@ -49,7 +58,7 @@ const QEMU: &[Deviation] = &[
         case: "C24",
         irqfd_only: true,
         rule: "E8",
-        why: "an eventfd's counter outlives the last use, as it outlives a reset",
+        why: "an eventfd's counter outlives the last claim, as it outlives a reset",
     },
     Deviation {
         case: "C26",
@@ -74,7 +83,7 @@ const QEMU: &[Deviation] = &[
 /// The cases that the engine on KVM fails, because KVM leaves it no choice: none.
 pub const KVM_DEVIATIONS: &[Deviation] = &[];
 
-/// The deviations to expect of a subject with that name.
+/// Returns the deviations to expect of a subject with that name.
 pub fn deviations(subject: &str) -> impl Iterator<Item = &'static Deviation> {
     let on_kvm = subject.ends_with(", KVM");
     let (qemu, irqfd) = (subject.contains(", QEMU, "), subject.contains("irqfd"));

@@ -17,7 +17,7 @@ use super::{Machine, PATIENCE, Program, counter, eventually, load};
 
 /// What a guest did that is not for RAM: its callback plays the devices.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Access<'a> {
+pub enum GuestAccess<'a> {
     /// It reads memory at `address`, as many bytes as `data` has; `data` is the answer, zeros at
     /// first.
     Read {
@@ -63,7 +63,7 @@ impl Guest {
     pub fn start(
         machine: &Machine,
         program: &Program,
-        access: impl FnMut(Access<'_>) + Send + 'static,
+        access: impl FnMut(GuestAccess<'_>) + Send + 'static,
     ) -> Self {
         // A handler of any kind makes the signal interrupt KVM_RUN rather than end the process.
         signal_hook::flag::register(SIGRTMIN(), Arc::default())
@@ -202,7 +202,7 @@ fn reset(vcpu: &mut VcpuFd) -> Result<(), Error> {
 fn run(
     vcpu: &Mutex<VcpuFd>,
     stop: &AtomicBool,
-    mut access: impl FnMut(Access<'_>),
+    mut access: impl FnMut(GuestAccess<'_>),
 ) -> Result<(), String> {
     let mut vcpu = vcpu.lock().unwrap_or_else(PoisonError::into_inner);
     while !stop.load(Ordering::Acquire) {
@@ -213,13 +213,13 @@ fn run(
             }
             Ok(VcpuExit::IoOut(port, data)) => {
                 let value = data.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-                access(Access::Out { port, value });
+                access(GuestAccess::Out { port, value });
             }
             Ok(VcpuExit::MmioRead(address, data)) => {
                 data.fill(0);
-                access(Access::Read { address, data });
+                access(GuestAccess::Read { address, data });
             }
-            Ok(VcpuExit::MmioWrite(address, data)) => access(Access::Write { address, data }),
+            Ok(VcpuExit::MmioWrite(address, data)) => access(GuestAccess::Write { address, data }),
             // A signal: ours, or one for the whole process.
             Ok(VcpuExit::Intr) => {}
             Err(error) if interrupted(error) => {}

@@ -1,7 +1,7 @@
 //! Guest accesses to table and PBA: which bytes they reach (A4, H6, C07).
 
 use super::{Ask, Reference};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 use msix_core::Access;
 use msix_core::operation::Answer;
 use msix_core::policy::{LiveRewrite, TableAccess, VectorControlBits};
@@ -55,7 +55,11 @@ impl Reference {
     }
 
     /// A guest write to the table.
-    pub(super) fn write_table(&mut self, offset: usize, bytes: &[u8]) -> (Answer, Vec<Told>) {
+    pub(super) fn write_table(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+    ) -> (Answer, Vec<VectorEffect>) {
         let (dwords, access) = self.carried_out(self.table.len(), offset, bytes.len());
         let mut ask = Ask::default();
         for &at in &dwords {
@@ -70,7 +74,7 @@ impl Reference {
                 ask.snoop.push(v); // G2
             }
         }
-        (Answer::Written(access), self.tell(ask))
+        (Answer::Written(access), self.settle(ask))
     }
 
     /// Stores a dword at byte `at` of the table.
@@ -87,10 +91,10 @@ impl Reference {
         self.table[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// The message of `v` is rewritten, maybe while the host uses the old one (H4).
+    /// The message of `v` is rewritten, maybe while the host has the old one (H4).
     pub(super) fn message_changed(&mut self, v: usize) {
         if self.live[v] && self.policy.live_rewrite == LiveRewrite::Reroute {
-            self.untold[v] = true;
+            self.stale[v] = true;
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The other inputs, one function each.
 
 use super::{Ask, Reference, WRITABLE};
-use crate::told::Told;
+use crate::vector_effects::VectorEffect;
 use msix_core::operation::Answer;
 use msix_core::policy::{ClaimsOnReset, IntxRule, PendingOnDisable, WhileDisabled};
 use msix_core::{Delivery, DropReason, Message, Vectors};
 
 impl Reference {
     /// A guest write to the capability (A1, H19).
-    pub(super) fn write_config(&mut self, offset: usize, bytes: &[u8]) -> Vec<Told> {
+    pub(super) fn write_config(&mut self, offset: usize, bytes: &[u8]) -> Vec<VectorEffect> {
         let was_enabled = self.enabled();
         for (i, byte) in bytes.iter().enumerate() {
             let at = offset + i;
@@ -20,9 +20,13 @@ impl Reference {
         let on = !was_enabled && self.enabled();
         let off = was_enabled && !self.enabled();
         let mut ask = Ask::default();
-        match self.policy.intx {
-            IntxRule::OnChange => (ask.deassert, ask.reevaluate) = (on, off), // H17
-            IntxRule::OnEveryWrite => ask.deassert = control_written && self.enabled(),
+        // H17; between a load and its resume INTx is told nothing (H15).
+        if !self.loading {
+            match self.policy.intx {
+                IntxRule::OnChange => (ask.deassert, ask.reevaluate) = (on, off),
+                IntxRule::OnEveryWrite => ask.deassert = control_written && self.enabled(),
+            }
+            self.intx_told = self.enabled();
         }
         if on && self.policy.while_disabled != WhileDisabled::Latch && self.policy.drain {
             ask.drain = self.all(); // H3: events that came while disabled are not wanted
@@ -37,13 +41,13 @@ impl Reference {
         } else if off && self.policy.poll_before_disable {
             ask.poll = self.all(); // H13
         }
-        self.tell(ask)
+        self.settle(ask)
     }
 
     /// The device has an event (A7).
-    pub(super) fn notify(&mut self, v: usize) -> (Answer, Vec<Told>) {
+    pub(super) fn notify(&mut self, v: usize) -> (Answer, Vec<VectorEffect>) {
         let none = vec![];
-        if self.uses[v] == 0 {
+        if self.claims[v] == 0 {
             self.counters.dropped_unclaimed += 1; // C24
             return (Answer::Event(Delivery::Dropped(DropReason::Unclaimed)), none);
         }
@@ -53,60 +57,60 @@ impl Reference {
         }
         if !self.enabled() && self.policy.while_disabled == WhileDisabled::Intx {
             self.counters.to_intx += 1; // H3, A10
-            let told = self.tell(Ask { reevaluate: true, ..Ask::default() });
-            return (Answer::Event(Delivery::Intx), told);
+            let effects = self.settle(Ask { reevaluate: true, ..Ask::default() });
+            return (Answer::Event(Delivery::Intx), effects);
         }
         if self.pending(v) {
             self.counters.coalesced += 1; // A12
             return (Answer::Event(Delivery::Coalesced), none);
         }
         self.set_pending(v, true);
-        let told = self.tell(Ask::default());
+        let effects = self.settle(Ask::default());
         let delivery = match (self.pending(v), self.bus_master) {
             (true, _) => Delivery::Pending,
             (false, true) => Delivery::Sent,
             (false, false) => Delivery::Dropped(DropReason::BusMaster),
         };
-        (Answer::Event(delivery), told)
+        (Answer::Event(delivery), effects)
     }
 
     /// The cause of a pending event is gone (A8).
-    pub(super) fn withdraw(&mut self, v: usize) -> (Answer, Vec<Told>) {
+    pub(super) fn withdraw(&mut self, v: usize) -> (Answer, Vec<VectorEffect>) {
         let withdrawn = self.clear_pending(v);
         self.counters.withdrawn += withdrawn;
         (Answer::Withdrawn(withdrawn == 1), self.dropped(vec![v]))
     }
 
-    /// One use less; the last one takes the pending bit along (C24).
-    pub(super) fn unuse(&mut self, v: usize) -> Vec<Told> {
-        if self.uses[v] == 0 {
+    /// One claim less; the last one takes the pending bit along (C24).
+    pub(super) fn unclaim(&mut self, v: usize) -> Vec<VectorEffect> {
+        if self.claims[v] == 0 {
             return vec![];
         }
-        self.uses[v] -= 1;
-        if self.uses[v] > 0 {
+        self.claims[v] -= 1;
+        if self.claims[v] > 0 {
             return vec![];
         }
         self.counters.dropped_unclaimed += self.clear_pending(v);
         self.dropped(vec![v])
     }
 
-    /// No use of any vector, and nothing pending.
-    pub(super) fn unclaim_all(&mut self) -> Vec<Told> {
+    /// No claim of any vector, and nothing pending.
+    pub(super) fn unclaim_all(&mut self) -> Vec<VectorEffect> {
         for v in self.all() {
-            self.uses[v] = 0;
+            self.claims[v] = 0;
             self.counters.dropped_unclaimed += self.clear_pending(v);
         }
         self.dropped(self.all())
     }
 
     /// Pending events of `vectors` were dropped; the host's go with them by policy.
-    fn dropped(&mut self, vectors: Vec<usize>) -> Vec<Told> {
+    fn dropped(&mut self, vectors: Vec<usize>) -> Vec<VectorEffect> {
         let drain = if self.policy.drain { vectors } else { vec![] };
-        self.tell(Ask { drain, ..Ask::default() })
+        self.settle(Ask { drain, ..Ask::default() })
     }
 
     /// Programs and unmasks a vector at once (H10).
-    pub(super) fn set_message(&mut self, v: usize, message: Message) -> Vec<Told> {
+    pub(super) fn set_message(&mut self, v: usize, message: Message) -> Vec<VectorEffect> {
         let mut entry = message.address.to_le_bytes().to_vec();
         entry.extend(message.data.to_le_bytes());
         if self.table[16 * v..16 * v + 12] != entry {
@@ -114,18 +118,18 @@ impl Reference {
         }
         self.table[16 * v..16 * v + 12].copy_from_slice(&entry);
         self.table[16 * v + 12] &= !1;
-        self.tell(Ask { completed: Some(v), ..Ask::default() })
+        self.settle(Ask { completed: Some(v), ..Ask::default() })
     }
 
-    /// The backend goes: asked first for what it holds, then for everything it uses (C40).
-    pub(super) fn detach(&mut self) -> Vec<Told> {
-        let mut told = vec![];
+    /// The backend goes: asked first for what it holds, then for everything that is armed (C40).
+    pub(super) fn detach(&mut self) -> Vec<VectorEffect> {
+        let mut effects = vec![];
         if self.policy.poll_before_disable {
-            told.extend(self.poll(self.all())); // H13
+            effects.extend(self.poll(self.all())); // H13
         }
         self.attached = false;
-        told.extend(self.tell(Ask::default()));
-        told
+        effects.extend(self.settle(Ask::default()));
+        effects
     }
 
     /// The host could not serve these live vectors (H11).
@@ -139,9 +143,9 @@ impl Reference {
     }
 
     /// The host held events of these (K8).
-    pub(super) fn report_held(&mut self, set: Vectors) -> Vec<Told> {
+    pub(super) fn report_held(&mut self, set: Vectors) -> Vec<VectorEffect> {
         for v in self.members(set) {
-            if self.uses[v] == 0 {
+            if self.claims[v] == 0 {
                 self.counters.dropped_unclaimed += 1;
             } else if self.pending(v) {
                 self.counters.coalesced += 1;
@@ -149,31 +153,31 @@ impl Reference {
                 self.set_pending(v, true);
             }
         }
-        self.tell(Ask::default())
+        self.settle(Ask::default())
     }
 
     /// Asks for events that the host holds. Events that came while disabled are only wanted where
     /// they would have been latched (H3).
-    pub(super) fn poll(&mut self, vectors: Vec<usize>) -> Vec<Told> {
+    pub(super) fn poll(&mut self, vectors: Vec<usize>) -> Vec<VectorEffect> {
         let wanted = self.enabled() || self.policy.while_disabled == WhileDisabled::Latch;
         let poll = if wanted { vectors } else { vec![] };
-        self.tell(Ask { poll, ..Ask::default() })
+        self.settle(Ask { poll, ..Ask::default() })
     }
 
     /// Function reset (A13, H8, C01).
-    pub(super) fn reset(&mut self) -> Vec<Told> {
-        let was_enabled = self.enabled();
+    pub(super) fn reset(&mut self) -> Vec<VectorEffect> {
+        let was_told = std::mem::take(&mut self.intx_told);
         for v in self.all() {
             self.counters.dropped_reset += self.clear_pending(v);
             if self.policy.claims_on_reset == ClaimsOnReset::Clear {
-                self.uses[v] = 0;
+                self.claims[v] = 0;
             }
         }
         self.loading = false;
         self.reset_registers();
-        self.tell(Ask {
+        self.settle(Ask {
             drain: if self.policy.drain { self.all() } else { vec![] },
-            reevaluate: was_enabled && self.policy.intx == IntxRule::OnChange,
+            reevaluate: was_told && self.policy.intx == IntxRule::OnChange,
             ..Ask::default()
         })
     }
@@ -184,17 +188,24 @@ impl Reference {
         for v in self.all() {
             self.table[16 * v..16 * v + 16].fill(0);
             self.table[16 * v + 12] = 1;
-            self.untold[v] = false;
+            self.stale[v] = false;
         }
     }
 
-    /// Ends a load: the whole picture is told anew (C44).
-    pub(super) fn resume(&mut self) -> Vec<Told> {
+    /// Ends a load: everything is armed again (C44).
+    pub(super) fn resume(&mut self) -> Vec<VectorEffect> {
         if !self.loading {
             return vec![];
         }
         self.loading = false;
-        self.tell(Ask { release_all: true, ..Ask::default() })
+        let (told, enabled) = (self.intx_told, self.enabled());
+        self.intx_told = enabled;
+        self.settle(Ask {
+            release_all: true,
+            deassert: !told && enabled,
+            reevaluate: told && !enabled && self.policy.intx == IntxRule::OnChange,
+            ..Ask::default()
+        })
     }
 
     /// Registers are replaced by those of a snapshot (H15): the pending bits are dropped, and
@@ -202,7 +213,7 @@ impl Reference {
     pub(super) fn loaded(&mut self) {
         let pending = |v: &usize| self.pending(*v);
         self.counters.dropped_load += self.all().into_iter().filter(pending).count() as u64;
-        self.untold.fill(false);
+        self.stale.fill(false);
         self.loading = true;
     }
 }

@@ -34,10 +34,11 @@ impl Reference {
         }
         self.check_control([bytes[6], bytes[7]])?;
         let (table, rest) = registers[12..].split_at(16 * n);
-        let (pba, uses) = rest.split_at(self.pba.len());
+        let (pba, claims) = rest.split_at(self.pba.len());
         self.check_tail(pba)?;
         self.replace([bytes[6], bytes[7]], table, pba);
-        self.uses = uses.chunks(2).map(|count| u16::from_le_bytes([count[0], count[1]])).collect();
+        self.claims =
+            claims.chunks(2).map(|count| u16::from_le_bytes([count[0], count[1]])).collect();
         Ok(())
     }
 
@@ -80,7 +81,7 @@ impl Reference {
         if tail == 0 { Ok(()) } else { Err(LoadError::PbaTail(tail)) }
     }
 
-    /// Takes over registers; the host is told nothing yet (H15).
+    /// Takes over registers; the host is asked for nothing yet (H15).
     fn replace(&mut self, control: [u8; 2], table: &[u8], pba: &[u8]) {
         self.loaded();
         self.config[3] = control[1];
@@ -88,7 +89,7 @@ impl Reference {
             let value = [table[at], table[at + 1], table[at + 2], table[at + 3]];
             self.store(at, u32::from_le_bytes(value));
         }
-        self.untold.fill(false);
+        self.stale.fill(false);
         for v in self.all() {
             self.set_pending(v, pba[v / 8] & (1 << (v % 8)) != 0);
         }
@@ -110,7 +111,7 @@ impl Reference {
         bytes.extend((self.vectors() as u32).to_le_bytes());
         bytes.extend(&self.table);
         bytes.extend(&self.pba);
-        bytes.extend(self.uses.iter().flat_map(|count| count.to_le_bytes()));
+        bytes.extend(self.claims.iter().flat_map(|count| count.to_le_bytes()));
         bytes
     }
 

@@ -1,9 +1,9 @@
 //! The engine, broken in one way: every call goes through to it, but for what the fault changes.
 
 use super::Fault;
-use msix_tests::conformance::{
-    Attachment, BackendCall, BackendLog, BusMaster, Device, FunctionReset, HostCall, HostLog,
-    HostScript, Intx, IntxCall, Message, QemuField, Refused, SideChannel, Snapshots, Uses,
+use msix_conformance::{
+    Attachment, BackendCall, BackendLog, BusMaster, Claims, Device, FunctionReset, HostCall,
+    HostLog, HostScript, IntxCall, IntxLog, Message, QemuField, Refused, SideChannel, Snapshots,
     Withdrawal,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ pub(super) struct Broken {
     pub(super) vectors: u16,
     /// Messages that the fault sends.
     extra: Vec<Message>,
-    /// What the host was told, after the fault had its way.
+    /// The calls to the host, after the fault had its way.
     pub(super) log: Vec<HostCall>,
     /// What the kernel was asked for.
     pub(super) kernel: Vec<BackendCall>,
@@ -86,11 +86,11 @@ impl Broken {
         }
     }
 
-    /// Collects what the host was told, without the calls that the fault swallows.
-    pub(super) fn tell(&mut self, keep: impl Fn(&HostCall) -> bool) {
+    /// Collects the calls to the host, without the calls that the fault swallows.
+    pub(super) fn log_calls(&mut self, keep: impl Fn(&HostCall) -> bool) {
         let log = self.inner.host_log().expect("the engine offers it");
         let mut calls: Vec<HostCall> = log.calls().into_iter().filter(keep).collect();
-        if self.is(Fault::SendBeforeUse) {
+        if self.is(Fault::SendBeforeArm) {
             calls.sort_by_key(|call| !matches!(call, HostCall::Send { .. }));
         }
         self.tell_kernel(&calls);
@@ -191,7 +191,7 @@ impl Broken {
             Fault::EnableForgetsUnmasks if unmasks && self.high() & 0x80 == 0 => {
                 self.marked.insert(v);
             }
-            Fault::UsesMaskedEntries if masked && field < 3 => {
+            Fault::ArmsMaskedEntries if masked && field < 3 => {
                 self.log.push(HostCall::Arm { vector: v, message: old });
             }
             Fault::TornReroute if !masked && field == 0 && bytes.len() == 4 => {
@@ -235,7 +235,7 @@ impl Device for Broken {
         if self.is(Fault::AddressWriteDisables) && offset == 4 {
             self.inner.write_config(3, &[0]);
         }
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         let before = self.high();
         let bytes = self.before_config_write(offset, bytes);
         if self.is(Fault::DisableLosesPending) && bytes.last().is_some_and(|b| b & 0x80 == 0) {
@@ -244,8 +244,8 @@ impl Device for Broken {
         self.inner.write_config(offset, &bytes);
         let after = self.high();
         self.after_config_write(before, after);
-        let leaks = self.is(Fault::DisableDoesNotRelease) && after & 0x80 == 0;
-        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
+        let leaks = self.is(Fault::DisableDoesNotDisarm) && after & 0x80 == 0;
+        self.log_calls(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
     }
 
     fn read_table(&mut self, offset: u64, bytes: &mut [u8]) {
@@ -261,7 +261,7 @@ impl Device for Broken {
         if !aligned && self.is(Fault::BytesWriteDwords) {
             return self.inner.write_table(offset / 4 * 4, &[bytes[0]; 4]);
         }
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         if let (Ok(v), true) = (u16::try_from(offset / 16), aligned)
             && v < self.vectors
             && self.entry_write(v, offset / 4 % 4, bytes)
@@ -313,7 +313,7 @@ impl Device for Broken {
                 let message = self.message(v);
                 self.extra.push(message);
             }
-            Fault::FailedUseIsDead if self.marked.contains(&v) => return Ok(()),
+            Fault::FailedArmIsDead if self.marked.contains(&v) => return Ok(()),
             _ => {}
         }
         self.inner.fire(vector)
@@ -336,7 +336,7 @@ impl Device for Broken {
         messages
     }
 
-    fn uses(&mut self) -> Option<&mut dyn Uses> {
+    fn claims(&mut self) -> Option<&mut dyn Claims> {
         Some(self)
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
@@ -351,7 +351,7 @@ impl Device for Broken {
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
         Some(self)
     }
-    fn intx(&mut self) -> Option<&mut dyn Intx> {
+    fn intx(&mut self) -> Option<&mut dyn IntxLog> {
         Some(self)
     }
     fn host_log(&mut self) -> Option<&mut dyn HostLog> {

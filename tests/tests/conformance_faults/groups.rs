@@ -2,9 +2,9 @@
 
 use super::Fault;
 use super::broken::Broken;
-use msix_tests::conformance::{
-    Attachment, BackendCall, BackendLog, BusMaster, FunctionReset, HostCall, HostLog, HostScript,
-    Intx, IntxCall, QemuField, Refused, Snapshots, Uses, Withdrawal,
+use msix_conformance::{
+    Attachment, BackendCall, BackendLog, BusMaster, Claims, FunctionReset, HostCall, HostLog,
+    HostScript, IntxCall, IntxLog, QemuField, Refused, Snapshots, Withdrawal,
 };
 
 /// The engine's own answer to a group that it offers.
@@ -14,18 +14,18 @@ macro_rules! inner {
     };
 }
 
-impl Uses for Broken {
+impl Claims for Broken {
     fn claim(&mut self, vector: u32) -> Result<(), Refused> {
-        inner!(self.uses).claim(vector)
+        inner!(self.claims).claim(vector)
     }
     fn unclaim(&mut self, vector: u32) -> Result<(), Refused> {
-        if self.is(Fault::UnuseAtZeroUses) && self.claims(vector) == Ok(0) {
-            return inner!(self.uses).claim(vector);
+        if self.is(Fault::UnclaimAtZeroClaims) && self.count(vector) == Ok(0) {
+            return inner!(self.claims).claim(vector);
         }
-        inner!(self.uses).unclaim(vector)
+        inner!(self.claims).unclaim(vector)
     }
-    fn claims(&mut self, vector: u32) -> Result<u32, Refused> {
-        inner!(self.uses).claims(vector)
+    fn count(&mut self, vector: u32) -> Result<u32, Refused> {
+        inner!(self.claims).count(vector)
     }
 }
 
@@ -40,13 +40,13 @@ impl Withdrawal for Broken {
 
 impl FunctionReset for Broken {
     fn reset(&mut self) {
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         inner!(self.function_reset).reset();
         if self.is(Fault::ResetKeepsUnmasked) {
             self.inner.write_table(12, &[0; 4]);
         }
-        let leaks = self.is(Fault::ResetDoesNotRelease);
-        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
+        let leaks = self.is(Fault::ResetDoesNotDisarm);
+        self.log_calls(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
     }
 }
 
@@ -59,7 +59,7 @@ impl BusMaster for Broken {
     }
 }
 
-impl Intx for Broken {
+impl IntxLog for Broken {
     fn calls(&mut self) -> Vec<IntxCall> {
         let mut calls = inner!(self.intx).calls();
         calls.append(&mut self.intx);
@@ -69,24 +69,24 @@ impl Intx for Broken {
 
 impl HostLog for Broken {
     fn calls(&mut self) -> Vec<HostCall> {
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         std::mem::take(&mut self.log)
     }
 }
 
 impl BackendLog for Broken {
     fn calls(&mut self) -> Vec<BackendCall> {
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         std::mem::take(&mut self.kernel)
     }
 }
 
 impl HostScript for Broken {
-    fn fail_uses(&mut self, vector: u16, fail: bool) {
-        if self.is(Fault::FailedUseIsDead) && fail {
+    fn fail_arm(&mut self, vector: u16, fail: bool) {
+        if self.is(Fault::FailedArmIsDead) && fail {
             self.marked.insert(vector);
         }
-        inner!(self.host_script).fail_uses(vector, fail);
+        inner!(self.host_script).fail_arm(vector, fail);
     }
     fn signal(&mut self, vector: u16) {
         let fault = self.fault;
@@ -103,10 +103,10 @@ impl Attachment for Broken {
         inner!(self.attachment).attach();
     }
     fn detach(&mut self) {
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         inner!(self.attachment).detach();
         let leaks = self.is(Fault::DetachLeaks);
-        self.tell(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
+        self.log_calls(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
         if !self.is(Fault::DetachKeepsRoutes) {
             let unroute = std::mem::take(&mut self.routes).into_keys();
             self.kernel.extend(unroute.map(|vector| BackendCall::Unroute { vector }));
@@ -130,10 +130,10 @@ impl Snapshots for Broken {
         answer
     }
     fn resume(&mut self) {
-        self.tell(|_| true);
+        self.log_calls(|_| true);
         inner!(self.snapshots).resume();
-        let silent = self.is(Fault::RestoreWithoutUse);
-        self.tell(|call| !silent || !matches!(call, HostCall::Arm { .. }));
+        let silent = self.is(Fault::RestoreWithoutArm);
+        self.log_calls(|call| !silent || !matches!(call, HostCall::Arm { .. }));
     }
 }
 

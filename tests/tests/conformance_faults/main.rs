@@ -5,11 +5,12 @@ mod broken;
 mod groups;
 
 use broken::Broken;
-use msix_core::Policy;
-use msix_tests::conformance::{
-    CASES, Choices, Delivery, Device, EngineSubject, ExclusiveBar, Layouts, NoDevice, Placement,
-    Refused, Subject, Verdict, case, judge,
+use msix_conformance::{
+    CASES, Choices, Device, ExclusiveBar, Layouts, NoDevice, Placement, Refused, Subject, Verdict,
+    case, judge,
 };
+use msix_core::Policy;
+use msix_tests::conformance::{EngineSubject, EventPath};
 
 /// The defects, each with the case that must catch it.
 macro_rules! faults {
@@ -51,26 +52,26 @@ faults! {
     "C21" SendsWhileDisabled
     "C22" WithdrawDoesNothing
     "C23" SecondUnmaskSends
-    "C24" UnuseAtZeroUses
+    "C24" UnclaimAtZeroClaims
     "C25" OutOfRangeAccepted
     "C26" BusMasterOffLoses
     "C27" EqualMessagesAreOne
     "C28" EnableForgetsUnmasks
-    "C29" UsesMaskedEntries
-    "C30" DisableDoesNotRelease
-    "C31" ResetDoesNotRelease
+    "C29" ArmsMaskedEntries
+    "C30" DisableDoesNotDisarm
+    "C31" ResetDoesNotDisarm
     "C32" TornReroute
     "C33" QwordControlFirst
     "C34" CommitPerWrite
     "C35" HeldEventIsLost
     "C36" PollsEverything
-    "C37" SendBeforeUse
+    "C37" SendBeforeArm
     "C37" ArmBeforeCommit
     "C38" CommitPerVector
-    "C39" FailedUseIsDead
+    "C39" FailedArmIsDead
     "C40" DetachLeaks
     "C40" DetachKeepsRoutes
-    "C41" RestoreWithoutUse
+    "C41" RestoreWithoutArm
     "C42" SaveDoesNotPoll
     "C43" LoadChangesOnError
     "C44" LoadSpeaks
@@ -84,8 +85,8 @@ faults! {
 const TWICE: &[(&str, Fault)] = &[
     ("C15", Fault::IgnoresFunctionMask),
     ("C16", Fault::IgnoresFunctionMask),
-    ("C31", Fault::DisableDoesNotRelease),
-    ("C44", Fault::RestoreWithoutUse),
+    ("C31", Fault::DisableDoesNotDisarm),
+    ("C44", Fault::RestoreWithoutArm),
     ("C13", Fault::SendsTwice),
 ];
 
@@ -96,7 +97,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    const fn new(fault: Fault, delivery: Delivery) -> Self {
+    const fn new(fault: Fault, delivery: EventPath) -> Self {
         Self { engine: EngineSubject::new(Policy::SPEC, delivery), fault }
     }
 }
@@ -151,7 +152,7 @@ impl Layouts for Faulty {
 fn every_defect_is_caught_by_its_case() {
     for (id, fault) in FAULTS.iter().chain(TWICE) {
         let case = case(id).expect("a case of the list");
-        for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+        for delivery in [EventPath::Userspace, EventPath::Irqfd] {
             let verdict = judge(&Faulty::new(*fault, delivery), case);
             let caught = matches!(verdict, Verdict::Failed { .. });
             assert!(caught, "{id} does not catch {fault:?}, {delivery:?}: {verdict:#?}");
@@ -168,7 +169,7 @@ fn no_case_is_without_a_defect_that_it_catches() {
 
 #[test]
 fn without_a_defect_the_same_adapter_passes_every_case() {
-    for delivery in [Delivery::Userspace, Delivery::Irqfd] {
+    for delivery in [EventPath::Userspace, EventPath::Irqfd] {
         for case in &CASES {
             let verdict = judge(&Faulty::new(Fault::None, delivery), case);
             assert!(matches!(verdict, Verdict::Passed { .. }), "{case:?}: {verdict:#?}");

@@ -45,8 +45,8 @@ fn command_is_shadowed_and_interrupt_disable_kept_from_the_device() {
     assert_eq!((high.to_guest(0x04, 0x01), high.to_device(0x05, 0x04)), (0x05, Some(0x05)));
     assert_eq!((high.to_guest(0, 0x04), high.to_device(0x04, 0)), (0, Some(0)));
     // Interrupt Status and Capabilities List.
-    assert_eq!(status.to_guest(0x18, 0x20), 0x38);
-    assert_eq!(status.to_guest(0x00, 0x18), 0x00);
+    assert_eq!(status.to_guest(0x18, 0x20), 0x30);
+    assert_eq!(status.to_guest(0x00, 0x18), 0x08, "A17: only the device knows whether it asserts");
 }
 
 #[test]

@@ -34,7 +34,8 @@ impl<P: Platform> Function<P> {
     }
 
     /// Returns the bits of Command and of Status that are kept here
-    /// ([`msix_core::Function::command`], [`msix_core::Function::status`]).
+    /// ([`msix_core::Function::command`], [`msix_core::Function::status`]). Interrupt Status of a
+    /// passed-through device's pin is read from the device itself.
     #[must_use]
     pub fn command_and_status(&self) -> (u16, u16) {
         let locked = self.shared.lock();

@@ -22,10 +22,33 @@ pub(super) struct LockedFunction<P: Platform> {
     /// The effect that comes before those of the list.
     pub(super) ahead: Option<FunctionEffect>,
     pub(super) host: KvmHost<P>,
-    pub(super) pin: Option<Box<dyn GuestPin>>,
+    pub(super) pin: Option<DrivenPin>,
     pub(super) device: Option<DeviceBehind>,
     /// What the device's indices were last told.
     pub(super) mode: Mode,
+    /// The backend is, and so KVM or the loop hears of events.
+    pub(super) attached: bool,
+}
+
+/// The guest's pin, and what it was told.
+pub(super) struct DrivenPin {
+    pub(super) pin: Box<dyn GuestPin>,
+    pub(super) is_high: bool,
+}
+
+impl DrivenPin {
+    fn set_level(&mut self, high: bool) {
+        self.is_high = high;
+        self.pin.set_level(high);
+    }
+}
+
+impl Drop for DrivenPin {
+    fn drop(&mut self) {
+        if self.is_high {
+            self.set_level(false); // others may share the line
+        }
+    }
 }
 
 /// The device behind a passed-through function. Its MSI-X is the host's.
@@ -33,6 +56,10 @@ pub(super) struct DeviceBehind {
     pub(super) msi: Option<Box<dyn PhysicalMsi>>,
     /// MSI vectors that it was told to have.
     pub(super) msi_vectors: u16,
+    /// How many of them, from 0 on, send to their eventfds.
+    pub(super) msi_bound: u16,
+    /// One of the others was armed since.
+    pub(super) msi_again: bool,
     pub(super) line: Option<AssignedLine>,
     pub(super) control: Box<dyn DeviceControl>,
     pub(super) quiet: Duration,
@@ -53,7 +80,12 @@ impl DeviceBehind {
 
 impl<P: Platform> LockedFunction<P> {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
-        self.carry_out(false); // what a panic of the platform left
+        self.take_in_all();
+        self.step(input)
+    }
+
+    fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+        self.carry_out_left();
         let answer = input(&mut self.engine, &mut self.fx);
         self.leave();
         self.carry_out(false);
@@ -63,7 +95,8 @@ impl<P: Platform> LockedFunction<P> {
 
     /// Resets the function, and the device once nothing of it is in use any more.
     pub(super) fn reset(&mut self) {
-        self.carry_out(false); // what a panic of the platform left
+        self.take_in_all();
+        self.carry_out_left();
         always(self.engine.reset(&mut *self.fx));
         self.leave();
         self.carry_out(true);
@@ -139,6 +172,19 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Takes in what the eventfds hold while neither KVM nor the loop does, and no effect asks for it:
+    /// while the backend is detached, and between a load and its resume.
+    fn take_in_all(&mut self) {
+        if self.attached && !self.engine.is_loading() {
+            return;
+        }
+        for vector in (0..).take(self.host.eventfds.len()).map(Vector::new) {
+            if self.host.take(vector) {
+                self.take_in(vector);
+            }
+        }
+    }
+
     /// An event was taken from the eventfd of `vector`. Where the current mode has no such vector, or
     /// is the pin, which whoever wrote the eventfd cannot drive, it becomes pending in the mode that
     /// has it.
@@ -151,13 +197,13 @@ impl<P: Platform> LockedFunction<P> {
         };
         let index = usize::from(vector.index());
         if index < here
-            && let Ok(delivery) = self.input(|engine, fx| engine.notify(vector, fx))
+            && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
         {
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
-        self.input(|engine, fx| always(engine.report_held(mode, held, fx)));
+        self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
         Delivery::Pending
     }
 
@@ -198,11 +244,16 @@ impl<P: Platform> LockedFunction<P> {
             self.host.set_enabled(true);
         }
         let vectors = self.msi_vectors();
-        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, .. }) = &mut self.device
-            && *msi_vectors != vectors
+        if let Some(DeviceBehind { msi: Some(msi), msi_vectors, msi_bound, msi_again, .. }) =
+            &mut self.device
+            && (std::mem::take(msi_again) || *msi_vectors != vectors)
+            && vectors > 0
         {
-            msi.enable(vectors, &mut |vector| self.host.eventfd(vector));
+            *msi_bound = msi.enable(vectors, &mut |vector| self.host.eventfd(vector)).min(vectors);
             *msi_vectors = vectors;
+            for unbound in (*msi_bound..vectors).map(Vector::new) {
+                self.engine.report_failed(Mode::Msi, Vectors::one(unbound)); // H11
+            }
         }
     }
 
@@ -214,16 +265,25 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Carries out what a panic of the VMM left.
+    fn carry_out_left(&mut self) {
+        if self.ahead.is_some() || !self.fx.is_empty() {
+            self.carry_out(false);
+        }
+    }
+
     /// Carries out the list, and what the answers to it emit; in a `reset` the device is reset once
     /// nothing of it is in use any more.
     pub(super) fn carry_out(&mut self, reset: bool) {
         let loading = self.engine.is_loading();
-        let allocated = self.engine.msi().filter(|_| !loading).map(Msi::allocated);
-        let changed = allocated.is_some_and(|allocated| self.host.set_allocated(allocated));
-        let held = self.carry_out_list(reset);
-        if changed && self.host.owner() == MessageMode::Msi {
-            self.host.join_targets();
+        if !loading {
+            self.host.unpause();
         }
+        if let Some(msi) = self.engine.msi().filter(|_| !loading) {
+            self.host.set_allocated(msi.allocated());
+        }
+        let held = self.carry_out_list(reset);
+        self.host.join_targets();
         match self.engine.mode() {
             Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
@@ -270,6 +330,10 @@ impl<P: Platform> LockedFunction<P> {
     }
 
     fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswers {
+        if let (MessageMode::Msi, Effect::Arm(_), Some(device)) = (mode, kind, &mut self.device) {
+            let mut armed = sets.iter().flat_map(|set| set.iter());
+            device.msi_again |= armed.any(|vector| vector.index() >= device.msi_bound);
+        }
         let engine = &self.engine;
         let message = |vector| engine.message(mode.into(), vector);
         one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message)
@@ -317,9 +381,9 @@ impl Drop for DeviceBehind {
     }
 }
 
-fn set_level(pin: &mut Option<Box<dyn GuestPin>>, asserted: bool) {
+fn set_level(pin: &mut Option<DrivenPin>, high: bool) {
     if let Some(pin) = pin {
-        pin.set_level(asserted);
+        pin.set_level(high);
     }
 }
 

@@ -7,9 +7,10 @@ use msix_core::Vector;
 
 impl<P: Platform> KvmHost<P> {
     /// Sets how many MSI vectors the guest allocated, before the effects of the input that changed
-    /// it. Whether it changed: then [`join_targets`](Self::join_targets) must follow the effects.
-    pub(in crate::kvm) fn set_allocated(&mut self, allocated: u16) -> bool {
-        std::mem::replace(&mut self.allocated, allocated) != allocated
+    /// it; [`join_targets`](Self::join_targets) must follow the effects.
+    pub(in crate::kvm) const fn set_allocated(&mut self, allocated: u16) {
+        self.is_reallocated |= self.allocated != allocated;
+        self.allocated = allocated;
     }
 
     /// Sets the mode that the guest is in, after the effects of the input that changed it.
@@ -23,8 +24,35 @@ impl<P: Platform> KvmHost<P> {
         self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
     }
 
-    /// Assigns the eventfd of every device vector to the vector as which its events go out now.
+    /// Takes all eventfds back and leaves them alone until [`unpause`](Self::unpause): what a load
+    /// changed is not told before the resume (H15), and an event of today must not go out by the route
+    /// of yesterday. The resume arms everything afresh.
+    pub(in crate::kvm) fn pause(&mut self) {
+        self.paused = true;
+        for vector in (0..).take(self.uses.len()) {
+            self.unwatch(vector);
+            self.take_back(vector);
+        }
+    }
+
+    /// Ends a [`pause`](Self::pause), before the effects of the input that ends it.
+    pub(in crate::kvm) fn unpause(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            (0..).take(self.uses.len()).for_each(|vector| self.watch(vector));
+        }
+    }
+
+    /// Tries again to take back what the kernel would not let go of.
+    pub(super) fn let_go(&mut self) {
+        self.stuck.take().into_iter().for_each(|vector| self.take_back(vector));
+    }
+
+    /// Assigns the eventfd of every device vector to the vector as which its events go out now, if
+    /// another number of vectors is allocated since the last time.
     pub(in crate::kvm) fn join_targets(&mut self) {
+        if !std::mem::take(&mut self.is_reallocated) || self.owner != MessageMode::Msi {
+            return; // whoever enters MSI assigns all
+        }
         for vector in (0..).take(self.uses.len()) {
             self.join_target(vector);
         }
@@ -49,7 +77,7 @@ impl<P: Platform> KvmHost<P> {
     pub(super) fn join_target(&mut self, vector: u16) {
         let mode = self.owner;
         let target = self.target(vector).map(|target| *self.messages(mode).of(target));
-        if let Some(target) = target
+        if let Some(target) = target.filter(|_| !self.paused)
             && let (true, Some(gsi)) = (target.open, target.gsi)
             && self.eventfds[usize::from(vector)].get().is_some()
         {
@@ -71,6 +99,9 @@ impl<P: Platform> KvmHost<P> {
 
     /// Arms those that wait and whose routes KVM knows by now.
     pub(super) fn arm_current(&mut self, failed: &mut Vec<Vector>) {
+        if self.paused {
+            return;
+        }
         let mode = self.owner;
         let messages = self.messages(mode);
         let waiting = messages.waiting.members().into_iter();
@@ -146,7 +177,7 @@ impl<P: Platform> KvmHost<P> {
         let mode = self.owner;
         let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
         let state = &mut self.uses[usize::from(vector)];
-        let wanted = is_live || self.routes.userspace;
+        let wanted = !self.paused && (is_live || self.routes.userspace);
         if !state.external || !wanted || state.assigned.is_some() || state.watched {
             return;
         }

@@ -1,6 +1,7 @@
 //! A function with MSI-X, MSI and INTx, on a fake VM, with a device behind it.
 
 mod device;
+mod meeting;
 
 use super::fake::Fake;
 use crate::eventfd::Loop;

@@ -32,13 +32,14 @@ pub enum MsixDefect {
     WithdrawIgnored,
     WithdrawClearsWord,
     IntxForgotten,
+    IntxForgottenAtResume,
     UnboundedList,
     NeighbourWritten,
 }
 
 impl MsixDefect {
     /// All of them, what each is, and the property that finds it first.
-    pub const ALL: [(Self, &'static str, Property); 26] = [
+    pub const ALL: [(Self, &'static str, Property); 27] = [
         (Self::ShortBit, "the bit of a vector from 32 up in 32-bit arithmetic", Property::Lossless),
         (Self::FunctionMaskIgnored, "the Function Mask has no effect (A6)", Property::Told),
         (Self::PendingNotSent, "an unmask clears pending and sends nothing", Property::Pending),
@@ -63,6 +64,7 @@ impl MsixDefect {
         (Self::WithdrawIgnored, "a withdrawn event stays pending (A8)", Property::Pending),
         (Self::WithdrawClearsWord, "a withdrawal clears its neighbours", Property::Pending),
         (Self::IntxForgotten, "a disable says nothing of INTx (H17)", Property::Intx),
+        (Self::IntxForgottenAtResume, "a resume says nothing of INTx (A10)", Property::Intx),
         (Self::UnboundedList, "a control write emits an effect a vector (H22)", Property::Bound),
         (Self::NeighbourWritten, "a write reaches the entry before, too (I7)", Property::Idle),
     ];

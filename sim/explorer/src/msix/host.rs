@@ -50,6 +50,8 @@ pub(crate) struct Host {
     pub(crate) bus_master: bool,
     /// A snapshot was loaded and not resumed.
     pub(crate) loading: bool,
+    /// Enable, as it was when INTx was told last (A10).
+    pub(crate) intx_told: bool,
     pub(crate) lines: [Line; MAX_EXPLORED],
 }
 
@@ -58,6 +60,7 @@ impl Host {
         attached: false,
         bus_master: true,
         loading: false,
+        intx_told: false,
         lines: [Line {
             armed: false,
             message: Message { address: 0, data: 0 },

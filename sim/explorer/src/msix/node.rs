@@ -21,7 +21,7 @@ impl<S: Storage + Clone> Node<S> {
         Self { engine, host: Host::START, registers }
     }
 
-    /// The state as a number: equal numbers, same future. 13 bits a vector, 5 of the function, and
+    /// The state as a number: equal numbers, same future. 13 bits a vector, 6 of the function, and
     /// what a seeded defect remembers.
     ///
     /// Of the messages only counts whether the host was told another address low, address high or
@@ -60,6 +60,7 @@ impl<S: Storage + Clone> Node<S> {
             self.host.attached,
             self.host.bus_master,
             self.host.loading,
+            self.host.intx_told,
         ] {
             bits.push(1, flag.into());
         }

@@ -306,11 +306,15 @@ impl<S: Storage + Clone> Step<'_, S> {
     }
 
     fn intx(&self, after: &Node<S>) -> Result<(), Found> {
-        let (old, new) = (self.before.registers.enabled, after.registers.enabled);
+        let (told, new) = (self.before.host.intx_told, after.registers.enabled);
         let every = self.world.policy.intx == IntxRule::OnEveryWrite;
         let (deassert, reevaluate) = match self.operation() {
-            Some(Operation::WriteConfig { .. }) => (new && (every || !old), old && !new && !every),
-            Some(Operation::Reset) => (false, old && !every),
+            _ if after.host.loading => (false, false), // the resume says it (H15)
+            Some(Operation::WriteConfig { .. }) => {
+                (new && (every || !told), told && !new && !every)
+            }
+            Some(Operation::Resume) => (new && !told, told && !new && !every),
+            Some(Operation::Reset) => (false, told && !every),
             _ => (false, false),
         };
         must(

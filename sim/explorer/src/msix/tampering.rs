@@ -249,6 +249,9 @@ impl MsixDefect {
             (Self::NoReroute, Effect::Reroute(_)) => true,
             (Self::HeldSurvivesReset, Effect::Drain(_)) => operation == Operation::Reset,
             (Self::IntxForgotten, Effect::IntxReevaluate) => true,
+            (Self::IntxForgottenAtResume, Effect::IntxDeassert | Effect::IntxReevaluate) => {
+                operation == Operation::Resume
+            }
             _ => false,
         }
     }

@@ -156,6 +156,9 @@ fn give<S: Storage + Clone>(
     }
     let done = node.host.carry_out(world, &node.engine, &mut fx, fail)?;
     node.registers = node.engine.registers(&world.at);
+    if !node.host.loading {
+        node.host.intx_told = node.registers.enabled;
+    }
     let step = Step { world, before, input, answer, done };
     step.rewrites(&mut node);
     step_checks::check(&step, &node)?;

@@ -1,8 +1,8 @@
 //! What a backend asked of KVM, and what the guest got of it.
 
-use crate::conformance::adapter::{BackendCall, IntxCall, Message};
 use msix_backends::Route;
 use msix_backends::kvm::{IntxPlatform, KvmMessage, Platform, RouteEntry, Vm};
+use msix_conformance::{BackendCall, IntxCall, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

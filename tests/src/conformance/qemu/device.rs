@@ -1,12 +1,12 @@
 //! One QEMU with one device.
 
-use super::super::adapter::{
-    Attachment, BackendLog, BusMaster, Device, FunctionReset, HostLog, HostScript, Intx, Message,
-    QemuField, Refused, SideChannel, Snapshots, Uses, Withdrawal,
-};
 use super::refuses;
 use super::saved::exchange;
 use super::traced::Traced;
+use msix_conformance::{
+    Attachment, BackendLog, BusMaster, Claims, Device, FunctionReset, HostLog, HostScript, IntxLog,
+    Message, QemuField, Refused, SideChannel, Snapshots, Withdrawal,
+};
 use msix_peers::{Player, Qemu, QemuError, QemuFunction, find_msix_field};
 use std::path::PathBuf;
 
@@ -200,8 +200,8 @@ impl Device for QemuDevice {
         std::mem::take(&mut self.messages)
     }
 
-    fn uses(&mut self) -> Option<&mut dyn Uses> {
-        None // the device uses every vector from its making on
+    fn claims(&mut self) -> Option<&mut dyn Claims> {
+        None // the device claims every vector from its creation
     }
     fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
         None // an eventfd cannot take an event back
@@ -215,7 +215,7 @@ impl Device for QemuDevice {
     fn bus_master(&mut self) -> Option<&mut dyn BusMaster> {
         Some(self)
     }
-    fn intx(&mut self) -> Option<&mut dyn Intx> {
+    fn intx(&mut self) -> Option<&mut dyn IntxLog> {
         None // the doorbell device has no interrupt pin
     }
     fn host_log(&mut self) -> Option<&mut dyn HostLog> {

@@ -17,8 +17,8 @@ pub const DEVIATIONS: &[Deviation] = &[
     deviation("C43", "H15", "PBA bits past the last vector are taken from a stream, not refused"),
 ];
 
-const NOT_COUNTED: &str = "the device uses every vector from its making on";
-const NO_HOST: &str = "without KVM no host is told anything";
+const NOT_COUNTED: &str = "the device claims every vector from its creation";
+const NO_HOST: &str = "without KVM there is no host to call";
 const NO_SCRIPT: &str = "nothing holds an event: the eventfd is read at once";
 
 /// The cases that cannot be observed of it, and why.

@@ -1,6 +1,6 @@
 //! A QEMU whose messages are read from its trace log.
 
-use super::super::adapter::Message;
+use msix_conformance::Message;
 use msix_peers::trace::{TracedRegion, What, parse_line};
 use msix_peers::{Extras, Player, Qemu, QemuError, QemuFunction, Setup};
 use std::fs::File;

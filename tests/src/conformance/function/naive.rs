@@ -1,0 +1,49 @@
+//! The naive model as a subject.
+
+use super::super::subjects::policy_name;
+use super::engine::{Operated, OperatedDevice};
+use crate::whole_function::PartEffect;
+use crate::whole_function::model::NaiveFunction;
+use msix_conformance::{FunctionDevice, FunctionSubject, NoDevice};
+use msix_core::operation::{Answer, FunctionOperation};
+use msix_core::{Mode, Policy};
+
+/// [`NaiveFunction`], with a host that carries everything out.
+#[derive(Debug, Clone, Copy)]
+pub struct NaiveFunctionSubject {
+    policy: Policy,
+}
+
+impl NaiveFunctionSubject {
+    /// The model under a policy.
+    #[must_use]
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+}
+
+impl FunctionSubject for NaiveFunctionSubject {
+    fn name(&self) -> String {
+        format!("naive function, {}", policy_name(&self.policy))
+    }
+
+    fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
+        let policy = self.policy;
+        let make = move |parts| NaiveFunction::new(parts, policy);
+        OperatedDevice::boxed(Box::new(make), vectors, masks)
+    }
+}
+
+impl Operated for NaiveFunction {
+    fn apply(&mut self, operation: &FunctionOperation) -> (Answer, Vec<PartEffect>) {
+        self.apply(operation)
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode()
+    }
+
+    fn status(&self) -> u16 {
+        self.status()
+    }
+}
