@@ -23,7 +23,8 @@ fn main() -> ExitCode {
     if rest.iter().any(|argument| argument == "failures") {
         alphabet.extend(setup.failures());
     }
-    let left_out: Vec<&str> = rest.iter().filter_map(|argument| argument.strip_prefix('-')).collect();
+    let left_out: Vec<&str> =
+        rest.iter().filter_map(|argument| argument.strip_prefix('-')).collect();
     alphabet.retain(|input| !left_out.iter().any(|name| format!("{input:?}").starts_with(name)));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let searched = search(*setup, None, &alphabet, Bounds { depth, time, threads });

@@ -7,7 +7,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, vectors, inputs @ ..] = &arguments[..] else { return };
     let setups = Setup::several(vectors.parse().unwrap_or(1));
-    let Some((_, setup)) = setups.into_iter().chain(Setup::single()).find(|(n, _)| n == name) else {
+    let Some((_, setup)) = setups.into_iter().chain(Setup::single()).find(|(n, _)| n == name)
+    else {
         return;
     };
     let alphabet: Vec<_> = setup.alphabet().into_iter().chain(setup.failures()).collect();

@@ -74,7 +74,11 @@ impl World {
             // The host has more by now: tried again at the next Arm (H11).
             self.outside.lock().device.available_msi = setup.vectors.into();
             self.is_scarce = false;
-            self.end(if shape.masks { Input::MsiMask(0) } else { Input::MsiControl { enable: true, log } })?;
+            self.end(if shape.masks {
+                Input::MsiMask(0)
+            } else {
+                Input::MsiControl { enable: true, log }
+            })?;
             self.end(Input::Loop)?;
             self.end_all(&events)?;
             self.end(Input::MsiControl { enable: false, log })?;

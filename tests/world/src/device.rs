@@ -149,7 +149,8 @@ impl Outside {
 
     fn disable_index(&mut self, mode: Mode) -> io::Result<()> {
         // Elsewhere only a device that is gone refuses.
-        let fails = if mode == Mode::MsiX { self.call(Call::Disable) } else { self.call_that_works() };
+        let fails =
+            if mode == Mode::MsiX { self.call(Call::Disable) } else { self.call_that_works() };
         if self.device.enabled != Some(mode) {
             return Err(invalid()); // D5
         }

@@ -1,6 +1,5 @@
 //! What must hold after every input.
 
-use crate::defect::Defect;
 use crate::input::{Call, Input};
 use crate::ledger::charge;
 use crate::naive::Mode;
@@ -52,6 +51,13 @@ impl World {
             }
         }
         self.judge_messages(input, before)?;
+        for vector in std::mem::take(&mut self.dropping) {
+            if input == Input::Reset {
+                self.owed[usize::from(vector)].forget();
+            } else {
+                self.drop_owed(vector);
+            }
+        }
         self.judge_read()?;
         if input == Input::Save {
             self.note_saved();
@@ -94,7 +100,7 @@ impl World {
                 let now = v as u8;
                 let told = self.recent[v].contains(&message);
                 if self.loading || old.contains(&message) {
-                    return told || old.contains(&message);
+                    return old.contains(&message);
                 }
                 let may = before.deliverable[v] || self.registers.deliverable(now);
                 let current = self.registers.message(mode, now) == Some(message);
@@ -131,15 +137,18 @@ impl World {
         for vector in 0..self.setup.vectors {
             let index = usize::from(vector);
             let held = self.is_held(vector);
-            let owed = &mut self.owed[index];
-            self.unsent[index] &= owed.may > 0;
+            self.unsent[index] &= self.owed[index].may > 0;
+            let mut owed = self.owed[index];
             if owed.must && !held && !self.unsent[index] {
                 return violated(format!("an event of vector {vector} is lost"));
             }
             if !held && !self.unsent[index] {
                 owed.may = 0;
             }
-            let owed = *owed;
+            self.owed[index] = owed;
+            if owed.may == 0 && failed.is_empty() && self.is_held_as_itself(vector) {
+                return violated(format!("an event of vector {vector} outlives what dropped it"));
+            }
             let claimed = self.registers.mode() == Mode::Msi || self.claims[index] > 0;
             let elsewhere = self.is_pending_in_other_mode(vector)
                 || self.unsent[index] && self.setup.msix && self.setup.msi.is_some();
@@ -154,21 +163,25 @@ impl World {
 
     /// Whether an event of `vector` waits anywhere: in the engine, an eventfd, or the device.
     fn is_held(&self, vector: u8) -> bool {
-        let (msix, msi) = self.pending();
+        let (_, msi) = self.pending();
         let target = vector % self.registers.allocated();
+        let outside = self.outside.lock();
+        let by_any = self.setup.producers == Producers::None && outside.kernel.holds();
+        let by_device = outside.device.pending.contains(&vector.into());
+        drop(outside);
+        self.is_held_as_itself(vector) || msi >> target & 1 != 0 || by_any || by_device
+    }
+
+    /// Whether an event waits that can only be of `vector`.
+    fn is_held_as_itself(&self, vector: u8) -> bool {
+        let (msix, _) = self.pending();
         let outside = self.outside.lock();
         let holds = |(fd, eventfd): &(RawFd, EventFd)| {
             !outside.kernel.is_assigned(*fd) && is_readable(eventfd)
         };
-        let by_eventfd = match self.setup.producers {
-            _ if outside.device.eventfd(vector.into()).is_some_and(holds) => true,
-            Producers::None => outside.kernel.holds(),
-            Producers::Own | Producers::Connected => holds(&self.producers[usize::from(vector)]),
-        };
         msix >> vector & 1 != 0
-            || msi >> target & 1 != 0
-            || by_eventfd
-            || outside.device.pending.contains(&vector.into())
+            || outside.device.eventfd(vector.into()).is_some_and(holds)
+            || self.producers.get(usize::from(vector)).is_some_and(holds)
     }
 
     /// Whether the mode that the guest does not use now has an event of `vector`.
@@ -220,68 +233,6 @@ impl World {
         })
     }
 
-    /// A guest's read of something that changes by itself.
-    pub(crate) fn read(&mut self, input: Input) -> Result<(), Violation> {
-        let function = self.function();
-        match input {
-            Input::ReadMsix if self.setup.msix => {
-                function.read_msix(0, &mut [0; 12]);
-                let _ = function.read_table(0, &mut [0; 8]);
-            }
-            Input::ReadPba if self.setup.msix => {
-                let mut pba = [0; 8];
-                let _ = function.read_pba(0, &mut pba);
-                self.read_bits = Some((Mode::MsiX, u64::from_le_bytes(pba)));
-            }
-            Input::ReadMsi => {
-                let mut bytes = vec![0; self.registers.msi.as_ref().map_or(0, |m| m.values.len())];
-                function.read_msi(0, &mut bytes);
-                let pending = self.registers.masks_at().map(|at| u64::from(bytes[at + 4]));
-                self.read_bits = pending.map(|bits| (Mode::Msi, bits));
-            }
-            Input::ReadStatus if self.setup.pin && !self.setup.is_physical() => {
-                let mut status = function.command_and_status().1;
-                if self.defect == Some(Defect::StatusFollowsDisable)
-                    && self.registers.intx_disabled()
-                {
-                    status = 0;
-                }
-                let high = self.registers.level && self.registers.mode() == Mode::Intx;
-                if (status & 8 != 0) != high {
-                    return violated(format!("A17: Status reads {status:#x}, the level is {high}"));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Pending bits that a guest read are those of events that were not delivered (A5, A7, A16). The
-    /// read may have sent some.
-    fn judge_read(&mut self) -> Result<(), Violation> {
-        let Some((mode, bits)) = self.read_bits.take() else { return Ok(()) };
-        let outside = self.outside.lock();
-        // Of what an eventfd holds, it is open which mode has it.
-        let is_alone = self.setup.msix != self.setup.msi.is_some();
-        let exact = is_alone && !self.loading && outside.failed.is_empty();
-        let allocated = self.registers.allocated();
-        let number = |v: u8| if mode == Mode::Msi { v % allocated } else { v };
-        for target in 0..self.setup.vectors {
-            let its = (0..self.setup.vectors).filter(|&v| number(v) == target);
-            let owed: Vec<_> = its.map(|v| (v, self.owed[usize::from(v)])).collect();
-            let may = owed.iter().any(|(_, owed)| owed.may > 0);
-            let in_device = |v: u8| outside.device.pending.contains(&v.into());
-            let must = exact && owed.iter().any(|&(v, owed)| owed.must && !in_device(v));
-            let reads = bits >> target & 1 != 0;
-            if reads && !may || !reads && must {
-                return violated(format!(
-                    "the pending bits of {mode:?} read {bits:#b}, and of {target} is owed {owed:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Nobody is told anything between a load and its resume (H15).
     fn judge_silence(&self, input: Input, before: &Moment) -> Result<(), Violation> {
         let outside = self.outside.lock();
@@ -323,7 +274,7 @@ impl World {
         for vector in (0..self.setup.vectors).filter(|&v| registers.deliverable(v)) {
             let target = if mode == Mode::Msi { vector % registers.allocated() } else { vector };
             let bound = device.bound.contains_key(&target.into());
-            if !bound && !(is_scarce && fallback(target)) {
+            if !(bound || is_scarce && fallback(target)) {
                 return violated(format!("H11: vector {target} is not bound"));
             }
         }
@@ -334,9 +285,8 @@ impl World {
     fn judge_line(&self, input: Input, before: &Moment) -> Result<(), Violation> {
         let outside = self.outside.lock();
         let controller = &outside.controller;
-        if before.loading && self.loading && before.pin != controller.pin
-            && before.attached == self.attached
-        {
+        let same = before.loading && self.loading && input != Input::NewProcess;
+        if same && before.pin != controller.pin && before.attached == self.attached {
             return violated("H15: the pin changed between load and resume");
         }
         if !self.setup.pin || self.loading || !outside.failed.is_empty() || self.tolerant {

@@ -14,7 +14,7 @@ const EBUSY: i32 = 16;
 pub(crate) const PIN_GSI: u32 = 10;
 
 #[derive(Debug)]
-struct Irqfd {
+pub(crate) struct Irqfd {
     eventfd: EventFd,
     gsi: u32,
     /// What the eventfd held when it was assigned was injected then, and stays readable (K7).
@@ -32,14 +32,18 @@ pub(crate) struct Kernel {
     known: BTreeMap<RawFd, EventFd>,
     /// Events that were injected without a route are gone (K5).
     pub(crate) lost: usize,
-    /// A route that was committed is never updated.
+    /// An irqfd that is taken back goes on delivering, for a defect.
+    pub(crate) is_clinging: bool,
+    /// Those that do.
+    pub(crate) ghosts: Vec<Irqfd>,
+    /// A route that was committed is never updated, for a defect.
     pub(crate) is_stubborn: bool,
 }
 
 impl Kernel {
     /// Takes the events of assigned eventfds.
     pub(crate) fn pump(&mut self, sent: &mut Vec<(u64, u32)>) {
-        for irqfd in self.irqfds.values_mut() {
+        for irqfd in self.irqfds.values_mut().chain(&mut self.ghosts) {
             let Ok(count) = irqfd.eventfd.read() else { continue };
             if count > irqfd.residue {
                 irqfd.residue = 0;
@@ -165,12 +169,15 @@ impl Vm for Shared {
     fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Deassign)?;
+        outside.calls -= 1; // it tells nobody anything
         match outside.kernel.irqfds.remove(&eventfd.as_raw_fd()) {
             Some(irqfd) => {
                 let _ = irqfd.eventfd.read(); // K9
                 if irqfd.gsi != gsi {
                     outside.broke("K9: deassigned from another GSI");
                     outside.kernel.irqfds.insert(eventfd.as_raw_fd(), irqfd);
+                } else if outside.kernel.is_clinging {
+                    outside.kernel.ghosts.push(irqfd);
                 }
             }
             None => outside.broke("K9: deassigned what was not assigned"),

@@ -25,7 +25,8 @@ impl Bytes {
 
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         for (index, byte) in (at..).zip(bytes) {
-            if let (Some(value), Some(mask)) = (self.values.get_mut(index), self.writable.get(index))
+            if let (Some(value), Some(mask)) =
+                (self.values.get_mut(index), self.writable.get(index))
             {
                 *value = *value & !mask | byte & mask;
             }

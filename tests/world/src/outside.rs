@@ -18,7 +18,7 @@ pub(crate) struct Outside {
     pub(crate) kernel: Kernel,
     pub(crate) device: Device,
     pub(crate) controller: Controller,
-    /// Calls that told somebody something.
+    /// Calls that told somebody something: all but those that take an eventfd back.
     pub(crate) calls: usize,
     /// The next call of this kind fails.
     pub(crate) failing: Option<Call>,

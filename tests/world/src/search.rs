@@ -191,10 +191,9 @@ pub fn play(setup: Setup, defect: Option<Defect>, inputs: &[Input]) -> Result<()
     for &input in inputs {
         if world.takes(input) {
             history.push(input);
-            world.apply(input).map_err(|violation| Counterexample {
-                history: history.clone(),
-                violation,
-            })?;
+            world
+                .apply(input)
+                .map_err(|violation| Counterexample { history: history.clone(), violation })?;
         }
     }
     world.close().map_err(|violation| Counterexample { history, violation })

@@ -98,7 +98,10 @@ impl Setup {
             ("msi-masks", Self::msi(1, true, true)),
             ("msi-own", Self { producers: own, ..Self::msi(1, true, true) }),
             ("msi-pin-device", Self { pin: true, behind: device, ..Self::msi(1, true, true) }),
-            ("msi-pin-resampled", Self { pin: true, behind: resampled, ..Self::msi(1, true, false) }),
+            (
+                "msi-pin-resampled",
+                Self { pin: true, behind: resampled, ..Self::msi(1, true, false) },
+            ),
             ("msi-scarce", Self { scarce: true, behind: device, ..Self::msi(1, true, true) }),
             ("pin", Self::pin()),
             ("pin-device", Self { behind: device, ..Self::pin() }),

@@ -8,7 +8,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 /// Plays random histories of every function with so many vectors, and shrinks what breaks a rule.
 fn random(vectors: u8, failures: bool, cases: u32) {
-    let cases = std::env::var("MSIX_WORLD_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
+    let cases =
+        std::env::var("MSIX_WORLD_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
     let only = std::env::var("MSIX_WORLD_SETUP").ok();
     let left_out = std::env::var("MSIX_WORLD_WITHOUT").unwrap_or_default();
     for (name, setup) in Setup::several(vectors) {
@@ -23,7 +24,12 @@ fn random(vectors: u8, failures: bool, cases: u32) {
             !left_out.split(',').any(|n| !n.is_empty() && format!("{i:?}").starts_with(n))
         });
         let histories = vec(select(alphabet), 1..60);
-        let config = Config { cases, max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases,
+            max_shrink_iters: 20_000,
+            failure_persistence: None,
+            ..Config::default()
+        };
         let mut runner = TestRunner::new(config);
         let played = runner.run(&histories, |history: Vec<Input>| {
             play(setup, None, &history).map_err(|found| TestCaseError::fail(found.to_string()))
