@@ -11,7 +11,7 @@ impl World {
             let mut outside = self.outside.lock();
             if let Some(reached) = outside.device.raise(vector.into()) {
                 drop(outside);
-                self.owed[reached as usize].fire(true);
+                self.fire(reached as u8, true);
             }
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl World {
             return violated(format!("an event of vector {vector} is {delivery:?}"));
         }
         if matches!(delivery, Delivery::Sent | Delivery::Pending | Delivery::Coalesced) {
-            self.owed[usize::from(vector)].fire(true);
+            self.fire(vector, true);
         }
         Ok(())
     }
@@ -51,7 +51,12 @@ impl World {
         eventfd.write(1).expect("it is not full");
         // The events of an unclaimed vector may be dropped (C24), but KVM does not know of claims.
         let sure = !self.setup.msix || self.claims[usize::from(vector)] > 0;
+        self.fire(vector, sure);
+    }
+
+    fn fire(&mut self, vector: u8, sure: bool) {
         self.owed[usize::from(vector)].fire(sure);
+        self.fired = Some(vector);
     }
 
     pub(crate) fn withdraw(&mut self, vector: u8) {

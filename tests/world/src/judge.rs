@@ -50,7 +50,7 @@ impl World {
                 *unsent |= owed.may > 0;
             }
         }
-        self.judge_messages(input, before)?;
+        self.judge_messages(before)?;
         for vector in std::mem::take(&mut self.dropping) {
             if input == Input::Reset {
                 self.owed[usize::from(vector)].forget();
@@ -78,11 +78,7 @@ impl World {
     }
 
     /// Every message stands for an event, and is that of its vector's registers.
-    fn judge_messages(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
-        let fired = match input {
-            Input::Event(vector) | Input::Produce(vector) => Some(vector),
-            _ => None,
-        };
+    fn judge_messages(&mut self, before: &Moment) -> Result<(), Violation> {
         let (sent, lost, old) = {
             let mut outside = self.outside.lock();
             let sent = std::mem::take(&mut outside.controller.sent);
@@ -95,6 +91,7 @@ impl World {
             return violated("K5: an event was injected without a route");
         }
         let mode = self.registers.mode();
+        let fired = self.fired.take();
         for message in sent {
             let is_its = |&v: &usize| {
                 let now = v as u8;
@@ -107,7 +104,7 @@ impl World {
                 may && (current || told || before.messages[v] == Some(message))
             };
             let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
-            if !candidates.is_empty() {
+            if !candidates.is_empty() && candidates.iter().all(|&v| self.owed[v].may == 0) {
                 // What was not sent, goes as the number that it had then.
                 candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));
             }
@@ -119,10 +116,22 @@ impl World {
             }
             let held: Vec<bool> = (0..self.setup.vectors).map(|v| self.is_held(v)).collect();
             let is_held = |v: usize| self.unsent[v] || held[v];
+            // One message stands for all that go out as it; not for what another mode has, where that
+            // tells its vectors apart.
+            let allocated = self.registers.allocated();
+            let is_told_apart = mode == Mode::Msi || allocated >= self.setup.vectors;
+            let elsewhere: Vec<(usize, bool)> = candidates
+                .iter()
+                .filter(|&&v| is_told_apart && self.is_pending_in_other_mode(v as u8))
+                .map(|&v| (v, self.owed[v].must))
+                .collect();
             if !charge(&mut self.owed, &candidates, fired, is_held) {
                 return violated(format!(
                     "{data:#x} was sent to {address:#x} for no event of vectors {candidates:?}"
                 ));
+            }
+            for (vector, must) in elsewhere {
+                self.owed[vector].must |= must;
             }
         }
         Ok(())

@@ -169,7 +169,6 @@ impl Vm for Shared {
     fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Deassign)?;
-        outside.calls -= 1; // it tells nobody anything
         match outside.kernel.irqfds.remove(&eventfd.as_raw_fd()) {
             Some(irqfd) => {
                 let _ = irqfd.eventfd.read(); // K9

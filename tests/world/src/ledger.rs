@@ -25,9 +25,14 @@ impl Owed {
         *self = Self::default();
     }
 
-    /// Out of a snapshot.
-    pub(crate) fn loaded(must: bool) -> Self {
-        Self { must, may: must.into() }
+    /// What a load makes of it: what the host held before may come, or not.
+    pub(crate) fn load(&mut self, saved: Self) {
+        *self = Self { must: saved.must, may: (self.may.max(1) + saved.may).min(MOST) };
+    }
+
+    /// What a snapshot has of it: a bit.
+    pub(crate) fn saved(self) -> Self {
+        Self { may: self.may.min(1), ..self }
     }
 }
 

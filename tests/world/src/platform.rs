@@ -12,7 +12,7 @@ impl World {
         let bytes = self.function().save();
         give_back(&hidden);
         let (registers, claims) = (self.registers.clone(), self.claims.clone());
-        self.saved = Some(Saved { bytes, registers, claims, must: Vec::new() });
+        self.saved = Some(Saved { bytes, registers, claims, owed: Vec::new() });
     }
 
     /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
@@ -20,10 +20,10 @@ impl World {
         let outside = self.outside.lock();
         let in_device = |vector: usize| outside.device.pending.contains(&(vector as u32));
         let owed = self.owed.iter().enumerate();
-        let must = owed.map(|(v, owed)| owed.must && !in_device(v)).collect();
+        let owed = owed.map(|(v, o)| Owed { must: o.must && !in_device(v), ..o.saved() }).collect();
         drop(outside);
         if let Some(saved) = &mut self.saved {
-            saved.must = must;
+            saved.owed = owed;
         }
     }
 
@@ -51,11 +51,8 @@ impl World {
         self.recent.iter_mut().for_each(Vec::clear);
         self.registers = saved.registers;
         self.claims = saved.claims;
-        for (owed, must) in self.owed.iter_mut().zip(saved.must) {
-            // What the host held before may come, or not.
-            owed.must = false;
-            owed.may = owed.may.max(1);
-            owed.fire(must);
+        for (owed, saved) in self.owed.iter_mut().zip(saved.owed) {
+            owed.load(saved);
         }
         self.loading = true;
         Ok(())
@@ -75,7 +72,7 @@ impl World {
         self.loading = false;
         self.load()?;
         self.registers.level = saved.registers.level;
-        self.owed = saved.must.into_iter().map(Owed::loaded).collect();
+        self.owed = saved.owed;
         self.recent.iter_mut().for_each(Vec::clear);
         Ok(())
     }

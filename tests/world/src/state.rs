@@ -29,7 +29,7 @@ impl World {
         (self.attached, self.loading, self.tolerant).hash(&mut hasher);
         self.routes.deadline().is_some().hash(&mut hasher);
         if let Some(saved) = &self.saved {
-            (&saved.bytes, &saved.must).hash(&mut hasher);
+            (&saved.bytes, &saved.owed, &saved.claims).hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -35,7 +35,7 @@ pub(crate) struct Saved {
     pub(crate) bytes: Vec<u8>,
     pub(crate) registers: Registers,
     pub(crate) claims: Vec<u8>,
-    pub(crate) must: Vec<bool>,
+    pub(crate) owed: Vec<Owed>,
 }
 
 /// The function, and all that is around it.
@@ -54,6 +54,8 @@ pub struct World {
     pub(crate) owed: Vec<Owed>,
     /// By vector: messages that the host was told before, and may go by until the loop has run.
     pub(crate) recent: Vec<Vec<(u64, u32)>>,
+    /// The vector of the event that was just fired.
+    pub(crate) fired: Option<u8>,
     /// Vectors with events that the last input dropped, unless it sent them first.
     pub(crate) dropping: Vec<u8>,
     /// By vector: a message of it could not be sent, and waits in the backend.
@@ -96,6 +98,7 @@ impl World {
             loading: false,
             owed: vec![Owed::default(); vectors],
             recent: vec![Vec::new(); vectors],
+            fired: None,
             dropping: Vec::new(),
             unsent: vec![false; vectors],
             saved: None,
