@@ -128,7 +128,8 @@ pub enum LiveRewrite {
     /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
     /// covers the data dword, or the address pair as one QWORD. Never a torn address. SPEC.
     Reroute,
-    /// The host keeps the message it was told until the next Arm. QEMU.
+    /// The host keeps the message of MSI-X that it was told until the next Arm; of MSI it is told every
+    /// change at once, half an address too. QEMU.
     Ignore,
 }
 

@@ -191,18 +191,17 @@ impl NaiveMsi {
             self.config[2] = self.config[2] & 0x8f | most << 4; // H26
         }
         let stale = self.stale.contains(&true);
-        if self.policy.live_rewrite == LiveRewrite::Reroute {
-            for v in self.all() {
-                if self.live[v] && self.message(v) != before.message(v) {
-                    self.stale[v] = true;
-                }
+        for v in self.all() {
+            if self.live[v] && self.message(v) != before.message(v) {
+                self.stale[v] = true;
             }
         }
         let data = self.data_at();
         let mut ask = self.switched(was);
         ask.complete = (4..data).all(|at| covered(&at))
             || (data..data + 2).any(|at| covered(&at))
-            || before.allocated() != self.allocated() && !stale;
+            || before.allocated() != self.allocated() && !stale
+            || self.policy.live_rewrite == LiveRewrite::Ignore;
         self.settle(ask)
     }
 

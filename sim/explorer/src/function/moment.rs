@@ -303,10 +303,12 @@ impl Moment {
             });
             must(asked.unwrap_or(0) == held, "poll", || format!("{held:#b} holds events"))?;
         }
-        let complete = matches!(operation, FunctionOperation::WriteMsi { offset: 8, .. });
-        if let (true, false, Some(msi)) = (complete, self.loading, next.function.msi())
-            && next.function.policy().live_rewrite == LiveRewrite::Reroute
-        {
+        let at_once = next.function.policy().live_rewrite == LiveRewrite::Ignore;
+        let complete = match operation {
+            FunctionOperation::WriteMsi { offset, .. } => at_once || *offset == 8,
+            _ => false,
+        };
+        if let (true, false, Some(msi)) = (complete, self.loading, next.function.msi()) {
             for v in msi.live().iter() {
                 let told = next.told.address.get(usize::from(v.index())).copied();
                 let now = msi.message(v).map(|message| message.address);
