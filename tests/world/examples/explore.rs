@@ -1,6 +1,6 @@
 //! Searches the histories of one vector as deep as time allows.
 //!
-//! `cargo run --release -p msix-world --example explore -- SETUP SECONDS [DEPTH] [failures] [-INPUT]..`;
+//! `cargo run --release -p msix-world --example explore -- SETUP SECONDS [DEPTH] [failures] [halves] [-INPUT]..`;
 //! without arguments it names the setups. `-Input` leaves out the inputs whose names begin so.
 
 use msix_world::{Bounds, Setup, search};
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let setups = Setup::single();
     let Some((name, setup)) = setups.iter().find(|(name, _)| *name == chosen) else {
         setups.iter().for_each(|(name, _)| println!("{name}"));
-        return ExitCode::FAILURE;
+        return if chosen.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };
     let rest: Vec<String> = arguments.collect();
     let mut numbers = rest.iter().filter_map(|argument| argument.parse().ok());
@@ -22,6 +22,9 @@ fn main() -> ExitCode {
     let mut alphabet = setup.alphabet();
     if rest.iter().any(|argument| argument == "failures") {
         alphabet.extend(setup.failures());
+    }
+    if rest.iter().any(|argument| argument == "halves") {
+        alphabet.extend(setup.half_writes());
     }
     let left_out: Vec<&str> =
         rest.iter().filter_map(|argument| argument.strip_prefix('-')).collect();

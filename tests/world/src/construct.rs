@@ -6,7 +6,7 @@ use crate::input::Input;
 use crate::kernel::PIN_GSI;
 use crate::naive::Mode;
 use crate::outside::Shared;
-use crate::setup::{Behind, Producers};
+use crate::setup::{Behind, Producers, Setup};
 use crate::world::World;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
@@ -17,13 +17,14 @@ use msix_backends::vfio::{DeviceMsi, DeviceMsix, IrqIndex, WhileMasked};
 use msix_core::{BarIndex, Layout, MsiCapability, Vector};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 impl World {
     /// Makes the function, in a process of its own.
     pub(crate) fn build(&mut self) {
         let (setup, outside) = (self.setup, &self.outside);
-        self.routes = routes(outside);
+        self.routes = routes(&setup, outside);
         let msi = setup.msi.map(|shape| {
             let vectors = u32::from(setup.vectors).next_power_of_two();
             let plain = MsiCapability::new(vectors).unwrap_or_else(|_| unreachable!());
@@ -117,7 +118,10 @@ impl World {
     }
 }
 
-pub(crate) fn routes(outside: &Shared) -> Arc<Routes> {
-    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+pub(crate) fn routes(setup: &Setup, outside: &Shared) -> Arc<Routes> {
+    let hour = Duration::from_secs(3600);
+    let patient = Deferral { growth: 8, quiet: hour, longest: hour };
+    let deferral = if setup.deferred { patient } else { Deferral::NONE };
+    let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
     Routes::new(Box::new(outside.clone()), options, Loop::new().expect("a descriptor"))
 }

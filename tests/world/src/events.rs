@@ -76,12 +76,13 @@ impl World {
     }
 
     /// The events of one mode's vector are dropped. Those that another mode has may come, and those
-    /// that a host holds between a load and its resume, or could not send.
+    /// that a host holds between a load and its resume, or could not send, and what is on its way by the loop.
     pub(crate) fn drop_owed(&mut self, vector: u8) {
         let index = usize::from(vector);
         let is_other = self.setup.msix && self.setup.msi.is_some();
+        let is_on_its_way = self.registers.deliverable(vector) && self.attached;
         let owed = &mut self.owed[index];
-        if self.loading || self.unsent[index] || is_other {
+        if self.loading || self.unsent[index] || is_other || is_on_its_way {
             owed.must = false;
         } else {
             owed.forget();

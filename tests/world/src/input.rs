@@ -13,6 +13,8 @@ pub enum Input {
     },
     /// Guest: Vector Control of an entry.
     Mask(u8, bool),
+    /// Guest: an entry's address in one QWORD.
+    Address(u8, bool),
     /// Guest: the low half of an entry's address.
     AddressLow(u8, bool),
     /// Guest: the high half of an entry's address. With 1 it is no interrupt's.
@@ -30,6 +32,8 @@ pub enum Input {
     },
     /// Guest: the mask bits of MSI.
     MsiMask(u8),
+    /// Guest: all of MSI's address.
+    MsiAddress(bool),
     /// Guest: the low half of MSI's address.
     MsiAddressLow(bool),
     /// Guest: its high half.

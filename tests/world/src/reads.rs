@@ -68,8 +68,12 @@ impl World {
             let its = (0..self.setup.vectors).filter(|&v| number(v) == target);
             let owed: Vec<_> = its.map(|v| (v, self.owed[usize::from(v)])).collect();
             let may = owed.iter().any(|(_, owed)| owed.may > 0);
-            let in_device = |v: u8| outside.device.pending.contains(&v.into());
-            let must = exact && owed.iter().any(|&(v, owed)| owed.must && !in_device(v));
+            // What can be sent is on its way, by the loop.
+            let waits = |v: u8| {
+                let goes = self.registers.deliverable(v) && self.attached;
+                !goes && !outside.device.pending.contains(&v.into())
+            };
+            let must = exact && owed.iter().any(|&(v, owed)| owed.must && waits(v));
             let reads = bits >> target & 1 != 0;
             if reads && !may || !reads && must {
                 return violated(format!(

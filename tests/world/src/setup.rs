@@ -19,6 +19,8 @@ pub struct Setup {
     pub producers: Producers,
     /// The host has one vector less for MSI than the device has, while the world goes on.
     pub scarce: bool,
+    /// Routes wait for each other until the loop runs.
+    pub deferred: bool,
 }
 
 /// The shape of an MSI capability.
@@ -64,6 +66,7 @@ impl Setup {
             behind: Behind::Emulated,
             producers: Producers::None,
             scarce: false,
+            deferred: false,
         }
     }
 
@@ -132,18 +135,19 @@ impl Setup {
         !matches!(self.behind, Behind::Emulated)
     }
 
-    /// The inputs that can make a difference to this function; without the failures.
+    /// The inputs that can make a difference to this function, but for half-written addresses and
+    /// failures.
     #[must_use]
     pub fn alphabet(&self) -> Vec<Input> {
         use Input::*;
-        let mut all = vec![Attach, Detach, Save, Load, NewProcess, Resume, Reset, Loop, ReadStatus];
+        let mut all = vec![Attach, Detach, Save, Load, NewProcess, Resume, Reset, Loop];
         let both = [false, true];
         for bus_master in both {
-            for intx_disable in both {
-                if self.pin || !intx_disable {
-                    all.push(Command { bus_master, intx_disable });
-                }
-            }
+            let disables = both.into_iter().filter(|&disable| self.pin || !disable);
+            all.extend(disables.map(|intx_disable| Command { bus_master, intx_disable }));
+        }
+        if self.pin {
+            all.extend([ReadStatus, Eoi, Level(false), Level(true)]);
         }
         if self.msix {
             all.extend([ReadMsix, ReadPba]);
@@ -157,41 +161,54 @@ impl Setup {
             for enable in both {
                 all.extend((0..=most).map(|log| MsiControl { enable, log }));
             }
-            for alt in both {
-                all.extend([MsiAddressLow(alt), MsiData(alt), MsiAddressByte(alt)]);
-                if shape.wide {
-                    all.push(MsiAddressHigh(alt));
-                }
-            }
+            all.extend(both.map(MsiAddress));
+            all.extend(both.map(MsiData));
             if shape.masks {
                 all.extend((0..1 << self.vectors).map(MsiMask));
             }
         }
-        if self.pin {
-            all.extend([Eoi, Level(false), Level(true)]);
-        }
-        for vector in 0..self.vectors {
-            if self.msix || self.msi.is_some() {
-                all.push(Event(vector));
-                if !self.is_physical() {
-                    all.push(Withdraw(vector));
-                }
-                if self.producers != Producers::None {
-                    all.push(Produce(vector));
-                }
+        (0..self.vectors).for_each(|vector| all.extend(self.of_vector(vector)));
+        all
+    }
+
+    /// Those of the alphabet that name a vector.
+    fn of_vector(&self, vector: u8) -> Vec<Input> {
+        use Input::*;
+        let mut all = Vec::new();
+        if self.has_messages() {
+            all.push(Event(vector));
+            if !self.is_physical() {
+                all.push(Withdraw(vector));
             }
-            if self.msix {
-                if !self.is_physical() {
-                    all.extend([Claim(vector), Unclaim(vector)]);
-                }
-                for alt in both {
-                    all.extend([
-                        Mask(vector, alt),
-                        AddressLow(vector, alt),
-                        AddressHigh(vector, alt),
-                        Data(vector, alt),
-                    ]);
-                    all.push(DataAndMask(vector, alt, false));
+            if self.producers != Producers::None {
+                all.push(Produce(vector));
+            }
+        }
+        if self.msix {
+            if !self.is_physical() {
+                all.extend([Claim(vector), Unclaim(vector)]);
+            }
+            for alt in [false, true] {
+                all.extend([Mask(vector, alt), Address(vector, alt), Data(vector, alt)]);
+                all.push(DataAndMask(vector, alt, false));
+            }
+        }
+        all
+    }
+
+    /// Writes of a part of an address.
+    #[must_use]
+    pub fn half_writes(&self) -> Vec<Input> {
+        use Input::*;
+        let mut all = Vec::new();
+        for alt in [false, true] {
+            for vector in (0..self.vectors).filter(|_| self.msix) {
+                all.extend([AddressLow(vector, alt), AddressHigh(vector, alt)]);
+            }
+            if let Some(shape) = self.msi {
+                all.push(MsiAddressByte(alt));
+                if shape.wide {
+                    all.extend([MsiAddressLow(alt), MsiAddressHigh(alt)]);
                 }
             }
         }

@@ -88,7 +88,7 @@ impl World {
         let mut world = Self {
             setup,
             defect,
-            routes: routes(&outside),
+            routes: routes(&setup, &outside),
             outside,
             function: None,
             producers: Vec::new(),

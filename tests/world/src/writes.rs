@@ -17,6 +17,9 @@ impl World {
                 self.write_msix(3, &[u8::from(enable) << 7 | u8::from(mask) << 6]);
             }
             Input::Mask(vector, masked) => self.write_entry(vector, 12, &bytes(alt(masked))),
+            Input::Address(vector, alt) => {
+                self.write_entry(vector, 0, &u64::from(low(alt)).to_le_bytes());
+            }
             Input::AddressLow(vector, alt) => self.write_entry(vector, 0, &bytes(low(alt))),
             Input::AddressHigh(vector, alt) => self.write_entry(vector, 4, &bytes(high(alt))),
             Input::Data(vector, alt) => self.write_entry(vector, 8, &bytes(data(vector, alt))),
@@ -32,6 +35,10 @@ impl World {
                     self.write_msi(at, &bytes(bits.into()));
                 }
             }
+            Input::MsiAddress(alt) if self.registers.data_at() == 12 => {
+                self.write_msi(4, &u64::from(low(alt)).to_le_bytes());
+            }
+            Input::MsiAddress(alt) => self.write_msi(4, &bytes(low(alt))),
             Input::MsiAddressLow(alt) => self.write_msi(4, &bytes(low(alt))),
             Input::MsiAddressHigh(alt) if self.registers.data_at() == 12 => {
                 self.write_msi(8, &bytes(high(alt)));
