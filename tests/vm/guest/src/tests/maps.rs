@@ -41,7 +41,7 @@ fn kernel_bar(device: &Device, index: u32) -> KernelBar {
     KernelBar { mappable, msix_mappable: caps.contains(&VfioRegionInfoCap::MsixMappable) }
 }
 
-fn assigned(device: &Device, page: PageSize) -> Result<Assigned, String> {
+pub(super) fn assigned(device: &Device, page: PageSize) -> Result<Assigned, String> {
     let config = config(device)?;
     let sizes = std::array::from_fn(|index| device.vfio().get_region_size(index as u32));
     let bars = FunctionBars::from_config(&config, sizes).map_err(text)?;

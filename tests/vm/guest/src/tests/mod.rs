@@ -4,6 +4,7 @@ mod backend;
 mod machine;
 mod maps;
 mod modes;
+mod restore;
 mod trigger;
 
 use crate::world::World;
@@ -13,7 +14,7 @@ pub(crate) type Test = fn(&mut World) -> Result<(), String>;
 
 /// Names, and tests; in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS, maps::TESTS]
+    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS, restore::TESTS, maps::TESTS]
         .into_iter()
         .flatten()
         .copied()

@@ -88,7 +88,7 @@ fn every_switch(world: &World, kind: Kind) -> Result<(), String> {
 }
 
 /// One event in a mode, which must be seen once.
-fn event(rig: &Rig<'_>, mode: Mode, vector: u16) -> Result<(), String> {
+pub(super) fn event(rig: &Rig<'_>, mode: Mode, vector: u16) -> Result<(), String> {
     let seen = || rig.told.lock().unwrap_or_else(PoisonError::into_inner).line.len();
     let before = seen();
     rig.raise(mode, vector)?;

@@ -1,0 +1,134 @@
+//! A function that is saved, and restored behind the same device: into a new machine, and in its place.
+
+use super::maps::assigned;
+use super::modes::event;
+use super::{Test, same, text};
+use crate::rig::{Kind, MSIX, PATIENCE, QUIET, Rig, device_of};
+use crate::world::World;
+use msix_backends::assign::PageSize;
+use msix_core::Mode;
+use std::time::{Duration, Instant};
+
+pub(super) const TESTS: &[(&str, Test)] = &[
+    ("a function restored into a new machine interrupts by the mode it was saved in", new_machine),
+    ("a function restored over another mode leaves that one first", over_another),
+    ("an event between load and resume is delivered once, after it", between),
+    ("a guest that shares a line reads the device's own Interrupt Status", status),
+];
+
+const KINDS: [Kind; 4] = [Kind::Edu, Kind::E1000e, Kind::Nvme, Kind::Xhci];
+
+/// What a VMM's threads may do between load and resume.
+fn idle(rig: &Rig<'_>) -> Result<(), String> {
+    let function = &rig.function;
+    let mut bytes = [0; 8];
+    function.read_msi(0, &mut bytes);
+    function.read_pba(0, &mut bytes);
+    function.write_command(0, &function.command_and_status().0.to_le_bytes());
+    function.eoi();
+    function.bar_accessed();
+    function.flush();
+    function.tick(Instant::now());
+    drop(function.save());
+    rig.routes.run(Some(Duration::ZERO)).map_err(text)?;
+    Ok(())
+}
+
+fn saved(world: &World, kind: Kind, mode: Mode) -> Result<Vec<u8>, String> {
+    let rig = Rig::new(world, kind)?;
+    rig.switch(mode);
+    event(&rig, mode, 0)?;
+    Ok(rig.function.save())
+}
+
+/// Loads and resumes; then there are events in the loaded mode, and over a switch to every other.
+fn restore(rig: &Rig<'_>, saved: &[u8], mode: Mode) -> Result<(), String> {
+    rig.function.load(saved).map_err(text)?;
+    idle(rig)?;
+    rig.function.resume();
+    event(rig, mode, 0)?;
+    for &other in rig.modes() {
+        rig.switch(other);
+        event(rig, other, 0)?;
+    }
+    Ok(())
+}
+
+fn new_machine(world: &mut World) -> Result<(), String> {
+    for kind in KINDS {
+        let modes = Rig::new(world, kind)?.modes();
+        for &mode in modes {
+            let saved = saved(world, kind, mode)?; // its function, machine and eventfds are gone
+            let rig = Rig::new(world, kind)?;
+            restore(&rig, &saved, mode).map_err(|why| format!("{kind:?} {mode:?}: {why}"))?;
+        }
+        println!("VM-FIGURE: {kind:?}: restored into a new machine in {modes:?}");
+    }
+    Ok(())
+}
+
+fn over_another(world: &mut World) -> Result<(), String> {
+    for kind in KINDS {
+        let modes = Rig::new(world, kind)?.modes();
+        for &mode in modes {
+            let saved = saved(world, kind, mode)?;
+            for &before in modes {
+                let rig = Rig::new(world, kind)?;
+                rig.switch(before);
+                event(&rig, before, 0)?;
+                restore(&rig, &saved, mode)
+                    .map_err(|why| format!("{kind:?} {before:?} to {mode:?}: {why}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn between(world: &mut World) -> Result<(), String> {
+    for (kind, mode) in
+        [(Kind::Edu, Mode::Msi), (Kind::E1000e, Mode::Msi), (Kind::E1000e, Mode::MsiX)]
+    {
+        let rig = Rig::new(world, kind)?;
+        rig.switch(mode);
+        event(&rig, mode, 0)?;
+        let saved = rig.function.save();
+        rig.function.load(&saved).map_err(text)?;
+        rig.raise(mode, 0)?;
+        same("before the resume", rig.arrives(QUIET)?, vec![])?;
+        idle(&rig)?;
+        same("before the resume", rig.arrives(QUIET)?, vec![])?;
+        rig.function.resume();
+        let expected = if mode == Mode::MsiX { MSIX } else { rig.msi_interrupt(0) };
+        same(&format!("{kind:?} {mode:?}"), rig.arrives(PATIENCE)?, vec![expected])?;
+        same("once", rig.arrives(QUIET)?, vec![])?;
+        rig.satisfy()?;
+        event(&rig, mode, 0)?;
+    }
+    Ok(())
+}
+
+fn status(world: &mut World) -> Result<(), String> {
+    for kind in [Kind::Edu, Kind::E1000e] {
+        let device = device_of(world, kind)?;
+        let masks = assigned(device, PageSize::Kib4)?.masks(6);
+        let rig = Rig::new(world, kind)?;
+        let read = || -> Result<u8, String> {
+            let [own, _] = device.config::<2>(6)?;
+            let kept = rig.function.command_and_status().1.to_le_bytes()[0];
+            Ok(masks.to_guest(kept, own) & 8)
+        };
+        rig.switch(Mode::Intx);
+        same("before it asserts", read()?, 0)?;
+        rig.raise(Mode::Intx, 0)?;
+        rig.wait_line(true)?;
+        same("while it asserts", read()?, 8)?;
+        rig.function.write_command(1, &[4]); // Interrupt Disable
+        rig.wait_line(false)?;
+        same("with Interrupt Disable", read()?, 8)?;
+        rig.satisfy()?;
+        same("satisfied", read()?, 0)?;
+        rig.function.write_command(1, &[0]);
+        event(&rig, Mode::Intx, 0)?;
+    }
+    Ok(())
+}
