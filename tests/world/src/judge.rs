@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 #[derive(Debug)]
 pub(crate) struct Moment {
     calls: usize,
+    failures: usize,
     loading: bool,
     attached: bool,
     pin: bool,
@@ -27,6 +28,7 @@ impl World {
         let outside = self.outside.lock();
         Moment {
             calls: outside.calls,
+            failures: outside.failures,
             loading: self.loading,
             attached: self.attached,
             pin: outside.controller.pin,
@@ -67,7 +69,7 @@ impl World {
         self.judge_silence(input, before)?;
         self.judge_device()?;
         self.judge_line(input, before)?;
-        if input == Input::Loop && self.outside.lock().failing.is_none() {
+        if input == Input::Loop && self.outside.lock().failures == before.failures {
             // What failed was tried again.
             self.outside.lock().failed.clear();
             if !self.loading {
@@ -93,17 +95,22 @@ impl World {
         let mode = self.registers.mode();
         let fired = self.fired.take();
         for message in sent {
-            let is_its = |&v: &usize| {
-                let now = v as u8;
-                let told = self.recent[v].contains(&message);
-                if self.loading || old.contains(&message) {
-                    return old.contains(&message);
-                }
-                let may = before.deliverable[v] || self.registers.deliverable(now);
-                let current = self.registers.message(mode, now) == Some(message);
-                may && (current || told || before.messages[v] == Some(message))
+            let may_send = |v: usize| before.deliverable[v] || self.registers.deliverable(v as u8);
+            let is_current = |v: usize| {
+                let now = self.registers.message(mode, v as u8);
+                may_send(v) && (now == Some(message) || before.messages[v] == Some(message))
             };
-            let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
+            let is_stuck = old.contains(&message);
+            let was_told = |v: usize| may_send(v) && self.recent[v].contains(&message);
+            let all = 0..self.owed.len();
+            let (current, told): (Vec<usize>, Vec<usize>) = if self.loading {
+                (Vec::new(), all.filter(|_| is_stuck).collect())
+            } else {
+                let told = all.clone().filter(|&v| is_stuck || was_told(v) || is_current(v));
+                (all.filter(|&v| is_current(v)).collect(), told.collect())
+            };
+            let is_owed = |&v: &usize| self.owed[v].may > 0;
+            let mut candidates = if current.iter().any(is_owed) { current } else { told };
             if !candidates.is_empty() && candidates.iter().all(|&v| self.owed[v].may == 0) {
                 // What was not sent, goes as the number that it had then.
                 candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));
@@ -175,7 +182,9 @@ impl World {
         let (_, msi) = self.pending();
         let target = vector % self.registers.allocated();
         let outside = self.outside.lock();
-        let by_any = self.setup.producers == Producers::None && outside.kernel.holds();
+        // An emulated device's own eventfds are not told apart.
+        let is_own = !self.setup.is_physical() && self.setup.producers == Producers::None;
+        let by_any = is_own && outside.kernel.holds();
         let by_device = outside.device.pending.contains(&vector.into());
         drop(outside);
         self.is_held_as_itself(vector) || msi >> target & 1 != 0 || by_any || by_device

@@ -30,9 +30,9 @@ impl Owed {
         *self = Self { must: saved.must, may: (self.may.max(1) + saved.may).min(MOST) };
     }
 
-    /// What a snapshot has of it: a bit.
-    pub(crate) fn saved(self) -> Self {
-        Self { may: self.may.min(1), ..self }
+    /// What a snapshot has of it: a bit of each of so many capabilities.
+    pub(crate) fn saved(self, capabilities: u8) -> Self {
+        Self { may: self.may.min(capabilities), ..self }
     }
 }
 

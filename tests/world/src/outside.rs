@@ -24,6 +24,8 @@ pub(crate) struct Outside {
     pub(crate) failing: Option<Call>,
     /// Kinds of calls that failed since the loop last ran without one.
     pub(crate) failed: BTreeSet<Call>,
+    /// Calls that failed.
+    pub(crate) failures: usize,
     /// A message could not be sent.
     pub(crate) unsent: bool,
     /// Rules that a call broke.
@@ -37,6 +39,7 @@ impl Outside {
         self.calls += usize::from(call != Call::Deassign);
         if self.failing == Some(call) {
             self.failing = None;
+            self.failures += 1;
             self.unsent |= call == Call::Signal;
             self.failed.insert(call);
             return Err(io::Error::from_raw_os_error(12));

@@ -19,8 +19,11 @@ impl World {
     pub(crate) fn note_saved(&mut self) {
         let outside = self.outside.lock();
         let in_device = |vector: usize| outside.device.pending.contains(&(vector as u32));
+        let capabilities = u8::from(self.setup.msix) + u8::from(self.setup.msi.is_some());
         let owed = self.owed.iter().enumerate();
-        let owed = owed.map(|(v, o)| Owed { must: o.must && !in_device(v), ..o.saved() }).collect();
+        let owed = owed
+            .map(|(v, o)| Owed { must: o.must && !in_device(v), ..o.saved(capabilities) })
+            .collect();
         drop(outside);
         if let Some(saved) = &mut self.saved {
             saved.owed = owed;
