@@ -5,7 +5,7 @@ mod locked;
 mod sources;
 
 use super::eventfd_gate::{Fired, GatedEventfd};
-use super::host::KvmHost;
+use super::host::{KvmHost, MessageMode};
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
 use super::setup::{EventfdOrigin, FunctionSetup};
@@ -44,6 +44,11 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// as which the guest's allocation lets the event go out. An event in flight over a switch goes out by
 /// the mode it meets. With the pin the events stay in the eventfds for the next mode: what should
 /// drive the pin must reach the device, which calls [`set_level`](Self::set_level).
+///
+/// While the guest rewrites a live message in several writes, the vector is taken back from KVM: its
+/// events go out from userspace, as the registers say at that moment (H4). Between
+/// [`load`](Self::load) and [`resume`](Self::resume), and while detached, the eventfds are nobody's;
+/// every input, read and save first takes in what they hold.
 pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
@@ -220,7 +225,10 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`].
     pub fn set_message(&self, vector: Vector, message: Message) -> Result<(), VectorError> {
-        self.shared.input(|engine, fx| engine.set_message(vector, message, fx))
+        let mut locked = self.shared.lock();
+        let set = locked.input(|engine, fx| engine.set_message(vector, message, fx));
+        locked.compare(MessageMode::MsiX, vector.index());
+        set
     }
 
     /// Resets everything ([`msix_core::Function::reset`]), the device behind it included, and arms INTx

@@ -7,6 +7,7 @@
 
 mod effects;
 mod eventfds;
+mod half_written;
 
 use super::eventfd_gate::GatedEventfd;
 use super::message::Format;
@@ -29,6 +30,8 @@ use vmm_sys_util::eventfd::EventFd;
 struct RoutedMessage {
     /// The message of its last Arm, Reroute or Send.
     message: Option<Message>,
+    /// The message of its last Arm or Reroute, which KVM has, or is about to.
+    told: Option<Message>,
     /// Kept from the first Arm until the function goes (H23).
     gsi: Option<u32>,
     /// Between Arm and Disarm.
@@ -56,6 +59,8 @@ struct ModeMessages {
     waiting: VectorSet,
     /// Vectors with a message that could not be sent, and is sent later.
     unsent: VectorSet,
+    /// Live vectors whose message is not what was told: KVM does not deliver them meanwhile.
+    half_written: VectorSet,
 }
 
 impl ModeMessages {
@@ -64,6 +69,7 @@ impl ModeMessages {
             vectors: vec![RoutedMessage::default(); usize::from(vectors)],
             waiting: VectorSet::none(vectors),
             unsent: VectorSet::none(vectors),
+            half_written: VectorSet::none(vectors),
         }
     }
 
@@ -194,19 +200,10 @@ impl<P: Platform> KvmHost<P> {
         gated.connect(eventfd)?;
         self.uses[usize::from(index)].external = true;
         if let Some(target) = self.target(index) {
-            let format = self.format;
-            let owner = self.messages(self.owner);
-            let state = *owner.of(target);
-            let routed = state.message.and_then(|message| format.encode(message)).is_some();
-            if state.live && state.gsi.is_some() && routed {
-                owner.waiting.insert(target);
-            }
+            self.wait_for_route(self.owner, target);
         }
         let mut failed = Vec::new();
         self.arm_current(&mut failed);
-        if !self.messages(self.owner).waiting.is_empty() {
-            self.routes.call_again();
-        }
         self.watch(index);
         Ok(failed)
     }

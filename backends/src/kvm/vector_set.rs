@@ -16,13 +16,17 @@ impl VectorSet {
         self.0.is_clear()
     }
 
+    pub(super) fn contains(&self, vector: u16) -> bool {
+        self.0.contains(vector.into())
+    }
+
     pub(super) fn insert(&mut self, vector: u16) {
         self.0.insert(vector.into());
     }
 
     /// Whether it was a member.
     pub(super) fn remove(&mut self, vector: u16) -> bool {
-        let was = self.0.contains(vector.into());
+        let was = self.contains(vector);
         if was {
             self.0.remove(vector.into());
         }

@@ -1,13 +1,17 @@
 //! Guest accesses: the two capabilities, Command and Status, table and PBA, and the pin's answers.
 
 use super::{Function, always};
+use crate::kvm::host::MessageMode;
 use crate::kvm::platform::Platform;
 use msix_core::Access;
+use msix_core::spec::ENTRY_LEN;
 
 impl<P: Platform> Function<P> {
     /// See [`msix_core::Function::write_msi`].
     pub fn write_msi(&self, offset: usize, bytes: &[u8]) {
-        self.shared.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
+        let mut locked = self.shared.lock();
+        locked.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
+        locked.compare_msi();
     }
 
     /// Reads the MSI capability ([`msix_core::Function::read_msi`]), with what the eventfds of masked
@@ -44,7 +48,14 @@ impl<P: Platform> Function<P> {
 
     /// See [`msix_core::Function::write_table`].
     pub fn write_table(&self, offset: u64, bytes: &[u8]) -> Access {
-        let written = self.shared.input(|engine, fx| engine.write_table(offset, bytes, fx));
+        let mut locked = self.shared.lock();
+        let written = locked.input(|engine, fx| engine.write_table(offset, bytes, fx));
+        let last = offset.saturating_add(bytes.len() as u64).saturating_sub(1) / ENTRY_LEN;
+        for vector in offset / ENTRY_LEN..=last.min(offset / ENTRY_LEN + 1) {
+            if let Ok(vector) = u16::try_from(vector) {
+                locked.compare(MessageMode::MsiX, vector);
+            }
+        }
         written.unwrap_or(Access::Unsupported)
     }
 

@@ -93,6 +93,22 @@ impl<P: Platform> LockedFunction<P> {
         answer
     }
 
+    /// Compares the messages of MSI, which were written, with what KVM has.
+    pub(super) fn compare_msi(&mut self) {
+        for vector in (0..).take(self.host.vectors(MessageMode::Msi)) {
+            self.compare(MessageMode::Msi, vector);
+        }
+    }
+
+    /// Compares the message of a vector, which was written, with what KVM has.
+    pub(super) fn compare(&mut self, mode: MessageMode, vector: u16) {
+        if usize::from(vector) < self.host.vectors(mode)
+            && let Some(message) = self.engine.message(mode.into(), Vector::new(vector))
+        {
+            self.host.compare(mode, vector, message);
+        }
+    }
+
     /// Resets the function, and the device once nothing of it is in use any more.
     pub(super) fn reset(&mut self) {
         self.take_in_all();
@@ -172,10 +188,10 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Takes in what the eventfds hold while neither KVM nor the loop does, and no effect asks for it:
-    /// while the backend is detached, and between a load and its resume.
+    /// Takes in what the eventfds hold while neither KVM does nor an effect asks for it: while the
+    /// backend is detached, between a load and its resume, and while a message is half written.
     fn take_in_all(&mut self) {
-        if self.attached && !self.engine.is_loading() {
+        if self.attached && !self.engine.is_loading() && !self.host.has_half_written() {
             return;
         }
         for vector in (0..).take(self.host.eventfds.len()).map(Vector::new) {

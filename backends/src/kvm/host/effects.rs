@@ -59,9 +59,11 @@ impl<P: Platform> KvmHost<P> {
         let mut vectors: SmallVec<[u16; 1]> = SmallVec::new();
         let format = self.format;
         for route in routes {
-            let state = self.messages(mode).of(route.vector.index());
+            let messages = self.messages(mode);
+            messages.half_written.remove(route.vector.index());
+            let state = messages.of(route.vector.index());
             state.live = true;
-            state.message = Some(route.message);
+            (state.message, state.told) = (Some(route.message), Some(route.message));
             match format.encode(route.message) {
                 Some(msi) => {
                     wants.push(WantedRoute { gsi: state.gsi, msi, place: RoutePlace::Waiting });
@@ -99,6 +101,7 @@ impl<P: Platform> KvmHost<P> {
         for vector in each(vectors).map(Vector::index) {
             let messages = self.messages(mode);
             messages.waiting.remove(vector);
+            messages.half_written.remove(vector);
             let state = messages.of(vector);
             (state.live, state.open) = (false, false);
             for reaching in self.reaching(mode, vector) {
@@ -118,16 +121,21 @@ impl<P: Platform> KvmHost<P> {
     pub(super) fn reroute_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
         let format = self.format;
         let mut failed = Vec::new();
-        let mut armed = Vec::new();
+        let (mut armed, mut revived) = (Vec::new(), false);
         for route in routes {
             let index = route.vector.index();
+            let was_half_written = self.messages(mode).half_written.remove(index);
             let state = self.messages(mode).of(index);
-            state.message = Some(route.message);
+            (state.message, state.told) = (Some(route.message), Some(route.message));
             match (format.encode(route.message), state.gsi) {
                 (Some(msi), Some(gsi)) => {
                     self.routes.set(gsi, msi);
                     let mut reaching = self.reaching(mode, index).into_iter();
                     if reaching.any(|v| self.uses[usize::from(v)].assigned == Some(gsi)) {
+                        armed.push((route.vector, gsi));
+                    } else if was_half_written {
+                        revived = true;
+                        self.messages(mode).waiting.insert(index);
                         armed.push((route.vector, gsi));
                     }
                 }
@@ -135,8 +143,10 @@ impl<P: Platform> KvmHost<P> {
             }
         }
         // In place, under a live irqfd (K6). What waits, goes on waiting.
-        if self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)).is_err() {
-            failed.extend(armed.into_iter().map(|(vector, _)| vector));
+        match self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)) {
+            Ok(_) if revived => self.arm_current(&mut failed),
+            Ok(_) => {}
+            Err(_) => failed.extend(armed.into_iter().map(|(vector, _)| vector)),
         }
         for vector in failed.iter().map(|vector| vector.index()) {
             let messages = self.messages(mode);
@@ -204,7 +214,7 @@ impl<P: Platform> KvmHost<P> {
     }
 
     /// The device vectors with events that go out as `vector`, or did before the allocation changed.
-    fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
+    pub(super) fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
         let MessageMode::Msi = mode else { return smallvec![vector] };
         let gsi = self.msi.vectors[usize::from(vector)].gsi;
         let reaches = |other: &u16| {

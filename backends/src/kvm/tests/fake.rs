@@ -24,6 +24,8 @@ pub(crate) struct FakeState {
     irqfds: BTreeMap<i32, (EventFdCopy, u32)>,
     /// Data of every message that was delivered, in order.
     pub(crate) delivered: Vec<u32>,
+    /// Address and data of the same.
+    pub(crate) messages: Vec<(u64, u32)>,
     /// Every call, failed ones included.
     pub(crate) calls: Vec<Call>,
     /// Which calls fail, by number.
@@ -32,6 +34,11 @@ pub(crate) struct FakeState {
     pub(crate) broken: Option<fn(Call) -> bool>,
     /// What the kernel would never forgive: events on a GSI without a route (K5).
     pub(crate) lost: usize,
+}
+
+/// What the message writes, and where.
+fn address_and_data(msi: KvmMessage) -> (u64, u32) {
+    (u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo), msi.data)
 }
 
 #[derive(Debug)]
@@ -43,7 +50,10 @@ impl FakeState {
         for (eventfd, gsi) in self.irqfds.values() {
             if eventfd.0.read().is_ok() {
                 match self.routes.get(gsi) {
-                    Some(msi) => self.delivered.push(msi.data),
+                    Some(&msi) => {
+                        self.delivered.push(msi.data);
+                        self.messages.push(address_and_data(msi));
+                    }
                     None => self.lost += 1,
                 }
             }
@@ -138,6 +148,7 @@ impl Fake {
             let mut state = fake.state();
             state.call(Call::Signal)?;
             state.delivered.push(msi.data);
+            state.messages.push(address_and_data(msi));
             Ok(true)
         });
         vm

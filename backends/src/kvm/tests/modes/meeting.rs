@@ -2,7 +2,7 @@
 //! that goes, and MSI of which the kernel can bind a part.
 
 use super::*;
-use msix_core::Delivery;
+use msix_core::{Delivery, Policy};
 
 const V0: Vector = Vector::new(0);
 
@@ -298,5 +298,102 @@ fn a17_interrupt_status_is_the_devices_own_behind_a_physical_pin_and_kept_here_o
         world.log();
         let kept = world.function.command_and_status().1;
         assert_eq!(kept & 8, 0, "the config map gives the guest the device's");
+    }
+}
+
+/// One way to write the MSI address and data of a live vector anew: accesses, at offsets of the
+/// capability. After each of them an event goes out as the registers say.
+fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
+    let (fake, device) = (Fake::default(), Device::default());
+    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+    let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+    let msi = MsiCapability::new(1).unwrap();
+    let setup = FunctionSetup {
+        msi: Some(if wide { msi.with_64_bit_address() } else { msi }),
+        policy,
+        ..FunctionSetup::new(device.clone())
+    };
+    let function = Function::new(&routes, setup);
+    function.write_command(0, &[6, 0]);
+    function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
+    function.write_msi(if wide { 12 } else { 8 }, &[0x50, 0]);
+    function.write_msi(2, &[1]);
+    let outside = function.eventfd(V0).unwrap();
+    for (offset, bytes) in accesses {
+        function.write_msi(*offset, bytes);
+        let message = function.inspect(|engine| engine.message(Mode::Msi, V0)).unwrap();
+        for way in ["notify", "eventfd"] {
+            match way {
+                "notify" => assert_eq!(function.notify(V0), Ok(Delivery::Sent)),
+                _ => outside.write(1).unwrap(),
+            }
+            routes.run(Some(Duration::ZERO)).unwrap();
+            let mut state = fake.state();
+            state.pump();
+            let sent = std::mem::take(&mut state.messages);
+            assert_eq!(
+                sent,
+                [(message.address, message.data)],
+                "{way} after {bytes:x?} at {offset}"
+            );
+        }
+        outside.write(1).unwrap();
+        let saved = function.save(); // nothing of it may stay in an eventfd that nobody reads
+        assert!(!saved.is_empty());
+        routes.run(Some(Duration::ZERO)).unwrap();
+        fake.state().pump();
+        assert_eq!(std::mem::take(&mut fake.state().messages).len(), 1);
+    }
+    assert_eq!(fake.state().lost, 0);
+}
+
+#[test]
+fn h4_whatever_is_written_of_a_live_message_the_next_event_goes_as_the_registers_say() {
+    for policy in [Policy::SPEC, Policy::QEMU] {
+        let low: &[u8] = &0xfee0_1000_u32.to_le_bytes();
+        rewrite(policy, true, &[(4, low)]);
+        rewrite(policy, true, &[(12, &[0x60, 0]), (4, low)]);
+        rewrite(policy, true, &[(4, low), (8, &[0; 4]), (12, &[0x60, 0])]);
+        rewrite(
+            policy,
+            true,
+            &[(4, &low[..2]), (6, &low[2..]), (4, &0xfee0_0000_u32.to_le_bytes())],
+        );
+        rewrite(policy, false, &[(5, &low[1..2]), (4, low), (8, &[0x60]), (9, &[1])]);
+    }
+}
+
+#[test]
+fn h4_an_entry_that_is_rewritten_while_it_is_unmasked_sends_as_it_reads() {
+    for policy in [Policy::SPEC, Policy::QEMU] {
+        let (fake, device) = (Fake::default(), Device::default());
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
+        let setup =
+            FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(device.clone()) };
+        let function = Function::new(&routes, setup);
+        function.write_command(0, &[6, 0]);
+        function.claim(V0).unwrap();
+        function.write_table(0, &0xfee0_0000_u64.to_le_bytes());
+        function.write_table(8, &0x40_u64.to_le_bytes());
+        function.write_msix(3, &[0x80]);
+        let outside = function.eventfd(V0).unwrap();
+        assert_eq!(fake.armed(), 1);
+        for (offset, value) in
+            [(8, 0x41), (0, 0xfee0_1000_u32), (4, 0), (8, 0x42), (0, 0xfee0_2000)]
+        {
+            function.write_table(offset, &value.to_le_bytes());
+            let message = function.inspect(|engine| engine.message(Mode::MsiX, V0)).unwrap();
+            outside.write(1).unwrap();
+            routes.run(Some(Duration::ZERO)).unwrap();
+            let mut state = fake.state();
+            state.pump();
+            let sent = std::mem::take(&mut state.messages);
+            assert_eq!(sent, [(message.address, message.data)], "{value:#x} at {offset}");
+        }
+        function.write_table(12, &[1, 0, 0, 0]);
+        function.write_table(12, &[0; 4]);
+        assert_eq!(fake.armed(), 1, "the next unmask gives it back to KVM");
     }
 }
