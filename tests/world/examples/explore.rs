@@ -1,6 +1,6 @@
 //! Searches the histories of one vector as deep as time allows.
 //!
-//! `cargo run --release -p msix-world --example explore -- SETUP SECONDS [DEPTH] [failures] [halves] [-INPUT]..`;
+//! `cargo run --release -p msix-world --example explore -- SETUP SECONDS [DEPTH] [failures] [-INPUT]..`;
 //! without arguments it names the setups. `-Input` leaves out the inputs whose names begin so.
 
 use msix_world::{Bounds, Setup, search};
@@ -22,9 +22,6 @@ fn main() -> ExitCode {
     let mut alphabet = setup.alphabet();
     if rest.iter().any(|argument| argument == "failures") {
         alphabet.extend(setup.failures());
-    }
-    if rest.iter().any(|argument| argument == "halves") {
-        alphabet.extend(setup.half_writes());
     }
     let left_out: Vec<&str> =
         rest.iter().filter_map(|argument| argument.strip_prefix('-')).collect();

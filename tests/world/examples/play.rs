@@ -11,7 +11,7 @@ fn main() {
     else {
         return;
     };
-    let alphabet = [setup.alphabet(), setup.half_writes(), setup.failures()].concat();
+    let alphabet = [setup.alphabet(), setup.failures()].concat();
     let mut world = World::new(setup, None);
     for line in inputs.iter().flat_map(|text| text.lines()).map(str::trim) {
         let Some(input) = alphabet.iter().find(|input| format!("{input:?}") == line) else {

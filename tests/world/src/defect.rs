@@ -27,11 +27,13 @@ pub enum Defect {
     PinLeftHigh,
     /// A message that is rewritten under an irqfd is never told.
     RewriteNeverTold,
+    /// A vector with a half-written message stays KVM's.
+    HalfWriteNotHeard,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeafLineAtResume,
         Self::EagerAfterLoad,
         Self::OpenGateAfterLoad,
@@ -41,6 +43,7 @@ impl Defect {
         Self::HeldOutlivesReset,
         Self::PinLeftHigh,
         Self::RewriteNeverTold,
+        Self::HalfWriteNotHeard,
     ];
 }
 

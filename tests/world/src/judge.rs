@@ -72,9 +72,6 @@ impl World {
         if input == Input::Loop && self.outside.lock().failures == before.failures {
             // What failed was tried again.
             self.outside.lock().failed.clear();
-            if !self.loading {
-                self.recent.iter_mut().for_each(Vec::clear);
-            }
         }
         Ok(())
     }
@@ -101,16 +98,8 @@ impl World {
                 may_send(v) && (now == Some(message) || before.messages[v] == Some(message))
             };
             let is_stuck = old.contains(&message);
-            let was_told = |v: usize| may_send(v) && self.recent[v].contains(&message);
-            let all = 0..self.owed.len();
-            let (current, told): (Vec<usize>, Vec<usize>) = if self.loading {
-                (Vec::new(), all.filter(|_| is_stuck).collect())
-            } else {
-                let told = all.clone().filter(|&v| is_stuck || was_told(v) || is_current(v));
-                (all.filter(|&v| is_current(v)).collect(), told.collect())
-            };
-            let is_owed = |&v: &usize| self.owed[v].may > 0;
-            let mut candidates = if current.iter().any(is_owed) { current } else { told };
+            let is_its = |&v: &usize| is_stuck || !self.loading && is_current(v);
+            let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
             if !candidates.is_empty() && candidates.iter().all(|&v| self.owed[v].may == 0) {
                 // What was not sent, goes as the number that it had then.
                 candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));

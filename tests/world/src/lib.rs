@@ -17,8 +17,8 @@
 //!
 //! # What is judged
 //! After every input, against registers that are bytes with masks, under the strict policy:
-//! - A message is sent for an event that was fired, by a vector that may send, as its registers are now.
-//!   Until the loop has run it may be as they were before a rewrite.
+//! - A message is sent for an event that was fired, by a vector that may send, as its registers are now,
+//!   half written or not.
 //! - An event is delivered, or held by the engine, an eventfd or the device. Pending bits say so. The
 //!   loop delivers what can be delivered. What a reset, a withdrawal or the last unclaim drops does not
 //!   come back.

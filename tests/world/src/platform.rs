@@ -51,7 +51,6 @@ impl World {
         if let Err(error) = loaded {
             return violated(format!("its own snapshot is refused: {error}"));
         }
-        self.recent.iter_mut().for_each(Vec::clear);
         self.registers = saved.registers;
         self.claims = saved.claims;
         for (owed, saved) in self.owed.iter_mut().zip(saved.owed) {
@@ -76,7 +75,6 @@ impl World {
         self.load()?;
         self.registers.level = saved.registers.level;
         self.owed = saved.owed;
-        self.recent.iter_mut().for_each(Vec::clear);
         Ok(())
     }
 
@@ -89,7 +87,6 @@ impl World {
         }
         self.function().resume();
         self.loading = false;
-        self.recent.iter_mut().for_each(Vec::clear);
         let mut outside = self.outside.lock();
         (outside.controller.is_deaf, outside.device.is_deaf) = (false, false);
     }
@@ -101,7 +98,6 @@ impl World {
         self.loading = false;
         self.tolerant = false;
         self.dropping.extend(0..self.setup.vectors);
-        self.recent.iter_mut().for_each(Vec::clear);
         self.claim_all();
         give_back(&hidden);
     }

@@ -135,8 +135,7 @@ impl Setup {
         !matches!(self.behind, Behind::Emulated)
     }
 
-    /// The inputs that can make a difference to this function, but for half-written addresses and
-    /// failures.
+    /// The inputs that can make a difference to this function, but for failures.
     #[must_use]
     pub fn alphabet(&self) -> Vec<Input> {
         use Input::*;
@@ -168,6 +167,7 @@ impl Setup {
             }
         }
         (0..self.vectors).for_each(|vector| all.extend(self.of_vector(vector)));
+        all.extend(self.half_writes());
         all
     }
 
@@ -197,8 +197,7 @@ impl Setup {
     }
 
     /// Writes of a part of an address.
-    #[must_use]
-    pub fn half_writes(&self) -> Vec<Input> {
+    fn half_writes(&self) -> Vec<Input> {
         use Input::*;
         let mut all = Vec::new();
         for alt in [false, true] {

@@ -52,8 +52,6 @@ pub struct World {
     pub(crate) attached: bool,
     pub(crate) loading: bool,
     pub(crate) owed: Vec<Owed>,
-    /// By vector: messages that the host was told before, and may go by until the loop has run.
-    pub(crate) recent: Vec<Vec<(u64, u32)>>,
     /// The vector of the event that was just fired.
     pub(crate) fired: Option<u8>,
     /// Vectors with events that the last input dropped, unless it sent them first.
@@ -97,7 +95,6 @@ impl World {
             attached: true,
             loading: false,
             owed: vec![Owed::default(); vectors],
-            recent: vec![Vec::new(); vectors],
             fired: None,
             dropping: Vec::new(),
             unsent: vec![false; vectors],
@@ -189,6 +186,12 @@ impl World {
                 self.routes.flush();
             }
             Input::Fail(call) => self.outside.lock().failing = Some(call),
+            half @ (Input::AddressLow(..) | Input::MsiAddressByte(_)) => {
+                let clings = self.defect == Some(Defect::HalfWriteNotHeard);
+                self.outside.lock().kernel.is_clinging = clings;
+                self.write(half);
+                self.outside.lock().kernel.is_clinging = false;
+            }
             write => self.write(write),
         }
         Ok(())

@@ -7,7 +7,6 @@ use crate::world::World;
 impl World {
     /// The guest writes a capability or the table.
     pub(crate) fn write(&mut self, input: Input) {
-        let before = self.messages();
         let bytes = |value: u32| value.to_le_bytes();
         let (alt, low) = (u32::from, |alt: bool| ADDRESS | u32::from(alt) << 12);
         let high = |alt: bool| if alt { HIGH } else { 0 };
@@ -50,9 +49,6 @@ impl World {
             Input::MsiAddressByte(alt) => self.write_msi(5, &[u8::from(alt) << 5]),
             _ => {}
         }
-        if !self.loading {
-            self.note_rewritten(&before);
-        }
     }
 
     fn write_msix(&mut self, at: usize, bytes: &[u8]) {
@@ -90,16 +86,5 @@ impl World {
             message.filter(|_| self.registers.deliverable(vector))
         };
         (0..self.setup.vectors).map(message).collect()
-    }
-
-    fn note_rewritten(&mut self, before: &[Option<(u64, u32)>]) {
-        let now = self.messages();
-        for ((recent, old), new) in self.recent.iter_mut().zip(before).zip(now) {
-            match (old, new) {
-                (Some(old), Some(new)) if *old != new && !recent.contains(old) => recent.push(*old),
-                (_, None) => recent.clear(),
-                _ => {}
-            }
-        }
     }
 }
