@@ -51,6 +51,12 @@ impl World {
             for (unsent, owed) in self.unsent.iter_mut().zip(&self.owed) {
                 *unsent |= owed.may > 0;
             }
+            self.unsent_as.extend(before.messages.iter().copied().flatten());
+        }
+        if self.unsent.contains(&true) {
+            self.unsent_as.extend(self.messages().into_iter().flatten());
+        } else {
+            self.unsent_as.clear();
         }
         self.judge_messages(before)?;
         for vector in std::mem::take(&mut self.dropping) {
@@ -100,8 +106,10 @@ impl World {
             let is_stuck = old.contains(&message);
             let is_its = |&v: &usize| is_stuck || !self.loading && is_current(v);
             let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
-            if !candidates.is_empty() && candidates.iter().all(|&v| self.owed[v].may == 0) {
-                // What was not sent, goes as the number that it had then.
+            if candidates.iter().all(|&v| self.owed[v].may == 0)
+                && (!candidates.is_empty() || self.unsent_as.contains(&message))
+            {
+                // What was not sent, goes as it would have gone then.
                 candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));
             }
             let (address, data) = message;

@@ -25,7 +25,7 @@ impl World {
         }
         self.producers.iter().for_each(|(_, eventfd)| is_readable(eventfd).hash(&mut hasher));
         self.registers.hash(&mut hasher);
-        (&self.claims, &self.owed, &self.unsent).hash(&mut hasher);
+        (&self.claims, &self.owed, &self.unsent, &self.unsent_as).hash(&mut hasher);
         (self.attached, self.loading, self.tolerant).hash(&mut hasher);
         self.routes.deadline().is_some().hash(&mut hasher);
         if let Some(saved) = &self.saved {

@@ -9,6 +9,7 @@ use crate::outside::Shared;
 use crate::setup::Setup;
 use msix_backends::kvm::{Function, Routes};
 use msix_core::Vector;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct World {
     pub(crate) dropping: Vec<u8>,
     /// By vector: a message of it could not be sent, and waits in the backend.
     pub(crate) unsent: Vec<bool>,
+    /// The messages as which it may have been sent.
+    pub(crate) unsent_as: BTreeSet<(u64, u32)>,
     pub(crate) saved: Option<Saved>,
     /// The host has too few vectors for MSI, or had when they were asked for.
     pub(crate) is_scarce: bool,
@@ -98,6 +101,7 @@ impl World {
             fired: None,
             dropping: Vec::new(),
             unsent: vec![false; vectors],
+            unsent_as: BTreeSet::new(),
             saved: None,
             is_scarce: setup.scarce,
             read_bits: None,
