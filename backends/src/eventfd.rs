@@ -11,12 +11,12 @@ use std::time::Duration;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
-/// Takes over an eventfd that another process sent. Whoever sent it may lie: what is no eventfd could
-/// block, raise a signal, or fill up when it is written. It is made non-blocking, for all processes
-/// that have it.
+/// Takes over an eventfd that another process sent. The sender is not trusted: another kind of
+/// descriptor could block, raise a signal, or fill up when it is written. The eventfd is made
+/// non-blocking, for all processes that have it.
 ///
 /// # Errors
-/// `InvalidInput` for another kind of descriptor; of `fcntl`, or of the look into `/proc`. The
+/// `InvalidInput` for another kind of descriptor; errors of `fcntl`, and of reading `/proc`. The
 /// descriptor is then closed.
 #[expect(unsafe_code, reason = "`EventFd` is made of a raw descriptor only")]
 pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
@@ -30,17 +30,17 @@ pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
     Ok(unsafe { EventFd::from_raw_fd(descriptor.into_raw_fd()) })
 }
 
-/// Of the waker; no source has it.
+/// The token of the waker; no source has it.
 const AWAKE: Token = Token(usize::MAX);
 
-/// Who hears of events.
+/// Receives the events of a [`Loop`].
 pub trait EventSource: Send + Sync {
-    /// The eventfd of `vector` can be read.
+    /// Handles that the eventfd of `vector` can be read.
     fn readable(&self, vector: Vector);
 }
 
-/// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is: another epoll instance can
-/// watch it, and [`run`](Self::run) be called without waiting.
+/// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is, so another epoll instance
+/// can watch it and call [`run`](Self::run) without waiting.
 pub struct Loop {
     poll: Mutex<(Poll, Events)>,
     registry: Registry,
@@ -56,10 +56,10 @@ struct Sources {
 }
 
 impl Loop {
-    /// Makes one.
+    /// Makes a loop without sources.
     ///
     /// # Errors
-    /// Of `epoll_create1`.
+    /// Those of `epoll_create1` and `eventfd2`.
     pub fn new() -> io::Result<Arc<Self>> {
         let poll = Poll::new()?;
         Ok(Arc::new(Self {
@@ -71,7 +71,7 @@ impl Loop {
         }))
     }
 
-    /// Adds a source; its number, which [`watch`](Self::watch) takes.
+    /// Adds a source. Returns its number, which [`watch`](Self::watch) takes.
     pub fn join(&self, source: Weak<dyn EventSource>) -> usize {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let id = sources.next;
@@ -80,13 +80,13 @@ impl Loop {
         id
     }
 
-    /// Forgets a source. Its eventfds must not be watched any more.
+    /// Removes a source. Its eventfds must not be watched any more.
     pub fn leave(&self, id: usize) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
     }
 
-    /// Tells source `id` of `vector` from now on whenever `eventfd` is written, and once if it holds
-    /// something already.
+    /// Watches `eventfd`: calls source `id` with `vector` whenever it is written, and once if it
+    /// holds an event already.
     ///
     /// # Errors
     /// Of `epoll_ctl`.
@@ -95,7 +95,8 @@ impl Loop {
         self.registry.register(&mut SourceFd(&eventfd.as_raw_fd()), token, Interest::READABLE)
     }
 
-    /// Stops watching. One event may still be on its way: a source looks before it reads.
+    /// Stops watching `eventfd`. One event may still be on its way, so a source must check before
+    /// it reads.
     ///
     /// # Errors
     /// Of `epoll_ctl`.
@@ -103,19 +104,19 @@ impl Loop {
         self.registry.deregister(&mut SourceFd(&eventfd.as_raw_fd()))
     }
 
-    /// Ends a wait, this one or the next.
+    /// Ends the present wait, or the next one.
     ///
     /// # Errors
-    /// Of the eventfd behind it.
+    /// Those of the eventfd behind it.
     pub fn wake(&self) -> io::Result<()> {
         self.waker.wake()
     }
 
-    /// Waits for events, for `timeout` at most (`None`: until there are some), and tells the sources.
-    /// How many there were: with 256 there may be more. A signal ends the wait.
+    /// Waits for events, for `timeout` at most (`None`: until there is one), and calls their
+    /// sources. Returns the number of events; with 256 there may be more. A signal ends the wait.
     ///
     /// # Errors
-    /// Of `epoll_wait`.
+    /// Those of `epoll_wait`.
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<usize> {
         let tokens: Vec<Token> = {
             let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The host as the engine sees it.
+//! The host, as the engine sees it.
 
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
 use smallvec::{SmallVec, smallvec};
@@ -13,38 +13,39 @@ pub struct Route {
     pub message: Message,
 }
 
-/// What a host does for a function's vectors, one method an effect. What one input emits for many
-/// vectors arrives in one call, so that a host can answer with one system call (C38). No method has
-/// a default: a forgotten handler must not compile, because it loses interrupts.
+/// What a host does for a function's vectors: one method for each kind of effect. The effects of
+/// one kind that an input emits arrive in one call, so that a host can answer them with one system
+/// call (C38). No method has a default: a forgotten handler loses interrupts, so it must not
+/// compile.
 #[cfg_attr(test, mockall::automock)]
 pub trait Host {
-    /// Deliver these from now on: route, then arm (K6). Returns those it could not, which the
-    /// engine then delivers through [`send`](Self::send) (H11).
+    /// Delivers these from now on: routes, then arms them (K6). Returns those it cannot deliver,
+    /// which the engine then sends through [`send`](Self::send) (H11).
     fn arm(&mut self, routes: &[Route]) -> Vec<Vector>;
-    /// Stop delivering these (H1). Must not fail; events from now on are kept for a poll or the
-    /// next use.
+    /// Stops delivering these (H1). Must not fail; from now on the host holds their events, until a
+    /// poll or the next Arm.
     fn disarm(&mut self, vectors: &[Vectors]);
-    /// The messages of these used vectors changed (H4). Returns those it could not reroute, which
-    /// it must not deliver by itself any more: the old message is not the guest's wish.
+    /// Changes the messages of these live vectors (H4). Returns those it cannot reroute, which it
+    /// must no longer deliver: the guest has replaced the old message.
     fn reroute(&mut self, routes: &[Route]) -> Vec<Vector>;
-    /// Deliver one message now, from userspace. What cannot be sent now is the host's to send
-    /// later, or to give back through a poll: the engine has forgotten it.
+    /// Sends one message now, from userspace. If that fails, the host must send it later or give it
+    /// back through a poll, because the engine has forgotten it.
     fn send(&mut self, route: Route);
-    /// Which of these have events that the host kept, taking them (K8, H13).
+    /// Returns which of these have held events, and takes the events from where they are held (K8,
+    /// H13).
     fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors>;
-    /// Throw away the events kept for these (H8).
+    /// Throws away the held events of these (H8).
     fn drain(&mut self, vectors: &[Vectors]);
-    /// An entry was written (Xen, G2).
+    /// Notes that the guest wrote an entry (Xen, G2).
     fn snoop(&mut self, route: Route);
-    /// Lower the INTx line: MSI-X was enabled (A10).
+    /// Lowers the INTx line: MSI-X was enabled (A10).
     fn intx_deassert(&mut self);
-    /// Drive the INTx line as the device's status says: MSI-X was disabled (A10, H17).
+    /// Drives the INTx line as the device's status says: MSI-X was disabled (A10, H17).
     fn intx_reevaluate(&mut self);
 }
 
-/// Carries out `fx` on `host` in order, feeds the host's answers into `msix`, and carries out what
-/// that emits, until nothing is left. One list of answers follows one list of effects: an answer
-/// can only cause Send, so this ends.
+/// Carries out `fx` on `host` in order, reports the host's answers to `msix`, and carries out what
+/// that emits, until nothing is left. It ends, because an answer can only cause Send.
 pub fn carry_out<S: Storage, H: Host, const CAP: usize>(
     msix: &mut Msix<S>,
     fx: &mut Effects<CAP>,
@@ -89,7 +90,7 @@ pub(crate) type Sets = SmallVec<[Vectors; 1]>;
 /// A host's answers.
 #[derive(Debug, Default)]
 pub(crate) struct HostAnswers {
-    /// Vectors that it could not use or reroute.
+    /// Vectors that it could not arm or reroute.
     pub(crate) failed: Vec<Vector>,
     /// Vectors with events that it held.
     pub(crate) held: Vec<Vectors>,
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_the_host_cannot_use_falls_back_alone_and_is_tried_again() {
+    fn a_vector_that_the_host_cannot_arm_falls_back_alone_and_is_tried_again() {
         let (mut msix, mut fx) = engine();
         let mut host = MockHost::new();
         let mut order = Sequence::new();

@@ -1,12 +1,12 @@
 //! Carries out the effects of the MSI-X engine on a host.
 //!
-//! A backend is anything that implements [`Host`]; [`carry_out`] takes an input's list of effects
-//! to it, in order, and feeds what the host answers back into the engine until nothing is left.
+//! A backend is anything that implements [`Host`]. [`carry_out`] carries out an input's list of
+//! effects on it, in order, and reports the host's answers to the engine until nothing is left.
 //!
-//! Features: `kvm` delivers through KVM ([`kvm`]), `eventfd` is the userspace loop under it,
-//! `vfio` asks `/dev/vfio/vfio` what it can do for MSI-X. Without any, [`assign`] says of a
-//! passed-through function which bytes of config space are emulated and which parts of its BARs may be
-//! mapped.
+//! Features: `kvm` delivers through KVM ([`kvm`]), `eventfd` is the userspace loop under it, and
+//! `vfio` drives the interrupts of a passed-through device and probes `/dev/vfio/vfio`. Without
+//! any, [`assign`] computes which bytes of a passed-through function's config space are emulated
+//! and which parts of its BARs may be mapped.
 
 pub mod assign;
 #[cfg(feature = "eventfd")]

@@ -1,9 +1,10 @@
-//! Why a backend cannot be used on this machine.
+//! Why a backend does not work on this machine.
 
 use std::io;
 
-/// A host facility that is missing, forbidden or too old: what, why, and what helps.
+/// A host facility that is missing, forbidden or too old, with the reason and a remedy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unavailable {
     /// The device node does not exist.
     #[error("{node} does not exist: {remedy}")]
@@ -26,21 +27,21 @@ pub enum Unavailable {
     Open {
         /// The device node.
         node: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It lacks something that MSI-X needs.
+    /// It lacks a feature that MSI-X needs.
     #[error("{node} lacks {what}")]
     Lacks {
         /// The device node.
         node: &'static str,
-        /// What it lacks.
+        /// The missing feature.
         what: &'static str,
     },
 }
 
 impl Unavailable {
-    /// Sorts an open error.
+    /// Returns the variant for an error of opening `node`.
     #[cfg(any(feature = "kvm", feature = "vfio"))]
     pub(crate) fn open(
         node: &'static str,

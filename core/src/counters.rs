@@ -1,7 +1,7 @@
-//! What an operator can read: how many interrupts went where.
+//! Counts how many interrupts went where.
 
-/// Totals since the engine was made; they wrap at 2^64. Nothing resets them: not a function reset,
-/// and not a snapshot load.
+/// Totals since the engine was made, which wrap at 2^64. Neither a reset nor a snapshot load clears
+/// them.
 ///
 /// Every event that [`crate::Msix::notify`] or [`crate::Msix::report_held`] takes, or the same
 /// input of [`crate::Msi`], ends in exactly one place: it is pending now, or it is counted in
@@ -11,9 +11,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Messages handed to the backend as [`crate::Effect::Send`].
+    /// Messages emitted as [`crate::Effect::Send`].
     pub sent: u64,
-    /// Events that found their pending bit already set: one message will stand for them (A12).
+    /// Events that found their pending bit set: one message stands for both (A12).
     pub coalesced: u64,
     /// Pending bits cleared by [`crate::Msix::withdraw`] (A8).
     pub withdrawn: u64,
@@ -32,11 +32,11 @@ pub struct Counters {
     pub dropped_reset: u64,
     /// Pending bits that a snapshot load replaced.
     pub dropped_load: u64,
-    /// Vectors the host was told to arm.
+    /// Vectors named by [`crate::Effect::Arm`].
     pub arms: u64,
-    /// Vectors the host was told to disarm.
+    /// Vectors named by [`crate::Effect::Disarm`].
     pub disarms: u64,
-    /// Live vectors whose message changed and was told again (H4).
+    /// Vectors named by [`crate::Effect::Reroute`]: live, with a changed message (H4).
     pub reroutes: u64,
     /// Vectors that the host reported as failed (H11).
     pub failures: u64,
@@ -61,8 +61,8 @@ impl Counters {
 }
 
 impl Counters {
-    /// Counts messages that were due while bus master was off (H16), and pending bits of vectors that
-    /// nobody claims (H9).
+    /// Counts messages that were due while bus master was off (H16), and pending bits of vectors
+    /// without a claim (H9).
     #[cold]
     #[inline(never)]
     pub(crate) fn drop_messages(&mut self, dropped: u64, lost: u64) {
@@ -78,8 +78,8 @@ pub(crate) fn add(total: &mut u64, bits: u64) {
     *total = total.wrapping_add(u64::from(count));
 }
 
-/// Out of line: it takes 17 instructions on plain x86-64, and the sets that come by the dozen are
-/// full ones.
+/// Kept out of line: it takes 17 instructions on plain x86-64, and most sets in long lists are
+/// full.
 #[cold]
 #[inline(never)]
 fn size(bits: u64) -> u32 {

@@ -1,4 +1,4 @@
-//! What the host must do, and the lists that say so.
+//! Effects, which tell the host what to do, and the lists that carry them.
 
 use crate::spec::MAX_VECTORS;
 use crate::vectors::Vectors;
@@ -21,15 +21,15 @@ pub(crate) const fn bound(vectors: u16) -> usize {
 /// ([`crate::Msix::message`]) while the list is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Lower the INTx line: MSI-X was enabled, and INTx is prohibited (A10, H17).
+    /// Lower the INTx line, because MSI-X was enabled, which prohibits INTx (A10, H17).
     IntxDeassert,
-    /// Say which of these vectors have events that the host holds (an eventfd's counter), and take
-    /// them: answer with [`crate::Msix::report_held`] (K8, H13).
+    /// Report which of these vectors have held events, and take the events from where they are held
+    /// (an eventfd's counter): answer with [`crate::Msix::report_held`] (K8, H13).
     Poll(Vectors),
-    /// Stop delivering these. The host holds their events from now on, until they are polled or
-    /// the vector is armed again (H1).
+    /// Stop delivering these. From now on the host holds their events, until they are polled or the
+    /// vector is armed again (H1).
     Disarm(Vectors),
-    /// Throw away the events the host holds for these (H8, E8).
+    /// Throw away the held events of these (H8, E8).
     Drain(Vectors),
     /// Deliver these from now on: commit the route, then arm (K6). Report what fails to
     /// [`crate::Msix::report_failed`].
@@ -37,7 +37,8 @@ pub enum Effect {
     /// Deliver these live vectors with the messages they have now: they changed (H4). Report what
     /// fails to [`crate::Msix::report_failed`].
     Reroute(Vectors),
-    /// Note that the entries of these were written; only under [`crate::Policy::snoop`] (G2).
+    /// Note that a guest wrote the entries of these. Emitted only under [`crate::Policy::snoop`]
+    /// (G2).
     Snoop(Vectors),
     /// Deliver one message of each of these now, from userspace, lowest vector first.
     Send(Vectors),
@@ -62,7 +63,7 @@ impl Effect {
         }
     }
 
-    /// Returns the vectors that the effect is about; empty for the INTx kinds.
+    /// Returns the vectors that the effect names; none for the INTx kinds.
     #[must_use]
     pub const fn vectors(self) -> Vectors {
         match self {
@@ -96,9 +97,9 @@ impl core::error::Error for NotCarriedOut {}
 /// An engine pushes in the order of [I5](crate::rules#i5), and no more than the bound of
 /// [I6](crate::rules#i6) between two calls of [`is_ready`](Self::is_ready) that return `true`.
 pub trait EffectSink<E = Effect> {
-    /// How many effects it can take between two inputs; `usize::MAX` for a sink that cannot fill
-    /// up. A sink that is too small for the engine it is given to ([`crate::Storage::MAX_EFFECTS`]
-    /// and the like) does not compile.
+    /// The most effects it takes between two inputs; `usize::MAX` for a sink that cannot fill up. A
+    /// sink that is too small for its engine ([`crate::Storage::MAX_EFFECTS`] and the like) does
+    /// not compile.
     const CAPACITY: usize;
 
     /// Returns whether everything taken so far is carried out, so that an input may begin.
@@ -108,12 +109,12 @@ pub trait EffectSink<E = Effect> {
     fn push(&mut self, effect: E);
 }
 
-/// What bounds the effects of one input (I6).
+/// A machine with a bound on the effects of one input (I6).
 pub(crate) trait Bounded<E> {
     const MAX_EFFECTS: usize;
 }
 
-/// Refuses a list that cannot hold an input's effects (compile time) or still holds some.
+/// Refuses a list that is too small (when compiling) or still holds effects.
 pub(crate) fn ready<B: Bounded<E>, E, K: EffectSink<E>>(fx: &K) -> Result<(), NotCarriedOut> {
     const { assert!(K::CAPACITY >= B::MAX_EFFECTS, "the list is smaller than its MAX_EFFECTS") }
     if fx.is_ready() { Ok(()) } else { Err(NotCarriedOut) }
@@ -134,7 +135,7 @@ pub(crate) fn ready<B: Bounded<E>, E, K: EffectSink<E>>(fx: &K) -> Result<(), No
 #[derive(Debug, Clone)]
 pub struct Effects<const CAP: usize, E = Effect> {
     list: heapless::Vec<E, CAP>,
-    /// How many of the list are taken.
+    /// The number of effects already taken.
     taken: usize,
 }
 
@@ -182,7 +183,7 @@ impl<const CAP: usize, E: Copy> EffectSink<E> for Effects<CAP, E> {
         self.is_empty()
     }
 
-    // Out of line: a dozen places push, and firmware carries them all.
+    // Kept out of line: a dozen places push, and firmware carries them all.
     #[inline(never)]
     fn push(&mut self, effect: E) {
         let full = self.list.push(effect).is_err();
@@ -190,7 +191,7 @@ impl<const CAP: usize, E: Copy> EffectSink<E> for Effects<CAP, E> {
     }
 }
 
-/// A sink that, in debug builds, holds every list to its order (I5) and its bound (I6).
+/// Checks, in debug builds, the order (I5) and the bound (I6) of every list.
 pub(crate) struct Ordered<'a, K> {
     sink: &'a mut K,
     bound: usize,

@@ -1,7 +1,7 @@
-//! Compares and hashes machines, for whoever explores their states (feature `operations`).
+//! Compares and hashes machines, for exploring their states (feature `operations`).
 //!
-//! Two machines are equal when their registers and facts are. Policy, layout and counters do not
-//! count: equal machines of one policy answer every sequence of inputs alike.
+//! Two machines are equal when their registers and facts are. Policy, layout and counters are left
+//! out: equal machines of one policy answer every sequence of inputs alike.
 
 use crate::function::Function;
 use crate::msi::Msi;

@@ -1,4 +1,4 @@
-//! The facts of a function as a whole, kept so that one comparison says whether it may send.
+//! The facts of a function as a whole, kept so that one comparison decides whether it may send.
 
 use crate::kernel::Switches;
 use crate::policy::{BusMasterOff, Policy, UnclaimedPending, WhileDisabled};
@@ -17,40 +17,40 @@ impl Fact {
     pub(crate) const LOADING: Self = Self(4);
     /// MSI-X is enabled too and takes the place of MSI (H18).
     pub(crate) const OVERRIDDEN: Self = Self(8);
-    /// Bus master is off, where that gates (H16).
+    /// Bus master is off, and the policy lets that gate messages (H16).
     const NO_BUS_MASTER: Self = Self(0x10);
     const REASONS: Self = Self(0xff);
 
-    /// A backend listens.
+    /// A backend is attached.
     pub(crate) const ATTACHED: Self = Self(0x100);
     /// Bus Master Enable. Changed by [`Facts::set_bus_master`].
     pub(crate) const BUS_MASTER: Self = Self(0x200);
     /// Bus master off is a reason not to send.
     const GATED: Self = Self(0x400);
 
-    /// A pending bit that could be sent is lost where nobody claims the vector (H9).
+    /// A deliverable pending bit of a vector without a claim is lost (H9).
     const LOSSY: Self = Self(0x800);
 
-    /// INTx was told that the capability is enabled, and prohibits it (A10).
+    /// INTx was last told that the capability is enabled, which prohibits it (A10).
     pub(crate) const INTX_TOLD: Self = Self(0x8000);
 
-    // What few functions do; one comparison sends the others on their way.
+    // Special to a few functions. One comparison shows that none of these is set.
     /// Some messages are exempt from masks (H25).
     pub(crate) const EXEMPTS: Self = Self(0x1000);
-    /// Written entries are told (G2).
+    /// Written entries are reported by Snoop (G2).
     pub(crate) const SNOOPS: Self = Self(0x2000);
     /// Events that come while the capability is disabled are not latched (H3).
     pub(crate) const DIVERTS: Self = Self(0x4000);
     const SPECIAL: Self = Self(0x7000);
 }
 
-/// Enable, Function Mask, Bus Master Enable, where a load and the backend stand, and what is special
+/// Enable, Function Mask, Bus Master Enable, the state of load and backend, and what is special
 /// about the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Facts(u16);
 
 impl Facts {
-    /// Disabled, nobody attached, bus master on.
+    /// The facts after reset: disabled, no backend attached, bus master on.
     pub(crate) const fn new(policy: &Policy) -> Self {
         let mut facts = Self(Fact::DISABLED.0 | Fact::BUS_MASTER.0);
         facts.set(Fact::GATED, matches!(policy.bus_master_off, BusMasterOff::Latch)); // H16
@@ -78,32 +78,32 @@ impl Facts {
         self.set(Fact::NO_BUS_MASTER, !on && self.has(Fact::GATED));
     }
 
-    /// Whether the function may send, but for the vectors' own masks (A6).
+    /// Returns whether the function may send, apart from the vectors' own masks (A6).
     #[inline]
     pub(crate) const fn unmasked(self) -> bool {
         !self.has(Fact::REASONS)
     }
 
-    /// Whether the function may send, but for masks.
+    /// Returns whether the function may send, apart from all masks.
     #[inline]
     pub(crate) const fn open(self) -> bool {
         self.0 & Fact::REASONS.0 & !Fact::FUNCTION_MASKED.0 == 0
     }
 
-    /// Whether the function does something special.
+    /// Returns whether any special fact is set.
     #[inline]
     pub(crate) const fn special(self) -> bool {
         self.has(Fact::SPECIAL)
     }
 
-    /// Whether the function may send, but for the vectors' own masks, a backend listens, and nothing
-    /// is special: as almost always.
+    /// Returns whether the function may send (apart from the vectors' own masks), a backend is
+    /// attached and no special fact is set: the usual case.
     #[inline]
     pub(crate) const fn plainly_sending(self) -> bool {
         self.0 & (Fact::REASONS.0 | Fact::SPECIAL.0 | Fact::ATTACHED.0) == Fact::ATTACHED.0
     }
 
-    /// The facts as the kernel has them; `lanes` makes all lanes or none of one fact.
+    /// Returns the facts as the kernel takes them; `lanes` turns a fact into all lanes or none.
     #[inline]
     pub(crate) fn switches<L>(self, lanes: impl Fn(bool) -> L) -> Switches<L> {
         let closed = Fact::REASONS.0 & !(Fact::FUNCTION_MASKED.0 | Fact::LOADING.0);
@@ -118,7 +118,7 @@ impl Facts {
     }
 }
 
-/// All lanes of a word, or none.
+/// Returns all lanes of a word, or none.
 #[inline]
 pub(crate) const fn ones(all: bool) -> u64 {
     if all { u64::MAX } else { 0 }

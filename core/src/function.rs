@@ -8,7 +8,7 @@ mod snapshot;
 
 use crate::effects::{Bounded, Effect, Effects, MAX_EFFECTS};
 use crate::facts::{Fact, Facts};
-use crate::intx::{Intx, IntxEffect, IntxSource, USED};
+use crate::intx::{Intx, IntxEffect, IntxSource, LIVE};
 use crate::layout::Layout;
 use crate::msi::{Msi, MsiCapability};
 use crate::msix::{Message, Msix, NewError};
@@ -19,13 +19,14 @@ use crate::spec::{
 use crate::storage::{Storage, sealed::Fresh};
 use crate::vectors::Vector;
 
-/// Most effects one input of a [`Function`] emits for the largest table.
+/// The most effects that one input of a [`Function`] emits, for the largest table.
 pub const MAX_FUNCTION_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
 
 /// Bits of Command that are kept here.
 const KEPT: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
 
-/// How a function interrupts now (A10). Derived from what is enabled, never stored.
+/// How a function interrupts now ([A10](crate::rules#a10)). Derived from what is enabled, never
+/// stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Mode {
@@ -39,10 +40,10 @@ pub enum Mode {
     MsiX,
 }
 
-/// One thing the host must do, and for which part of the function. In a list, everything of the mode
-/// that is left comes before anything of the mode that is entered (D2); the effects of one part
-/// stand together and in their own order, but for the Disarm of a part in a
-/// [`Function::resume`], which comes before the others'.
+/// One thing the host must do, and the part of the function that it is for ([I5](crate::rules#i5),
+/// [D2](crate::rules#d2)). In a list, everything of the mode that is left comes before anything of
+/// the mode that is entered. The effects of one part stand together and in their own order, except
+/// that in a [`Function::resume`] the Disarm of any part comes before all other effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FunctionEffect {
     /// For MSI-X; never [`Effect::IntxDeassert`] nor [`Effect::IntxReevaluate`].
@@ -53,7 +54,7 @@ pub enum FunctionEffect {
     Intx(IntxEffect),
 }
 
-/// A list for a [`Function`]. `CAP` must be at least [`Function::MAX_EFFECTS`]
+/// A list of the effects of a [`Function`]. `CAP` must be at least [`Function::MAX_EFFECTS`]
 /// ([`MAX_FUNCTION_EFFECTS`] fits all); less does not compile.
 ///
 /// ```compile_fail
@@ -64,8 +65,9 @@ pub enum FunctionEffect {
 /// ```
 pub type FunctionEffects<const CAP: usize> = Effects<CAP, FunctionEffect>;
 
-/// The interrupt side of one PCI function: MSI, MSI-X and a pin, each if it has it, and the bits of
-/// the Command register that concern them.
+/// The interrupt side of one PCI function: MSI, MSI-X and a pin, as far as the function has them,
+/// and the bits of the Command register that concern them. Each part holds its invariants, and at
+/// most one mode is live ([A10](crate::rules#a10), [D2](crate::rules#d2), [H18](crate::rules#h18)).
 ///
 /// ```
 /// use msix_core::*;
@@ -97,17 +99,17 @@ pub struct Function<S> {
     pub(crate) msi: Option<Msi>,
     pub(crate) msix: Option<Msix<S>>,
     pub(crate) intx: Option<Intx>,
-    /// Those bits of Command that are kept here.
+    /// The bits of Command in [`KEPT`].
     pub(crate) command: u16,
     policy: Policy,
     counters: FunctionCounters,
 }
 
-/// Totals of a [`Function`] that no part of it counts.
+/// Totals of a [`Function`] that no part of it counts ([H18](crate::rules#h18)). They wrap at 2^64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FunctionCounters {
-    /// How often a guest enabled MSI and MSI-X together, which is undefined (A10, H18).
+    /// How often a guest enabled MSI and MSI-X together, which PCI leaves undefined (A10, H18).
     pub conflicts: u64,
     /// Events of [`Function::notify`] that were left to the pin's level.
     pub to_intx: u64,
@@ -125,7 +127,8 @@ pub struct Parts {
 }
 
 impl<S: Storage + Fresh> Function<S> {
-    /// Makes a function in its reset state; without MSI-X, `S` may be [`Inline<1, 1>`](crate::Inline).
+    /// Makes a function in its reset state. Without MSI-X, `S` may be [`Inline<1,
+    /// 1>`](crate::Inline).
     ///
     /// # Errors
     /// [`NewError`] when `S` has no room for exactly the layout's vectors.
@@ -161,7 +164,7 @@ impl<'a> Function<crate::Borrowed<'a>> {
 }
 
 impl<S: Storage> Function<S> {
-    /// Most effects one input emits: those of all parts, 14 for up to 64 vectors.
+    /// The most effects that one input emits, all parts together: 14 for up to 64 vectors.
     pub const MAX_EFFECTS: usize = S::MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
 
     fn assemble(parts: Parts, msix: Option<Msix<S>>, policy: Policy) -> Self {
@@ -197,19 +200,19 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The MSI capability, if it has one.
+    /// Returns the MSI capability, if the function has one.
     #[must_use]
     pub const fn msi(&self) -> Option<&Msi> {
         self.msi.as_ref()
     }
 
-    /// The MSI-X capability, if it has one.
+    /// Returns the MSI-X capability, if the function has one.
     #[must_use]
     pub const fn msix(&self) -> Option<&Msix<S>> {
         self.msix.as_ref()
     }
 
-    /// The pin, if it has one.
+    /// Returns the pin, if the function has one.
     #[must_use]
     pub const fn intx(&self) -> Option<&Intx> {
         self.intx.as_ref()
@@ -222,8 +225,8 @@ impl<S: Storage> Function<S> {
         self
     }
 
-    /// Points the capability of `mode`, MSI or MSI-X, at the next one in the chain (byte 1); bits 1:0
-    /// are cleared. Nothing where there is none.
+    /// Points the capability of `mode`, MSI or MSI-X, at the next one in the chain (byte 1). Bits
+    /// 1:0 of `offset` are cleared. Does nothing when the function has no such capability.
     pub const fn set_next_capability(&mut self, mode: Mode, offset: u8) {
         match (mode, &mut self.msi, &mut self.msix) {
             (Mode::Msi, Some(msi), _) => msi.set_next_capability(offset),
@@ -232,7 +235,7 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The message as which `mode` sends `vector`; `None` when it has none.
+    /// Returns the message that `mode` sends for `vector`; `None` when there is none.
     #[must_use]
     pub fn message(&self, mode: Mode, vector: Vector) -> Option<Message> {
         match mode {
@@ -242,28 +245,29 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The bits of the Command register that are kept here: I/O, memory and bus master enable, and
-    /// Interrupt Disable. After reset 0.
+    /// Returns the bits of the Command register that are kept here: I/O, memory and bus master
+    /// enable, and Interrupt Disable. All are 0 after reset.
     #[must_use]
     pub const fn command(&self) -> u16 {
         self.command
     }
 
-    /// The bit of the Status register that is kept here: Interrupt Status of an emulated device (A17).
-    /// Of a physical pin it is 0: the device's own Status register has the bit, whatever Interrupt
-    /// Disable says and whoever brings the line to the guest, and the guest must read it there.
+    /// Returns the bit of the Status register that is kept here: Interrupt Status of an emulated
+    /// device (A17). For a physical pin it is 0, because the device's own Status register has the
+    /// bit, whatever Interrupt Disable says and however the line reaches the guest; the guest must
+    /// read it there.
     #[must_use]
     pub fn status(&self) -> u16 {
         if self.intx.as_ref().is_some_and(Intx::interrupt_status) { STATUS_INTERRUPT } else { 0 }
     }
 
-    /// Totals.
+    /// Returns the totals that no part counts.
     #[must_use]
     pub const fn counters(&self) -> &FunctionCounters {
         &self.counters
     }
 
-    /// Whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
+    /// Returns whether a snapshot was loaded and not yet [resumed](Self::resume).
     #[must_use]
     pub fn is_loading(&self) -> bool {
         let loading = |facts: Facts| facts.has(Fact::LOADING);
@@ -272,8 +276,8 @@ impl<S: Storage> Function<S> {
             || self.intx.as_ref().is_some_and(Intx::is_loading)
     }
 
-    /// Whether every part holds its invariants, and they agree with each other: at most one mode is
-    /// live (D2). Debug builds ask this after every input.
+    /// Returns whether every part holds its invariants and the parts agree: at most one mode is
+    /// live (D2). Debug builds assert this after every input.
     #[must_use]
     pub fn check(&self) -> bool {
         let sound = self.msi.as_ref().is_none_or(|msi| msi.check().is_ok())
@@ -281,7 +285,7 @@ impl<S: Storage> Function<S> {
             && self.intx.as_ref().is_none_or(Intx::check);
         let msi = self.msi.as_ref().is_some_and(|msi| msi.state.live != 0);
         let msix = self.msix.as_ref().is_some_and(Msix::has_live);
-        let intx = self.intx.as_ref().is_some_and(|intx| intx.has(USED));
+        let intx = self.intx.as_ref().is_some_and(|intx| intx.has(LIVE));
         let alone = !(msi && msix) && !(intx && (msi || msix));
         let prohibited = self.msi_enabled() || self.msix_enabled();
         let bus_master = self.has(COMMAND_BUS_MASTER);
@@ -310,7 +314,7 @@ impl<S: Storage> Function<S> {
         self.command & command != 0
     }
 
-    /// Gives the parts the bus master bit, when nothing comes of it.
+    /// Copies the bus master bit to the parts, for a function that has nothing to emit.
     fn tell_bus_master(&mut self) {
         let (on, overridden) = (self.has(COMMAND_BUS_MASTER), self.msix_enabled());
         if let Some(msi) = &mut self.msi {
@@ -321,7 +325,7 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Whether a write of a control byte makes the device's level be forgotten (H27).
+    /// Returns whether a write of a control byte forgets the device's level (H27).
     fn forgets_level(&self) -> bool {
         self.policy.intx == IntxRule::OnEveryWrite
     }

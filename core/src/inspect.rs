@@ -1,9 +1,8 @@
-//! What models, explorers and tests ask of a machine, and an embedder need not (feature
-//! `operations`).
+//! Queries for models, explorers and tests; an embedder does not need them (feature `operations`).
 
 use crate::counters::Counters;
 use crate::facts::Fact;
-use crate::intx::{ATTACHED, FALLBACK, Intx, IntxSource, USED};
+use crate::intx::{ATTACHED, FALLBACK, Intx, IntxSource, LIVE};
 use crate::kernel::{self, Registers};
 use crate::layout::Layout;
 use crate::msi::{Msi, MsiCapability, set};
@@ -30,13 +29,13 @@ impl<S: Storage> Msix<S> {
         self.sets(|word| word.pending.get())
     }
 
-    /// Returns Bus Master Enable, as told by [`set_bus_master`](Self::set_bus_master).
+    /// Returns Bus Master Enable, as last set by [`set_bus_master`](Self::set_bus_master).
     #[must_use]
     pub const fn bus_master(&self) -> bool {
         self.facts.has(Fact::BUS_MASTER)
     }
 
-    /// Returns whether a backend listens.
+    /// Returns whether a backend is attached.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
         self.facts.has(Fact::ATTACHED)
@@ -62,15 +61,15 @@ impl<S: Storage> Msix<S> {
         Some(self.word_of(vector)?.live.get() & vector.bit() != 0)
     }
 
-    /// Returns whether `vector` is live but could not be armed, so that the device's events must reach
-    /// it through [`notify`](Self::notify) (H11); `None` outside the table.
+    /// Returns whether `vector` is live but could not be armed, so that the device's events must
+    /// come in through [`notify`](Self::notify) (H11); `None` outside the table.
     #[must_use]
     pub fn is_fallback(&self, vector: Vector) -> Option<bool> {
         Some(self.word_of(vector)?.fallback.get() & vector.bit() != 0)
     }
 
-    /// Returns whether a message of `vector` would be sent at once: enabled, not masked, and bus
-    /// master on where the policy asks for it; `None` outside the table.
+    /// Returns whether a message of `vector` would be sent at once: MSI-X is enabled, no mask is
+    /// set, and bus master is on if the policy asks for it; `None` outside the table.
     #[must_use]
     pub fn is_deliverable(&self, vector: Vector) -> Option<bool> {
         let masked = self.word_of(vector)?.masked.get() & vector.bit() != 0;
@@ -92,8 +91,8 @@ impl<S: Storage> Msix<S> {
 }
 
 impl Msi {
-    /// Returns the vectors with an event that is not sent, as the pending register has them (A16): by
-    /// the numbers as which they go out. Without mask registers the guest does not see it.
+    /// Returns the vectors that the pending register shows (A16): those that a waiting event would
+    /// be sent as. Without mask registers the guest does not see them.
     #[must_use]
     pub fn pending(&self) -> Vectors {
         set(self.folded())
@@ -111,7 +110,7 @@ impl Msi {
         self.image()
     }
 
-    /// Returns whether a backend listens.
+    /// Returns whether a backend is attached.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
         self.state.facts.has(Fact::ATTACHED)
@@ -123,7 +122,7 @@ impl Msi {
         set(self.state.live)
     }
 
-    /// Returns the live vectors that could not be armed, so that their events must reach them through
+    /// Returns the live vectors that could not be armed, so that their events must come in through
     /// [`Function::notify`](crate::Function::notify) (H11).
     #[must_use]
     pub fn fallback(&self) -> Vectors {
@@ -136,8 +135,8 @@ impl Msi {
         set(self.state.masked)
     }
 
-    /// Returns the vectors whose message would be sent at once: allocated, enabled, not masked, and
-    /// bus master on where the policy asks for it.
+    /// Returns the vectors with a message that would be sent at once: allocated, enabled, not
+    /// masked, and bus master on if the policy asks for it.
     #[must_use]
     pub fn deliverable(&self) -> Vectors {
         set(kernel::deliverable(self.lanes(), self.switches()))
@@ -171,8 +170,9 @@ impl Counters {
 }
 
 impl Intx {
-    /// Returns Interrupt Status, bit 3 of the Status register: the device asserts, whatever Interrupt
-    /// Disable says; never while INTx is prohibited (A17).
+    /// Returns Interrupt Status, bit 3 of the Status register, of an emulated device: it asserts
+    /// its level and INTx is not prohibited, whatever Interrupt Disable says (A17). For a physical
+    /// pin it is 0.
     #[must_use]
     pub const fn status(&self) -> bool {
         self.interrupt_status()
@@ -184,7 +184,7 @@ impl Intx {
         self.source
     }
 
-    /// Returns whether a backend listens.
+    /// Returns whether a backend is attached.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
         self.has(ATTACHED)
@@ -193,7 +193,7 @@ impl Intx {
     /// Returns whether the line is live: armed and not disarmed since.
     #[must_use]
     pub const fn is_live(&self) -> bool {
-        self.has(USED)
+        self.has(LIVE)
     }
 
     /// Returns whether the line is live but could not be armed, so that userspace drives it: a

@@ -1,7 +1,7 @@
 //! INTx: the level-triggered line of a function (A17, D12).
 //!
-//! Same idea as MSI-X: inputs change facts, and one function compares what should hold with what was
-//! told, and emits the difference.
+//! As for MSI-X, inputs change facts; then one function compares what is wanted with what the host
+//! was told, and emits the difference.
 
 mod device;
 mod guest;
@@ -11,109 +11,112 @@ mod snapshot;
 use crate::effects::EffectSink;
 
 /// One thing the host must do about the line. In every list the kinds come in the order of this
-/// enum.
+/// enum ([I5](crate::rules#i5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntxEffect {
-    /// The guest's interrupt controller shall see this function's line low.
+    /// Show the guest's interrupt controller this function's line low.
     Deassert,
-    /// Stop delivering the line by itself: disarm. An answer to this is not needed.
+    /// Stop delivering the line, and disarm it. No answer is needed.
     Disarm,
-    /// Deliver the line from now on: route, then arm (a KVM irqfd with resampling, the INTx index of
-    /// a passed-through device). What fails comes back through [`Function::report_failed`](crate::Function::report_failed).
+    /// Deliver the line from now on: route it, then arm (a KVM irqfd with resampling, the INTx
+    /// index of a passed-through device). Report a failure to
+    /// [`Function::report_failed`](crate::Function::report_failed).
     Arm,
-    /// The guest's interrupt controller shall see this function's line high. It may be said again
-    /// after an EOI, for a level that is still high; to a controller that still sees it high it says
-    /// nothing new.
+    /// Show the guest's interrupt controller this function's line high. May be repeated after an
+    /// EOI while the level is high; idempotent.
     Assert,
-    /// The guest's EOI came: unmask the physical line, which was masked when it fired (D12).
+    /// Unmask the physical line, which was masked when it fired: the guest's EOI came (D12).
     Unmask,
 }
 
-/// Where a function's level comes from.
+/// Where a function's level comes from ([D12](crate::rules#d12)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum IntxSource {
-    /// A device that is emulated here: [`Function::set_level`](crate::Function::set_level).
+    /// An emulated device, through [`Function::set_level`](crate::Function::set_level).
     Emulated,
-    /// A line of a passed-through device. It is masked by the one who saw it fire
-    /// ([`Function::report_fired`](crate::Function::report_fired)), until it is unmasked after the guest's EOI.
+    /// The line of a passed-through device. The backend that sees it fire
+    /// ([`Function::report_fired`](crate::Function::report_fired)) masks it, until Unmask after the
+    /// guest's EOI.
     Physical,
 }
 
-/// The INTx side of one PCI function that has an interrupt pin.
+/// The INTx side of one PCI function that has an interrupt pin. Arm and Disarm, Assert and Deassert
+/// alternate ([I1](crate::rules#i1)); the line follows [A17](crate::rules#a17).
 ///
-/// Level semantics: the line is asserted from the device's assertion until it is satisfied
-/// ([`IntxSource::Emulated`]) or acknowledged ([`IntxSource::Physical`]); none is lost, as what is
-/// high while INTx is off is asserted once it is on, and none is doubled. Interrupt Disable and MSI
-/// or MSI-X being enabled both close the line: it is deasserted and released.
+/// The line stays asserted until the device is satisfied ([`IntxSource::Emulated`]) or the guest
+/// acknowledges ([`IntxSource::Physical`]). No level is lost: one that is high while INTx is off is
+/// asserted once INTx is on. Interrupt Disable, and enabling MSI or MSI-X, close the line: it is
+/// deasserted and disarmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Intx {
     pub(crate) source: IntxSource,
     facts: u16,
 }
 
-/// The device asserts: the emulated level, or a physical line that fired and was not acknowledged.
+/// The device asserts: its emulated level is high, or a physical line fired and was not
+/// acknowledged.
 const HIGH: u16 = 1;
 /// Interrupt Disable (A17).
 const DISABLED: u16 = 2;
 /// MSI or MSI-X is enabled (A10).
 const PROHIBITED: u16 = 4;
-/// A backend listens.
+/// A backend is attached.
 pub(crate) const ATTACHED: u16 = 8;
 /// Between a load and its resume (H15).
 const LOADING: u16 = 16;
-/// Told: the host uses the line.
-pub(crate) const USED: u16 = 32;
-/// Told: the guest's controller sees it high.
+/// The line is live: armed and not disarmed since.
+pub(crate) const LIVE: u16 = 32;
+/// The guest's controller was shown the line high.
 const ASSERTED: u16 = 64;
 /// The Arm failed (H11).
 pub(crate) const FALLBACK: u16 = 128;
 
 impl Intx {
-    /// Most effects one input emits.
+    /// The most effects that one input emits.
     pub const MAX_EFFECTS: usize = 4;
 
-    /// A line in its reset state: low, enabled, nobody attached.
+    /// Makes a line in its reset state: low, enabled, no backend attached.
     #[must_use]
     pub(crate) const fn new(source: IntxSource) -> Self {
         Self { source, facts: 0 }
     }
 
-    /// Interrupt Disable, bit 10 of Command.
+    /// Returns Interrupt Disable, bit 10 of Command.
     #[must_use]
     pub(crate) const fn is_disabled(&self) -> bool {
         self.has(DISABLED)
     }
 
-    /// Whether MSI or MSI-X is enabled.
+    /// Returns whether MSI or MSI-X is enabled.
     #[must_use]
     pub(crate) const fn is_prohibited(&self) -> bool {
         self.has(PROHIBITED)
     }
 
-    /// Whether a snapshot was loaded and is not resumed yet.
+    /// Returns whether a snapshot was loaded and not yet resumed.
     #[must_use]
     pub(crate) const fn is_loading(&self) -> bool {
         self.has(LOADING)
     }
 
-    /// Whether the guest's controller was told that the line is high.
+    /// Returns whether the guest's interrupt controller was last shown the line high.
     #[must_use]
     pub const fn is_asserted(&self) -> bool {
         self.has(ASSERTED)
     }
 
-    /// Interrupt Status of an emulated device: it asserts, whatever Interrupt Disable says; never while
-    /// INTx is prohibited (A17). Only a real device knows its own.
+    /// Returns Interrupt Status of an emulated device: it asserts and INTx is not prohibited,
+    /// whatever Interrupt Disable says (A17). Only a real device knows its own.
     pub(crate) const fn interrupt_status(&self) -> bool {
         matches!(self.source, IntxSource::Emulated) && self.has(HIGH) && !self.has(PROHIBITED)
     }
 
-    /// Emits the difference between what should hold and what was told.
+    /// Emits the difference between what is wanted and what the host was told.
     fn settle<K: EffectSink<IntxEffect>>(&mut self, fx: &mut K) {
         let loading = self.has(LOADING);
         let open = !self.has(DISABLED) && !self.has(PROHIBITED);
-        let wanted = self.has(ATTACHED) && if loading { self.has(USED) } else { open };
+        let wanted = self.has(ATTACHED) && if loading { self.has(LIVE) } else { open };
         if self.source == IntxSource::Physical && !wanted {
             self.set(HIGH, false); // it fires again once it is armed again
         }
@@ -123,12 +126,12 @@ impl Intx {
             self.set(ASSERTED, false);
             fx.push(IntxEffect::Deassert);
         }
-        if self.has(USED) && !wanted {
-            self.set(USED | FALLBACK, false);
+        if self.has(LIVE) && !wanted {
+            self.set(LIVE | FALLBACK, false);
             fx.push(IntxEffect::Disarm);
         }
-        if wanted && !self.has(USED) {
-            self.set(USED, true);
+        if wanted && !self.has(LIVE) {
+            self.set(LIVE, true);
             fx.push(IntxEffect::Arm);
         }
         if high && !self.has(ASSERTED) {
@@ -138,31 +141,31 @@ impl Intx {
         debug_assert!(self.check(), "{self:?}");
     }
 
-    /// Tells the host that the line is low and not used.
+    /// Deasserts and disarms the line.
     fn disarm_all<K: EffectSink<IntxEffect>>(&mut self, fx: &mut K) {
         if self.has(ASSERTED) {
             fx.push(IntxEffect::Deassert);
         }
-        if self.has(USED) {
+        if self.has(LIVE) {
             fx.push(IntxEffect::Disarm);
         }
-        self.set(ASSERTED | USED | FALLBACK, false);
+        self.set(ASSERTED | LIVE | FALLBACK, false);
         if self.source == IntxSource::Physical {
             self.set(HIGH, false); // it fires again once it is armed again
         }
     }
 
-    /// Whether what was told is what should hold, and the facts are possible together. Debug builds
-    /// ask this after every input.
+    /// Returns whether the host was told what is wanted, and no fact contradicts another. Debug
+    /// builds assert this after every input.
     pub(crate) const fn check(&self) -> bool {
         let open = !self.has(DISABLED) && !self.has(PROHIBITED);
         let told = self.has(LOADING)
-            || self.has(USED) == (open && self.has(ATTACHED))
+            || self.has(LIVE) == (open && self.has(ATTACHED))
                 && self.has(ASSERTED) == (open && self.has(HIGH));
         let physical = matches!(self.source, IntxSource::Physical);
-        told && (self.has(USED) || !self.has(FALLBACK))
-            && (self.has(USED) || !physical || !self.has(HIGH))
-            && (self.has(USED) || !physical || !self.has(ASSERTED))
+        told && (self.has(LIVE) || !self.has(FALLBACK))
+            && (self.has(LIVE) || !physical || !self.has(HIGH))
+            && (self.has(LIVE) || !physical || !self.has(ASSERTED))
     }
 
     pub(crate) const fn has(&self, fact: u16) -> bool {
@@ -262,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn a_use_that_failed_is_remembered_until_its_release() {
+    fn an_arm_that_failed_is_remembered_until_its_disarm() {
         let (mut intx, mut fx) = (Intx::new(IntxSource::Physical), Fx::new());
         intx.report_failed();
-        assert!(!intx.is_fallback(), "nobody used it");
+        assert!(!intx.is_fallback(), "it is not live");
         intx.attach(&mut fx);
         assert_eq!(fx.take(), Some(Arm));
         intx.report_failed();

@@ -1,10 +1,9 @@
 //! The transition: the one place that decides effects.
 //!
-//! Every input changes registers and facts, and then asks [`step`] what follows: which vectors the
-//! host must arm or disarm, whose message it must be told again, what is sent and what is lost. The
-//! function works on *lanes*, one for each vector, and can do nothing with them but `& | ^ !`. So no
-//! lane can depend on its neighbour: what `tests` shows for one lane in all its states holds for every
-//! vector of every function.
+//! Every input changes registers and facts, then calls [`step`], which decides what the host must
+//! arm, disarm or reroute, and what is sent, dropped or lost. The function works on *lanes*, one
+//! for each vector, and their type offers only `& | ^ !`. So no lane can depend on its neighbour:
+//! what `tests` shows for one lane in all its states holds for every vector of every function.
 //!
 //! MSI-X and MSI, one vector and all vectors, and the checker of the invariants use it.
 
@@ -33,11 +32,12 @@ impl<T> Lanes for T where
 /// What the host was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told<L> {
-    /// To deliver the vector: armed and not disarmed since.
+    /// To deliver the vector: it is armed and not disarmed since.
     pub(crate) live: L,
-    /// It could not, so the engine delivers the vector until it is armed again (H11).
+    /// It reported that it cannot, so the engine sends the vector's events until it is armed again
+    /// (H11).
     pub(crate) fallback: L,
-    /// An older message than the vector has now (H4).
+    /// A message older than the vector's present one (H4).
     pub(crate) stale: L,
 }
 
@@ -46,34 +46,34 @@ pub(crate) struct Told<L> {
 pub(crate) struct Registers<L> {
     /// The vector's own mask bit (A6).
     pub(crate) masked: L,
-    /// No mask holds the vector's message back (H25).
+    /// The vector's message is exempt from both masks (H25).
     pub(crate) exempt: L,
     /// The pending bit (A7).
     pub(crate) pending: L,
-    /// The device claims the vector. Only looked at where [`ready`] says so.
+    /// The device claims the vector. Matters only where [`ready`] is set.
     pub(crate) claimed: L,
 }
 
-/// What is true of the function as a whole: all lanes or none.
+/// The facts of the function as a whole, each in all lanes or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switches<L> {
-    /// The function may send, but for masks: it is enabled, not overridden, and bus master where that
-    /// gates it.
+    /// The function may send, apart from masks: it is enabled, not overridden, and bus master is on
+    /// where the policy asks for it.
     pub(crate) open: L,
     /// Function Mask (A6).
     pub(crate) function_masked: L,
     /// Between a load and its resume (H15).
     pub(crate) loading: L,
-    /// A host backend listens.
+    /// A backend is attached.
     pub(crate) attached: L,
     /// Bus Master Enable (A11).
     pub(crate) bus_master: L,
-    /// A pending bit that could be sent is lost where nobody claims the vector (H9).
+    /// A deliverable pending bit of a vector without a claim is lost (H9).
     pub(crate) lossy: L,
 }
 
 impl Switches<bool> {
-    /// A function that may send, with a backend that listens.
+    /// The facts of a function that may send and has a backend.
     pub(crate) const SENDING: Self = Self {
         open: true,
         function_masked: false,
@@ -84,28 +84,28 @@ impl Switches<bool> {
     };
 }
 
-/// What follows: the facts as they are from now on, and what the host must do.
+/// The result of a step: the facts from now on, and what the host must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step<L> {
-    /// What the host was told, once it has carried this out.
+    /// What the host was told, including the effects of this step.
     pub(crate) told: Told<L>,
-    /// The pending bits, once what is sent is sent.
+    /// The pending bits, after this step's sends.
     pub(crate) pending: L,
-    /// Stop delivering.
+    /// Vectors to disarm.
     pub(crate) disarm: L,
-    /// Deliver from now on.
+    /// Vectors to arm.
     pub(crate) arm: L,
-    /// The message changed.
+    /// Live vectors to reroute: their message changed.
     pub(crate) reroute: L,
-    /// Send a message now.
+    /// Vectors to send a message of.
     pub(crate) send: L,
-    /// A message was due while bus master was off, and is dropped (H16).
+    /// Vectors with a message that was due while bus master was off, and is dropped (H16).
     pub(crate) dropped: L,
-    /// A pending bit was cleared because nobody claims the vector (H9).
+    /// Vectors with a pending bit that is cleared because they have no claim (H9).
     pub(crate) lost: L,
 }
 
-/// Decides what follows. `complete`: with this input the vector's message is complete (H4).
+/// Decides what follows. `complete` marks vectors with a message that this input completes (H4).
 #[inline(always)]
 pub(crate) fn step<L: Lanes>(
     told: Told<L>,
@@ -131,26 +131,27 @@ pub(crate) fn step<L: Lanes>(
     }
 }
 
-/// The vectors whose message would be sent at once.
+/// Returns the vectors with a message that would be sent at once.
 #[inline(always)]
 pub(crate) fn deliverable<L: Lanes>(registers: Registers<L>, switches: Switches<L>) -> L {
     let unmasked = !switches.function_masked & !registers.masked;
     switches.open & !switches.loading & (unmasked | registers.exempt)
 }
 
-/// The vectors that the host should deliver (I1). Between load and resume it keeps what it has.
+/// Returns the vectors that the host should deliver (I1). Between load and resume it keeps what it
+/// has.
 #[inline(always)]
 pub(crate) fn wanted<L: Lanes>(told: Told<L>, registers: Registers<L>, switches: Switches<L>) -> L {
     (deliverable(registers, switches) | told.live & switches.loading) & switches.attached
 }
 
-/// The pending vectors that could be sent if the device claims them.
+/// Returns the pending vectors to send if the device claims them.
 #[inline(always)]
 pub(crate) fn ready<L: Lanes>(registers: Registers<L>, switches: Switches<L>) -> L {
     registers.pending & deliverable(registers, switches)
 }
 
-/// The vectors whose events, if any, the host holds: it does not deliver them.
+/// Returns the vectors with events that the host holds, if there are any: it does not deliver them.
 #[inline(always)]
 pub(crate) fn held<L: Lanes>(told: Told<L>, attached: L) -> L {
     attached & (!told.live | told.fallback)

@@ -40,7 +40,7 @@ impl Location {
         Self { bar, offset }
     }
 
-    /// The offset as the capability holds it, if it can be one (A1, A2).
+    /// Returns the offset as the capability holds it, if it fits (A1, A2).
     fn checked(self, region: Region) -> Result<u32, LayoutError> {
         let offset = self.offset;
         if !offset.is_multiple_of(8) {
@@ -49,7 +49,7 @@ impl Location {
         u32::try_from(offset).map_err(|_| LayoutError::OffsetTooLarge { region, offset })
     }
 
-    /// As the capability says it: offset in bits 31:3, BIR in 2:0 (A1).
+    /// Reads a capability register: offset in bits 31:3, BIR in bits 2:0 (A1).
     fn from_register(value: u32) -> Result<Self, LayoutError> {
         let [low, ..] = value.to_le_bytes();
         Ok(Self { bar: BarIndex::new(low & 0b111)?, offset: u64::from(value & !0b111) })
@@ -77,7 +77,7 @@ impl fmt::Display for Region {
 /// A checked layout: 1 to 2048 vectors, aligned, inside the BARs, without overlap
 /// ([A1](crate::rules#a1), [A2](crate::rules#a2), [H21](crate::rules#h21)).
 ///
-/// What a constructor refuses is a typed error; no bytes or numbers make one panic
+/// A constructor refuses a wrong layout with a typed error; no bytes or numbers make one panic
 /// ([I7](crate::rules#i7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -123,8 +123,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Lays out a BAR that holds nothing but table and PBA, as QEMU does (G10): up to 128 vectors
-    /// 4 KiB with the PBA at 0x800; above, the PBA follows the table. The BAR needs
+    /// Lays out a BAR that holds only table and PBA, as QEMU does (G10): for up to 128 vectors 4
+    /// KiB with the PBA at 0x800; for more, the PBA follows the table. The BAR needs
     /// [`Layout::min_bar_size`] bytes.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Layout {
     }
 
     /// Reads the layout from the capability of a real function with BARs of `bar_sizes` bytes. The
-    /// bytes are checked as those of a hostile device; the control bits do not matter.
+    /// bytes are not trusted; the control bits are ignored.
     ///
     /// # Errors
     /// [`LayoutError`].
@@ -205,8 +205,8 @@ impl Layout {
         }
     }
 
-    /// Returns the structure that byte `offset` of BAR `bar` belongs to, and the offset in it:
-    /// where an embedder sends a BAR access.
+    /// Returns the structure that byte `offset` of BAR `bar` belongs to, and the offset in it. An
+    /// embedder routes BAR accesses by this.
     #[must_use]
     pub fn locate(&self, bar: BarIndex, offset: u64) -> Option<(Region, u64)> {
         [Region::Table, Region::Pba].into_iter().find_map(|region| {
@@ -216,7 +216,7 @@ impl Layout {
         })
     }
 
-    /// Bytes 4 to 11 of the capability, as two registers (A1).
+    /// Returns bytes 4 to 11 of the capability, as two registers (A1).
     pub(crate) fn registers(&self) -> [u32; 2] {
         let register = |offset, bar: BarIndex| offset | u32::from(bar.0);
         [register(self.table_offset, self.table_bar), register(self.pba_offset, self.pba_bar)]

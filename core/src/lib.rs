@@ -37,7 +37,7 @@
 //!
 //! let v0 = Vector::new(0);
 //! msix.claim(v0, &mut fx)?; // the device will raise vector 0
-//! msix.attach(&mut fx)?; // a backend listens
+//! msix.attach(&mut fx)?; // a backend is there
 //! msix.write_config(2, &[0x00, 0x80], &mut fx)?; // the guest sets MSI-X Enable:
 //! assert_eq!(fx.take(), Some(Effect::IntxDeassert)); // INTx is prohibited now
 //! msix.write_table(0x0, &0xfee0_1000_u32.to_le_bytes(), &mut fx)?; // it programs the entry
@@ -99,8 +99,8 @@
 //! And for the engine together with a host that carries its lists out:
 //!
 //! - What the host was told differs from the registers for a bounded time only: until the list of
-//!   the input is carried out. A message that a guest rewrites while its vector is live, which PCI
-//!   leaves undefined ([A9](crate::rules#a9)), is told as [`Policy::live_rewrite`] says
+//!   the input is carried out. When a guest rewrites the message of a live vector, which PCI leaves
+//!   undefined ([A9](crate::rules#a9)), [`Policy::live_rewrite`] decides whether the host is told
 //!   ([H4](crate::rules#h4)).
 //! - Between a load and its resume nothing is armed, rerouted or sent; a detach or a reset still
 //!   takes away what the host has ([H15](crate::rules#h15)).

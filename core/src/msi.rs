@@ -1,8 +1,8 @@
-//! The MSI engine: its facts, how it is made, and what it can be asked.
+//! The MSI engine: its facts, constructor and queries.
 //!
-//! Up to 32 vectors share one message; vector k differs in the low bits of its data. The idea is
-//! that of [`crate::Msix`]: inputs change registers and facts, and one function compares what should
-//! hold with what the host was told.
+//! Up to 32 vectors share one message; vector k differs in the low bits of its data. As in
+//! [`crate::Msix`], inputs change registers and facts; then the engine compares what is wanted with
+//! what the host was told.
 
 mod capability;
 mod device;
@@ -22,22 +22,22 @@ use crate::policy::Policy;
 use crate::vectors::{Vector, Vectors};
 use capability::low_bits;
 
-/// The MSI side of one PCI function (A14 to A16).
+/// The MSI side of one PCI function ([A14](crate::rules#a14) to [A16](crate::rules#a16)). I1 to I7
+/// hold as for [`crate::Msix`]; a list has at most [`Self::MAX_EFFECTS`] effects.
 ///
-/// Its vectors are numbered from 0 to one below what it is capable of, and every effect's set is of
-/// word 0. The guest *allocates* the lowest of them (Multiple Message Enable); a function must not
-/// send from another. So an event of vector k goes out as vector
-/// [`vector_for(k)`](Self::vector_for): k modulo the vectors allocated, which is what putting the
-/// number into the low bits of the data comes to. Nothing is lost when a guest allocates fewer than
-/// the device has, and as each event keeps its own number until it is sent, withdrawing one does not
-/// take another's with it. A device that shares its vectors in another way says the vector it
-/// chose, of [`allocated`](Self::allocated).
+/// Its vectors are numbered from 0, and every effect's set is of word 0. The guest *allocates* the
+/// lowest of them (Multiple Message Enable), and a function must not send from another. So an event
+/// of vector k is sent as vector [`vector_for(k)`](Self::vector_for): k modulo the number
+/// allocated, which results from putting the vector number into the low bits of the data. Nothing
+/// is lost when a guest allocates fewer vectors than the device has. Each event keeps its own
+/// number until it is sent, so withdrawing one leaves the others. A device that shares its vectors
+/// in another way names one of the [`allocated`](Self::allocated) vectors itself.
 ///
-/// Only allocated vectors are ever live: a backend that delivers by itself must have the device
-/// signal vector [`vector_for(k)`](Self::vector_for).
+/// Only allocated vectors are ever live: where the backend delivers, the device must signal vector
+/// [`vector_for(k)`](Self::vector_for).
 ///
 /// Without mask registers (A16) an event that cannot be sent, because MSI is disabled or bus master
-/// off, waits all the same, where the policy says so; the guest just cannot see it.
+/// is off, still waits if the policy says so; the guest cannot see it.
 #[derive(Debug, Clone)]
 pub struct Msi {
     pub(crate) state: State,
@@ -54,24 +54,24 @@ pub(crate) struct State {
     data: u16,
     address: u64,
     pub(crate) masked: u32,
-    /// Vectors with an event that was not sent, by their own numbers.
+    /// Vectors with a waiting event, by their own numbers.
     events: u32,
-    /// Vectors the host has been told to use.
+    /// Vectors that are armed and not disarmed since.
     pub(crate) live: u32,
-    /// Those of `live` whose backend use failed (H11).
+    /// Those of `live` that the host reported as failed (H11).
     pub(crate) fallback: u32,
-    /// Those of `live` whose message the host was not told (H4).
+    /// Those of `live` with a message that the host was not told (H4).
     stale: u32,
 }
 
 impl State {
-    /// Whether MSI is enabled and nothing takes its place.
+    /// Returns whether MSI is enabled and not overridden by MSI-X.
     const fn in_force(&self) -> bool {
         !self.facts.has(Fact::DISABLED) && !self.facts.has(Fact::OVERRIDDEN)
     }
 }
 
-/// What never changes, or counts for nothing.
+/// What never changes, or has no influence on behaviour.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) capability: MsiCapability,
@@ -80,11 +80,11 @@ pub(crate) struct Context {
 }
 
 impl Msi {
-    /// Most effects one input emits (I6).
+    /// The most effects that one input emits (I6).
     pub const MAX_EFFECTS: usize = 5;
 
-    /// A function in its reset state: disabled, one vector allocated, none masked, nothing pending,
-    /// no backend attached, bus master on (tell otherwise with
+    /// Makes an engine in its reset state: disabled, one vector allocated, none masked, nothing
+    /// pending, no backend attached, bus master on (change it with
     /// [`set_bus_master`](Self::set_bus_master)).
     #[must_use]
     pub(crate) const fn new(capability: MsiCapability, policy: Policy) -> Self {
@@ -103,34 +103,36 @@ impl Msi {
         Self { state, context: Context { capability, policy, counters: Counters::ZERO } }
     }
 
-    /// Totals of events, messages, uses and failures. An event whose vector's message went out for
-    /// another's is in `coalesced`.
+    /// Returns the totals of events, messages, effects and failures. An event that coalesced with
+    /// another vector's, because both are sent as one vector, is in `coalesced`.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.context.counters
     }
 
-    /// How many vectors the function is capable of, 1 to 32.
+    /// Returns how many vectors the function is capable of, 1 to 32.
     pub(crate) const fn vectors(&self) -> u16 {
         self.context.capability.vectors()
     }
 
-    /// How many vectors the guest allocated: 1 to what the function is capable of, a power of two (A15).
+    /// Returns how many vectors the guest allocated: a power of two, 1 to 32, and at most what the
+    /// function is capable of (A15).
     #[must_use]
     pub fn allocated(&self) -> u16 {
         let log = self.state.multiple.min(self.context.capability.log());
         1_u16.wrapping_shl(u32::from(log)) // at most 1 << 5
     }
 
-    /// The vector as which an event of `vector` goes out: `vector` modulo those allocated.
+    /// Returns the vector that an event of `vector` is sent as: `vector` modulo the number
+    /// allocated.
     #[must_use]
     pub fn vector_for(&self, vector: Vector) -> Vector {
         Vector::new(vector.index() & self.low())
     }
 
-    /// The message as which an event of `vector` goes out: the data with its low log2(allocated)
-    /// bits replaced by the vector's, and its upper 16 bits 0 (A15). `None` for a vector the function
-    /// is not capable of.
+    /// Returns the message that an event of `vector` is sent as: the data with its low
+    /// log2(allocated) bits replaced by the vector's, and its upper 16 bits 0 (A15). `None` for a
+    /// vector that the function is not capable of.
     #[must_use]
     pub fn message(&self, vector: Vector) -> Option<Message> {
         self.bit(vector)?;
@@ -138,18 +140,18 @@ impl Msi {
         Some(Message { address: self.state.address, data: u32::from(data) })
     }
 
-    /// Facts that a load of the whole function brings (H15).
+    /// Takes over the facts that a load of the whole function brings (H15).
     pub(crate) const fn set_loaded_facts(&mut self, overridden: bool, bus_master: bool) {
         self.state.facts.set(Fact::OVERRIDDEN, overridden);
         self.state.facts.set_bus_master(bus_master);
     }
 
-    /// The bits of the data that the vector number replaces.
+    /// Returns the bits of the data that the vector number replaces.
     fn low(&self) -> u16 {
         self.allocated().wrapping_sub(1)
     }
 
-    /// `vector` as a set, if the function is capable of it.
+    /// Returns `vector` as a set, if the function is capable of it.
     fn bit(&self, vector: Vector) -> Option<u32> {
         let bit = 1_u32.checked_shl(u32::from(vector.index()))?;
         Some(bit).filter(|bit| bit & self.context.capability.bits() != 0)
@@ -160,7 +162,7 @@ impl Msi {
         self.bit(vector).ok_or(VectorError::OutOfRange { vector, vectors })
     }
 
-    /// Members of `vectors` that the function is capable of.
+    /// Returns the members of `vectors` that the function is capable of.
     fn inside(&self, vectors: Vectors) -> u32 {
         if vectors.word() != 0 {
             return 0;
@@ -169,7 +171,7 @@ impl Msi {
         u32::from_le_bytes([b0, b1, b2, b3]) & self.context.capability.bits()
     }
 
-    /// The vectors with an event, by the numbers as which they go out.
+    /// Returns the vectors that waiting events will be sent as.
     pub(crate) fn folded(&self) -> u32 {
         let (allocated, mut folded) = (self.allocated(), self.state.events);
         for half in [16_u16, 8, 4, 2, 1].into_iter().filter(|half| *half >= allocated) {
@@ -178,7 +180,7 @@ impl Msi {
         folded
     }
 
-    /// All vectors whose events go out as one of `vectors`, which are allocated.
+    /// Returns all vectors with events that are sent as one of `vectors`, which are allocated.
     fn unfolded(&self, vectors: u32) -> u32 {
         let (allocated, mut all) = (self.allocated(), vectors);
         for width in [1_u16, 2, 4, 8, 16].into_iter().filter(|width| *width >= allocated) {
@@ -239,8 +241,8 @@ mod tests {
         assert_eq!(msi.pending(), Vectors::new(0, 0b10), "another vector's event goes out as it");
         assert_eq!(msi.notify(Vector::new(1), &mut fx), Ok(Delivery::Pending));
         msi.write_config(16, &[0], &mut fx);
-        let (used, sent) = (Vectors::new(0, 0b11), Vectors::new(0, 0b10)); // one message for both
-        assert_eq!(take(&mut fx), [Effect::Arm(used), Effect::Send(sent)]);
+        let (live, sent) = (Vectors::new(0, 0b11), Vectors::new(0, 0b10)); // one message for both
+        assert_eq!(take(&mut fx), [Effect::Arm(live), Effect::Send(sent)]);
         assert_eq!((msi.counters().sent, msi.counters().coalesced), (1, 2));
         assert!(msi.pending().bits() == 0);
     }

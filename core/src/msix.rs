@@ -1,4 +1,4 @@
-//! The engine: its facts, how it is made, and what it can be asked.
+//! The MSI-X engine: its facts, constructors and queries.
 
 mod check;
 mod config;
@@ -32,14 +32,16 @@ use crate::storage::{Storage, sealed::Fresh};
 use crate::vectors::{Vector, Word};
 use core::fmt;
 
-/// The MSI-X side of one PCI function, with its per-vector state in `S`.
+/// The MSI-X side of one PCI function, with its per-vector state in `S`. [I1](crate::rules#i1) to
+/// [I7](crate::rules#i7) hold after every input; [`check`](Self::check) checks the first two.
 ///
-/// Inputs are grouped by who makes them: guest accesses ([`write_config`](Self::write_config),
+/// Inputs come from four sides: guest accesses ([`write_config`](Self::write_config),
 /// [`write_table`](Self::write_table), [`read_pba`](Self::read_pba), ...), the device
-/// ([`notify`](Self::notify), [`withdraw`](Self::withdraw), [`claim`](Self::claim), ...),
-/// the platform ([`set_bus_master`](Self::set_bus_master), [`reset`](Self::reset),
+/// ([`notify`](Self::notify), [`withdraw`](Self::withdraw), [`claim`](Self::claim), ...), the
+/// platform ([`set_bus_master`](Self::set_bus_master), [`reset`](Self::reset),
 /// [`load`](Self::load), ...) and the host backend ([`attach`](Self::attach),
-/// [`report_failed`](Self::report_failed), [`report_held`](Self::report_held), ...). None is called back into.
+/// [`report_failed`](Self::report_failed), [`report_held`](Self::report_held), ...). The engine
+/// never calls back.
 #[derive(Debug, Clone)]
 pub struct Msix<S> {
     pub(crate) storage: S,
@@ -48,17 +50,17 @@ pub struct Msix<S> {
     pub(crate) counters: Counters,
     pub(crate) facts: Facts,
     pub(crate) next_capability: u8,
-    /// Which messages no mask holds back (H25).
+    /// Selects the messages that are exempt from masks (H25).
     pub(crate) exempt: Option<fn(Message) -> bool>,
-    /// A load brought pending bits of vectors that nobody claims; no input makes any.
+    /// A load brought pending bits of vectors without a claim; no input makes any.
     pub(crate) orphans: bool,
-    /// How many entries hold a message that the host was not told (H4).
+    /// The number of entries with a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
 }
 
 impl<S: Storage + Fresh> Msix<S> {
-    /// A function in its reset state (C01): disabled, all vectors masked, nothing pending, no use,
-    /// no backend attached, bus master on (tell otherwise with
+    /// Makes a function in its reset state (C01): disabled, all vectors masked, nothing pending, no
+    /// claims, no backend attached, bus master on (change it with
     /// [`set_bus_master`](Self::set_bus_master)).
     ///
     /// # Errors
@@ -79,7 +81,7 @@ impl Msix<crate::Boxed> {
 }
 
 impl<'a> Msix<crate::Borrowed<'a>> {
-    /// As [`Msix::new`], in lent memory.
+    /// Makes a function in its reset state, as [`Msix::new`] does, in lent memory.
     ///
     /// # Errors
     /// [`NewError`] when the memory is not for exactly the layout's vectors.
@@ -112,13 +114,13 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// How many vectors, 1 to 2048.
+    /// Returns the number of vectors, 1 to 2048.
     #[must_use]
     pub const fn vectors(&self) -> u16 {
         self.layout.vectors()
     }
 
-    /// The choices this function was made with.
+    /// Returns the choices this function was made with.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
@@ -138,32 +140,32 @@ impl<S: Storage> Msix<S> {
         !self.facts.has(Fact::DISABLED)
     }
 
-    /// Totals of events, messages, uses and failures.
+    /// Returns the totals of events, messages, effects and failures.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The message that `vector` sends; `None` outside the table.
+    /// Returns the message that `vector` sends; `None` outside the table.
     #[must_use]
     pub fn message(&self, vector: Vector) -> Option<Message> {
         let entry = self.storage.memory().entries.get(vector.slot())?;
         Some(entry.message(self.policy.message_address))
     }
 
-    /// Whether `vector` is pending in the PBA; `None` outside the table.
+    /// Returns whether `vector` is pending in the PBA; `None` outside the table.
     #[must_use]
     pub fn is_pending(&self, vector: Vector) -> Option<bool> {
         Some(self.word_of(vector)?.pending.get() & vector.bit() != 0)
     }
 
-    /// How many uses `vector` has; `None` outside the table.
+    /// Returns how many claims `vector` has; `None` outside the table.
     #[must_use]
     pub fn claims(&self, vector: Vector) -> Option<u16> {
         self.storage.memory().claims.get(vector.slot()).copied()
     }
 
-    /// Whether any vector is live.
+    /// Returns whether any vector is live.
     pub(crate) fn has_live(&self) -> bool {
         self.storage.memory().words.iter().any(|word| word.live.get() != 0)
     }
@@ -174,7 +176,7 @@ impl<S: Storage> Msix<S> {
         memory.words.get(vector.word()).filter(|_| vector.slot() < memory.entries.len())
     }
 
-    /// The vector, if it is in the table.
+    /// Returns the vector, if it is in the table.
     pub(crate) fn checked(&self, vector: Vector) -> Result<Vector, VectorError> {
         if vector.index() < self.vectors() { Ok(vector) } else { Err(self.out_of_range(vector)) }
     }
@@ -189,7 +191,7 @@ impl<S: Storage> Bounded<Effect> for Msix<S> {
     const MAX_EFFECTS: usize = S::MAX_EFFECTS;
 }
 
-/// The storage is not for exactly the layout's vector count.
+/// The storage does not have room for exactly the layout's vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewError {
@@ -199,13 +201,13 @@ pub struct NewError {
 
 impl fmt::Display for NewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the storage is not for the layout's {} vectors", self.layout)
+        write!(f, "the storage does not fit the layout's {} vectors", self.layout)
     }
 }
 
 impl core::error::Error for NewError {}
 
-/// Why an input about one vector was refused. The state is as it was.
+/// Why an input about one vector was refused. The state is as it was ([I7](crate::rules#i7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VectorError {
@@ -221,7 +223,7 @@ pub enum VectorError {
         /// The vector named.
         vector: Vector,
     },
-    /// See [`NotCarriedOut`].
+    /// The list still holds effects of an earlier input: see [`NotCarriedOut`].
     NotCarriedOut,
 }
 
@@ -235,7 +237,7 @@ impl fmt::Display for VectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfRange { vector, vectors } => {
-                write!(f, "vector {vector} of a table with {vectors} vectors")
+                write!(f, "vector {vector} is not one of the {vectors} vectors, counted from 0")
             }
             Self::TooManyClaims { vector } => {
                 write!(f, "vector {vector} already has {} claims", u16::MAX)

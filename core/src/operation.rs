@@ -9,16 +9,16 @@ pub use msix::Operation;
 
 use crate::msix::{Access, Delivery};
 
-/// What an operation answered.
+/// The answer of an operation. I1 to I7 hold for any sequence of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing, or the input was refused with an error and changed nothing.
+    /// The input has no answer, or was refused with an error and changed nothing.
     Nothing,
-    /// A read: little-endian value of the bytes read.
+    /// A read, and the little-endian value of the bytes read.
     Read(Access, u64),
     /// A write.
     Written(Access),
-    /// An event.
+    /// An event: what became of it.
     Event(Delivery),
     /// Whether a withdrawn vector was pending.
     Withdrawn(bool),

@@ -1,9 +1,8 @@
 //! The choices that the specification leaves open, or that QEMU makes differently.
 //!
 //! The invariants I1 to I7 hold under every policy. Two differences of section H need no field: a
-//! QWORD write of data and Vector Control is always applied as one (H5; the split that QEMU makes
-//! can only be seen in lists of effects), and what is pending is always sent after its vector was
-//! armed (H20).
+//! QWORD write of data and Vector Control is always applied as one (H5; QEMU's split shows only in
+//! lists of effects), and pending vectors are always sent after they are armed (H20).
 
 use crate::spec;
 
@@ -21,7 +20,7 @@ pub struct Policy {
     pub while_disabled: WhileDisabled,
     /// What becomes of pending bits when MSI-X is disabled (H2).
     pub pending_on_disable: PendingOnDisable,
-    /// What the host is told when address or data of a live vector are rewritten (H4).
+    /// Whether the host learns of a rewritten address or data of a live vector (H4).
     pub live_rewrite: LiveRewrite,
     /// Which table and PBA accesses are carried out (H6).
     pub table_access: TableAccess,
@@ -37,13 +36,13 @@ pub struct Policy {
     pub bus_master_off: BusMasterOff,
     /// When INTx effects are emitted (H17).
     pub intx: IntxRule,
-    /// How a Multiple Message Enable above what an MSI function is capable of reads back (A15,
-    /// H26).
+    /// How Multiple Message Enable reads back when it exceeds what an MSI function is capable of
+    /// (A15, H26).
     pub message_enable: MessageEnable,
-    /// Whether the host drops what it holds wherever the engine drops what is pending: at a reset,
-    /// a withdrawal, the last unclaim, and a disable or enable under a policy that drops (H8, H13).
+    /// Whether the host drops held events wherever the engine drops pending ones: at a reset, a
+    /// withdrawal, the last unclaim, and a disable or enable under a policy that drops (H8, H13).
     pub drain: bool,
-    /// Whether a disable and a detach first poll what the host holds (H13).
+    /// Whether a disable and a detach first poll the held events (H13).
     pub poll_before_disable: bool,
     /// Whether a snapshot in QEMU's encoding with PBA bits past the last vector is refused;
     /// otherwise the bits are ignored (H15).
@@ -121,15 +120,15 @@ pub enum PendingOnDisable {
     Drop,
 }
 
-/// What the host is told when address or data of a live vector are rewritten, which the
+/// Whether the host learns of a rewritten address or data of a live vector, which the
 /// specification leaves undefined ([A9](crate::rules#a9), [H4](crate::rules#h4)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveRewrite {
     /// [`crate::Effect::Reroute`] with the access that completes a changed message: one that
     /// covers the data dword, or the address pair as one QWORD. Never a torn address. SPEC.
     Reroute,
-    /// The host keeps the message of MSI-X that it was told until the next Arm; of MSI it is told every
-    /// change at once, half an address too. QEMU.
+    /// The host keeps the message of an MSI-X vector until the next Arm. Every change of the MSI
+    /// message is rerouted at once, even that of half an address. QEMU.
     Ignore,
 }
 
@@ -157,7 +156,7 @@ pub enum VectorControlBits {
 }
 
 impl VectorControlBits {
-    /// The bits kept.
+    /// Returns the bits that are kept.
     #[inline]
     pub(crate) const fn bits(self) -> u32 {
         match self {
@@ -219,9 +218,9 @@ pub enum IntxRule {
     OnEveryWrite,
 }
 
-/// How a Multiple Message Enable that is reserved, or above what an MSI function is capable of,
-/// reads back ([A15](crate::rules#a15), [H26](crate::rules#h26)). Either way the function uses no
-/// more vectors than it is capable of.
+/// How Multiple Message Enable reads back when it is reserved or exceeds what an MSI function is
+/// capable of ([A15](crate::rules#a15), [H26](crate::rules#h26)). Either way the function sends
+/// from no more vectors than it is capable of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageEnable {
     /// The field reads back as written. SPEC.

@@ -1,5 +1,5 @@
-//! What every snapshot has around it: a magic number, a version and a checksum; and why one is not
-//! written, or not taken.
+//! The frame of every snapshot (magic number, version, checksum), and the errors of saving and
+//! loading.
 
 use core::fmt;
 
@@ -8,10 +8,10 @@ const CHECKSUM_LEN: usize = 4;
 /// Bytes of the frame: magic number, version, and the checksum at the end.
 pub(crate) const FRAME_LEN: usize = 6 + CHECKSUM_LEN;
 
-/// A snapshot of which the frame's beginning was checked.
+/// A snapshot with a frame of which the beginning was checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
-    /// What is inside, if the snapshot is whole.
+    /// The bytes inside the frame, if the snapshot is complete.
     pub(crate) body: &'a [u8],
     covered: &'a [u8],
     claimed: u32,
@@ -64,7 +64,7 @@ pub(crate) fn seal(bytes: &mut [u8], len: usize) {
     }
 }
 
-/// CRC-32 as Ethernet and zlib use it.
+/// Returns the CRC-32 of Ethernet and zlib.
 fn checksum(bytes: &[u8]) -> u32 {
     // One table of 1 KiB: firmware carries this.
     const CRC: crc::Crc<u32, crc::Table<1>> =
@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
         Ok(out)
     }
 
-    /// What is not written yet.
+    /// Returns the part that is not written yet.
     pub(crate) fn rest(self) -> &'a mut [u8] {
         self.0
     }
@@ -107,7 +107,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The buffer is too short for the snapshot; it was not written.
+/// The buffer is too short for the snapshot, and was not written ([I7](crate::rules#i7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SaveError {
@@ -125,7 +125,8 @@ impl fmt::Display for SaveError {
 
 impl core::error::Error for SaveError {}
 
-/// Why a snapshot is refused. The state is as it was.
+/// Why a snapshot is refused. An error leaves the state as it was ([I7](crate::rules#i7),
+/// [H15](crate::rules#h15)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -136,31 +137,31 @@ pub enum LoadError {
         /// Bytes given.
         got: usize,
     },
-    /// It does not begin with `"MSIX"`, or what a snapshot of its kind begins with.
+    /// The first four bytes, which are not `"MSIX"`, or the magic number of the kind expected.
     Magic([u8; 4]),
     /// A version this engine does not know.
     Version(u16),
-    /// It is of a table of another size.
+    /// The snapshot is of a table of another size.
     Vectors {
         /// Vectors of the snapshot.
         snapshot: u32,
         /// Vectors of this function.
         engine: u16,
     },
-    /// The checksum does not fit the bytes.
+    /// The checksum is wrong.
     Checksum,
     /// Message Control has a reserved bit set.
     ReservedControl(u16),
-    /// The PBA has a bit set past the last vector; the value is the last word's offending bits.
+    /// The PBA has bits set past the last vector: those of its last word.
     PbaTail(u64),
-    /// A read-only byte of an MSI capability is not as this function's.
+    /// A read-only byte of the MSI capability differs from this function's.
     Capability {
         /// Byte in the capability.
         at: u8,
     },
-    /// The snapshot is of a function with other parts, or has a Command bit set that none has.
+    /// The snapshot is of a function with other parts, or has a Command bit set that is not kept.
     Function,
-    /// The parts of a [`crate::Snapshot`] do not have the lengths its vector count asks for.
+    /// The parts of a [`crate::Snapshot`] have lengths that do not fit its vector count.
     #[cfg(feature = "alloc")]
     Parts,
 }
@@ -186,7 +187,7 @@ impl fmt::Display for LoadError {
                 write!(f, "the PBA has bits past the last vector set: {bits:#x}")
             }
             Self::Capability { at } => {
-                write!(f, "byte {at} of the MSI capability is not as this function's")
+                write!(f, "byte {at} of the MSI capability differs from this function's")
             }
             Self::Function => f.write_str("the snapshot is of a function with other parts"),
             #[cfg(feature = "alloc")]

@@ -1,4 +1,4 @@
-//! Who owns the memory of the table, the claim counts and the vector sets.
+//! Memory for the table, the claim counts and the vector sets, owned by the embedder or the engine.
 //!
 //! Each vector costs 18.5 bytes: 16 for its entry, 2 for its claim count and 4 bits in the sets.
 
@@ -30,7 +30,7 @@ pub(crate) mod sealed {
         fn memory_mut(&mut self) -> MemoryMut<'_>;
     }
 
-    /// Storage that can make itself for a vector count.
+    /// Storage that can be made for a vector count.
     pub trait Fresh: Sealed + Sized {
         fn fresh(vectors: u16) -> Option<Self>;
     }
@@ -39,15 +39,15 @@ pub(crate) mod sealed {
 /// Memory for the state of each vector: [`Inline`], [`Borrowed`] or, with feature `alloc`,
 /// [`Boxed`].
 ///
-/// Sealed: the engine relies on the three slices being consistent. No input allocates
+/// Sealed, because the engine relies on slices that fit each other. No input allocates
 /// ([I7](crate::rules#i7)), and the type knows the bound of a list ([I6](crate::rules#i6)).
 pub trait Storage: sealed::Sealed {
     /// The most effects that one input emits with this storage (I6).
     const MAX_EFFECTS: usize;
 }
 
-/// The engine's memory, whoever owns it: N entries, N claim counts, ceil(N / 64) words. Embedders name
-/// [`Inline`], [`Borrowed`] or, with feature `alloc`, [`Boxed`].
+/// The engine's memory: N entries, N claim counts, ceil(N / 64) words. Embedders name [`Inline`],
+/// [`Borrowed`] or, with feature `alloc`, [`Boxed`].
 #[derive(Debug, Clone)]
 pub struct VectorMemory<E, C, W> {
     entries: E,
@@ -177,7 +177,7 @@ pub type Boxed =
 
 #[cfg(feature = "alloc")]
 impl Boxed {
-    /// Memory for `vectors` vectors, reset.
+    /// Makes memory for `vectors` vectors, reset.
     pub(crate) fn of(vectors: u16) -> Self {
         let vectors = usize::from(vectors);
         Self {

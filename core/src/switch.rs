@@ -3,12 +3,12 @@
 use crate::effects::Effect;
 use crate::policy::{IntxRule, PendingOnDisable, Policy, WhileDisabled};
 
-/// What a switch asks for, besides what follows from the registers.
+/// The requests of a switch, besides what follows from the registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switch {
-    /// Events that the host holds are wanted (H13).
+    /// Held events are to be polled (H13).
     pub(crate) poll: bool,
-    /// Events that the host holds must go (H3).
+    /// Held events are to be drained (H3).
     pub(crate) drain: bool,
     /// Pending bits are cleared and counted as dropped (H2).
     pub(crate) drop_pending: bool,
@@ -17,8 +17,8 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// A capability that was in force or not is so or not now. `written`: the guest wrote its control
-    /// byte.
+    /// Returns the requests of a capability that was in force before an input (`was`) and is after
+    /// it (`is`). `written`: the guest wrote its control byte.
     pub(crate) fn new(policy: &Policy, was: bool, is: bool, written: bool) -> Self {
         let intx = Self::intx(policy, was, is, written);
         let mut switch = Self { poll: false, drain: false, drop_pending: false, intx };
@@ -28,14 +28,14 @@ impl Switch {
             switch.poll = !switch.drop_pending && policy.poll_before_disable;
         }
         if !was && is {
-            // H3: what the host held while events were not latched goes too.
+            // H3: drain what was held while events were not latched.
             switch.drain = policy.drain && policy.while_disabled != WhileDisabled::Latch;
         }
         switch
     }
 
-    /// What INTx must hear of a capability that was in force or not when it was told last, and is so or
-    /// not now.
+    /// Returns the INTx effect of a capability that was in force (`told`) when INTx was last told,
+    /// and is now (`is`).
     pub(crate) fn intx(policy: &Policy, told: bool, is: bool, written: bool) -> Option<Effect> {
         match policy.intx {
             IntxRule::OnChange if !told && is => Some(Effect::IntxDeassert),
@@ -45,7 +45,7 @@ impl Switch {
         }
     }
 
-    /// A reset of a capability that was in force or not (A13).
+    /// Returns the requests of a reset of a capability that was in force or not (A13).
     pub(crate) fn reset(policy: &Policy, was: bool) -> Self {
         let reevaluate = was && policy.intx == IntxRule::OnChange;
         Self {
@@ -57,8 +57,8 @@ impl Switch {
     }
 }
 
-/// Whether what the host holds is wanted: while the capability is not in force only where such events
-/// are latched (H3); elsewhere the next enable drops it.
+/// Returns whether held events are wanted. A capability that is not in force wants them only where
+/// events are latched (H3); otherwise the next enable drains them.
 pub(crate) fn wants_held(policy: &Policy, in_force: bool) -> bool {
     in_force || policy.while_disabled == WhileDisabled::Latch
 }

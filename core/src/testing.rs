@@ -1,4 +1,4 @@
-//! What the unit tests share.
+//! Fixtures that the unit tests share.
 
 use crate::{
     BarIndex, Effect, Effects, Inline, Layout, MAX_EFFECTS, Msi, MsiCapability, Msix, Policy,
@@ -9,14 +9,15 @@ use std::vec::Vec;
 /// A list that fits every engine.
 pub(crate) type Fx = Effects<MAX_EFFECTS>;
 
-/// An enabled function with a backend, one use a vector, all vectors masked, and its empty list.
+/// Makes an enabled function with a backend, one claim for each vector, all vectors masked, and its
+/// empty list.
 pub(crate) fn engine<const N: usize, const W: usize>(policy: Policy) -> (Msix<Inline<N, W>>, Fx) {
     let vectors = u16::try_from(N).unwrap();
     let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).unwrap()).unwrap();
     enabled(Msix::new(layout, policy).unwrap())
 }
 
-/// As [`engine`], where no mask holds back what `predicate` says.
+/// As [`engine`], with messages exempt from masks where `predicate` is true.
 pub(crate) fn exempting<const N: usize, const W: usize>(
     policy: Policy,
     predicate: fn(crate::Message) -> bool,
@@ -46,8 +47,8 @@ pub(crate) fn take(fx: &mut Fx) -> Vec<Effect> {
     core::iter::from_fn(|| fx.take()).collect()
 }
 
-/// An enabled MSI function of 4 vectors, all allocated, with a 64-bit address, masks and a backend,
-/// and its empty list.
+/// Makes an enabled MSI function of 4 vectors, all allocated, with a 64-bit address, masks and a
+/// backend, and its empty list.
 pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
     let capability = MsiCapability::new(4).unwrap().with_64_bit_address().with_masks();
     let mut msi = Msi::new(capability, policy);
@@ -62,8 +63,8 @@ pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
 /// A list that fits every function.
 pub(crate) type ModeFx = crate::FunctionEffects<{ crate::MAX_FUNCTION_EFFECTS }>;
 
-/// A function of 2 MSI-X vectors, each used and unmasked, 2 MSI vectors and an emulated pin, with a
-/// backend and bus master on, in INTx mode, and its empty list.
+/// Makes a function of 2 MSI-X vectors, each claimed and unmasked, 2 MSI vectors and an emulated
+/// pin, with a backend and bus master on, in INTx mode, and its empty list.
 pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx) {
     let parts = crate::Parts {
         msi: Some(MsiCapability::new(2).unwrap().with_masks()),

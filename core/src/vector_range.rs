@@ -24,14 +24,14 @@ impl VectorRange {
         self.first >= self.end
     }
 
-    /// Its members in word `word`.
+    /// Returns its members in word `word`.
     pub(crate) fn bits(self, word: u16) -> u64 {
         let base = word.wrapping_shl(6);
         below(self.end.saturating_sub(base)) & !below(self.first.saturating_sub(base))
     }
 }
 
-/// The lowest `count` bits; all 64 for more.
+/// Returns the lowest `count` bits; all 64 for more.
 fn below(count: u16) -> u64 {
     match count {
         0..64 => !u64::MAX.wrapping_shl(u32::from(count)),

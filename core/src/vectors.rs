@@ -5,7 +5,7 @@ use core::fmt;
 
 /// The number of a vector: its index in the table, from 0.
 ///
-/// Any 16-bit value can be named. An input that is given one past the table returns a typed error
+/// Any 16-bit value can be named. An input about a vector outside the table returns a typed error
 /// and changes nothing ([I7](crate::rules#i7)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -28,12 +28,12 @@ impl Vector {
         usize::from(self.0)
     }
 
-    /// Index of the 64-vector word that holds this vector (A5).
+    /// Returns the index of the 64-vector word that holds this vector (A5).
     pub(crate) fn word(self) -> usize {
         usize::from(self.0 >> 6)
     }
 
-    /// This vector's bit in its word (A5).
+    /// Returns this vector's bit in its word (A5).
     pub(crate) fn bit(self) -> u64 {
         1_u64.wrapping_shl(u32::from(self.0)) // the shift count is taken modulo 64
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Vector {
 /// A set of vectors that share one 64-vector word: vector `64 * word + k` is in it when bit `k` is
 /// set.
 ///
-/// Effects name such sets: the whole table is at most 32 of them, which is what bounds a list
+/// Effects name such sets. The whole table is at most 32 of them, which bounds a list
 /// ([I6](crate::rules#i6), [H22](crate::rules#h22)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -88,7 +88,7 @@ impl Vectors {
         self.bits
     }
 
-    /// Returns the members, lowest first; none of a word whose vectors have no 16-bit number.
+    /// Returns the members, lowest first. A word with vectors that have no 16-bit number has none.
     pub fn iter(self) -> impl Iterator<Item = Vector> {
         let base = self.word.wrapping_shl(6);
         let nameable = self.word <= u16::MAX >> 6; // a vector's number has 16 bits
@@ -148,8 +148,8 @@ pub(crate) fn per_word_mut<T>(items: &mut [T]) -> impl Iterator<Item = &mut [T]>
     full.iter_mut().map(<[T; 64]>::as_mut_slice).chain(rest)
 }
 
-/// One fact about each of 64 vectors. The storage is `bitvec`'s; work is done on whole words,
-/// because its bit-wise calls keep panic paths and its iterators are an order of magnitude slower.
+/// One fact about each of 64 vectors. The storage is `bitvec`'s. Work is done on whole words,
+/// because `bitvec`'s bit-wise calls keep panic paths and its iterators are ten times slower.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bits(BitArray<u64, Lsb0>);
 
@@ -197,14 +197,14 @@ impl fmt::Debug for Bits {
 /// Only the engine reads and writes it; embedders name it to lend memory to [`crate::Borrowed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Word {
-    /// The mask bits of Vector Control. Bits past the last vector stay set for ever, so nothing
+    /// The mask bits of Vector Control. Bits past the last vector are always set, so nothing
     /// derived from this word can name them.
     pub(crate) masked: Bits,
     /// The PBA (A5).
     pub(crate) pending: Bits,
-    /// Vectors the host was told to arm.
+    /// Vectors that are armed and not disarmed since.
     pub(crate) live: Bits,
-    /// Those of `live` that the host reported as failed: delivered from userspace (H11).
+    /// Those of `live` that the host reported as failed: their events are sent (H11).
     pub(crate) fallback: Bits,
 }
 

@@ -18,9 +18,12 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
     let cases: &[(&dyn Error, &str)] = &[
         (&NotCarriedOut, "the effects of the last input are not carried out yet"),
         (&VectorError::NotCarriedOut, "the effects of the last input are not carried out yet"),
-        (&VectorError::OutOfRange { vector, vectors: 64 }, "vector 70 of a table with 64 vectors"),
+        (
+            &VectorError::OutOfRange { vector, vectors: 64 },
+            "vector 70 is not one of the 64 vectors, counted from 0",
+        ),
         (&VectorError::TooManyClaims { vector }, "vector 70 already has 65535 claims"),
-        (&wrong_storage, "the storage is not for the layout's 65 vectors"),
+        (&wrong_storage, "the storage does not fit the layout's 65 vectors"),
         (
             &unfit,
             "storage of 65 entries, 64 claim counts and 1 words: N from 1 to 2048 entries need N claim \
@@ -39,13 +42,13 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
         (&LoadError::PbaTail(0xfe00), "the PBA has bits past the last vector set: 0xfe00"),
         (
             &LoadError::Capability { at: 3 },
-            "byte 3 of the MSI capability is not as this function's",
+            "byte 3 of the MSI capability differs from this function's",
         ),
         (&LoadError::Function, "the snapshot is of a function with other parts"),
-        (&MsiCapabilityError::Vectors(3), "3 vectors, MSI has 1, 2, 4, 8, 16 or 32"),
+        (&MsiCapabilityError::Vectors(3), "3 vectors: MSI has 1, 2, 4, 8, 16 or 32"),
         (
             &MsiCapabilityError::Reserved(0x8c),
-            "Message Control 0x008c: its Multiple Message Capable is reserved",
+            "Message Control 0x008c: its Multiple Message Capable has a reserved value",
         ),
         #[cfg(feature = "alloc")]
         (&LoadError::Parts, "table, pending bits and claims differ in vector count"),

@@ -109,22 +109,22 @@ fn options(wanted: &Wanted) -> AssignOptions {
         msix_mappable: kernel & 4 != 0,
     });
     let bit = |bit: u8| wanted.options & bit != 0;
-    AssignOptions {
-        page: match wanted.options & 3 {
-            1 => PageSize::Kib16,
-            2 => PageSize::Kib64,
-            _ => PageSize::Kib4,
-        },
-        kernel,
-        small_bars: if bit(4) { SmallBars::Map } else { SmallBars::Trap },
-        pba: if bit(8) { PbaOwner::Device } else { PbaOwner::Emulated },
-        own_table: if bit(16) { OwnTable::Mapped } else { OwnTable::Hidden },
-        relocation: match BarIndex::new(wanted.options >> 5) {
-            Ok(index) => Relocation::Bar(index),
-            Err(_) if bit(32) => Relocation::Auto,
-            Err(_) => Relocation::None,
-        },
-    }
+    let mut options = AssignOptions::default();
+    options.page = match wanted.options & 3 {
+        1 => PageSize::Kib16,
+        2 => PageSize::Kib64,
+        _ => PageSize::Kib4,
+    };
+    options.kernel = kernel;
+    options.small_bars = if bit(4) { SmallBars::Map } else { SmallBars::Trap };
+    options.pba = if bit(8) { PbaOwner::Device } else { PbaOwner::Emulated };
+    options.own_table = if bit(16) { OwnTable::Mapped } else { OwnTable::Hidden };
+    options.relocation = match BarIndex::new(wanted.options >> 5) {
+        Ok(index) => Relocation::Bar(index),
+        Err(_) if bit(32) => Relocation::Auto,
+        Err(_) => Relocation::None,
+    };
+    options
 }
 
 /// What was found is what config space says.

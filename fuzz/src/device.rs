@@ -74,13 +74,12 @@ const MEMORY: u64 = 1 << 16;
 pub fn ivshmem_device(data: &[u8]) {
     let Some((&choice, steps)) = data.split_first() else { return };
     let width = if choice & 1 == 0 { Width::Strict } else { Width::Qemu };
-    let options = DeviceOptions {
-        width,
-        policy: if choice & 2 == 0 { Policy::SPEC } else { Policy::QEMU },
-        interrupt: if choice & 4 == 0 { Interrupt::MsiX } else { Interrupt::Pin },
-        revision: if choice & 8 == 0 { Revision::One } else { Revision::Zero { memory: MEMORY } },
-        ..DeviceOptions::new(VECTORS)
-    };
+    let mut options = DeviceOptions::new(VECTORS);
+    options.width = width;
+    options.policy = if choice & 2 == 0 { Policy::SPEC } else { Policy::QEMU };
+    options.interrupt = if choice & 4 == 0 { Interrupt::MsiX } else { Interrupt::Pin };
+    options.revision =
+        if choice & 8 == 0 { Revision::One } else { Revision::Zero { memory: MEMORY } };
     let mut world = World::new(options);
     let mut steps = Unstructured::new(steps);
     for _ in 0..200 {

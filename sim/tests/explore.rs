@@ -17,8 +17,9 @@ fn msix(arguments: &[&str]) -> (i32, String, String) {
 fn the_real_engine_holds_its_invariants_on_the_script_of_every_defect() {
     for (defect, ..) in MsixDefect::ALL {
         // A neighbour takes two.
-        let at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
-        let options = MsixOptions { at, defect: Some(defect), ..MsixOptions::default() };
+        let mut options = MsixOptions::default();
+        options.at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
+        options.defect = Some(defect);
         let found = explore_msix(&options, |_| ()).unwrap().violation;
         let script = found.unwrap_or_else(|| panic!("{defect:?} is not found")).script;
         let (status, stdout, stderr) = replayed(&script, &[]);

@@ -28,7 +28,7 @@ pub use function::{
     function_deviations, function_subjects,
 };
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
-pub use kvm::KvmSubject;
+pub use kvm::{KvmFunctionSubject, KvmSubject};
 pub use model_host::EventPath;
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;

@@ -111,7 +111,7 @@ fn qemus_device_and_ours_ring_each_other_on_our_server() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let socket = folder.path().join("server");
     let stop = Stop(Arc::default());
-    let options = ServerOptions { vectors: 2, size: 1 << 20 };
+    let options = ServerOptions::new(2, 1 << 20);
     let mut server = Server::bind(&socket, options).expect("a server");
     let stopped = Arc::clone(&stop.0);
     std::thread::spawn(move || {

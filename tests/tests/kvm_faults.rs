@@ -11,8 +11,11 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
-const AT_ONCE: RouteOptions =
-    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
+fn at_once() -> RouteOptions {
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = Deferral::NONE;
+    options
+}
 
 /// The descriptors are the process's, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -30,7 +33,7 @@ fn c39_without_another_descriptor_a_vector_is_delivered_from_userspace() {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = "c39_without_another_descriptor_a_vector_is_delivered_from_userspace";
     let Some(machine) = open_or_skip(name, 1) else { return };
-    let routes = routes(&machine, AT_ONCE);
+    let routes = routes(&machine, at_once());
     let function = programmed(&routes, 8, 0x40);
     let before = getrlimit(Resource::Nofile);
     let low = Rlimit { current: Some(descriptors() as u64 + 2), ..before };
@@ -71,7 +74,7 @@ fn c2_c39_routes_that_another_function_has_are_done_without() {
         return skipped(name, "6000 descriptors", "raise the hard limit with `ulimit -Hn`");
     }
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("to the most");
-    let routes = routes(&machine, AT_ONCE);
+    let routes = routes(&machine, at_once());
     // All that KVM takes beside the 40 pins: the kernel itself is at its limit (K2).
     let greedy = [(2048, 0x40), (2008, 0x80)].map(|(vectors, first)| {
         let function = programmed(&routes, vectors, first);
@@ -105,7 +108,7 @@ fn c4_an_eventfd_that_is_anothers_is_done_without() {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = "c4_an_eventfd_that_is_anothers_is_done_without";
     let Some(machine) = open_or_skip(name, 1) else { return };
-    let routes = routes(&machine, AT_ONCE);
+    let routes = routes(&machine, at_once());
     let function = programmed(&routes, 2, 0x40);
     let eventfd = function.eventfd(Vector::new(0)).expect("an eventfd");
     machine.vm().register_irqfd(&eventfd, 23).expect("somebody else's irqfd");
@@ -130,7 +133,7 @@ fn a_vm_that_is_gone_loses_nothing_that_the_guest_could_see() {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = "a_vm_that_is_gone_loses_nothing_that_the_guest_could_see";
     let Some(machine) = open_or_skip(name, 1) else { return };
-    let routes = routes(&machine, AT_ONCE);
+    let routes = routes(&machine, at_once());
     let function = programmed(&routes, 4, 0x40);
     mask(&function, 0, false);
     fire(&function, 0);

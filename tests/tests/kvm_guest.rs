@@ -97,13 +97,13 @@ fn access(function: &Function<Vmm>, access: GuestAccess<'_>) {
 fn takes_every_interrupt_once(machine: &Machine, irqchip: Irqchip, way: Way, outside: bool) {
     let what =
         format!("{irqchip:?}, {way:?}, {}", if outside { "from outside" } else { "from a device" });
-    let options = RouteOptions::new(irqchip);
-    let options = match way {
-        Way::Irqfd => RouteOptions { deferral: Deferral::NONE, ..options },
+    let mut options = RouteOptions::new(irqchip);
+    match way {
+        Way::Irqfd => options.deferral = Deferral::NONE,
         // GSIs below 24 are not for vectors.
-        Way::Userspace => RouteOptions { limit: 24, ..options },
-        Way::Deferred => options,
-    };
+        Way::Userspace => options.limit = 24,
+        Way::Deferred => {}
+    }
     let routes = routes(machine, options);
     let function = fresh(&routes, VECTORS);
     let eventfds: Vec<Arc<EventFd>> = (0..VECTORS)

@@ -94,7 +94,9 @@ fn switch(function: &Function<Vmm>, random: &mut fastrand::Rng) {
 }
 
 fn switches(machine: &Machine, deferral: Deferral, are_outside: bool) {
-    let routes = routes(machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = deferral;
+    let routes = routes(machine, options);
     let function = function(&routes);
     let _userspace = Userspace::run(&routes);
     let program = Program::new(&[Step::Sti, Step::Halt]);

@@ -1,10 +1,10 @@
 //! Everything at once on real KVM: devices fire, processors write registers, somebody saves.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions};
+use msix_backends::kvm::{Deferral, Function, Irqchip, RouteOptions, Routes};
 use msix_core::{Function as Engine, Vector};
 use msix_tests::functions::{Userspace, Vmm, mask, pending, programmed, routes};
-use msix_tests::machine::{Guest, Machine, Program, Step, open_or_skip};
+use msix_tests::machine::{Guest, Machine, Program, Step, eventually, open_or_skip};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,7 +35,9 @@ fn device(function: &Function<Vmm>, machine: &Machine, vector: u16, outside: Opt
 }
 
 fn at_once(machine: &Machine, deferral: Deferral) {
-    let routes = routes(machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = deferral;
+    let routes = routes(machine, options);
     let function = programmed(&routes, VECTORS, 0x40);
     let outside: Vec<Option<Arc<EventFd>>> = (0..VECTORS)
         .map(|v| (v % 2 == 1).then(|| function.eventfd(Vector::new(v)).expect("an eventfd")))
@@ -91,6 +93,7 @@ fn at_once(machine: &Machine, deferral: Deferral) {
     assert!(function.inspect(Engine::check));
     assert_eq!(pending(&function), 0);
     drop(function);
+    gone(&routes);
     let stats = routes.stats();
     assert_eq!((stats.gsis, stats.assigns), (0, stats.deassigns), "{stats:?}");
     assert_eq!(stats.failures, 0, "{stats:?}");
@@ -104,6 +107,11 @@ fn nothing_is_lost_or_doubled_when_everything_happens_at_once() {
     for deferral in [Deferral::NONE, Deferral::default()] {
         at_once(&machine, deferral);
     }
+}
+
+/// Waits until the functions are gone: the loop's thread may be the last to hold one, while it flushes.
+fn gone(routes: &Routes) {
+    eventually("every GSI is given back", || routes.stats().gsis == 0);
 }
 
 /// One function's life beside others': vectors move to other messages and back, all the time.
@@ -136,8 +144,9 @@ fn functions_share_the_route_table_from_several_threads() {
     let name = "functions_share_the_route_table_from_several_threads";
     let Some(machine) = open_or_skip(name, 1) else { return };
     for deferral in [Deferral::NONE, Deferral::default()] {
-        let routes =
-            routes(&machine, RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) });
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.deferral = deferral;
+        let routes = routes(&machine, options);
         let _userspace = Userspace::run(&routes);
         let program = Program::new(&[Step::Sti, Step::Halt]);
         let guest = Guest::start(&machine, &program, |access| panic!("{access:?}"));
@@ -159,6 +168,7 @@ fn functions_share_the_route_table_from_several_threads() {
             }
         });
         guest.stop();
+        gone(&routes);
         let stats = routes.stats();
         assert_eq!(
             (stats.gsis, stats.assigns, stats.failures),

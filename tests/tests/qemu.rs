@@ -6,14 +6,10 @@ use msix_peers::QemuError;
 use msix_sim::diff::{DiffOptions, PeerDifference, run, run_script};
 
 fn options(operations: u64, vectors: u16, devices: usize) -> DiffOptions {
-    DiffOptions {
-        operations,
-        seed: u64::from(vectors) << 32 | 20_261_121,
-        vectors,
-        devices,
-        player: "qemu-system-x86_64".into(),
-        policy: Policy::QEMU,
-    }
+    let seed = u64::from(vectors) << 32 | 20_261_121;
+    let mut options = DiffOptions::new("qemu-system-x86_64", operations, seed, vectors);
+    options.devices = devices;
+    options
 }
 
 /// Whether there is a QEMU; notes the skip if there is none.
@@ -47,7 +43,8 @@ fn what_differs_from_qemu_is_found_and_shrunk_to_a_script_that_shows_it_again() 
     if !has_qemu("a difference from QEMU") {
         return;
     }
-    let strict = DiffOptions { policy: Policy::SPEC, ..options(20_000, 4, 2) };
+    let mut strict = options(20_000, 4, 2);
+    strict.policy = Policy::SPEC;
     let mismatch = run(&strict, |_| true).unwrap().mismatch.expect("the policies differ");
     let script = Script::parse(&mismatch.script).unwrap();
     assert!(script.operations.len() <= 6, "{}", mismatch.script);
@@ -59,7 +56,7 @@ fn what_differs_from_qemu_is_found_and_shrunk_to_a_script_that_shows_it_again() 
 
 #[test]
 fn a_qemu_that_is_missing_ends_or_talks_nonsense_is_an_error_and_leaves_nothing() {
-    let with = |program: &str| DiffOptions { player: program.into(), ..options(100, 4, 1) };
+    let with = |program: &str| DiffOptions::new(program, 100, 1, 4);
     let missing = run(&with("/nonexistent/qemu"), |_| true).unwrap_err();
     assert!(matches!(missing, QemuError::Start { .. }), "{missing}");
     let ended = run(&with("/bin/false"), |_| true).unwrap_err();

@@ -3,7 +3,6 @@
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 use fastrand::Rng;
-use msix_core::Policy;
 use msix_peers::{Qemu, Setup};
 use msix_sim::diff::{DiffOptions, run};
 use msix_sim::qtest::player;
@@ -208,14 +207,7 @@ fn the_same_lines_get_the_same_answers_of_qemu_and_of_the_front() {
 #[test]
 fn the_engine_and_the_front_agree_on_60_000_random_inputs() {
     for (vectors, seed) in [(1, 1), (65, 2), (300, 3)] {
-        let options = DiffOptions {
-            operations: 20_000,
-            seed,
-            vectors,
-            devices: 1,
-            player: player(Peer::Qemu),
-            policy: Policy::QEMU,
-        };
+        let options = DiffOptions::new(player(Peer::Qemu), 20_000, seed, vectors);
         let outcome = run(&options, |_| true).expect("the front answers");
         assert!(outcome.mismatch.is_none(), "{}", outcome.mismatch.expect("one").script);
         assert!(outcome.compared.messages > 500 && outcome.compared.resets > 0);

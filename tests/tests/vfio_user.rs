@@ -153,7 +153,8 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
         let info = client.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX).expect("an answer");
         let index = IrqIndex { count: info.count, noresize: false, holes: false };
         let physical = DeviceMsix::new(UserIrqs(Mutex::new(client)), index, while_masked);
-        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.deferral = Deferral::NONE;
         let routes = routes(&machine, options);
         let bar = BarIndex::new(0).expect("a BAR");
         let layout = Layout::exclusive_bar(VECTORS.into(), bar).expect("a layout");

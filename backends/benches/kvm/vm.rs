@@ -47,7 +47,8 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn new(vm: Arc<VmFd>, vectors: u16, deferral: Deferral) -> Outcome<Self> {
-        let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.deferral = deferral;
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
         let function = Function::new(

@@ -1,9 +1,9 @@
-//! The BARs of a function: which there are, and how large.
+//! The BARs of a function: their kinds and sizes.
 
 use msix_core::BarIndex;
 use thiserror::Error;
 
-/// What a BAR decodes.
+/// The accesses that a BAR decodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BarKind {
     /// Memory below 4 GiB.
@@ -17,23 +17,23 @@ pub enum BarKind {
 /// One BAR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bar {
-    /// What it decodes.
+    /// The accesses that it decodes.
     pub kind: BarKind,
     /// Whether its memory is prefetchable (bit 3 of the register).
     pub prefetchable: bool,
-    /// Bytes, a power of two: 16 to 2 GiB of 32-bit memory, 16 and more of 64-bit memory, 4 to 64 KiB
-    /// of ports.
+    /// The size, bytes, a power of two: 16 to 2 GiB of 32-bit memory, 16 and more of 64-bit memory,
+    /// 4 to 64 KiB of ports.
     pub size: u64,
 }
 
 impl Bar {
-    /// A BAR of `size` bytes that is not prefetchable.
+    /// Describes a BAR of `size` bytes that is not prefetchable.
     #[must_use]
     pub const fn new(kind: BarKind, size: u64) -> Self {
         Self { kind, prefetchable: false, size }
     }
 
-    /// Whether it decodes memory.
+    /// Returns whether it decodes memory.
     #[must_use]
     pub const fn is_memory(&self) -> bool {
         !matches!(self.kind, BarKind::Io)
@@ -45,7 +45,7 @@ impl Bar {
 pub struct FunctionBars([Option<Bar>; 6]);
 
 impl FunctionBars {
-    /// Six BARs; the slot of a 64-bit BAR's upper half is `None`.
+    /// Checks six BARs; the slot of a 64-bit BAR's upper half is `None`.
     ///
     /// # Errors
     /// [`BarError::Size`], [`BarError::NoUpperHalf`], [`BarError::UpperHalfInUse`].
@@ -73,8 +73,8 @@ impl FunctionBars {
         Ok(Self(bars))
     }
 
-    /// The BARs of a function whose config space is `config`, with the `sizes` of its VFIO regions 0
-    /// to 5, bytes (0: not there). The registers say the kinds, their addresses do not matter.
+    /// Reads the BARs from the `config` space of a function, with the `sizes`, bytes, of its VFIO
+    /// regions 0 to 5 (0: not there). The registers give the kinds; their addresses are ignored.
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`BarError::Kind`], [`BarError::NoRegisters`].
@@ -100,32 +100,32 @@ impl FunctionBars {
         Self::new(bars)
     }
 
-    /// BAR `index`, if it is there.
+    /// Returns BAR `index`, if it is there.
     #[must_use]
     pub fn bar(&self, index: BarIndex) -> Option<Bar> {
         self.0.get(usize::from(index.index())).copied().flatten()
     }
 
-    /// The BARs that are there, in order.
+    /// Returns the BARs that are there, in order.
     pub fn iter(&self) -> impl Iterator<Item = (BarIndex, Bar)> {
         indexes().filter_map(|index| Some((index, self.bar(index)?)))
     }
 
-    /// Whether slot `index` is the upper half of the 64-bit BAR before it.
+    /// Returns whether slot `index` is the upper half of the 64-bit BAR before it.
     #[must_use]
     pub fn is_upper_half(&self, index: BarIndex) -> bool {
         let before = index.index().checked_sub(1).and_then(|index| BarIndex::new(index).ok());
         before.and_then(|before| self.bar(before)).is_some_and(|b| b.kind == BarKind::Memory64)
     }
 
-    /// The sizes of the memory BARs, bytes, as [`msix_core::Layout`] takes them: 0 for a BAR that is not there,
-    /// decodes ports, or is an upper half.
+    /// Returns the sizes of the memory BARs, bytes, as [`msix_core::Layout`] takes them: 0 for a
+    /// BAR that is not there, decodes ports, or is an upper half.
     #[must_use]
     pub fn memory_sizes(&self) -> [u64; 6] {
         self.0.map(|bar| bar.filter(Bar::is_memory).map_or(0, |bar| bar.size))
     }
 
-    /// The same with another BAR `index`.
+    /// Replaces BAR `index`.
     pub(super) fn with(&self, index: BarIndex, bar: Bar) -> Result<Self, BarError> {
         let mut bars = self.0;
         if let Some(slot) = bars.get_mut(usize::from(index.index())) {
@@ -135,7 +135,7 @@ impl FunctionBars {
     }
 }
 
-/// All six indexes.
+/// Returns all six indexes.
 pub(super) fn indexes() -> impl Iterator<Item = BarIndex> {
     (0..6).filter_map(|index| BarIndex::new(index).ok())
 }
@@ -145,6 +145,7 @@ const BARS: usize = 0x10;
 
 /// Why BARs are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum BarError {
     /// The size is not a power of two, or no BAR of this kind can have it.
     #[error("BAR {bar} has {size:#x} bytes, must be a power of two from {least:#x} to {most:#x}")]

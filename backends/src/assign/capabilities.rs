@@ -1,4 +1,4 @@
-//! The chain of capabilities, walked as one of a hostile device.
+//! Walks the chains of capabilities, as those of a hostile device.
 
 use super::error::AssignError;
 use super::rules;
@@ -7,29 +7,30 @@ use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
 /// A capability of the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Capability {
-    /// Its id; those of extended capabilities (at 0x100 and above) are numbers of their own.
+    /// Its id; extended capabilities (at 0x100 and above) have a numbering of their own.
     pub id: u16,
     /// Where it is in config space.
     pub at: u16,
-    /// Bytes that are known to be its own: all of a capability that is known here or says its length,
-    /// the header of others.
+    /// The number of bytes known to belong to it: all of a capability that is known here or states
+    /// its length, and the header of others.
     pub len: u16,
 }
 
 impl Capability {
-    /// Whether it is of the extended chain, which begins at 0x100.
+    /// Returns whether it is in the extended chain, which begins at 0x100.
     #[must_use]
     pub const fn is_extended(&self) -> bool {
         self.at >= EXTENDED
     }
 
-    /// First byte behind it.
+    /// Returns the first byte behind it.
     pub(super) const fn end(&self) -> u16 {
         self.at.saturating_add(self.len)
     }
 }
 
-/// Both chains, in their order. `config` has 256 or 4096 bytes. At most 48 and 960 steps.
+/// Returns both chains, in their order. `config` has 256 or 4096 bytes. Takes at most 48 and 960
+/// steps.
 pub(super) fn capabilities(config: &[u8]) -> Result<Vec<Capability>, AssignError> {
     let mut found = Vec::new();
     if byte(config, STATUS) & HAS_CAPABILITIES != 0 {
@@ -65,14 +66,14 @@ pub(super) fn capabilities(config: &[u8]) -> Result<Vec<Capability>, AssignError
 }
 
 struct Walk {
-    /// Where the pointer to the first is.
+    /// The offset of the pointer to the first capability.
     first: u16,
     least: u16,
     limit: u16,
 }
 
 impl Walk {
-    /// `read` gives id, length, and where the next pointer is and what it says.
+    /// Walks the chain. `read` returns id, length, and the position and value of the next pointer.
     fn run(
         &self,
         found: &mut Vec<Capability>,
@@ -121,17 +122,17 @@ fn refuse_overlaps(found: &[Capability]) -> Result<(), AssignError> {
     Ok(())
 }
 
-/// Byte `at` of `config`; 0 past its end.
+/// Returns byte `at` of `config`; 0 past its end.
 pub(super) fn byte(config: &[u8], at: u16) -> u8 {
     config.get(usize::from(at)).copied().unwrap_or(0)
 }
 
-/// The dword at `at`; 0 past the end.
+/// Returns the dword at `at`; 0 past the end.
 pub(super) fn dword(config: &[u8], at: u16) -> u32 {
     u32::from_le_bytes(rest(config, at).first_chunk().copied().unwrap_or([0; 4]))
 }
 
-/// What begins at `at`.
+/// Returns the bytes from `at` on.
 pub(super) fn rest(config: &[u8], at: u16) -> &[u8] {
     config.get(usize::from(at)..).unwrap_or(&[])
 }

@@ -1,4 +1,4 @@
-//! What must hold of every map, checked from the outside: for tests and fuzzing.
+//! Checks what must hold of every map, from the outside: for tests and fuzzing.
 
 use super::capabilities::{EXTENDED, POINTER};
 use super::{Assigned, BarMap, BarOwner, ConfigOwner, bytes_of, intersection};
@@ -7,8 +7,9 @@ use msix_core::{BarIndex, Layout, Region};
 use std::ops::Range;
 use thiserror::Error;
 
-/// Something does not hold that must.
+/// A property of every map that does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum MapViolation {
     /// A byte of config space that must be emulated is not: a BAR, interrupt line or pin, a pointer
     /// of the chain, MSI or MSI-X.
@@ -32,7 +33,7 @@ pub enum MapViolation {
         /// Where.
         offset: u64,
     },
-    /// A mapped range is not of whole pages, nor a whole BAR smaller than a page.
+    /// A mapped range is neither of whole pages nor a whole BAR smaller than a page.
     #[error("what is mapped at {offset:#x} of BAR {bar} is not of whole pages")]
     Pages {
         /// The BAR.
@@ -162,7 +163,7 @@ impl Assigned {
     }
 }
 
-/// Whether the ranges cover the BAR, in order, each byte once.
+/// Checks that the ranges cover the BAR, in order, each byte once.
 fn cover(
     index: BarIndex,
     map: &BarMap,

@@ -1,44 +1,44 @@
-//! Whose each byte of config space is, and each bit of it.
+//! Maps each byte of config space, and each bit of it, to its owner.
 
 use super::capabilities::{Capability, EXTENDED};
 use super::owned_range::OwnedRange;
 use super::rules;
 
-/// Whose a byte of config space is.
+/// The owner of a byte of config space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConfigOwner {
-    /// The VMM's: it answers reads, and writes do not reach the device.
+    /// The VMM: it answers reads, and writes do not reach the device.
     Emulated,
-    /// The device's: reads and writes go there as they are.
+    /// The device: reads and writes go to it unchanged.
     Passed,
-    /// Of both: [`Masks`] say which bits.
+    /// Both: [`Masks`] give the owner of each bit.
     Both,
 }
 
-/// Whose the bits of a byte are.
+/// The owners of the bits of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Masks {
-    /// The guest reads these from the device, the others from the VMM.
+    /// Bits that the guest reads from the device; it reads the others from the VMM.
     pub read: u8,
-    /// The guest's writes of these go to the device, and to the VMM too where `read` lacks them; the
-    /// device keeps the others, which only the VMM sees.
+    /// Bits that the guest writes to the device, and to the VMM too where `read` lacks them. The
+    /// device keeps its other bits, and only the VMM sees what the guest writes to them.
     pub write: u8,
 }
 
 impl Masks {
-    /// No bit is the device's.
+    /// All bits belong to the VMM.
     pub const EMULATED: Self = Self::passed(0);
-    /// All bits are the device's.
+    /// All bits belong to the device.
     pub const PASSED: Self = Self::passed(0xff);
-    /// The guest reads the device's, its writes are dropped.
+    /// The guest reads the device's bits, and its writes are dropped.
     pub(super) const READ: Self = Self { read: 0xff, write: 0 };
 
-    /// `bits` are the device's, the others the VMM's.
+    /// Gives `bits` to the device and the others to the VMM.
     pub(super) const fn passed(bits: u8) -> Self {
         Self { read: bits, write: bits }
     }
 
-    /// Whose the byte is.
+    /// Returns the owner of the byte.
     #[must_use]
     pub const fn owner(self) -> ConfigOwner {
         match self {
@@ -48,15 +48,16 @@ impl Masks {
         }
     }
 
-    /// What the guest reads.
+    /// Returns the byte that the guest reads.
     #[must_use]
     pub const fn to_guest(self, emulated: u8, device: u8) -> u8 {
         emulated & !self.read | device & self.read
     }
 
-    /// What to write to the device, which reads `device` now, when the guest writes `written`; `None`
-    /// if nothing is to be: a bit that writing 1 clears must not be written back. Where a part of a
-    /// byte reaches the device, the rest has no such bits.
+    /// Returns the byte to write to the device, which reads `device` now, when the guest writes
+    /// `written`; `None` if nothing is to be written, because a bit that is cleared by writing 1
+    /// must not be written back. A byte that reaches the device in part has no such bits in the
+    /// rest.
     #[must_use]
     pub const fn to_device(self, written: u8, device: u8) -> Option<u8> {
         match self.write {
@@ -66,14 +67,14 @@ impl Masks {
     }
 }
 
-/// The map of a config space.
+/// The owners of all bytes of a config space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConfigMap {
     bytes: Vec<Masks>,
 }
 
 impl ConfigMap {
-    /// For one of `size` bytes with these capabilities.
+    /// Makes the map of a config space of `size` bytes with these capabilities.
     pub(super) fn new(size: usize, capabilities: &[Capability]) -> Self {
         let mut map = Self { bytes: vec![Masks::PASSED; size] };
         for &(at, masks) in HEADER {
@@ -119,18 +120,18 @@ impl ConfigMap {
         }
     }
 
-    /// Bytes.
+    /// Returns its size, bytes.
     pub(super) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Of byte `at`; nothing past the end is the device's.
+    /// Returns the masks of byte `at`. Bytes past the end belong to the VMM.
     pub(super) fn masks(&self, at: u64) -> Masks {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         self.bytes.get(at).copied().unwrap_or(Masks::EMULATED)
     }
 
-    /// An access as runs of one owner, in order.
+    /// Splits an access into runs of one owner, in order.
     pub(super) fn split(&self, at: u64, len: u64) -> impl Iterator<Item = OwnedRange<ConfigOwner>> {
         let (mut start, end) = (at, at.saturating_add(len));
         std::iter::from_fn(move || {
@@ -152,10 +153,10 @@ impl ConfigMap {
     }
 }
 
-/// Bytes of the header that both have a part in.
+/// Bytes of the header that the VMM and the device share.
 const HEADER: &[(u16, Masks)] = &[
-    // Command: I/O, memory and bus master are shadowed: the guest reads what it wrote, whatever VFIO
-    // makes of it, and the VMM maps BARs and opens the gate (A11) by it.
+    // Command: I/O, memory and bus master are shadowed. The guest reads what it wrote, whatever
+    // VFIO makes of it, and by these bits the VMM maps BARs and lets messages through (A11).
     (0x04, Masks { read: 0xf8, write: 0xff }),
     // Interrupt Disable does not reach the device: it follows the mode (A17), and the kernel masks
     // a line with the same bit (D12).
@@ -167,6 +168,6 @@ const HEADER: &[(u16, Masks)] = &[
     (0x0e, Masks::passed(0x7f)),
 ];
 
-/// Start and end of what is emulated in the header: BIST; the BARs; the ROM's BAR and the capability
-/// pointer; interrupt line and pin.
+/// Start and end of the emulated bytes in the header: BIST; the BARs; the ROM's BAR and the
+/// capability pointer; interrupt line and pin.
 const EMULATED_HEADER: &[(u16, u16)] = &[(0x0f, 0x28), (0x30, 0x35), (0x3c, 0x3e)];

@@ -8,16 +8,16 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AssignError {
-    /// Config space has 256 bytes or 4096.
+    /// Config space has neither 256 nor 4096 bytes.
     #[error("config space of {0} bytes, must be 256 or 4096")]
     ConfigSize(usize),
-    /// All reads answer 1: the device is gone or does not respond.
+    /// All bits read 1: the device is gone or does not respond.
     #[error("vendor and device id read 0xffffffff: no device answers")]
     NoDevice,
-    /// A bridge, or nothing that is known.
+    /// The function is a bridge, or has an unknown header type.
     #[error("header type {0:#04x}: only functions with header type 0 can be assigned")]
     HeaderType(u8),
-    /// The pin is 0 (none) or 1 to 4 (INTA to INTD).
+    /// The pin is neither 0 (none) nor 1 to 4 (INTA to INTD).
     #[error("interrupt pin {0}, must be 0 to 4")]
     Pin(u8),
     /// A pointer of the chain leads into the header, or from the extended chain below 0x100.
@@ -58,7 +58,7 @@ pub enum AssignError {
         /// First byte behind its config space.
         limit: u16,
     },
-    /// Two capabilities share bytes: whose they are cannot be said.
+    /// Two capabilities share bytes, so the bytes have no single owner.
     #[error("capability {id:#x} at {at:#x} and capability {other:#x} at {other_at:#x} overlap")]
     Overlap {
         /// Id of the first in config space.
@@ -70,7 +70,7 @@ pub enum AssignError {
         /// Where that is.
         other_at: u16,
     },
-    /// A second MSI or MSI-X capability (A1).
+    /// The function has a second MSI or MSI-X capability (A1).
     #[error("capability {id:#x} at {first:#x} and again at {second:#x}: there is at most one")]
     Twice {
         /// 0x05 or 0x11.
@@ -80,14 +80,14 @@ pub enum AssignError {
         /// The second.
         second: u16,
     },
-    /// The MSI capability is none that can be (A14).
+    /// The MSI capability is invalid (A14).
     #[error("MSI capability: {0}")]
     Msi(#[from] MsiCapabilityError),
     /// The MSI-X capability does not fit the BARs or contradicts itself (A1, A2). A BAR that is not
     /// there has 0 bytes.
     #[error("MSI-X capability: {0}")]
     Layout(#[from] LayoutError),
-    /// Table or PBA in a BAR that decodes ports (A1).
+    /// Table or PBA lies in a BAR that decodes ports (A1).
     #[error("MSI-X capability: {region} in BAR {}, which decodes I/O ports", .bar.index())]
     InPorts {
         /// Table or PBA.

@@ -1,4 +1,4 @@
-//! What the kernel lets be mapped.
+//! What the kernel lets a VMM map.
 
 use super::owned_range::intersection;
 use std::ops::Range;
@@ -12,29 +12,31 @@ pub enum Mappable {
     Nothing,
     /// All of it: the flag is set, and no capability lists areas.
     Whole,
-    /// These, in bytes of the region: VFIO_REGION_INFO_CAP_SPARSE_MMAP. In any order; what is past
-    /// the region is ignored.
+    /// These areas, in bytes of the region: VFIO_REGION_INFO_CAP_SPARSE_MMAP. They may be in any
+    /// order; what is past the region is ignored.
     Areas(Vec<Range<u64>>),
 }
 
-/// What the kernel says of a BAR's region.
+/// What the kernel reports of a BAR's region.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KernelBar {
     /// Which parts may be mapped.
     pub mappable: Mappable,
-    /// VFIO_REGION_INFO_CAP_MSIX_MAPPABLE: so may pages with the device's own table (D11).
+    /// VFIO_REGION_INFO_CAP_MSIX_MAPPABLE: pages with the device's own table may be mapped too
+    /// (D11).
     pub msix_mappable: bool,
 }
 
 impl KernelBar {
-    /// A region that may be mapped whole, the table's pages too, as current kernels say of most.
+    /// Describes a region that may be mapped whole, including the table's pages, as current kernels
+    /// report of most.
     #[must_use]
     pub const fn whole() -> Self {
         Self { mappable: Mappable::Whole, msix_mappable: true }
     }
 
-    /// The areas of a region of `size` bytes, in order and without overlap. Those that only touch
-    /// stay apart, as each is mapped by a call of its own.
+    /// Returns the areas of a region of `size` bytes, in order and without overlap. Areas that only
+    /// touch stay apart, because each is mapped by a call of its own.
     pub(super) fn areas(&self, size: u64) -> Vec<Range<u64>> {
         let whole = 0..size;
         let areas = match &self.mappable {

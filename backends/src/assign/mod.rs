@@ -1,9 +1,9 @@
-//! Who owns what of a function that is passed through: a pure map, without I/O.
+//! Maps the bytes of a passed-through function to their owners. Pure, without I/O.
 //!
-//! From what a VMM reads of a real function, [`Assigned`] says of every byte of config space whether
-//! the VMM answers it or the device does ([`ConfigOwner`], [`Masks`]), and of every byte of a BAR whether it
-//! may be mapped to the guest, and to whom an access goes that traps ([`BarMap`]). The function's
-//! bytes are those of a hostile device: what cannot be is refused ([`AssignError`]).
+//! From what a VMM reads from a real function, [`Assigned`] computes for every byte of config space
+//! whether the VMM or the device answers it ([`ConfigOwner`], [`Masks`]), and for every byte of a
+//! BAR whether it may be mapped to the guest, and who handles an access that traps ([`BarMap`]).
+//! The function's bytes are not trusted: what is invalid is refused ([`AssignError`]).
 //!
 //! ```
 //! use msix_backends::assign::{Assigned, BarOwner, FunctionBars, KernelBar, AssignOptions, ConfigOwner};
@@ -68,13 +68,13 @@ use owned_range::{Tiles, intersection};
 use relocation::RelocationPlan;
 use std::ops::Range;
 
-/// Who answers for the pending bits.
+/// The owner of the pending bits that the guest reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PbaOwner {
-    /// The engine: the guest sees what is pending for the vectors it programmed.
+    /// The engine: the guest sees the pending bits of the vectors that it programmed.
     #[default]
     Emulated,
-    /// The device, whose own PBA the guest reads (D11); a relocated one is emulated all the same.
+    /// The device: the guest reads its PBA (D11). A relocated PBA is emulated all the same.
     Device,
 }
 
@@ -91,24 +91,25 @@ pub enum Pin {
     D,
 }
 
-/// What the caller chooses, and what the kernel says.
+/// The caller's choices, and what the kernel reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct AssignOptions {
-    /// The host's pages.
+    /// The size of the host's pages.
     pub page: PageSize,
-    /// Of VFIO's regions 0 to 5; by default nothing may be mapped.
+    /// The kernel's reports of VFIO's regions 0 to 5; by default nothing may be mapped.
     pub kernel: [KernelBar; 6],
-    /// BARs smaller than a page.
+    /// What becomes of BARs smaller than a page.
     pub small_bars: SmallBars,
-    /// The pending bits.
+    /// The owner of the pending bits.
     pub pba: PbaOwner,
     /// Where the guest sees table and PBA.
     pub relocation: Relocation,
-    /// The device's own table, if that is elsewhere.
+    /// What becomes of the device's own table, if that is elsewhere.
     pub own_table: OwnTable,
 }
 
-/// The map of a function that is passed through.
+/// The map of a passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     config: ConfigMap,
@@ -121,20 +122,20 @@ pub struct Assigned {
     maps: [Option<BarMap>; 6],
 }
 
-/// Table and PBA.
+/// The places of table and PBA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MsixPlaces {
     /// Where the device has them.
     own: Layout,
     /// Where the guest sees them.
     guest: Layout,
-    /// The device's own may be seen too.
+    /// Whether the device's own may be seen too.
     exposed: bool,
 }
 
 impl Assigned {
-    /// The map of a function whose config space is `config`, 256 or 4096 bytes as read from the
-    /// device; with these BARs.
+    /// Makes the map of a function from its `config` space, 256 or 4096 bytes as read from the
+    /// device, and its BARs.
     ///
     /// # Errors
     /// [`AssignError`], which names what is wrong with the function, or with the relocation.
@@ -179,79 +180,79 @@ impl Assigned {
         Ok(Self { config, capabilities, pin, msi, msix, page: options.page, own: bars, maps })
     }
 
-    /// Whose byte `offset` of config space is. What is past the end is emulated.
+    /// Returns the owner of byte `offset` of config space. Bytes past the end are emulated.
     #[must_use]
     pub fn owner(&self, offset: u64) -> ConfigOwner {
         self.masks(offset).owner()
     }
 
-    /// Whose the bits of byte `offset` of config space are.
+    /// Returns the owners of the bits of byte `offset` of config space.
     #[must_use]
     pub fn masks(&self, offset: u64) -> Masks {
         self.config.masks(offset)
     }
 
-    /// An access to config space, of any offset and width, as runs of one owner, in order.
+    /// Splits an access to config space, of any offset and width, into runs of one owner, in order.
     pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = OwnedRange<ConfigOwner>> {
         self.config.split(offset, len)
     }
 
-    /// The capabilities in the order of the chains.
+    /// Returns the capabilities, in the order of the chains.
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
         &self.capabilities
     }
 
-    /// The first capability with this id, not an extended one.
+    /// Returns the first capability with this id that is not an extended one.
     #[must_use]
     pub fn capability(&self, id: u8) -> Option<Capability> {
         find(&self.capabilities, u16::from(id))
     }
 
-    /// Table and PBA as the guest sees them.
+    /// Returns table and PBA as the guest sees them.
     #[must_use]
     pub fn msix(&self) -> Option<Layout> {
         self.msix.map(|msix| msix.guest)
     }
 
-    /// Table and PBA as the device has them.
+    /// Returns table and PBA as the device has them.
     #[must_use]
     pub fn own_msix(&self) -> Option<Layout> {
         self.msix.map(|msix| msix.own)
     }
 
-    /// The MSI capability.
+    /// Returns the MSI capability.
     #[must_use]
     pub const fn msi(&self) -> Option<MsiCapability> {
         self.msi
     }
 
-    /// The interrupt pin.
+    /// Returns the interrupt pin.
     #[must_use]
     pub const fn pin(&self) -> Option<Pin> {
         self.pin
     }
 
-    /// BAR `index` as the guest sees it, if it is there.
+    /// Returns BAR `index` as the guest sees it, if it is there.
     #[must_use]
     pub fn bar(&self, index: BarIndex) -> Option<&BarMap> {
         self.maps.get(usize::from(index.index()))?.as_ref()
     }
 
-    /// The BARs that the guest sees, in order.
+    /// Returns the BARs that the guest sees, in order.
     pub fn bars(&self) -> impl Iterator<Item = (BarIndex, &BarMap)> {
         bar_map::indexes().filter_map(|index| Some((index, self.bar(index)?)))
     }
 
-    /// What may be mapped: a memory slot each, at the same offset of the guest's BAR and of the
-    /// device's region.
+    /// Returns what may be mapped: one memory slot for each range, at the same offset of the
+    /// guest's BAR and of the device's region.
     pub fn mapped(&self) -> impl Iterator<Item = (BarIndex, Range<u64>)> {
         self.bars()
             .flat_map(|(index, map)| map.mapped().iter().map(move |run| (index, run.clone())))
     }
 
-    /// An access to `len` bytes at `offset` of BAR `index`, as runs of one owner, in order. Of a BAR
-    /// that is not there, nothing.
+    /// Splits an access to `len` bytes at `offset` of BAR `index` into runs of one owner, in order.
+    /// There are none for a BAR that is not there.
     pub fn trap(
         &self,
         index: BarIndex,
@@ -279,7 +280,7 @@ fn layout(body: &[u8; 12], bars: &FunctionBars) -> Result<Layout, AssignError> {
 
 type Maps = [Option<BarMap>; 6];
 
-/// Where the guest sees table and PBA, and its BARs.
+/// Returns where the guest sees table and PBA, and its BARs.
 fn bar_maps(
     own: Option<Layout>,
     bars: &FunctionBars,
@@ -340,8 +341,8 @@ fn maps(
     maps
 }
 
-/// How many bytes are mapped, without the 4 KiB blocks of the device's table and PBA, in which nothing
-/// else is (A2).
+/// Returns how many bytes are mapped, without the 4 KiB blocks of the device's table and PBA, in
+/// which nothing else may be (A2).
 fn useful(maps: &Maps, own: &Layout) -> u128 {
     let mut useful = 0;
     for (index, map) in bar_map::indexes().zip(maps) {
@@ -362,7 +363,7 @@ fn useful(maps: &Maps, own: &Layout) -> u128 {
     useful
 }
 
-/// The bytes of table or PBA in BAR `index`; none if it is in another.
+/// Returns the bytes of table or PBA in BAR `index`; none if it is in another.
 fn bytes_of(layout: &Layout, region: Region, index: BarIndex) -> Range<u64> {
     let place = layout.location(region);
     if place.bar == index { place.offset..place.offset + layout.len(region) } else { 0..0 }

@@ -1,24 +1,24 @@
-//! A piece of an access or of a range, with one owner.
+//! Pieces of an access or a range, each with one owner.
 
 use std::ops::Range;
 
-/// Bytes that belong together.
+/// Consecutive bytes with one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRange<T> {
     /// Their offsets in the config space or the BAR.
     pub range: Range<u64>,
-    /// Whose they are.
+    /// Their owner.
     pub owner: T,
 }
 
-/// Ranges in order, without overlap, that cover a whole from 0 on: each has one owner.
+/// Ranges, in order and without overlap, that cover a whole from 0 on, each with one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tiles<T> {
     runs: Vec<OwnedRange<T>>,
 }
 
 impl<T: Copy + PartialEq> Tiles<T> {
-    /// `size` bytes of one owner.
+    /// Makes `size` bytes of one owner.
     pub(super) fn new(size: u64, owner: T) -> Self {
         let whole = OwnedRange { range: 0..size, owner };
         Self { runs: Vec::from_iter((size > 0).then_some(whole)) }
@@ -44,14 +44,14 @@ impl<T: Copy + PartialEq> Tiles<T> {
         self.runs = runs;
     }
 
-    /// All runs, in order.
+    /// Returns all runs, in order.
     pub(super) fn runs(&self) -> &[OwnedRange<T>] {
         &self.runs
     }
 }
 
-/// What two ranges share. If nothing, an empty range at the end of `of`'s part before `with`, or at
-/// its start: always inside `of`.
+/// Returns what two ranges share. If they share nothing, returns an empty range inside `of`: at the
+/// end of its part before `with`, or at its start.
 pub(super) fn intersection(of: &Range<u64>, with: &Range<u64>) -> Range<u64> {
     let start = with.start.clamp(of.start, of.end);
     start..with.end.clamp(start, of.end)

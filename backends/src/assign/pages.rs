@@ -1,10 +1,11 @@
-//! Which parts of a BAR may be mapped to the guest, and whose the bytes are that trap.
+//! Maps the bytes of a BAR: which parts the guest may reach directly, and who owns the bytes that
+//! trap.
 
 use super::bar_map::Bar;
 use super::owned_range::{OwnedRange, Tiles, intersection};
 use std::ops::Range;
 
-/// Size of the host's pages: what can be mapped.
+/// The size of the host's pages, the unit of mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PageSize {
     /// 4 KiB.
@@ -17,10 +18,10 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// All of them.
+    /// All sizes.
     pub const ALL: [Self; 3] = [Self::Kib4, Self::Kib16, Self::Kib64];
 
-    /// Bytes.
+    /// Returns the size, bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
@@ -31,28 +32,28 @@ impl PageSize {
     }
 }
 
-/// BARs smaller than a host page.
+/// What becomes of BARs smaller than a host page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SmallBars {
-    /// They trap: the rest of the page may be another device's.
+    /// They trap, because the rest of the page may belong to another device.
     #[default]
     Trap,
-    /// They are mapped, a page for each, if the kernel lets them: the caller sees to it that each is
-    /// alone in its page, and at the page's start, in the guest too.
+    /// They are mapped, with one page for each, if the kernel allows it. The caller must see to it
+    /// that each is alone in its page and at the page's start, in the guest too.
     Map,
 }
 
-/// Whose a byte of a BAR is.
+/// The owner of a byte of a BAR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BarOwner {
-    /// The emulated table's: [`msix_core::Layout::locate`] says which of its bytes.
+    /// The emulated table: [`msix_core::Layout::locate`] gives the byte of it.
     Table,
-    /// The emulated PBA's.
+    /// The emulated PBA.
     Pba,
-    /// The device's, at the same offset of the same BAR: forwarded where it traps.
+    /// The device, at the same offset of the same BAR: an access that traps is forwarded to it.
     Device,
-    /// Nobody's: reads 0, writes are dropped. The device's own table after a relocation, and what a
-    /// relocation added to a BAR.
+    /// No owner: reads 0, and writes are dropped. Such are the device's own table after a
+    /// relocation, and what a relocation added to a BAR.
     Nobody,
 }
 
@@ -65,7 +66,7 @@ pub struct BarMap {
 }
 
 impl BarMap {
-    /// For `bar`, whose bytes belong as `tiles` say, of which the kernel lets `areas` be mapped.
+    /// Makes the map of `bar`, with the owners in `tiles`; the kernel lets `areas` be mapped.
     pub(super) fn new(
         bar: Bar,
         tiles: Tiles<BarOwner>,
@@ -93,34 +94,34 @@ impl BarMap {
         Self { bar, tiles, mapped }
     }
 
-    /// The BAR, with the size that the guest sees.
+    /// Returns the BAR, with the size that the guest sees.
     #[must_use]
     pub const fn bar(&self) -> Bar {
         self.bar
     }
 
-    /// What may be mapped, at the same offset of the device's BAR, in order and without overlap:
-    /// whole pages, but for a BAR smaller than a page ([`SmallBars::Map`]). Two runs may touch:
-    /// the kernel listed them as two areas.
+    /// Returns what may be mapped, at the same offset of the device's BAR, in order and without
+    /// overlap: whole pages, except for a BAR smaller than a page ([`SmallBars::Map`]). Two runs
+    /// may touch, where the kernel lists them as two areas.
     #[must_use]
     pub fn mapped(&self) -> &[Range<u64>] {
         &self.mapped
     }
 
-    /// What must trap: all the rest, in order.
+    /// Returns what must trap: all the rest, in order.
     pub fn trapped(&self) -> impl Iterator<Item = Range<u64>> {
         let ends = self.mapped.iter().map(|range| range.start).chain([self.bar.size]);
         let starts = [0].into_iter().chain(self.mapped.iter().map(|range| range.end));
         starts.zip(ends).map(|(start, end)| start..end).filter(|range| !range.is_empty())
     }
 
-    /// Whose all its bytes are, in order.
+    /// Returns the owners of all its bytes, in order.
     #[must_use]
     pub fn runs(&self) -> &[OwnedRange<BarOwner>] {
         self.tiles.runs()
     }
 
-    /// An access as runs of one owner, in order. What is past the BAR's end is nobody's.
+    /// Splits an access into runs of one owner, in order. Bytes past the BAR's end have no owner.
     pub fn split(&self, offset: u64, len: u64) -> impl Iterator<Item = OwnedRange<BarOwner>> {
         let access = offset..offset.saturating_add(len);
         let outside = access.start.max(self.bar.size)..access.end;
@@ -133,7 +134,7 @@ impl BarMap {
     }
 }
 
-/// The pages that lie wholly in `range`.
+/// Returns the pages that lie wholly in `range`.
 fn whole_pages(range: &Range<u64>, page: PageSize) -> Range<u64> {
     let end = range.end - range.end % page.bytes();
     let start = range.start.checked_next_multiple_of(page.bytes()).unwrap_or(end);

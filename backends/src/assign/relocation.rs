@@ -1,8 +1,8 @@
-//! Table and PBA in pages of their own, where the guest sees them.
+//! Moves table and PBA, as the guest sees them, into pages of their own.
 //!
-//! On a host with pages larger than 4 KiB, registers that share a page with the table trap, although
-//! they keep A2. In another place, which the device does not have, the emulated table shares a page
-//! with nothing. The device's own table stays where it is, and is VFIO's.
+//! On a host with pages larger than 4 KiB, registers that share a page with the table trap, even
+//! though they keep A2. In another place, which the device does not have, the emulated table shares
+//! a page with nothing. The device's own table stays in place, and VFIO owns it.
 
 use super::bar_map::{Bar, BarKind, FunctionBars, indexes};
 use super::error::AssignError;
@@ -15,24 +15,23 @@ pub enum Relocation {
     /// Where the device has them.
     #[default]
     None,
-    /// In this BAR: one that the device does not have, or at the end of one that it has, which then
-    /// is enlarged.
+    /// In this BAR: one that the device does not have, or the end of one that it has, which is
+    /// enlarged.
     Bar(BarIndex),
-    /// Elsewhere if more of the device can be mapped that way, which takes
-    /// [`OwnTable::Mapped`]: in the lowest BAR that the device does not have, else at the end of the
-    /// smallest memory BAR.
+    /// Elsewhere if more of the device can be mapped that way, which needs [`OwnTable::Mapped`]: in
+    /// the lowest BAR that the device does not have, or else at the end of the smallest memory BAR.
     Auto,
 }
 
 /// What becomes of the device's own table when the guest sees its table elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OwnTable {
-    /// Its pages trap, and it is nobody's.
+    /// Its pages trap, and it has no owner.
     #[default]
     Hidden,
-    /// Its pages are mapped with the registers that share them, if the kernel lets them
-    /// ([`KernelBar::msix_mappable`](super::KernelBar)). A guest that looks for the table there can
-    /// make its device send other messages than VFIO programmed, which the host's interrupt remapping
+    /// Its pages are mapped with the registers that share them, if the kernel allows it
+    /// ([`KernelBar::msix_mappable`](super::KernelBar)). A guest that writes to this table can make
+    /// its device send other messages than VFIO programmed, which the host's interrupt remapping
     /// has to refuse.
     Mapped,
 }
@@ -44,7 +43,7 @@ pub(super) struct RelocationPlan {
     pub(super) bars: FunctionBars,
 }
 
-/// Table and PBA of `layout` in BAR `to`.
+/// Plans table and PBA of `layout` in BAR `to`.
 pub(super) fn plan(
     layout: &Layout,
     bars: &FunctionBars,
@@ -66,7 +65,7 @@ pub(super) fn plan(
     Ok(RelocationPlan { layout: moved, bars })
 }
 
-/// The plan for [`Relocation::Auto`], if there is any.
+/// Returns the plan for [`Relocation::Auto`], if there is any.
 pub(super) fn automatic(
     layout: &Layout,
     bars: &FunctionBars,

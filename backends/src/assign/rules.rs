@@ -1,6 +1,6 @@
-//! What is known of each capability: how long it is, and whose its bytes are.
+//! The known capabilities: their lengths, and the owners of their bytes.
 //!
-//! What the device alone is concerned with is passed. These are not:
+//! Registers that concern the device alone are passed. These are not:
 //!
 //! - **Power Management**: the power state. Leaving D3hot may reset the device behind the VMM's
 //!   back, so the state and PME (which would reach the host's root port) are emulated.
@@ -21,14 +21,14 @@ use super::config::Masks;
 use msix_core::MsiCapability;
 use msix_core::spec::{CAPABILITY_ID, CAPABILITY_LEN, MSI_CAPABILITY_ID};
 
-/// Length of capability `id`, whose bytes `body` begins with.
+/// Returns the length of capability `id`, given its bytes from `body` on.
 pub(super) fn len(id: u8, body: &[u8]) -> u16 {
     let stated = |at| u16::from(byte(body, at)).max(at + 1);
     match id {
         CAPABILITY_ID => CAPABILITY_LEN as u16,
         MSI_CAPABILITY_ID => {
             let control = u16::from_le_bytes([byte(body, 2), byte(body, 3)]);
-            // One that is reserved is refused later, its length does not matter.
+            // A reserved value is refused later, so its length does not matter.
             MsiCapability::from_control(control).map_or(2, |capability| capability.len() as u16)
         }
         POWER | VPD | PCI_X => 8,
@@ -39,7 +39,7 @@ pub(super) fn len(id: u8, body: &[u8]) -> u16 {
     }
 }
 
-/// Length of extended capability `id`, whose bytes `body` begins with.
+/// Returns the length of extended capability `id`, given its bytes from `body` on.
 pub(super) fn extended_len(id: u16, body: &[u8]) -> u16 {
     match id {
         // Bits 31:20 of the second dword.
@@ -58,8 +58,8 @@ pub(super) fn extended_len(id: u16, body: &[u8]) -> u16 {
     }
 }
 
-/// Whose the bytes of capability `id` are, apart from its next pointer: those of a whole capability,
-/// and those of bytes in it.
+/// Returns the owners of the bytes of capability `id`, apart from its next pointer: those of the
+/// whole capability, and exceptions by byte.
 pub(super) fn masks(id: u8) -> (Masks, &'static [(u16, Masks)]) {
     match id {
         CAPABILITY_ID | MSI_CAPABILITY_ID | ENHANCED => (Masks::EMULATED, &[]),
@@ -70,12 +70,13 @@ pub(super) fn masks(id: u8) -> (Masks, &'static [(u16, Masks)]) {
     }
 }
 
-/// The same of extended capability `id`.
+/// Returns the owner of the bytes of extended capability `id`.
 pub(super) fn extended_masks(id: u16) -> Masks {
     EXTENDED_RULES.iter().find(|rule| rule.0 == id).map_or(Masks::PASSED, |rule| rule.2)
 }
 
-/// A PCI Express capability, as far as a function of its type and version has registers.
+/// Returns the length of a PCI Express capability, which ends with the last register that a
+/// function of its type and version has.
 fn express_len(flags: u8) -> u16 {
     let (version, integrated) = (flags & 0xf, flags >> 4 == 9);
     match (version, integrated) {
@@ -86,7 +87,8 @@ fn express_len(flags: u8) -> u16 {
     }
 }
 
-/// Enhanced Allocation: 4 bytes, and entries that say how many dwords follow their first.
+/// Returns the length of Enhanced Allocation: 4 bytes, and entries that give the number of dwords
+/// after their first.
 fn enhanced_len(body: &[u8]) -> u16 {
     (0..byte(body, 2) & 0x3f).fold(4, |len, _| len + 4 * (1 + u16::from(byte(body, len) & 7)))
 }
@@ -127,7 +129,7 @@ const ADVANCED_BYTES: &[(u16, Masks)] = &[
     (4, Masks::passed(0xfe)), // starts it
 ];
 
-/// Id, length, whose. The lengths of those with several are made in [`extended_len`].
+/// Id, length, owners. Capabilities with several lengths get theirs from [`extended_len`].
 const EXTENDED_RULES: &[(u16, u16, Masks)] = &[
     (0x0001, 0x2c, Masks::READ),     // AER
     (0x0002, 0x1c, Masks::READ),     // VC, with one channel

@@ -1,4 +1,4 @@
-//! The INTx line of a passed-through device, to the guest's interrupt controller.
+//! Brings the INTx line of a passed-through device to the guest's interrupt controller.
 
 use super::physical::PhysicalIntx;
 use crate::eventfd::{EventSource, Loop};
@@ -7,14 +7,15 @@ use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// What a line asks of a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12).
+/// The system calls that a line makes on a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12).
 pub trait Resampling: Send + Sync {
-    /// A write of `trigger` asserts `gsi`; the guest's EOI lowers it and writes `resample`.
+    /// Makes a write of `trigger` assert `gsi`; the guest's EOI then lowers it and writes
+    /// `resample`.
     ///
     /// # Errors
     /// The kernel's; EINVAL with a split irqchip (K4).
     fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()>;
-    /// Not any more; the line is lowered.
+    /// Undoes [`assign`](Self::assign), and lowers the line.
     ///
     /// # Errors
     /// The kernel's.
@@ -41,20 +42,20 @@ impl<V: Resampling + ?Sized> Resampling for Arc<V> {
     }
 }
 
-/// Who brings the line to the guest.
+/// The party that brings the line to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bringer {
     Nobody,
-    /// KVM, with this GSI: the VMM hears of nothing.
+    /// KVM, with this GSI: the VMM is not involved.
     Kernel(u32),
-    /// Userspace reads the trigger.
+    /// Userspace, which reads the trigger.
     Userspace,
 }
 
 /// The physical line of a passed-through function, and the eventfds between it and the guest.
 pub struct AssignedLine {
     device: Box<dyn PhysicalIntx>,
-    /// The VM, and the GSI of the pin, where KVM can bring the line to it.
+    /// The VM and the GSI of the pin, if KVM can bring the line to it.
     resampled: Option<(Box<dyn Resampling>, u32)>,
     /// The loop that reads the trigger for userspace, and the line's number there.
     joined: Option<(Arc<Loop>, usize)>,
@@ -64,10 +65,10 @@ pub struct AssignedLine {
 }
 
 impl AssignedLine {
-    /// The line of `device`, which userspace brings to the guest.
+    /// Takes the line of `device`, which userspace brings to the guest.
     ///
     /// # Errors
-    /// Of `eventfd2`.
+    /// Those of `eventfd2`.
     pub fn new(device: Box<dyn PhysicalIntx>) -> io::Result<Self> {
         Ok(Self {
             device,
@@ -79,26 +80,28 @@ impl AssignedLine {
         })
     }
 
-    /// Lets KVM bring the line to `gsi`, the guest's pin, and back without the VMM. For a full
-    /// in-kernel irqchip; it refuses with a split one (K12).
+    /// Lets KVM bring the line to `gsi`, the guest's pin, and the EOI back, without the VMM. Needs
+    /// a full in-kernel irqchip; KVM refuses this with a split one (K12).
     #[must_use]
     pub fn resampled_by(mut self, vm: Box<dyn Resampling>, gsi: u32) -> Self {
         self.resampled = Some((vm, gsi));
         self
     }
 
-    /// Has the loop tell `source` when the line has fired. Before the first use.
+    /// Makes the loop call `source` when the line has fired. Call it before the line is first
+    /// armed.
     pub(super) fn join(&mut self, events: &Arc<Loop>, source: Weak<dyn EventSource>) {
         self.joined = Some((Arc::clone(events), events.join(source)));
     }
 
-    /// Arms the line; whether KVM brings it to the guest. Otherwise userspace does, if it can fire at all.
+    /// Arms the line. Returns whether KVM brings it to the guest; otherwise userspace does, if the
+    /// line can fire at all.
     pub(super) fn arm(&mut self) -> bool {
         if let Some((vm, gsi)) = &self.resampled
             && vm.assign(&self.trigger, &self.resample, *gsi).is_ok()
         {
             if self.device.enable(&self.trigger).is_ok() {
-                // The kernel unmasks the line itself, or nobody would.
+                // The kernel must unmask the line itself, because nothing else would.
                 if self.device.unmask_by(&self.resample).is_ok() {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
@@ -118,7 +121,7 @@ impl AssignedLine {
         false
     }
 
-    /// Disarms the line: nothing of it arrives any more.
+    /// Disarms the line: it reaches the guest no more.
     pub(super) fn disarm(&mut self) {
         let by = std::mem::replace(&mut self.by, Bringer::Nobody);
         if by != Bringer::Nobody {
@@ -135,7 +138,8 @@ impl AssignedLine {
         self.drain();
     }
 
-    /// Whether userspace brings the line to the guest, and it has fired.
+    /// Returns whether userspace brings the line to the guest and the line has fired; takes the
+    /// event.
     pub(super) fn take(&mut self) -> bool {
         self.by == Bringer::Userspace && self.trigger.read().is_ok()
     }
@@ -161,7 +165,7 @@ impl AssignedLine {
     }
 
     fn drain(&self) {
-        // Empty is as good.
+        // An empty eventfd is no error here.
         let _ = (self.trigger.read(), self.resample.read());
     }
 }

@@ -1,28 +1,27 @@
-//! When a commit of the route table is worth it. Pure.
+//! Decides when a commit of the route table is worth its cost. Pure.
 
 use std::time::{Duration, Instant};
 
-/// How long changed routes may wait for each other. A commit costs time for every route in the table
-/// (K3), and Linux unmasks vectors one by one: N commits for N vectors are N * N. A vector whose
-/// route waits is delivered through KVM_SIGNAL_MSI, so what waits is the cheaper way, never an
-/// event.
+/// How long changed routes may wait to be committed together. A commit costs time for every route
+/// in the table (K3), and Linux unmasks vectors one by one, so N commits for N vectors would cost N
+/// * N. A vector with a waiting route is delivered through KVM_SIGNAL_MSI: no event waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deferral {
-    /// A commit is worth it when it multiplies the routes that KVM knows by this much: N vectors
-    /// cost a logarithm of N commits. 1 commits at once, always.
+    /// A commit is worth it when it multiplies the number of routes that KVM knows by this much: N
+    /// vectors then take log N commits. With 1 every change is committed at once.
     pub growth: u32,
-    /// The time without another change after which the rest is committed.
+    /// The time without a change after which the rest is committed.
     pub quiet: Duration,
-    /// The time after which it is committed although changes go on.
+    /// The time after which the rest is committed even if changes go on.
     pub longest: Duration,
 }
 
 impl Deferral {
-    /// A commit for every change.
+    /// Commits every change at once.
     pub const NONE: Self = Self { growth: 1, quiet: Duration::ZERO, longest: Duration::ZERO };
 
-    /// Whether `stale` changed routes, with `clean` ones beside them, are worth a commit. A batch of
-    /// several vectors is a whole function coming up, and always is.
+    /// Returns whether `stale` changed routes, beside `clean` ones, are worth a commit. A `batch`
+    /// of several vectors is a whole function coming up, which always is.
     pub(super) const fn is_worth_it(self, stale: usize, clean: usize, batch: usize) -> bool {
         let more = self.growth.saturating_sub(1) as usize;
         stale > 0 && (batch > 1 || stale >= more.saturating_mul(clean))
@@ -30,32 +29,32 @@ impl Deferral {
 }
 
 impl Default for Deferral {
-    /// Eightfold growth, 10 ms of quiet, at most 100 ms.
+    /// Returns eightfold growth, 10 ms of quiet, at most 100 ms.
     fn default() -> Self {
         Self { growth: 8, quiet: Duration::from_millis(10), longest: Duration::from_millis(100) }
     }
 }
 
-/// When something began to wait, and when it was last added to.
+/// The times when something began to wait and when it was last added to.
 #[derive(Debug, Default)]
 pub(super) struct CommitPace {
     waiting: Option<(Instant, Instant)>,
 }
 
 impl CommitPace {
-    /// Something waits since now. Whether it is the first.
+    /// Notes that something waits since `now`. Returns whether it is the first.
     pub(super) fn note(&mut self, now: Instant) -> bool {
         let before = self.waiting;
         self.waiting = Some((before.map_or(now, |(since, _)| since), now));
         before.is_none()
     }
 
-    /// Nothing waits any more.
+    /// Notes that nothing waits any more.
     pub(super) const fn clear(&mut self) {
         self.waiting = None;
     }
 
-    /// When the wait ends; `None` when nothing waits.
+    /// Returns when the wait ends; `None` when nothing waits.
     pub(super) fn deadline(&self, deferral: Deferral) -> Option<Instant> {
         let (since, last) = self.waiting?;
         Some((last + deferral.quiet).min(since + deferral.longest))

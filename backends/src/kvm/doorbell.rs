@@ -1,19 +1,19 @@
-//! Writes of a guest that KVM turns into writes of eventfds, without an exit to userspace.
+//! Guest writes that KVM turns into writes of eventfds, without an exit to userspace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
-/// What a doorbell asks of a VM: KVM_IOEVENTFD.
+/// The system calls that a doorbell makes on a VM: KVM_IOEVENTFD.
 #[cfg_attr(test, mockall::automock)]
 pub trait Ioeventfds: Send + Sync {
-    /// A write of the 4 bytes `value` at `address` writes `eventfd`.
+    /// Makes a write of the 4 bytes `value` at `address` write `eventfd`.
     ///
     /// # Errors
     /// The kernel's: `ENOSPC` at its limit of devices on a bus, `EEXIST`.
     fn assign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()>;
-    /// Not any more.
+    /// Undoes [`assign`](Self::assign).
     ///
     /// # Errors
     /// The kernel's.
@@ -46,14 +46,14 @@ impl<V: Ioeventfds + ?Sized> Ioeventfds for Arc<V> {
     }
 }
 
-/// A 32-bit register whose writes go to other processes' eventfds, one a value. What KVM does not
-/// take, because there is too much of it, comes to the VMM as an exit.
+/// A 32-bit register that turns writes into writes of other processes' eventfds, one for each
+/// value. Values beyond KVM's limit reach the VMM as exits.
 pub struct Doorbell {
     vm: Box<dyn Ioeventfds>,
     /// Guest-physical address of the register, while the guest can reach it.
     place: Option<u64>,
     lines: BTreeMap<u32, RungEventfd>,
-    /// What KVM would not let go of, with its address and value.
+    /// Eventfds that KVM refused to deassign, with address and value.
     stuck: Vec<(u64, u32, Arc<EventFd>)>,
 }
 
@@ -63,13 +63,13 @@ struct RungEventfd {
 }
 
 impl Doorbell {
-    /// A register that lies nowhere yet.
+    /// Makes a register without an address.
     #[must_use]
     pub const fn new(vm: Box<dyn Ioeventfds>) -> Self {
         Self { vm, place: None, lines: BTreeMap::new(), stuck: Vec::new() }
     }
 
-    /// The guest has placed the register at `place`, or switched it off.
+    /// Moves the register to guest-physical address `place`, or removes it (`None`).
     pub fn place(&mut self, place: Option<u64>) {
         if self.place == place {
             return;
@@ -85,21 +85,21 @@ impl Doorbell {
         }
     }
 
-    /// From now on a write of `value` writes `eventfd`.
+    /// Connects `value`: from now on a write of it writes `eventfd`.
     pub fn connect(&mut self, value: u32, eventfd: Arc<EventFd>) {
         self.disconnect(value);
         self.lines.insert(value, RungEventfd { eventfd, armed: false });
         self.arm(value);
     }
 
-    /// A write of `value` does nothing any more.
+    /// Disconnects `value`: a write of it does nothing any more.
     pub fn disconnect(&mut self, value: u32) {
         self.disarm(value);
         self.lines.remove(&value);
         self.let_go();
     }
 
-    /// How many values KVM answers by itself.
+    /// Returns how many values KVM handles by itself.
     #[must_use]
     pub fn armed(&self) -> usize {
         self.lines.values().filter(|line| line.armed).count()
@@ -120,7 +120,7 @@ impl Doorbell {
         }
     }
 
-    /// Tries again what KVM would not let go of.
+    /// Tries again the deassigns that KVM refused.
     fn let_go(&mut self) {
         self.stuck
             .retain(|(place, value, eventfd)| self.vm.deassign(*place, *value, eventfd).is_err());
@@ -218,7 +218,7 @@ mod tests {
         doorbell.disconnect(7);
         drop(doorbell);
         assert_eq!(seen.lock().unwrap()[3..], [(false, raw(&second))], "once");
-        assert_eq!(Arc::strong_count(&second), 1, "nobody holds it any more");
+        assert_eq!(Arc::strong_count(&second), 1, "it is held no more");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One device vector's eventfd, and the way past the lock to it.
+//! A device vector's eventfd, and the way past the lock to it.
 
 #[cfg(test)]
 mod model;
@@ -15,7 +15,7 @@ const CLAIMED: u8 = 2;
 /// KVM owns the eventfd for MSI, which counts no claims.
 const FOR_MSI: u8 = 4;
 
-/// Where a gate's bits are: an atomic of the standard library, or of a model checker.
+/// The storage of a gate's bits: an atomic of the standard library, or of a model checker.
 pub(super) trait GateBits {
     fn load(&self) -> u8;
     fn set(&self, bits: u8);
@@ -39,30 +39,30 @@ impl GateBits for AtomicU8 {
 pub(super) enum Fired {
     /// KVM has it.
     Taken,
-    /// The vector was disarmed meanwhile: the event may be in the eventfd, where nobody looks.
-    /// Whoever fired it must collect it, with the lock.
+    /// The vector was disarmed meanwhile: the event may be in the eventfd, which nothing reads. The
+    /// writer must collect it, with the lock.
     Collect,
-    /// Nothing was written: the engine must hear of it, with the lock.
+    /// Nothing was written: the writer must report the event to the engine, with the lock.
     Tell,
 }
 
 /// Whether an event may go straight to the eventfd. Changed with the function's lock held, read
 /// without.
 ///
-/// The gate does not say for which mode KVM owns the eventfd, nor to which message the event goes:
-/// both are decided by the GSI that the eventfd is assigned to at the time of the write. So an event
-/// that passes the gate while the guest switches modes goes out by the mode it meets.
+/// The gate does not say for which mode KVM owns the eventfd, nor which message the event sends:
+/// the GSI that the eventfd is assigned to at the time of the write decides both. So an event that
+/// passes the gate while the guest switches modes is sent by the mode in force at the write.
 #[derive(Debug, Default)]
 pub(super) struct EventfdGate<B = AtomicU8>(B);
 
 impl<B: GateBits> EventfdGate<B> {
-    /// Opens the gate: KVM owns the eventfd. Before the first event may take the short way.
+    /// Opens the gate: KVM owns the eventfd. Call it before the first event may pass.
     pub(super) fn open(&self, for_msi: bool) {
         self.0.set(if for_msi { OWNED | FOR_MSI } else { OWNED });
     }
 
-    /// Closes the gate: KVM is about to lose the eventfd. An event written from now on is collected by
-    /// its writer.
+    /// Closes the gate: KVM is about to lose the eventfd. The writer collects any event that it
+    /// writes from now on.
     pub(super) fn close(&self) {
         self.0.clear(OWNED | FOR_MSI);
     }
@@ -75,11 +75,11 @@ impl<B: GateBits> EventfdGate<B> {
         }
     }
 
-    /// Fires: `write` writes the eventfd, and says whether it could.
+    /// Fires: `write` writes the eventfd and returns whether it could.
     ///
-    /// The second look is what loses nothing. When it still finds the gate open, the event was
-    /// written before the gate was closed, and so before KVM was told to let go; or KVM took the
-    /// eventfd up again since, with what was in it (K7), for the same mode or for another.
+    /// The second check is the one that prevents a loss. If it still finds the gate open, the event
+    /// was written before the gate was closed, and so before KVM let go of the eventfd; or KVM has
+    /// taken the eventfd again since, with its content (K7), for the same mode or another.
     pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
         let bits = self.0.load();
         if bits & OWNED == 0 || bits & (CLAIMED | FOR_MSI) == 0 || !write() {
@@ -89,7 +89,7 @@ impl<B: GateBits> EventfdGate<B> {
     }
 }
 
-/// A device vector's eventfd, made or connected at the first need, behind its gate.
+/// A device vector's eventfd behind its gate, made or connected when first needed.
 #[derive(Debug, Default)]
 pub(super) struct GatedEventfd {
     pub(super) gate: EventfdGate,
@@ -101,12 +101,13 @@ impl GatedEventfd {
         let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
         self.gate.fire(|| match eventfd.write(1) {
             Ok(()) => true,
-            // It is full: an event is in it already, and one message stands for both (A12).
+            // The eventfd is full: it holds an event already, and one message stands for both
+            // (A12).
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         })
     }
 
-    /// The eventfd, made at the first need.
+    /// Returns the eventfd, and makes it when first needed.
     pub(super) fn get_or_make(&self) -> io::Result<&Arc<EventFd>> {
         if let Some(eventfd) = self.eventfd.get() {
             return Ok(eventfd);
@@ -115,17 +116,18 @@ impl GatedEventfd {
         Ok(self.eventfd.get_or_init(|| made))
     }
 
-    /// Takes over an eventfd that somebody else made.
+    /// Takes over an eventfd that was made elsewhere.
     pub(super) fn connect(&self, eventfd: EventFd) -> io::Result<()> {
         self.eventfd.set(Arc::new(eventfd)).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The eventfd, if there was a need, or if it was connected.
+    /// Returns the eventfd, if it was made or connected.
     pub(super) fn get(&self) -> Option<&Arc<EventFd>> {
         self.eventfd.get()
     }
 
-    /// Takes what the eventfd holds: whether there was an event. Not while KVM owns it (K7).
+    /// Empties the eventfd. Returns whether it held an event. Must not be called while KVM owns it
+    /// (K7).
     pub(super) fn take(&self) -> bool {
         self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
     }

@@ -23,14 +23,14 @@ use vmm_sys_util::eventfd::EventFd;
 
 type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 
-/// The interrupt side of a PCI function: the engine, its effects carried out on KVM, and a lock around
-/// both. `Send`, `Sync` and cheap to clone: processors write registers, devices fire, a migration
-/// thread saves.
+/// The interrupt side of a PCI function: the engine, its effects carried out on KVM, and a lock
+/// around both. It is `Send`, `Sync` and cheap to clone: processors write registers, devices fire
+/// and a migration thread saves through clones of one function.
 ///
-/// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes the
-/// eventfd. Everything else takes the function's lock, and while it holds that, for the time of a look
-/// or a commit, the lock of the [`Routes`]. Neither is held when an [`EventSource`] or another function is
-/// called.
+/// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes
+/// the eventfd. All other methods take the function's lock, and some take the lock of the
+/// [`Routes`] inside it, for a query or a commit. Neither lock is held when an [`EventSource`] or
+/// another function is called.
 ///
 /// Inputs have the names and meanings of [`msix_core::Function`]; their effects are carried out when
 /// they return. The interrupts of a passed-through device follow the guest's mode, one at a time (D2).
@@ -38,17 +38,19 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// nothing before [`write_command`](Self::write_command).
 ///
 /// # Eventfds
-/// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and who
-/// writes an eventfd elsewhere (a vhost worker, another process, a real device) hears of no mode: so
-/// it is the GSI behind the eventfd that follows the guest, to the entry of MSI-X, or to the MSI vector
-/// as which the guest's allocation lets the event go out. An event in flight over a switch goes out by
-/// the mode it meets. With the pin the events stay in the eventfds for the next mode: what should
-/// drive the pin must reach the device, which calls [`set_level`](Self::set_level).
+/// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and a
+/// writer elsewhere (a vhost worker, another process, a real device) does not learn of modes. So
+/// the GSI behind the eventfd follows the guest: it is that of the MSI-X entry, or of the MSI
+/// vector that the event is sent as under the guest's allocation. An event that is written during a
+/// switch is sent by the mode in force at the write. While the pin is in use, events stay in the
+/// eventfds for the next mode: what should drive the pin must reach the device, which calls
+/// [`set_level`](Self::set_level).
 ///
-/// While the guest rewrites a live message in several writes, the vector is taken back from KVM: its
-/// events go out from userspace, as the registers say at that moment (H4). Between
-/// [`load`](Self::load) and [`resume`](Self::resume), and while detached, the eventfds are nobody's;
-/// every input, read and save first takes in what they hold.
+/// While the guest rewrites a live message in several writes, the vector is taken back from KVM,
+/// and its events are sent from userspace, with the message in the registers at that moment (H4).
+/// Between [`load`](Self::load) and [`resume`](Self::resume), and while detached, the eventfds
+/// belong to neither KVM nor the loop: every input, read and save first takes in the events in
+/// them.
 pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
@@ -62,15 +64,15 @@ impl<P: Platform> Clone for Function<P> {
 pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
     locked: Mutex<LockedFunction<P>>,
-    /// Held for the loop, which has a weak one.
+    /// Keeps the source alive: the loop has a weak reference.
     line: Option<Arc<dyn EventSource>>,
     #[cfg(test)]
     pub(super) locks: std::sync::atomic::AtomicUsize,
 }
 
 impl<P: Platform + 'static> Function<P> {
-    /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds are
-    /// made when the guest first unmasks a vector.
+    /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds
+    /// are made when the guest first unmasks a vector.
     #[must_use]
     pub fn new(routes: &Arc<Routes>, mut setup: FunctionSetup<P>) -> Self {
         let mut device = setup.device.take();
@@ -131,18 +133,18 @@ impl<P: Platform + 'static> Function<P> {
 }
 
 impl<P: Platform> Function<P> {
-    /// Returns the eventfd of device vector `vector`, for a device that is not the caller of
-    /// [`notify`](Self::notify): a vhost worker, another process. Whatever is written to it reaches the
-    /// guest by the vector of the current mode, or its pending bit.
+    /// Returns the eventfd of device vector `vector`, for a device that does not call
+    /// [`notify`](Self::notify), such as a vhost worker or another process. Each event written to
+    /// it reaches the guest by the vector of the current mode, or sets its pending bit.
     ///
     /// # Errors
-    /// Of `eventfd2`; `InvalidInput` past the vectors of every mode.
+    /// Those of `eventfd2`; `InvalidInput` past the vectors of every mode.
     pub fn eventfd(&self, vector: Vector) -> io::Result<Arc<EventFd>> {
         self.shared.lock().host.eventfd(vector)
     }
 
-    /// Connects device vector `vector` to an eventfd that somebody else made and writes, at any time
-    /// and for good (E5, E8). What it holds already is an event. See
+    /// Connects device vector `vector` to an eventfd that was made and is written elsewhere, at any
+    /// time and permanently (E5, E8). What it holds already is an event. See
     /// [`eventfd::import`](crate::eventfd::import) for one that another process sent.
     ///
     /// # Errors
@@ -156,8 +158,8 @@ impl<P: Platform> Function<P> {
         Ok(())
     }
 
-    /// The device has an event ([`msix_core::Function::notify`]). Takes no lock while KVM owns the
-    /// vector; then the answer is [`Delivery::Sent`].
+    /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
+    /// the vector; then it returns [`Delivery::Sent`].
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -170,7 +172,8 @@ impl<P: Platform> Function<P> {
         }
     }
 
-    /// See [`msix_core::Function::withdraw`]. Nothing can be withdrawn from KVM.
+    /// Withdraws a pending event ([`msix_core::Function::withdraw`]). Nothing can be withdrawn from
+    /// KVM.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -178,12 +181,12 @@ impl<P: Platform> Function<P> {
         self.shared.input(|engine, fx| engine.withdraw(mode, vector, fx))
     }
 
-    /// An emulated device drives its pin ([`msix_core::Function::set_level`]).
+    /// Sets the level of an emulated device's pin ([`msix_core::Function::set_level`]).
     pub fn set_level(&self, high: bool) {
         self.shared.input(|engine, fx| always(engine.set_level(high, fx)));
     }
 
-    /// See [`msix_core::Function::claim`].
+    /// Adds a claim ([`msix_core::Function::claim`]).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`].
@@ -194,7 +197,7 @@ impl<P: Platform> Function<P> {
         claimed
     }
 
-    /// See [`msix_core::Function::unclaim`].
+    /// Removes a claim ([`msix_core::Function::unclaim`]).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -205,14 +208,14 @@ impl<P: Platform> Function<P> {
         unclaimed
     }
 
-    /// See [`msix_core::Function::unclaim_all`].
+    /// Removes all claims ([`msix_core::Function::unclaim_all`]).
     pub fn unclaim_all(&self) {
         let mut locked = self.shared.lock();
         always(locked.input(|engine, fx| engine.unclaim_all(fx)));
         locked.tell_claims();
     }
 
-    /// See [`msix_core::Function::set_mask`].
+    /// Sets or clears a mask bit from a side channel ([`msix_core::Function::set_mask`]).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -220,7 +223,7 @@ impl<P: Platform> Function<P> {
         self.shared.input(|engine, fx| engine.set_mask(vector, masked, fx))
     }
 
-    /// See [`msix_core::Function::set_message`].
+    /// Sets a message from a side channel ([`msix_core::Function::set_message`]).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -231,15 +234,15 @@ impl<P: Platform> Function<P> {
         set
     }
 
-    /// Resets everything ([`msix_core::Function::reset`]), the device behind it included, and arms INTx
-    /// again. An emulated device claims its vectors again, where the policy forgets that.
+    /// Resets the function ([`msix_core::Function::reset`]) and the device behind it, and arms INTx
+    /// again. An emulated device claims its vectors again, where the policy clears claims.
     pub fn reset(&self) {
         self.shared.lock().reset();
     }
 
-    /// See [`msix_core::Function::detach`]. Then gives all GSIs back; the eventfds stay, for others may
-    /// write them. Until the next [`attach`](Self::attach) every input, read and save first takes in
-    /// what they wrote.
+    /// Detaches the backend ([`msix_core::Function::detach`]), then gives all GSIs back. The
+    /// eventfds stay, because others may write them. Until the next [`attach`](Self::attach) every
+    /// input, read and save first takes in the events in them.
     pub fn detach(&self) {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.detach(fx)));
@@ -247,15 +250,15 @@ impl<P: Platform> Function<P> {
         locked.host.give_back();
     }
 
-    /// See [`msix_core::Function::attach`].
+    /// Attaches the backend again ([`msix_core::Function::attach`]).
     pub fn attach(&self) {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.attach(fx)));
         locked.attached = true;
     }
 
-    /// Takes a snapshot ([`msix_core::Function::save`]), events that were still in eventfds included
-    /// (C42).
+    /// Returns a snapshot ([`msix_core::Function::save`]), which includes events that were still in
+    /// eventfds (C42).
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut locked = self.shared.lock();
@@ -266,7 +269,8 @@ impl<P: Platform> Function<P> {
         bytes
     }
 
-    /// See [`msix_core::Function::load`]: nothing happens before [`resume`](Self::resume).
+    /// Loads a snapshot ([`msix_core::Function::load`]). Nothing is delivered before
+    /// [`resume`](Self::resume).
     ///
     /// # Errors
     /// [`LoadError`]; the function is then as it was.
@@ -278,18 +282,19 @@ impl<P: Platform> Function<P> {
         Ok(())
     }
 
-    /// See [`msix_core::Function::resume`]: routes in one commit, then irqfds, then what is pending.
+    /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, then assigns irqfds,
+    /// then sends what is pending.
     pub fn resume(&self) {
         self.shared.input(|engine, fx| always(engine.resume(fx)));
     }
 
-    /// Commits and arms what waits, of this function. See [`Routes::flush`].
+    /// Commits and arms what waits of this function, as [`Routes::flush`] does for all.
     pub fn flush(&self) {
         Waiter::flush(&*self.shared);
     }
 
-    /// Maps the BARs of a passed-through device again after a quiet time, by the VMM's clock. Returns
-    /// when to call again; `None` when they are mapped.
+    /// Maps the BARs of a passed-through device again after a quiet time, by the VMM's clock.
+    /// Returns when to call it again; `None` when they are mapped.
     pub fn tick(&self, now: Instant) -> Option<Instant> {
         let mut locked = self.shared.lock();
         let asserted = locked.engine.intx().is_some_and(msix_core::Intx::is_asserted);
@@ -305,12 +310,12 @@ impl<P: Platform> Function<P> {
         None
     }
 
-    /// Looks at the engine, under the lock.
+    /// Calls `look` with the engine, under the lock.
     pub fn inspect<T>(&self, look: impl FnOnce(&Engine<Boxed>) -> T) -> T {
         look(&self.shared.lock().engine)
     }
 
-    /// Looks at the VMM's own part, under the lock.
+    /// Calls `look` with the VMM's own part, under the lock.
     pub fn platform<T>(&self, look: impl FnOnce(&mut P) -> T) -> T {
         look(&mut self.shared.lock().host.platform)
     }
@@ -320,8 +325,8 @@ impl<P: Platform> SharedFunction<P> {
     fn lock(&self) -> MutexGuard<'_, LockedFunction<P>> {
         #[cfg(test)]
         self.locks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // A panic can only come from the VMM's parts, in an effect: what is left of the list is carried
-        // out by the next input.
+        // A panic can only come from the VMM's parts, in an effect; the next input carries out the
+        // rest of the list.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -339,7 +344,8 @@ impl<P: Platform> fmt::Debug for Function<P> {
     }
 }
 
-/// An input refuses only a list that was not carried out, and this one always is.
+/// Takes the result of an input that cannot fail: it refuses only a list that was not carried out,
+/// and this one always is.
 fn always(input: Result<(), NotCarriedOut>) {
     debug_assert_eq!(input, Ok(()));
 }

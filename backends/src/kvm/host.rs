@@ -1,9 +1,9 @@
-//! The effects of one function, carried out on KVM.
+//! Carries out the effects of one function on KVM.
 //!
-//! A device vector has one eventfd, whatever the mode: MSI-X assigns it to the GSI of the vector, MSI
-//! to that of the vector as which the guest's allocation lets it go out. So whoever writes the eventfd
-//! needs to know neither the mode nor the allocation, and an event that is written while one of them
-//! changes goes out by the GSI that KVM has at that moment, or stays in the eventfd for the next.
+//! A device vector has one eventfd in all modes: MSI-X assigns it to the GSI of the vector, MSI to
+//! that of the vector that its events are sent as. So the writer of the eventfd needs to know
+//! neither the mode nor the guest's allocation. An event that is written while one of them changes
+//! is sent by the GSI that KVM has at that moment, or stays in the eventfd for the next.
 
 mod effects;
 mod eventfds;
@@ -25,27 +25,27 @@ use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
-/// A vector's message as the host was told of it.
+/// A vector's message as the host knows it.
 #[derive(Debug, Clone, Copy, Default)]
 struct RoutedMessage {
     /// The message of its last Arm, Reroute or Send.
     message: Option<Message>,
-    /// The message of its last Arm or Reroute, which KVM has, or is about to.
+    /// The message of its last Arm or Reroute, which KVM has or is about to have.
     told: Option<Message>,
-    /// Kept from the first Arm until the function goes (H23).
+    /// The GSI, kept from the first Arm until the function is dropped (H23).
     gsi: Option<u32>,
-    /// Between Arm and Disarm.
+    /// Whether the vector is between Arm and Disarm.
     live: bool,
-    /// KVM knows the message, and eventfds may be assigned to the GSI.
+    /// Whether KVM knows the message, so that eventfds may be assigned to the GSI.
     open: bool,
 }
 
-/// A vector's eventfd, as this host uses it.
+/// The state of a vector's eventfd.
 #[derive(Debug, Clone, Copy, Default)]
 struct EventfdUse {
-    /// KVM owns it, for this GSI.
+    /// The GSI for which KVM owns it.
     assigned: Option<u32>,
-    /// Somebody else writes it, so somebody must read it while KVM does not own it.
+    /// It is written elsewhere, so it must be read while KVM does not own it.
     external: bool,
     /// The loop reads it.
     watched: bool,
@@ -55,7 +55,7 @@ struct EventfdUse {
 #[derive(Debug)]
 struct ModeMessages {
     vectors: Vec<RoutedMessage>,
-    /// Live vectors whose route KVM does not know yet.
+    /// Live vectors with a route that KVM does not know yet.
     waiting: VectorSet,
     /// Vectors with a message that could not be sent, and is sent later.
     unsent: VectorSet,
@@ -94,49 +94,51 @@ impl From<MessageMode> for Mode {
     }
 }
 
-/// The host of one function: what [`Function`](super::Function) has under its lock. By itself it is
-/// the [`Host`] of an engine of MSI-X alone, for a VMM that has a lock of its own around its devices.
+/// The host of one function: the part of [`Function`](super::Function) under its lock. By itself it
+/// is the [`Host`] of an engine of MSI-X alone, for a VMM that has its own lock around its devices.
 pub struct KvmHost<P: Platform> {
     /// The VMM's own part.
     pub platform: P,
-    /// By the device's vectors.
+    /// The eventfds, by the device's vectors.
     pub(super) eventfds: Arc<[GatedEventfd]>,
     routes: Arc<Routes>,
     format: Format,
-    /// The device behind a passed-through function, and whether it was told to be enabled.
+    /// The device behind a passed-through function, and whether it was last enabled.
     physical: Option<(Box<dyn PhysicalMsix>, bool)>,
     /// The function's number in the loop.
     id: Option<usize>,
     origin: EventfdOrigin,
     msix: ModeMessages,
     msi: ModeMessages,
-    /// MSI vectors that the guest allocated: an event of a device's vector goes out as that vector
-    /// modulo this.
+    /// The number of MSI vectors that the guest allocated: an event of a device vector is sent as
+    /// that vector modulo this.
     allocated: u16,
-    /// That changed, and the eventfds are still assigned by what it was before.
+    /// Whether `allocated` changed while the eventfds are still assigned by its previous value.
     is_reallocated: bool,
-    /// The mode that entered last. What unassigned eventfds hold is its.
+    /// The mode that was entered last, to which the events in unassigned eventfds belong.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
-    /// Vectors whose eventfd KVM would not let go of.
+    /// Vectors with an eventfd that KVM refused to deassign.
     stuck: VectorSet,
-    /// Vectors whose eventfd should be watched and could not be.
+    /// Vectors with an eventfd that should be watched and could not be.
     unwatched: VectorSet,
-    /// Commits that KVM had taken when `waiting` was looked through.
+    /// The number of commits that KVM had taken when `waiting` was last looked through.
     seen: u64,
-    /// Between a load and its resume (H15): no eventfd is KVM's, and nobody reads them.
+    /// Whether a load waits for its resume (H15): until then no eventfd belongs to KVM, and none is
+    /// read.
     paused: bool,
 }
 
 impl<P: Platform> KvmHost<P> {
-    /// For a function with `vectors` vectors of MSI-X, 1 to 2048. GSIs, routes and eventfds are made
-    /// at the first need.
+    /// Makes a host for a function with `vectors` vectors of MSI-X, 1 to 2048. GSIs, routes and
+    /// eventfds are made when first needed.
     #[must_use]
     pub fn new(routes: &Arc<Routes>, vectors: u16, format: Format, platform: P) -> Self {
         Self::with_both(routes, vectors, 0, format, platform)
     }
 
-    /// For a function with so many vectors of MSI-X and of MSI, which share their eventfds.
+    /// Makes a host for a function with these numbers of vectors of MSI-X and MSI, which share
+    /// their eventfds.
     pub(super) fn with_both(
         routes: &Arc<Routes>,
         msix: u16,
@@ -166,34 +168,35 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Before the
-    /// first effect.
+    /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Call it
+    /// before the first effect.
     #[must_use]
     pub fn with_physical(mut self, physical: Box<dyn PhysicalMsix>) -> Self {
         self.physical = Some((physical, false));
         self
     }
 
-    /// Has no eventfds made: somebody else makes them, and [`connect`](Self::connect) is called for
-    /// those there are. Before the first effect.
+    /// Makes no eventfds: they are made elsewhere and given to [`connect`](Self::connect). Call it
+    /// before the first effect.
     #[must_use]
     pub const fn with_connected_eventfds(mut self) -> Self {
         self.origin = EventfdOrigin::Connected;
         self
     }
 
-    /// Has the loop of the [`Routes`] tell `source` when an eventfd should be read. Before the first
-    /// effect; without, the VMM watches the eventfds itself.
+    /// Makes the loop of the [`Routes`] call `source` when an eventfd should be read. Call it
+    /// before the first effect; without it the VMM watches the eventfds itself.
     pub fn join(&mut self, source: Weak<dyn EventSource>) {
         self.id = Some(self.routes.events().join(source));
     }
 
-    /// Connects `vector` to an eventfd that somebody else made and writes, at any time: a guest that
-    /// has unmasked it already gets the events from now on, and those that the eventfd holds. Returns
-    /// the vectors to report through [`msix_core::Msix::report_failed`].
+    /// Connects `vector` to an eventfd that was made and is written elsewhere, at any time: a guest
+    /// that has unmasked the vector already gets the events from now on, and those that the eventfd
+    /// holds. Returns the vectors to report through [`msix_core::Msix::report_failed`].
     ///
     /// # Errors
-    /// `InvalidInput` past the table; `AlreadyExists` when it has an eventfd. `eventfd` is then closed.
+    /// `InvalidInput` past the table; `AlreadyExists` when the vector has an eventfd. `eventfd` is
+    /// then closed.
     pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
@@ -208,7 +211,8 @@ impl<P: Platform> KvmHost<P> {
         Ok(failed)
     }
 
-    /// Has the device follow the guest's MSI-X Enable. After every input that may have changed it (D7).
+    /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have
+    /// changed the bit (D7).
     pub fn set_enabled(&mut self, enabled: bool) {
         if let Some((physical, told)) = &mut self.physical
             && *told != enabled
@@ -218,11 +222,11 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Returns the eventfd of `vector`. Somebody else may write it from now on: while KVM does not own
-    /// it, the VMM reads it ([`take`](Self::take)), and tells the engine.
+    /// Returns the eventfd of `vector`, which may be written elsewhere from now on. While KVM does
+    /// not own it, the VMM reads it ([`take`](Self::take)) and notifies the engine.
     ///
     /// # Errors
-    /// Of `eventfd2`; `InvalidInput` past the table.
+    /// Those of `eventfd2`; `InvalidInput` past the table.
     pub fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
@@ -232,16 +236,17 @@ impl<P: Platform> KvmHost<P> {
         Ok(eventfd)
     }
 
-    /// Takes an event from the eventfd of `vector`, which is not KVM's; whether there was one. It does
-    /// no more. An event of a live vector is the engine's ([`msix_core::Msix::notify`]); that of a
-    /// masked one stays where it is until a poll asks for it (K8).
+    /// Takes an event from the eventfd of `vector`, which KVM must not own, and does nothing else.
+    /// Returns whether there was one. An event of a live vector belongs to the engine
+    /// ([`msix_core::Msix::notify`]); that of a masked one should stay in the eventfd until a poll
+    /// takes it (K8).
     pub fn take(&mut self, vector: Vector) -> bool {
         let index = usize::from(vector.index());
         self.uses.get(index).is_some_and(|u| u.assigned.is_none()) && self.eventfds[index].take()
     }
 
-    /// Commits and arms what waits, and tries again what failed. Returns the vectors to report through
-    /// [`msix_core::Msix::report_failed`]: the kernel refuses their routes.
+    /// Commits and arms what waits, and tries again what failed. Returns the vectors to report
+    /// through [`msix_core::Msix::report_failed`], because the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         if self.paused {
@@ -277,8 +282,8 @@ impl<P: Platform> KvmHost<P> {
         failed
     }
 
-    /// Gives the GSIs back of all vectors that have no irqfd. Nothing may be live; where KVM would not
-    /// let go, the next owner of the GSI would get this function's events.
+    /// Gives back the GSIs of all vectors that have no irqfd. Nothing may be live. A GSI that KVM
+    /// refused to let go of is kept, because its next owner would get this function's events.
     pub fn give_back(&mut self) {
         let assigned: BTreeSet<u32> = self.uses.iter().filter_map(|u| u.assigned).collect();
         let all = self.msix.vectors.iter_mut().chain(&mut self.msi.vectors);
@@ -286,7 +291,7 @@ impl<P: Platform> KvmHost<P> {
         self.routes.give_back(free.filter_map(|state| state.gsi.take()));
     }
 
-    /// How many vectors a mode has.
+    /// Returns how many vectors a mode has.
     pub(super) const fn vectors(&self, mode: MessageMode) -> usize {
         match mode {
             MessageMode::MsiX => self.msix.vectors.len(),
@@ -294,7 +299,7 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// The mode whose events the eventfds hold.
+    /// Returns the mode to which the events in the eventfds belong.
     pub(super) const fn owner(&self) -> MessageMode {
         self.owner
     }

@@ -1,4 +1,4 @@
-//! A guest's message as KVM takes it.
+//! Encodes a guest's message for KVM.
 
 use msix_core::Message;
 
@@ -9,25 +9,25 @@ pub struct KvmMessage {
     pub address_lo: u32,
     /// High 32 bits; with extended destinations, bits 31:8 are bits 31:8 of the APIC id (K11).
     pub address_hi: u32,
-    /// Data.
+    /// The data.
     pub data: u32,
     /// The device's id, where interrupt controllers tell devices apart (K10).
     pub device: Option<u32>,
 }
 
-/// How messages of a function are to be read.
+/// How the messages of a function are encoded for KVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Format {
     /// The VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids with
     /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination (K11).
     pub extended_destinations: bool,
-    /// Requester id to go with every message: needed where KVM_CAP_MSI_DEVID is (K10).
+    /// Requester id to send with every message: needed where KVM_CAP_MSI_DEVID is (K10).
     pub device: Option<u32>,
 }
 
 impl Format {
-    /// The message for KVM; `None` when it is no interrupt but a write to memory. KVM itself does
-    /// not look: it would deliver a message to address 0 to the first processor (K11).
+    /// Returns the message for KVM; `None` when it is a plain write to memory and no interrupt. KVM
+    /// does not check this: it would deliver a message to address 0 to the first processor (K11).
     pub(crate) fn encode(self, message: Message) -> Option<KvmMessage> {
         if cfg!(target_arch = "x86_64") && message.address >> 20 != 0xfee {
             return None;

@@ -1,15 +1,15 @@
 //! Interrupts through KVM: a route table, irqfds, and KVM_SIGNAL_MSI for what has neither.
 //!
-//! [`Routes`] is the one owner of a VM's route table (K1): made once for a VM, shared by all devices.
+//! [`Routes`] owns a VM's route table (K1): it is made once for a VM and shared by all devices.
 //! [`Function`] is one PCI function on it, with MSI-X, MSI and a pin, or some of them, emulated or
-//! passed through: the engine and its backend behind a lock, with a way past the lock for events that
-//! KVM delivers by itself. [`KvmHost`] is the backend alone, for a VMM with locks of its own. The
-//! system calls are behind [`Vm`]. [`Doorbell`] is the other direction: writes of a guest that reach an
-//! eventfd.
+//! passed through: the engine and its backend behind a lock, with a way past the lock for events
+//! that KVM delivers. [`KvmHost`] is the backend alone, for a VMM with its own locks. [`Vm`] stands
+//! for the system calls. [`Doorbell`] is the other direction: guest writes that reach an eventfd.
 //!
-//! A vector that the guest unmasks goes through three stages, and is delivered exactly once in each:
-//! through KVM_SIGNAL_MSI at once; when enough has changed, or a deadline passes, its route is
-//! committed; then its eventfd is an irqfd and userspace is out of the way. See [`Deferral`].
+//! A vector that the guest unmasks goes through three stages, and each event is delivered once in
+//! each of them: at first through KVM_SIGNAL_MSI; when enough has changed, or a deadline passes,
+//! its route is committed; then its eventfd becomes an irqfd, and userspace is not involved. See
+//! [`Deferral`].
 //!
 //! ```no_run
 //! use msix_backends::Route;

@@ -1,19 +1,19 @@
-//! What a function needs of the VMM around it, in the parts that a VMM may have.
+//! What a function needs from the VMM around it, split by the parts that a function may have.
 
 use crate::Route;
 
-/// What every function needs of its VMM. Called with the function's lock held.
+/// What every function needs from its VMM. Called with the function's lock held.
 pub trait Platform: Send {
-    /// Writes `data` to guest memory, as a bus master would: the message's address is no interrupt's
-    /// (K11).
+    /// Writes `data` to guest memory, as a bus master would: the message's address is not that of
+    /// an interrupt (K11).
     fn write_memory(&mut self, address: u64, data: u32);
-    /// Looks at an entry that the guest wrote. Only under a policy that asks for it
-    /// ([`Policy::snoop`](msix_core::Policy::snoop), Xen's): elsewhere this is not called (G2).
+    /// Inspects an entry that the guest wrote (G2). Called only under a policy that asks for it
+    /// ([`Policy::snoop`](msix_core::Policy::snoop), for Xen).
     fn snoop(&mut self, route: Route);
 }
 
-/// What a VMM does about INTx that uses [`KvmHost`](super::KvmHost) with an engine of MSI-X alone,
-/// and so keeps the pin itself.
+/// Drives INTx, for a VMM that uses [`KvmHost`](super::KvmHost) with an engine of MSI-X alone and
+/// so keeps the pin itself.
 pub trait IntxPlatform: Platform {
     /// Lowers the INTx line: MSI-X was enabled (A10).
     fn intx_deassert(&mut self);
@@ -23,19 +23,19 @@ pub trait IntxPlatform: Platform {
 
 /// A function's pin at the guest's interrupt controller.
 pub trait GuestPin: Send {
-    /// Drives the pin, unless KVM does. Called with the function's lock held. May be repeated after an
-    /// EOI while the level is high.
+    /// Drives the pin, unless KVM does. Called with the function's lock held. May be repeated after
+    /// an EOI while the level is high; idempotent.
     fn set_level(&mut self, asserted: bool);
 }
 
-/// What a passed-through function needs of its VMM, beside its interrupts. Called with the function's
-/// lock held.
+/// What a passed-through function needs from its VMM besides its interrupts. Called with the
+/// function's lock held.
 pub trait DeviceControl: Send {
-    /// Lets the guest reach the function's BARs without the VMM, or not. While they are not mapped,
-    /// every access comes to the VMM, which reports it by
+    /// Maps the function's BARs into the guest, or unmaps them. While they are unmapped, every
+    /// access comes to the VMM, which reports it by
     /// [`bar_accessed`](super::Function::bar_accessed).
     fn set_mappings(&mut self, mapped: bool);
-    /// Resets the device if it can be reset, and sets its Command register to 0. Nothing is bound to
-    /// it now.
+    /// Resets the device, if possible, and sets its Command register to 0. No interrupt is bound at
+    /// this time.
     fn reset_device(&mut self);
 }

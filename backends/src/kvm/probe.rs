@@ -1,4 +1,4 @@
-//! What this machine's KVM can do for MSI-X.
+//! Probes what this machine's KVM can do for MSI-X.
 
 use super::Format;
 use crate::Unavailable;
@@ -7,11 +7,11 @@ use std::{fmt, io};
 
 const NODE: &str = "/dev/kvm";
 
-/// What MSI-X delivery through KVM can count on.
+/// The facilities that MSI-X delivery through KVM has on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KvmFacts {
-    /// GSIs and route entries a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
+    /// The number of GSIs, and of route entries, that a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
     pub routes: u32,
     /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, K10).
     pub device_ids: bool,
@@ -20,8 +20,9 @@ pub struct KvmFacts {
 }
 
 impl KvmFacts {
-    /// The format of a function's messages: with its requester id where KVM needs one, and with
-    /// extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM can.
+    /// Returns the format of a function's messages: with its requester id where KVM needs one, and
+    /// with extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM
+    /// can use them.
     #[must_use]
     pub const fn format(self, requester_id: u32, offers_extended_destinations: bool) -> Format {
         Format {
@@ -41,7 +42,7 @@ impl fmt::Display for KvmFacts {
 /// Asks `/dev/kvm` for the capabilities that MSI-X needs: routing, irqfd and KVM_SIGNAL_MSI.
 ///
 /// # Errors
-/// [`Unavailable`], with what helps.
+/// [`Unavailable`], with a remedy.
 pub fn probe() -> Result<KvmFacts, Unavailable> {
     let kvm = Kvm::new().map_err(|error| {
         Unavailable::open(

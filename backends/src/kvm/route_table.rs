@@ -1,10 +1,10 @@
-//! The route table of a VM as a plan: what should be in it, and what KVM was told (K1). Pure.
+//! Plans the route table of a VM: what should be in it, and what KVM knows (K1). Pure.
 
 use super::message::KvmMessage;
 
-/// GSIs and routes that a VM can have, both (K2).
+/// The most GSIs, and the most routes, that a VM can have (K2).
 const MOST: u32 = 4096;
-/// GSIs below are the pins of the I/O APIC.
+/// GSIs below this are the pins of the I/O APIC.
 pub(super) const FIRST_GSI: u32 = 24;
 
 /// One route.
@@ -39,7 +39,7 @@ impl RouteEntry {
 /// The interrupt controllers that the VM has in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Irqchip {
-    /// KVM_CREATE_IRQCHIP: two 8259 and an I/O APIC, whose routes must stay in the table (K1).
+    /// KVM_CREATE_IRQCHIP: two 8259 and an I/O APIC. Their routes must stay in the table (K1).
     Full,
     /// KVM_CAP_SPLIT_IRQCHIP: local APICs alone. The VMM gives its I/O APIC's routes to
     /// [`Routes::keep`](super::Routes::keep).
@@ -47,7 +47,7 @@ pub enum Irqchip {
 }
 
 impl Irqchip {
-    /// What KVM itself puts into the table (K1).
+    /// Returns the routes that KVM itself puts into the table (K1).
     pub(super) fn defaults(self) -> Vec<RouteEntry> {
         match self {
             Self::Split => Vec::new(),
@@ -62,18 +62,18 @@ impl Irqchip {
     }
 }
 
-/// Every route that the VM can have is taken. The vector is delivered from userspace.
+/// Every route that the VM can have is taken. The vector is then delivered from userspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("all {limit} routes of the VM are taken")]
 pub struct OutOfRoutes {
-    /// How many there are.
+    /// The number of routes.
     pub limit: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct RouteSlot {
     wanted: KvmMessage,
-    /// What KVM was told.
+    /// The message that KVM knows.
     told: Option<KvmMessage>,
 }
 
@@ -93,13 +93,13 @@ pub(super) struct RouteTable {
     free: Vec<usize>,
     /// Slots taken.
     taken: usize,
-    /// Those of them that KVM was not told of, or not of their present message.
+    /// Taken slots that KVM does not know with their present message.
     stale: usize,
     limit: u32,
 }
 
 impl RouteTable {
-    /// For a kernel that takes `limit` routes, at most 4096.
+    /// Makes a table for a kernel that takes `limit` routes, at most 4096.
     pub(super) fn new(kept: Vec<RouteEntry>, limit: u32) -> Self {
         let limit = limit.min(MOST);
         Self { kept, slots: Vec::new(), free: Vec::new(), taken: 0, stale: 0, limit }
@@ -147,14 +147,14 @@ impl RouteTable {
         self.stale -= usize::from(stale);
     }
 
-    /// Whether KVM was told the present message of a GSI.
+    /// Returns whether KVM knows the present message of a GSI.
     pub(super) fn is_current(&self, gsi: u32) -> bool {
         let place = gsi.checked_sub(FIRST_GSI).map(|place| place as usize);
         let slot = place.and_then(|place| self.slots.get(place));
         slot.is_some_and(|slot| slot.is_some_and(|slot| slot.is_current()))
     }
 
-    /// Replaces the routes that are no vector's: GSIs below 24, and no more than fit.
+    /// Replaces the routes that belong to no vector: GSIs below 24, and no more than fit.
     pub(super) fn keep(&mut self, entries: Vec<RouteEntry>) -> Result<Vec<RouteEntry>, KeepError> {
         if let Some(entry) = entries.iter().find(|entry| entry.gsi() >= FIRST_GSI) {
             return Err(KeepError::Gsi(entry.gsi()));
@@ -165,7 +165,7 @@ impl RouteTable {
         Ok(std::mem::replace(&mut self.kept, entries))
     }
 
-    /// Everything that should be in the table.
+    /// Returns everything that should be in the table.
     pub(super) fn plan(&self) -> Vec<RouteEntry> {
         let mut plan = Vec::with_capacity(self.kept.len() + self.taken);
         plan.extend_from_slice(&self.kept);
@@ -175,7 +175,7 @@ impl RouteTable {
         plan
     }
 
-    /// KVM has taken the plan.
+    /// Notes that KVM has taken the plan.
     pub(super) fn committed(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
             slot.told = Some(slot.wanted);
@@ -183,12 +183,12 @@ impl RouteTable {
         self.stale = 0;
     }
 
-    /// Messages that KVM was not told.
+    /// Returns the number of messages that KVM does not know.
     pub(super) const fn stale(&self) -> usize {
         self.stale
     }
 
-    /// GSIs given out.
+    /// Returns the number of GSIs given out.
     pub(super) const fn taken(&self) -> usize {
         self.taken
     }
@@ -201,11 +201,12 @@ impl RouteTable {
 
 /// Why routes cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeepError {
-    /// GSIs from 24 on are the vectors'.
+    /// GSIs from 24 on are for vectors.
     #[error("GSI {0}: those from {FIRST_GSI} on are given to vectors")]
     Gsi(u32),
-    /// They do not fit.
+    /// The routes do not fit.
     #[error(transparent)]
     OutOfRoutes(#[from] OutOfRoutes),
 }
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_current_once_kvm_was_told_it() {
+    fn a_message_is_current_once_kvm_knows_it() {
         let mut table = RouteTable::new(Vec::new(), 4096);
         let gsi = table.claim(msi(1)).unwrap();
         assert!(!table.is_current(gsi));
@@ -248,7 +249,7 @@ mod tests {
         let again = table.claim(msi(1)).unwrap();
         assert_eq!((again, table.stale()), (gsi, 1), "its old route may be another's message");
         table.give_back(7); // not a vector's
-        table.set(99, msi(1)); // nobody's
+        table.set(99, msi(1)); // nothing's
         assert_eq!(table.taken(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! The owner of a VM's route table, and its executor.
+//! Owns a VM's route table, and commits it.
 
 use super::deferral::{CommitPace, Deferral};
 use super::message::KvmMessage;
@@ -11,42 +11,43 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
-/// How a VM's routes are kept.
+/// The options of a VM's [`Routes`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct RouteOptions {
-    /// Interrupt controllers in the kernel.
+    /// The interrupt controllers in the kernel.
     pub irqchip: Irqchip,
-    /// Routes and GSIs the VM may have: [`KvmFacts::routes`](super::KvmFacts), at most 4096. With 0 nothing
-    /// is routed: userspace reads every eventfd when it is written, masked or not, and sends every
-    /// message.
+    /// The number of routes, and of GSIs, that the VM may have:
+    /// [`KvmFacts::routes`](super::KvmFacts), at most 4096. With 0 nothing is routed: userspace
+    /// reads every eventfd when it is written, whether masked or not, and sends every message.
     pub limit: u32,
-    /// How long changes may wait for each other.
+    /// How long changes may wait to be committed together.
     pub deferral: Deferral,
 }
 
 impl RouteOptions {
-    /// As [`Deferral::default`] says, with all 4096 routes.
+    /// Makes options for up to 4096 routes, with [`Deferral::default`].
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
         Self { irqchip, limit: 4096, deferral: Deferral::default() }
     }
 }
 
-/// What was asked of the kernel so far, failures included.
+/// Counts of the calls to the kernel so far, including failed ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RouteStats {
-    /// KVM_SET_GSI_ROUTING.
+    /// Calls of KVM_SET_GSI_ROUTING.
     pub commits: u64,
-    /// KVM_IRQFD.
+    /// Calls of KVM_IRQFD that assign.
     pub assigns: u64,
-    /// KVM_IRQFD to undo it.
+    /// Calls of KVM_IRQFD that deassign.
     pub deassigns: u64,
-    /// KVM_SIGNAL_MSI.
+    /// Calls of KVM_SIGNAL_MSI.
     pub signals: u64,
-    /// Those of them all that failed.
+    /// Calls of any kind that failed.
     pub failures: u64,
-    /// GSIs given out at this time.
+    /// GSIs given out now; not a total.
     pub gsis: u64,
 }
 
@@ -57,7 +58,7 @@ pub enum RoutesError {
     /// The entries cannot be kept.
     #[error(transparent)]
     Keep(#[from] KeepError),
-    /// The kernel refused the table; the one before is still there (K2).
+    /// The kernel refused the table, and the one before is still in force (K2).
     #[error("KVM_SET_GSI_ROUTING: {0}")]
     Commit(#[source] io::Error),
 }
@@ -80,17 +81,17 @@ pub(super) struct WantedRoute {
 pub(super) enum RoutePlace {
     /// KVM knows the route.
     Current,
-    /// It will be told.
+    /// KVM will learn of the route with the next commit.
     Waiting,
-    /// There is none to be had.
+    /// No route is left.
     Refused,
 }
 
-/// The one owner of a VM's route table. Shared by all devices, from any thread.
+/// The one owner of a VM's route table, shared by all devices and usable from any thread.
 pub struct Routes {
     vm: Box<dyn Vm>,
     deferral: Deferral,
-    /// Nothing is ever routed.
+    /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
     state: Mutex<RoutesState>,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
@@ -101,7 +102,7 @@ pub struct Routes {
 struct RoutesState {
     table: RouteTable,
     pace: CommitPace,
-    /// CallCounts commits that KVM took.
+    /// The number of commits that KVM took.
     generation: u64,
 }
 
@@ -115,8 +116,8 @@ struct CallCounts {
 }
 
 impl Routes {
-    /// For a new VM, in whose table there are no other routes than KVM's defaults. `events` watches
-    /// the eventfds of what is delivered from userspace.
+    /// Makes the owner of the table of a new VM, which holds no other routes than KVM's defaults.
+    /// `events` watches the eventfds of what is delivered from userspace.
     #[must_use]
     pub fn new(vm: Box<dyn Vm>, options: RouteOptions, events: Arc<Loop>) -> Arc<Self> {
         let table = RouteTable::new(options.irqchip.defaults(), options.limit);
@@ -131,8 +132,8 @@ impl Routes {
         })
     }
 
-    /// Replaces the routes that are no vector's: those of the I/O APIC in the VMM, or of pins that
-    /// the guest has taken from the default. GSIs below 24. Commits at once.
+    /// Replaces the routes that belong to no vector, with GSIs below 24: those of an I/O APIC in
+    /// the VMM, or of pins that the guest moved from the default. Commits at once.
     ///
     /// # Errors
     /// [`RoutesError`]; the table is then as it was.
@@ -140,14 +141,14 @@ impl Routes {
         let mut state = self.state();
         let before = state.table.keep(entries)?;
         self.commit_locked(&mut state).map_err(|error| {
-            // What was there fitted before.
+            // The previous routes fitted before.
             let _ = state.table.keep(before);
             RoutesError::Commit(error)
         })
     }
 
-    /// Commits what waits and arms it, for all functions. A function whose routes the kernel refuses
-    /// goes on from userspace, and hears of it.
+    /// Commits what waits and arms it, for all functions. A function with routes that the kernel
+    /// refuses goes on from userspace, and is notified.
     pub fn flush(&self) {
         self.state().pace.clear();
         let waiters = {
@@ -158,19 +159,20 @@ impl Routes {
         waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
     }
 
-    /// When [`flush`](Self::flush) is due; `None` when nothing waits.
+    /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.state().pace.deadline(self.deferral)
     }
 
-    /// One round of the userspace path: flushes when that is due, waits for eventfds for `timeout` at
-    /// most (`None`: until something happens), and delivers what they hold. A VMM calls this in a
-    /// thread of its own; or it watches [`events`](Self::events) in its own loop, and calls this with
-    /// no time to wait when that is readable or [`deadline`](Self::deadline) has come.
+    /// Runs one round of the userspace path: flushes when that is due, waits for eventfds for
+    /// `timeout` at most (`None`: until something happens), and delivers what they hold. A VMM
+    /// calls this in a thread of its own. Or it watches [`events`](Self::events) in its own loop,
+    /// and calls this with a timeout of zero when that is readable or [`deadline`](Self::deadline)
+    /// has come.
     ///
     /// # Errors
-    /// Of the epoll instance.
+    /// Those of the epoll instance.
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
         let due = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let wait = match (timeout, due) {
@@ -184,13 +186,13 @@ impl Routes {
         Ok(())
     }
 
-    /// The loop that watches what is delivered from userspace.
+    /// Returns the loop that watches what is delivered from userspace.
     #[must_use]
     pub fn events(&self) -> &Arc<Loop> {
         &self.events
     }
 
-    /// What was asked of the kernel so far.
+    /// Returns counts of the calls to the kernel so far.
     #[must_use]
     pub fn stats(&self) -> RouteStats {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -208,8 +210,8 @@ impl Routes {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner).push(waiter);
     }
 
-    /// Puts the routes of a batch into the table and commits when that is worth it. How many commits
-    /// KVM has taken by now.
+    /// Puts the routes of a batch into the table, and commits when that is worth it. Returns how
+    /// many commits KVM has taken by now.
     pub(super) fn want(&self, wants: &mut [WantedRoute]) -> u64 {
         let mut state = self.state();
         for want in &mut *wants {
@@ -247,7 +249,7 @@ impl Routes {
         self.state().table.set(gsi, msi);
     }
 
-    /// Commits if KVM does not know all of `gsis`, and how many commits it has taken by now.
+    /// Commits if KVM does not know all of `gsis`. Returns how many commits KVM has taken by now.
     pub(super) fn commit(&self, gsis: impl IntoIterator<Item = u32>) -> io::Result<u64> {
         let mut state = self.state();
         if gsis.into_iter().any(|gsi| !state.table.is_current(gsi)) {
@@ -256,22 +258,22 @@ impl Routes {
         Ok(state.generation)
     }
 
-    /// Those of these vectors and their GSIs whose route KVM knows.
+    /// Returns those of these vectors and GSIs that have a route that KVM knows.
     pub(super) fn current(&self, mut gsis: Vec<(u16, u32)>) -> Vec<(u16, u32)> {
         let state = self.state();
         gsis.retain(|&(_, gsi)| state.table.is_current(gsi));
         gsis
     }
 
-    /// Something waits for [`flush`](Self::flush) that is no route.
+    /// Notes that something other than a route waits for [`flush`](Self::flush).
     pub(super) fn call_again(&self) {
         self.note(&mut self.state());
     }
 
-    /// Something waits: a loop that sleeps must learn of the deadline.
+    /// Notes that something waits: a loop that sleeps must learn of the deadline.
     fn note(&self, state: &mut RoutesState) {
         if state.pace.note(Instant::now()) {
-            // Full is as good as woken, and nothing else can go wrong with an eventfd.
+            // A full eventfd wakes the loop too, and nothing else can fail.
             let _ = self.events.wake();
         }
     }
@@ -289,7 +291,7 @@ impl Routes {
         self.counted(&self.counts.deassigns, self.vm.deassign(eventfd, gsi))
     }
 
-    /// Nobody to take it is no failure: the guest asked for that (K10).
+    /// Sends a message. An MSI without a recipient is not an error (K10).
     pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         self.counted(&self.counts.signals, self.vm.signal(msi))
     }

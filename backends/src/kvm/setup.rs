@@ -1,4 +1,4 @@
-//! What a function is made of.
+//! The setup of a function.
 
 use super::assigned_line::AssignedLine;
 use super::message::Format;
@@ -8,7 +8,7 @@ use msix_core::{Layout, MsiCapability, Policy};
 use std::fmt;
 use std::time::Duration;
 
-/// The parts of a [`Function`](super::Function), and what stands around it.
+/// The parts of a [`Function`](super::Function), and what it works with.
 ///
 /// ```
 /// # use msix_backends::{Route, kvm::{Platform, FunctionSetup}};
@@ -35,9 +35,9 @@ pub struct FunctionSetup<P> {
     pub pin: Option<Box<dyn GuestPin>>,
     /// The choices that the specification leaves open, for all parts.
     pub policy: Policy,
-    /// How messages are to be read.
+    /// How messages are encoded for KVM.
     pub format: Format,
-    /// Who makes the vectors' eventfds.
+    /// The origin of the vectors' eventfds.
     pub eventfds: EventfdOrigin,
     /// The real device behind a passed-through function; `None` behind an emulated one.
     pub device: Option<PassedThrough>,
@@ -46,7 +46,8 @@ pub struct FunctionSetup<P> {
 }
 
 impl<P> FunctionSetup<P> {
-    /// No part at all, [`Policy::SPEC`], the default format, eventfds of its own, and no device.
+    /// Makes a setup without any part, with [`Policy::SPEC`], the default format, eventfds of its
+    /// own, and no device.
     #[must_use]
     pub fn new(platform: P) -> Self {
         Self {
@@ -62,18 +63,19 @@ impl<P> FunctionSetup<P> {
     }
 }
 
-/// Who makes the eventfds of a function's vectors.
+/// The origin of the eventfds of a function's vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EventfdOrigin {
-    /// The function, at the first need.
+    /// The function makes them, when first needed.
     #[default]
     Own,
-    /// Somebody else: each is given to [`connect`](super::Function::connect) when it is there, which
-    /// may be before or after the guest unmasks the vector, or never (E5, E8).
+    /// They are made elsewhere: each is given to [`connect`](super::Function::connect) when it
+    /// exists, which may be before or after the guest unmasks the vector, or never (E5, E8).
     Connected,
 }
 
-/// A real device behind a function. It uses all its vectors, so the function claims them by itself.
+/// A real device behind a function. It may raise any of its vectors, so the function claims them
+/// all.
 pub struct PassedThrough {
     /// Its MSI-X.
     pub msix: Option<Box<dyn PhysicalMsix>>,
@@ -83,12 +85,12 @@ pub struct PassedThrough {
     pub line: Option<AssignedLine>,
     /// How long BARs stay unmapped after an interrupt that userspace brought to the guest's pin.
     pub quiet: Duration,
-    /// What the VMM does with the device beside its interrupts.
+    /// The VMM's control of the device, besides its interrupts.
     pub control: Box<dyn DeviceControl>,
 }
 
 impl PassedThrough {
-    /// A device without a way to interrupt.
+    /// Makes a device without any interrupt.
     #[must_use]
     pub fn new(control: Box<dyn DeviceControl>) -> Self {
         Self { msix: None, msi: None, line: None, quiet: Duration::ZERO, control }

@@ -7,7 +7,7 @@ use fixedbitset::FixedBitSet;
 pub(super) struct VectorSet(FixedBitSet);
 
 impl VectorSet {
-    /// None of `vectors` vectors.
+    /// Makes an empty set, for `vectors` vectors.
     pub(super) fn none(vectors: u16) -> Self {
         Self(FixedBitSet::with_capacity(vectors.into()))
     }
@@ -24,7 +24,7 @@ impl VectorSet {
         self.0.insert(vector.into());
     }
 
-    /// Whether it was a member.
+    /// Removes `vector`. Returns whether it was a member.
     pub(super) fn remove(&mut self, vector: u16) -> bool {
         let was = self.contains(vector);
         if was {
@@ -33,14 +33,14 @@ impl VectorSet {
         was
     }
 
-    /// Its members, in order. It is empty then.
+    /// Empties the set. Returns its members, in order.
     pub(super) fn take(&mut self) -> Vec<u16> {
         let members = self.members();
         self.0.clear();
         members
     }
 
-    /// Its members, in order.
+    /// Returns its members, in order.
     pub(super) fn members(&self) -> Vec<u16> {
         // A vector number has 16 bits.
         self.0.ones().filter_map(|vector| u16::try_from(vector).ok()).collect()

@@ -12,25 +12,28 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// What the backend asks of a VM. [`VmFd`] is one; another can count, fail or pretend.
+/// The system calls that the backend makes on a VM. [`VmFd`] implements it; another implementation
+/// can count, fail or pretend.
 #[cfg_attr(test, mockall::automock)]
 pub trait Vm: Send + Sync {
-    /// KVM_SET_GSI_ROUTING: replaces the whole table (K1).
+    /// Replaces the whole table (KVM_SET_GSI_ROUTING, K1).
     ///
     /// # Errors
-    /// The kernel's; the old table is then still there (K2).
+    /// The kernel's; the old table is then still in force (K2).
     fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()>;
-    /// KVM_IRQFD: the VM takes the eventfd's events from now on, what it holds included (K7).
+    /// Assigns an irqfd (KVM_IRQFD): from now on the VM takes the eventfd's events, including what
+    /// it holds (K7).
     ///
     /// # Errors
     /// The kernel's (K4).
     fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
-    /// KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN: the eventfd keeps its events from now on (K8).
+    /// Deassigns an irqfd (KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN): from now on the eventfd keeps
+    /// its events (K8).
     ///
     /// # Errors
     /// The kernel's (K9).
     fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
-    /// KVM_SIGNAL_MSI: whether anybody took it (K10).
+    /// Sends a message (KVM_SIGNAL_MSI). Returns whether any processor took it (K10).
     ///
     /// # Errors
     /// The kernel's.

@@ -20,12 +20,14 @@ use vmm_sys_util::ioctl_io_nr;
 ioctl_io_nr!(VFIO_DEVICE_GET_IRQ_INFO, VFIO_TYPE.into(), VFIO_BASE + 9);
 ioctl_io_nr!(VFIO_DEVICE_SET_IRQS, VFIO_TYPE.into(), VFIO_BASE + 10);
 
-/// What the backend asks of a device about its MSI-X or MSI index. A device's descriptor is one
-/// ([`VectorIrqs`]); another can count, fail, pretend, or speak to a vfio-user server.
+/// The calls that the backend makes on a device's MSI-X or MSI index. [`VectorIrqs`] makes them on
+/// a device's descriptor; another implementation can count, fail, pretend, or speak to a vfio-user
+/// server.
 #[cfg_attr(test, mockall::automock)]
 pub trait Irqs: Send {
-    /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on; `None` is -1. How many vectors
-    /// there are to be had, when they were too few (D3); otherwise 0.
+    /// Binds the vectors from `start` on to eventfds (DATA_EVENTFD and ACTION_TRIGGER); `None` is
+    /// -1, which unbinds. Returns 0, or the number of vectors available when they were too few
+    /// (D3).
     ///
     /// # Errors
     /// The kernel's: then any of these vectors may be unbound (D4).
@@ -35,7 +37,7 @@ pub trait Irqs: Send {
     /// # Errors
     /// The kernel's.
     fn unset(&self, vectors: Range<u32>) -> io::Result<()>;
-    /// DATA_NONE and ACTION_TRIGGER with count 0 (D5).
+    /// Disables the index (DATA_NONE and ACTION_TRIGGER with count 0, D5).
     ///
     /// # Errors
     /// The kernel's; EINVAL when the index is not enabled.
@@ -50,18 +52,18 @@ pub struct VectorIrqs<D> {
 }
 
 impl<D: AsRawFd + Send> VectorIrqs<D> {
-    /// The MSI-X index of a device, by its descriptor or something that has it.
+    /// Takes the MSI-X index of a device, given its descriptor or something that has it.
     pub const fn msix(device: D) -> Self {
         Self { device, index: VFIO_PCI_MSIX_IRQ_INDEX }
     }
 
-    /// The MSI index.
+    /// Takes the MSI index of a device.
     pub const fn msi(device: D) -> Self {
         Self { device, index: VFIO_PCI_MSI_IRQ_INDEX }
     }
 
-    /// How many vectors the device has, and whether the kernel can add some while others are in use
-    /// (D6).
+    /// Returns how many vectors the device has, and whether the kernel can add some while others
+    /// are in use (D6).
     ///
     /// # Errors
     /// The kernel's.
@@ -160,12 +162,12 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
     }
 
     fn unmask(&mut self) {
-        // A device that is gone, or whose index was disabled meanwhile, has nothing to unmask.
+        // A device that is gone, or has its index disabled meanwhile, has nothing to unmask.
         let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, 1, &[]);
     }
 
     fn disable(&mut self) {
-        // EINVAL: it was (D5).
+        // EINVAL: it was disabled already (D5).
         let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, &[]);
     }
 }

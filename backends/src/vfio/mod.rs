@@ -1,10 +1,10 @@
 //! Interrupts of a passed-through device, through VFIO.
 //!
-//! The guest sees the engine's capability, table and PBA; the device's own stay VFIO's. Its interrupts
-//! arrive at eventfds, the same that KVM takes as irqfds. [`DeviceMsix`], [`DeviceMsi`] and
-//! [`LineIrqs`] are the device behind a [`kvm::Function`](crate::kvm::Function), as its
-//! [`PassedThrough`](crate::kvm::PassedThrough) part: the device's interrupt indices follow the guest's
-//! registers, one at a time (D2), that of MSI-X with few calls ([`IrqPlan`]).
+//! The guest sees the engine's capability, table and PBA; VFIO keeps the device's own. The device's
+//! interrupts arrive at eventfds, the same that KVM takes as irqfds. [`DeviceMsix`], [`DeviceMsi`]
+//! and [`LineIrqs`] are the device behind a [`kvm::Function`](crate::kvm::Function), as its
+//! [`PassedThrough`](crate::kvm::PassedThrough) part: the device's interrupt indices follow the
+//! guest's registers, one at a time (D2), and that of MSI-X with few calls ([`IrqPlan`]).
 
 mod irqs;
 mod msi;

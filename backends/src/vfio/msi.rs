@@ -7,18 +7,18 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// The MSI index: all vectors are bound in one call, because the kernel gives a device its MSI vectors
-/// at once, and as many as it tells the device to use.
+/// The MSI index of a passed-through device. All vectors are bound in one call, because the kernel
+/// gives a device its MSI vectors all at once, in the number that it programs into the device.
 #[derive(Debug)]
 pub struct DeviceMsi<I> {
     irqs: I,
-    /// Vectors of the device.
+    /// The number of vectors of the device.
     count: u16,
     enabled: bool,
 }
 
 impl<I: Irqs> DeviceMsi<I> {
-    /// For an idle index with `count` vectors.
+    /// Takes an idle index with `count` vectors.
     pub const fn new(irqs: I, count: u16) -> Self {
         Self { irqs, count, enabled: false }
     }
@@ -34,11 +34,11 @@ impl<I: Irqs> PhysicalMsi for DeviceMsi<I> {
         let wanted = (0..vectors.min(self.count)).map(|vector| eventfd(Vector::new(vector)).ok());
         let mut eventfds: Vec<Option<Arc<EventFd>>> = wanted.take_while(Option::is_some).collect();
         while !eventfds.is_empty() {
-            // What fails may have enabled nothing, or something.
+            // A call that fails may have enabled the index.
             self.enabled = true;
             match self.irqs.set(0, &eventfds) {
                 Ok(0) => break,
-                // D3: nothing was bound, and so many there are.
+                // D3: nothing was bound, and this many are available.
                 Ok(available) if (available as usize) < eventfds.len() => {
                     eventfds.truncate(available as usize);
                 }
@@ -53,7 +53,8 @@ impl<I: Irqs> PhysicalMsi for DeviceMsi<I> {
     }
 
     fn disable(&mut self) {
-        // A kernel that says it was not enabled, or that the device is gone, has it disabled.
+        // An error means that the index was not enabled, or that the device is gone: it is disabled
+        // either way.
         if std::mem::take(&mut self.enabled) {
             let _ = self.irqs.disable();
         }

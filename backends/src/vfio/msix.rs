@@ -1,4 +1,4 @@
-//! The physical side of a passed-through function: the plan, carried out.
+//! The MSI-X index of a passed-through device: carries out its plan.
 
 use super::irqs::Irqs;
 use super::plan::{IrqCall, IrqIndex, IrqPlan};
@@ -9,23 +9,23 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// EINVAL, as the kernel says it of an index that is not enabled (D5).
+/// EINVAL, which the kernel returns for an index that is not enabled (D5).
 const EINVAL: i32 = 22;
-/// By how much what is bound grows when a vector behind it comes into use.
+/// The factor by which the bound vectors grow when a vector behind them is unmasked.
 const GROWTH: u32 = 8;
 
 /// What the device does with the events of a vector that the guest has masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhileMasked {
-    /// It goes on to write the vector's eventfd, which nobody reads before the guest asks for pending
-    /// bits or unmasks: the event is a pending bit that the guest can see (K8). Masking costs no
-    /// SET_IRQS, and vectors that the guest has not unmasked yet can be bound ahead: a logarithm of
-    /// calls for vectors that come up one by one.
+    /// It still writes the vector's eventfd, which is not read before the guest asks for pending
+    /// bits or unmasks: the event is a pending bit that the guest can see (K8). Masking takes no
+    /// SET_IRQS, and vectors that the guest has not unmasked yet can be bound ahead: for vectors
+    /// that come up one by one the number of calls is logarithmic.
     #[default]
     Eventfd,
-    /// Its own pending bit holds them, and it sends them when the vector is bound again (D8). They are
-    /// not in the emulated PBA: the VMM adds what it reads of the device's. One SET_IRQS a mask and
-    /// one an unmask.
+    /// Its own pending bit holds them, and it sends them when the vector is bound again (D8). They
+    /// are not in the emulated PBA: the VMM adds the bits that it reads from the device's PBA. Each
+    /// mask and each unmask takes one SET_IRQS.
     Physical,
 }
 
@@ -35,22 +35,22 @@ pub struct DeviceMsix<I> {
     irqs: I,
     plan: IrqPlan,
     while_masked: WhileMasked,
-    /// Vectors in use; what else is bound, is bound ahead.
+    /// Live vectors; the other bound ones are bound ahead.
     live: BTreeSet<u32>,
-    /// Eventfds of all that was ever bound.
+    /// The eventfds of all vectors that were ever bound.
     eventfds: BTreeMap<u32, Arc<EventFd>>,
-    /// No more than this is bound ahead: the host has no more vectors.
+    /// The end of what is bound ahead: the host has no more vectors.
     most: u32,
-    /// The host had not even one vector more. Those that come into use now are refused at once, the
-    /// first time: where growth takes a disable, trying disturbs all that are bound (D6).
+    /// Whether the host had not even one more vector. Vectors that become live now are refused at
+    /// once, the first time: where growth takes a disable, trying would disturb all that are bound
+    /// (D6).
     full: bool,
     refused: BTreeSet<u32>,
 }
 
 impl<I: Irqs> DeviceMsix<I> {
-    /// Takes over an index that is idle. Whoever calls its methods without a
-    /// [`kvm::Function`](crate::kvm::Function) disables INTx and MSI before the guest enables MSI-X
-    /// (D2).
+    /// Takes an index that is idle. Without a [`kvm::Function`](crate::kvm::Function), the caller
+    /// must disable INTx and MSI before the guest enables MSI-X (D2).
     pub const fn new(irqs: I, index: IrqIndex, while_masked: WhileMasked) -> Self {
         Self {
             irqs,
@@ -64,7 +64,7 @@ impl<I: Irqs> DeviceMsix<I> {
         }
     }
 
-    /// Makes the kernel have what should be.
+    /// Brings the kernel to what is wanted.
     fn apply(&mut self) -> io::Result<()> {
         for call in self.plan.calls() {
             if let Err(error) = self.carry_out(&call) {
@@ -100,20 +100,20 @@ impl<I: Irqs> DeviceMsix<I> {
         }
     }
 
-    /// The host may have more vectors by now.
+    /// Forgets the limits: the host may have more vectors by now.
     fn forget_limits(&mut self) {
         self.most = self.plan.index().count;
         self.full = false;
         self.refused.clear();
     }
 
-    /// Wants no more than the live vectors, none ahead.
+    /// Reduces what is wanted to the live vectors, with none bound ahead.
     fn want_live(&mut self) {
         self.want(|_, live| live);
     }
 
-    /// Wants no more than those, of what it wants, that `keep` says yes to; it hears whether they are
-    /// live.
+    /// Reduces what is wanted to the vectors for which `keep` returns `true`; its second argument
+    /// says whether the vector is live.
     fn want(&mut self, keep: impl Fn(u32, bool) -> bool) {
         let wanted: Vec<u32> = self.plan.wanted().collect();
         for vector in wanted {
@@ -121,18 +121,18 @@ impl<I: Irqs> DeviceMsix<I> {
         }
     }
 
-    /// First vector behind those in use.
+    /// Returns the first vector behind the live ones.
     fn live_end(&self) -> u32 {
         self.live.last().map_or(0, |last| last + 1)
     }
 
-    /// Vectors to bind ahead, when `vector` comes into use.
+    /// Returns the vectors to bind ahead when `vector` becomes live.
     fn ahead(&self, vector: u32) -> std::ops::Range<u32> {
         let end = self.plan.end();
         match self.while_masked {
             WhileMasked::Eventfd if vector >= end => {
                 let grown = end.saturating_mul(GROWTH).max(vector + 1);
-                // Where some end is known to be too far, halfway to it.
+                // Where an end is known to be too far, go halfway to it.
                 let known = self.most < self.plan.index().count;
                 let most = if known { end.midpoint(self.most + 1) } else { self.most };
                 end..grown.min(most).max(vector + 1)
@@ -150,7 +150,7 @@ impl<I: Irqs> PhysicalMsix for DeviceMsix<I> {
             self.live.clear();
             self.want_live();
         }
-        // What fails now is applied anew with the next change; nothing is in use before.
+        // A failure is repaired with the next change; nothing is live before.
         let _ = self.apply().or_else(|_| self.apply());
     }
 
@@ -189,7 +189,7 @@ impl<I: Irqs> PhysicalMsix for DeviceMsix<I> {
             }
             return failed;
         }
-        // With fewer ahead, and fewer; without these; without any.
+        // Tries with ever fewer bound ahead, then without the new vectors, then without any.
         while self.plan.end() > self.live_end() {
             self.most = self.most.min(self.plan.end() - 1);
             let (least, target) = (self.live_end(), self.plan.end().midpoint(self.live_end()));
@@ -199,7 +199,7 @@ impl<I: Irqs> PhysicalMsix for DeviceMsix<I> {
                 return failed;
             }
         }
-        // An error may be over by now.
+        // The cause of an error may be gone by now.
         if self.apply().is_ok() {
             return failed;
         }

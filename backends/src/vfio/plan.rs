@@ -1,4 +1,4 @@
-//! From what should be bound to the fewest VFIO_DEVICE_SET_IRQS calls. Pure.
+//! Turns the set of vectors that should be bound into the fewest VFIO_DEVICE_SET_IRQS calls. Pure.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -6,77 +6,80 @@ use std::ops::Range;
 /// One VFIO_DEVICE_SET_IRQS call on the MSI-X index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IrqCall {
-    /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on: `true` binds a vector to its
-    /// eventfd, `false` is -1, and unbinds it (D3, D4). On an idle index, it enables.
+    /// Binds or unbinds the vectors from `start` on (DATA_EVENTFD and ACTION_TRIGGER): `true` binds
+    /// a vector to its eventfd, `false` passes -1 and unbinds it (D3, D4). On an idle index, it
+    /// enables the index.
     Set {
         /// The first vector.
         start: u32,
-        /// Its and the following ones' state.
+        /// The states of the first vector and those after it.
         bound: Vec<bool>,
     },
-    /// The same for vectors that are all to be unbound, where -1 cannot be passed (D14).
+    /// Unbinds a range of vectors, where -1 cannot be passed (D14).
     Unset {
         /// The vectors.
         vectors: Range<u32>,
     },
-    /// DATA_NONE and ACTION_TRIGGER with count 0: disables the index (D5).
+    /// Disables the index (DATA_NONE and ACTION_TRIGGER with count 0, D5).
     Disable,
 }
 
-/// What the kernel said of the MSI-X index, and what it takes.
+/// The properties of an MSI-X index, from the kernel and its transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IrqIndex {
     /// Vectors of the device (`vfio_irq_info.count`).
     pub count: u32,
-    /// VFIO_IRQ_INFO_NORESIZE: more vectors than were enabled take a disable and a full enable (D6).
+    /// VFIO_IRQ_INFO_NORESIZE: binding more vectors than were enabled takes a disable and a full
+    /// enable (D6).
     pub noresize: bool,
-    /// A call may leave vectors out with -1: every kernel. A vfio-user server takes none (D14).
+    /// Whether a call may leave vectors out with -1. Every kernel takes that; a vfio-user server
+    /// does not (D14).
     pub holes: bool,
 }
 
-/// What the kernel has.
+/// The state of the index in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ToldVectors {
-    /// After an error: anything.
+    /// Unknown, after an error.
     Unknown,
     Idle,
     Active {
-        /// The vectors below are allocated.
+        /// Vectors below this are allocated.
         allocated: u32,
         bound: BTreeSet<u32>,
     },
 }
 
-/// The plan of one device's MSI-X index: what should be, and what the kernel has.
+/// The plan of one device's MSI-X index: what is wanted, and what the kernel has.
 #[derive(Debug, Clone)]
 pub struct IrqPlan {
     index: IrqIndex,
-    /// MSI-X Enable of the guest: the physical one follows at once (D7).
+    /// The guest's MSI-X Enable, which the physical one follows at once (D7).
     enabled: bool,
     wanted: BTreeSet<u32>,
     told: ToldVectors,
 }
 
 impl IrqPlan {
-    /// For an index that is idle.
+    /// Makes a plan for an index that is idle.
     #[must_use]
     pub const fn new(index: IrqIndex) -> Self {
         Self { index, enabled: false, wanted: BTreeSet::new(), told: ToldVectors::Idle }
     }
 
-    /// What the kernel said of the index.
+    /// Returns the properties of the index.
     #[must_use]
     pub const fn index(&self) -> IrqIndex {
         self.index
     }
 
-    /// Whether the index should be enabled; if not, nothing is bound.
+    /// Sets whether the index should be enabled; if not, nothing is bound.
     pub const fn set_enabled(&mut self, enabled: bool) {
         self.enabled = enabled;
     }
 
-    /// Whether a vector should be bound to its eventfd. Past the device's vectors there is nothing
-    /// to bind (D1): `false`.
+    /// Sets whether a vector should be bound to its eventfd. Returns whether the device has the
+    /// vector: past its vectors there is nothing to bind (D1).
     pub fn set_bound(&mut self, vector: u32, bound: bool) -> bool {
         if vector >= self.index.count {
             return false;
@@ -89,31 +92,31 @@ impl IrqPlan {
         true
     }
 
-    /// The vectors that should be bound.
+    /// Returns the vectors that should be bound.
     pub fn wanted(&self) -> impl Iterator<Item = u32> {
         self.wanted.iter().copied()
     }
 
-    /// First vector behind those that should be bound.
+    /// Returns the first vector behind those that should be bound.
     #[must_use]
     pub fn end(&self) -> u32 {
         self.wanted.last().map_or(0, |last| last + 1)
     }
 
-    /// Whether `vector` should be bound.
+    /// Returns whether `vector` should be bound.
     #[must_use]
     pub fn wants(&self, vector: u32) -> bool {
         self.wanted.contains(&vector)
     }
 
-    /// Whether the kernel has `vector` bound.
+    /// Returns whether the kernel has `vector` bound.
     #[must_use]
     pub fn is_bound(&self, vector: u32) -> bool {
         matches!(&self.told, ToldVectors::Active { bound, .. } if bound.contains(&vector))
     }
 
-    /// The calls that make the kernel have what should be. Tell of each that it was
-    /// [`done`](Self::done), or that one [`failed`](Self::failed), and plan anew.
+    /// Returns the calls that bring the kernel to what is wanted. After each call, report that it
+    /// is [`done`](Self::done); when one [`failed`](Self::failed), report that and plan anew.
     #[must_use]
     pub fn calls(&self) -> Vec<IrqCall> {
         match (&self.told, self.enabled) {
@@ -131,7 +134,7 @@ impl IrqPlan {
         }
     }
 
-    /// A call was carried out.
+    /// Notes that a call was carried out.
     pub fn done(&mut self, call: &IrqCall) {
         match call {
             IrqCall::Disable => self.told = ToldVectors::Idle,
@@ -159,10 +162,11 @@ impl IrqPlan {
         }
     }
 
-    /// A call failed. One on an enabled index has unbound the vectors that it named, those that were
-    /// bound before too, and no others (D4): the next plan binds again what is wanted of them, and
-    /// leaves the others alone, for a disable would drop what they have in flight (D8). After any
-    /// other the index may be in any state, and the next plan applies everything anew.
+    /// Notes that a call failed. One on an enabled index has unbound the vectors that it named,
+    /// including those that were bound before, and no others (D4): the next plan binds again those
+    /// that are wanted, and leaves the others alone, because a disable would drop what they have in
+    /// flight (D8). After any other call the index may be in any state, and the next plan applies
+    /// everything anew.
     pub fn failed(&mut self, call: &IrqCall) {
         let named = match call {
             IrqCall::Set { start, bound } => *start..start.saturating_add(len(bound)),
@@ -229,7 +233,7 @@ fn len(states: &[bool]) -> u32 {
     u32::try_from(states.len()).unwrap_or(u32::MAX)
 }
 
-/// Ascending numbers as ranges without gaps.
+/// Splits ascending numbers into ranges without gaps.
 fn runs(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = Range<u32>> {
     let mut numbers = numbers.peekable();
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What this machine's VFIO can do for MSI-X.
+//! Probes what this machine's VFIO can do for MSI-X.
 
 use crate::Unavailable;
 use std::fmt;
@@ -6,11 +6,11 @@ use vfio_ioctls::{VfioContainer, VfioError};
 
 const NODE: &str = "/dev/vfio/vfio";
 
-/// What device assignment can count on.
+/// The facilities that device assignment has on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VfioFacts {
-    /// IOMMU groups whose device node is there: functions bound to a VFIO driver.
+    /// The number of IOMMU groups with a device node: their functions are bound to a VFIO driver.
     pub groups: usize,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for VfioFacts {
 /// Opens a VFIO container, which checks the API version, and counts the groups.
 ///
 /// # Errors
-/// [`Unavailable`], with what helps.
+/// [`Unavailable`], with a remedy.
 pub fn probe() -> Result<VfioFacts, Unavailable> {
     VfioContainer::new(None).map_err(|error| match error {
         VfioError::OpenContainer(source) => Unavailable::open(

@@ -127,7 +127,7 @@ impl PretendedState {
     }
 }
 
-/// A device whose BARs are nobody's and that cannot be reset.
+/// A device without BARs, and without a reset.
 struct Fixed;
 
 impl DeviceControl for Fixed {
@@ -254,7 +254,7 @@ fn an_event_while_masked_is_pending_and_delivered_once() {
         world.device.raise(1);
         world.mask(1, false);
         assert_eq!(world.delivered(), [0x41]);
-        assert!(world.device.calls().is_empty(), "masking is no business of VFIO");
+        assert!(world.device.calls().is_empty(), "masking takes no call");
     }
 }
 
@@ -304,7 +304,7 @@ fn d4_every_call_may_fail_once_and_nothing_stays_unbound() {
 }
 
 #[test]
-fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_in_use() {
+fn d3_a_host_with_fewer_vectors_gives_what_it_has_to_those_that_are_live() {
     for noresize in [false, true] {
         let device = Device::new(64, noresize);
         device.state().available = 5;

@@ -8,13 +8,14 @@ use crate::storage::Storage;
 use crate::vectors::Vector;
 
 impl<S: Storage> Function<S> {
-    /// The device has an event for `vector` of the current [`mode`](Self::mode): of MSI-X
-    /// ([`Msix::notify`]) or of MSI.
+    /// Takes an event of the device for `vector` of the current [`mode`](Self::mode), MSI-X or MSI,
+    /// as [`Msix::notify`] does. An event of vector k of MSI is sent as
+    /// [`Msi::vector_for(k)`](crate::Msi::vector_for).
     ///
-    /// While neither is enabled an event is the pin's level, and not this: with a pin the answer is
-    /// [`Delivery::Intx`], whatever the vector, nothing is latched, and the device asks for attention
-    /// by [`set_level`](Self::set_level). Without a pin it goes to MSI-X, or to MSI where there is no
-    /// MSI-X, and becomes what [`crate::policy::WhileDisabled`] says.
+    /// While neither is enabled, events are the pin's level. With a pin the answer is
+    /// [`Delivery::Intx`], whatever the vector; nothing is latched, and the device asks for
+    /// attention by [`set_level`](Self::set_level). Without a pin the event goes to MSI-X, or to
+    /// MSI where there is no MSI-X, and becomes what [`crate::policy::WhileDisabled`] says.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -36,9 +37,9 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Takes back a pending event of `vector` of `mode` whose cause is gone (A8), as
-    /// [`Msix::withdraw`] does. Events outlive their mode, so it is named. Of INTx nothing is pending:
-    /// `false`.
+    /// Withdraws a pending event of `vector` of `mode`: its cause is gone (A8). Returns whether
+    /// there was one. `mode` is named because events outlive their mode; INTx has no pending
+    /// events. Emits Drain by policy, as [`Msix::withdraw`] does.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -57,8 +58,8 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// An emulated device drives its level , in every
-    /// mode; nothing without a pin.
+    /// Sets the level of an emulated device, in any mode; does nothing without a pin. Emits Assert
+    /// or Deassert when the line is open and the level changes.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -74,7 +75,9 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// A physical line fired; nothing without a pin.
+    /// Reports that a physical line fired, and that the backend masked it (D12); does nothing
+    /// without a pin. Emits Assert. Ignored when the line is not live (its Disarm unmasks it), has
+    /// fired already, or is emulated.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -89,7 +92,11 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The guest's EOI for the line; nothing without a pin.
+    /// Takes the guest's EOI for the line; does nothing without a pin. For a physical line that
+    /// fired it emits Deassert and Unmask; a device that still asserts makes the line fire again.
+    /// For an emulated level that is still high it emits Assert, because a controller with
+    /// resampling has lowered its view of the line. Otherwise the EOI was for another function on
+    /// the line, and nothing is emitted.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -101,7 +108,7 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The device will raise `vector` of MSI-X ([`Msix::claim`]). MSI counts no uses.
+    /// Adds a claim of `vector` of MSI-X ([`Msix::claim`]). MSI does not count claims.
     ///
     /// # Errors
     /// [`VectorError`].
@@ -114,7 +121,7 @@ impl<S: Storage> Function<S> {
         self.msix_or(vector)?.claim(vector, &mut AsMsix(fx))
     }
 
-    /// One use of `vector` of MSI-X less ([`Msix::unclaim`]).
+    /// Removes a claim of `vector` of MSI-X ([`Msix::unclaim`]).
     ///
     /// # Errors
     /// [`VectorError`].
@@ -127,7 +134,7 @@ impl<S: Storage> Function<S> {
         self.msix_or(vector)?.unclaim(vector, &mut AsMsix(fx))
     }
 
-    /// All uses of all vectors of MSI-X end ([`Msix::unclaim_all`]).
+    /// Removes all claims of all vectors of MSI-X ([`Msix::unclaim_all`]).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -156,7 +163,8 @@ impl<S: Storage> Function<S> {
         self.msix_or(vector)?.set_mask(vector, masked, &mut AsMsix(fx))
     }
 
-    /// Programs `vector` of MSI-X from a side channel ([`Msix::set_message`]).
+    /// Sets the message of `vector` of MSI-X from a side channel and clears its mask bit
+    /// ([`Msix::set_message`]).
     ///
     /// # Errors
     /// [`VectorError`].
@@ -175,7 +183,7 @@ impl<S: Storage> Function<S> {
     }
 }
 
-/// The error for a vector of a capability that is not there.
+/// Returns the error for a vector of a capability that is not there.
 const fn missing(vector: Vector) -> VectorError {
     VectorError::OutOfRange { vector, vectors: 0 }
 }

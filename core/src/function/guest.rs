@@ -10,9 +10,9 @@ use crate::spec::{COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE};
 use crate::storage::Storage;
 
 impl<S: Storage> Function<S> {
-    /// Guest write at byte `offset` of the MSI capability.
-    /// Nothing without one. A write that enables or disables MSI switches the mode: first comes what
-    /// leaves the old one, then what enters the new one (D2).
+    /// Writes for a guest at byte `offset` of the MSI capability; does nothing without MSI. A write
+    /// that enables or disables MSI switches the mode: what leaves the old mode is emitted before
+    /// what enters the new one (D2).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -38,9 +38,10 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// First step of a guest read of `len` bytes at byte `offset` of the MSI capability: when it covers
-    /// the pending register, emits Poll for the vectors whose events the host holds (A16, H13). Carry
-    /// it out, feed [`report_held`](Self::report_held), then [`read_msi`](Self::read_msi).
+    /// Begins a guest read of `len` bytes at byte `offset` of the MSI capability: when it covers
+    /// the pending register, emits Poll for the vectors that may have held events (A16, H13). Carry
+    /// it out and report the answer through [`report_held`](Self::report_held); then call
+    /// [`read_msi`](Self::read_msi).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -57,8 +58,9 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// Guest write at byte `offset` of the MSI-X capability
-    /// ([`Msix::write_config`](crate::Msix::write_config)), as [`write_msi`](Self::write_msi).
+    /// Writes for a guest at byte `offset` of the MSI-X capability
+    /// ([`Msix::write_config`](crate::Msix::write_config)); switches the mode as
+    /// [`write_msi`](Self::write_msi) does.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -107,9 +109,9 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Guest write at byte `offset` of the Command register, of its low byte, its high byte or both;
-    /// what lies past it is ignored. Bus Master Enable gates MSI and MSI-X (A11, H16), Interrupt
-    /// Disable the pin (A17); I/O and memory enable are kept for whoever asks.
+    /// Writes for a guest at byte `offset` of the Command register, to one or both of its bytes;
+    /// bytes past it are ignored. Bus Master Enable gates MSI and MSI-X (A11, H16), and Interrupt
+    /// Disable the pin (A17); I/O and memory enable are only kept.
     ///
     /// Emits Disarm, or Arm and Send, of the current mode, and Deassert and Disarm, or Arm and
     /// Assert, of the pin.
@@ -143,8 +145,8 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// Guest write at byte `offset` of the table ([`Msix::write_table`](crate::Msix::write_table));
-    /// without MSI-X it is out of range.
+    /// Writes for a guest at byte `offset` of the table
+    /// ([`Msix::write_table`](crate::Msix::write_table)); out of range without MSI-X.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -161,26 +163,27 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Guest read at byte `offset` of the table ([`Msix::read_table`](crate::Msix::read_table));
-    /// without MSI-X it is out of range.
+    /// Reads for a guest at byte `offset` of the table
+    /// ([`Msix::read_table`](crate::Msix::read_table)); out of range without MSI-X.
     pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
         self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.read_table(offset, bytes))
     }
 
-    /// Guest write at byte `offset` of the PBA ([`Msix::write_pba`](crate::Msix::write_pba)): it
-    /// changes nothing. Without MSI-X it is out of range.
+    /// Ignores a guest write at byte `offset` of the PBA
+    /// ([`Msix::write_pba`](crate::Msix::write_pba)), which changes nothing; out of range without
+    /// MSI-X.
     pub fn write_pba(&self, offset: u64, bytes: &[u8]) -> Access {
         self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.write_pba(offset, bytes))
     }
 
-    /// Guest read at byte `offset` of the PBA ([`Msix::read_pba`](crate::Msix::read_pba)), after
-    /// [`poll_pba`](Self::poll_pba); without MSI-X it is out of range.
+    /// Reads for a guest at byte `offset` of the PBA ([`Msix::read_pba`](crate::Msix::read_pba)),
+    /// after [`poll_pba`](Self::poll_pba); out of range without MSI-X.
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
         self.msix.as_ref().map_or(Access::OutOfRange, |msix| msix.read_pba(offset, bytes))
     }
 
-    /// First step of a guest read of the PBA ([`Msix::poll_pba`](crate::Msix::poll_pba)); the second
-    /// is [`read_pba`](Self::read_pba).
+    /// Begins a guest read of the PBA ([`Msix::poll_pba`](crate::Msix::poll_pba));
+    /// [`read_pba`](Self::read_pba) ends it.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -197,8 +200,8 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Before MSI or MSI-X is entered: the pin is left. `forget`: and its level forgotten, where the
-    /// policy says so (H27).
+    /// Closes the pin before MSI or MSI-X is entered. With `forget` its level is forgotten too,
+    /// where the policy says so (H27).
     pub(super) fn close_intx<K: EffectSink<FunctionEffect>>(
         &mut self,
         prohibited: bool,
@@ -214,7 +217,7 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// After MSI and MSI-X are left: the pin is armed again.
+    /// Opens the pin after MSI and MSI-X are left.
     pub(super) fn open_intx<K: EffectSink<FunctionEffect>>(&mut self, fx: &mut K) {
         let prohibited = self.msi_enabled() || self.msix_enabled();
         if let Some(intx) = &mut self.intx {
@@ -223,7 +226,7 @@ impl<S: Storage> Function<S> {
         debug_assert!(self.check());
     }
 
-    /// Takes MSI out of force for MSI-X, or puts it back (H18).
+    /// Overrides MSI by MSI-X, or ends that (H18).
     pub(super) fn override_msi<K: EffectSink<FunctionEffect>>(&mut self, on: bool, fx: &mut K) {
         if let Some(msi) =
             self.msi.as_mut().filter(|msi| msi.state.facts.has(Fact::OVERRIDDEN) != on)

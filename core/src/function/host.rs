@@ -7,7 +7,8 @@ use crate::storage::Storage;
 use crate::vectors::Vectors;
 
 impl<S: Storage> Function<S> {
-    /// A backend listens from now on, for all modes. Emits Arm for what the current mode delivers.
+    /// Attaches a backend, for all modes. Emits Arm for what the current mode delivers; does
+    /// nothing for a part that has a backend already.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -29,7 +30,7 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The backend goes away. Emits Poll by policy (H13) and Disarm for what is live. Feed the
+    /// Detaches the backend. Emits Poll by policy (H13) and Disarm for what is live. Report the
     /// answers before the backend is gone.
     ///
     /// # Errors
@@ -52,8 +53,9 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// The backend could not carry out an Arm or Reroute of `mode` for these (H11); for INTx the
-    /// vectors do not matter. Emits nothing.
+    /// Reports that the backend could not carry out an Arm or Reroute of these vectors of `mode`,
+    /// as [`Msix::report_failed`](crate::Msix::report_failed) does (H11). For INTx `vectors` is
+    /// ignored. Emits nothing.
     pub fn report_failed(&mut self, mode: Mode, vectors: Vectors) {
         match (mode, &mut self.msix, &mut self.msi, &mut self.intx) {
             (Mode::MsiX, Some(msix), ..) => msix.report_failed(vectors),
@@ -63,9 +65,8 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// The backend's answer to a Poll of `mode`: the host held, and gave up, events of these
-    /// ([`Msix::report_held`](crate::Msix::report_held)). Nothing for
-    /// INTx.
+    /// Reports the answer to a Poll of `mode`: the host held events of these vectors, and has given
+    /// them up ([`Msix::report_held`](crate::Msix::report_held)). Ignored for INTx.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -86,9 +87,9 @@ impl<S: Storage> Function<S> {
         }
     }
 
-    /// Conventional or function-level reset, from any mode (A13): MSI and MSI-X disabled and in
-    /// their reset state, Command 0, the level low. Emits Disarm for all that is live, Drain by
-    /// policy (H8), and Arm of the pin: INTx is armed again, afresh.
+    /// Resets the function from any mode, by a conventional or a function-level reset (A13): MSI
+    /// and MSI-X disabled and in their reset state, Command 0, the level low. Emits Disarm for all
+    /// that is live, Drain by policy (H8), and Arm of the pin, which is armed afresh.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -126,7 +127,7 @@ mod tests {
         [&[], &[(false, 0x11)], &[(true, 0x80)], &[(false, 0x11), (true, 0x80)]];
 
     #[test]
-    fn a_reset_from_any_mode_releases_everything_and_arms_the_pin_again() {
+    fn a_reset_from_any_mode_disarms_everything_and_arms_the_pin_again() {
         for (number, writes) in WRITES.into_iter().enumerate() {
             let (mut f, mut fx) = function(Policy::SPEC);
             f.set_level(true, &mut fx).unwrap();
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_leaves_is_told_to_release_what_the_mode_has() {
+    fn a_backend_that_leaves_disarms_what_the_mode_has() {
         for (number, writes) in WRITES.into_iter().enumerate() {
             let (mut f, mut fx) = function(Policy::QEMU);
             for (msix, byte) in writes {

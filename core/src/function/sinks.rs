@@ -4,7 +4,7 @@ use super::FunctionEffect;
 use crate::effects::{Effect, EffectSink};
 use crate::intx::IntxEffect;
 
-/// The sink of MSI-X. Its INTx effects are dropped: the pin has its own facts to settle by.
+/// The sink of MSI-X. It drops INTx effects: the pin settles by its own facts.
 pub(super) struct AsMsix<'a, K>(pub(super) &'a mut K);
 
 /// The sink of MSI.
@@ -13,7 +13,7 @@ pub(super) struct AsMsi<'a, K>(pub(super) &'a mut K);
 /// The sink of the pin.
 pub(super) struct AsIntx<'a, K>(pub(super) &'a mut K);
 
-// Capacity was checked by `Function`; the bounds of its parts add up to it.
+// Capacity was checked by `Function`; the parts' bounds add up to it.
 
 impl<K: EffectSink<FunctionEffect>> EffectSink for AsMsix<'_, K> {
     const CAPACITY: usize = usize::MAX;

@@ -1,4 +1,4 @@
-//! Saving a whole function, and loading it from bytes that nobody has checked.
+//! Saves a whole function, and loads it from untrusted bytes.
 //!
 //! In the [frame](crate::snapshot) with `"FNCT"`: flags (1 byte): bit 0 MSI, 1 MSI-X, 2 a pin, 3 its
 //! level; 0 (1); the bits of Command (2); the encoding of MSI, of MSI-X, where they are.
@@ -22,8 +22,8 @@ const HAS_PIN: u8 = 4;
 const HIGH: u8 = 8;
 
 impl<S: Storage> Function<S> {
-    /// First step of a save: emits Poll for every vector whose events the host holds (H14). Carry it
-    /// out, feed [`report_held`](Self::report_held), then save.
+    /// Begins a save: emits Poll for every vector that may have held events (H14). Carry it out and
+    /// report the answer through [`report_held`](Self::report_held); then save.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -41,14 +41,14 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// Length of the encoding, bytes.
+    /// Returns the length of the encoding, bytes.
     #[must_use]
     pub fn saved_len(&self) -> usize {
         let msix = self.msix.as_ref().map_or(0, Msix::saved_len);
         self.msi_len().wrapping_add(msix).wrapping_add(HEADER_LEN + FRAME_LEN)
     }
 
-    /// Writes the encoding to the start of `bytes`; how many bytes that were.
+    /// Writes the encoding to the start of `bytes`. Returns its length, bytes.
     ///
     /// # Errors
     /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
@@ -70,9 +70,9 @@ impl<S: Storage> Function<S> {
         Ok(needed)
     }
 
-    /// Loads the encoding. The bytes are checked in full first: on error nothing has changed. Nothing
-    /// is told to the host before [`resume`](Self::resume), and until then nothing is delivered
-    /// (H15). A physical line's state is not saved: it fires again.
+    /// Loads the encoding. All bytes are checked first: an error changes nothing. Nothing is
+    /// emitted before [`resume`](Self::resume), and until then nothing is delivered (H15). The
+    /// state of a physical line is not saved: it fires again.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -99,13 +99,13 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// Loads what QEMU saves of a function: out of its config space Command, the MSI capability (10 to
-    /// 24 bytes) and Message Control of MSI-X; and the msix field (F3). `high` is the level of an
-    /// emulated pin. Otherwise as [`load`](Self::load).
+    /// Loads what QEMU saves of a function: Command, the MSI capability (10 to 24 bytes) and
+    /// Message Control of MSI-X, all from its config space, and the msix field (F3). `high` is the
+    /// level of an emulated pin. Otherwise it is as [`load`](Self::load).
     ///
     /// # Errors
-    /// [`LoadError`]; the state is as it was. [`LoadError::Function`] when a part is missing or given
-    /// that the function does not have.
+    /// [`LoadError`]; the state is as it was. [`LoadError::Function`] when a part of the function
+    /// is not given, or one is given that it does not have.
     pub fn load_qemu(
         &mut self,
         command: u16,
@@ -127,7 +127,7 @@ impl<S: Storage> Function<S> {
         Ok(())
     }
 
-    /// Takes over what was checked; the part of MSI-X is loaded already.
+    /// Stores checked registers; the MSI-X part is loaded already.
     fn replace(&mut self, command: u16, high: bool, msi: Option<Checked>) {
         self.command = command;
         if let (Some(part), Some(checked)) = (&mut self.msi, msi) {
@@ -143,9 +143,9 @@ impl<S: Storage> Function<S> {
         debug_assert!(self.check());
     }
 
-    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once. Emits Disarm for what was live before the load, of whatever mode, then Arm for what is
-    /// wanted now, and Send or Assert for what is pending. Nothing when no load came before.
+    /// Ends a load, once the interrupt controllers are restored. Emits Disarm for what was live
+    /// before the load, in whatever mode; then Arm for what is wanted now, and Send or Assert for
+    /// what is pending. Does nothing when no load came before.
     ///
     /// # Errors
     /// [`NotCarriedOut`].

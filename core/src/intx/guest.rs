@@ -4,10 +4,10 @@ use super::{ASSERTED, DISABLED, HIGH, Intx, IntxEffect, IntxSource, LOADING, PRO
 use crate::effects::EffectSink;
 
 impl Intx {
-    /// The guest's EOI for the line. Of a physical line that fired: Deassert and Unmask; a device that
-    /// still asserts makes it fire again. Of an emulated level that is still high: Assert, because a
-    /// controller with resampling lowered its view of it. Else nothing: another function on the line
-    /// was meant.
+    /// Takes the guest's EOI for the line. For a physical line that fired: emits Deassert and
+    /// Unmask; a device that still asserts makes it fire again. For an emulated level that is still
+    /// high: emits Assert, because a controller with resampling lowered its view of the line.
+    /// Otherwise nothing: the EOI was for another function on the line.
     pub(crate) fn eoi<K: EffectSink<IntxEffect>>(&mut self, fx: &mut K) {
         if !self.has(ASSERTED) || self.has(LOADING) {
             return;
@@ -25,20 +25,21 @@ impl Intx {
         }
     }
 
-    /// Interrupt Disable of the Command register (A17). Emits Deassert and Disarm, or Arm and
+    /// Sets Interrupt Disable of the Command register (A17). Emits Deassert and Disarm, or Arm and
     /// Assert.
     pub(crate) fn set_disabled<K: EffectSink<IntxEffect>>(&mut self, on: bool, fx: &mut K) {
         self.set(DISABLED, on);
         self.settle(fx);
     }
 
-    /// MSI or MSI-X of the function is enabled (A10). Emits Deassert and Disarm, or Arm and Assert.
+    /// Sets whether MSI or MSI-X of the function is enabled (A10). Emits Deassert and Disarm, or
+    /// Arm and Assert.
     pub(crate) fn set_prohibited<K: EffectSink<IntxEffect>>(&mut self, on: bool, fx: &mut K) {
         self.set(PROHIBITED, on);
         self.settle(fx);
     }
 
-    /// The device's level is as good as low until it is set again (H27).
+    /// Forgets the device's level: it counts as low until it is set again (H27).
     pub(crate) fn forget_level(&mut self) {
         if self.source == IntxSource::Emulated {
             self.set(HIGH, false);

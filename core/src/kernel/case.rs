@@ -1,9 +1,9 @@
-//! One vector, by the rules: what [`step`](super::step) is compared with. Written with `if` and in
-//! the order in which a reader thinks of it, not for speed.
+//! The rules for one vector, which [`step`](super::step) is compared with. Written with `if`, in
+//! the order in which a reader thinks, and not for speed.
 
 use super::{Registers, Step, Switches, Told};
 
-/// What follows for one vector.
+/// Decides what follows for one vector.
 pub(crate) fn case(
     told: Told<bool>,
     registers: Registers<bool>,
@@ -47,7 +47,7 @@ pub(crate) fn case(
     }
     next.told.live = should_be_live;
     if next.disarm || next.arm || !should_be_live {
-        // Nothing is left of the time before: arming tells the message anew and tries it anew (H11).
+        // Arming tells the message anew and tries it anew, whatever failed before (H11).
         next.told.fallback = false;
         next.told.stale = false;
     } else if told.stale && complete && !switches.loading {

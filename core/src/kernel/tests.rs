@@ -1,13 +1,13 @@
-//! The table of one lane in all its states, which by the type of [`step`] is a proof for every vector.
+//! The table of one lane in all its states. By the type of [`step`] it is a proof for every vector.
 
 use super::case::case;
 use super::*;
 use std::vec::Vec;
 
-/// What `step` is given.
+/// The arguments of `step`.
 type Input = (Told<bool>, Registers<bool>, Switches<bool>, bool);
 
-/// Every combination of a lane's facts and the function's.
+/// Returns every combination of a lane's facts and the function's.
 fn inputs() -> impl Iterator<Item = Input> {
     (0_u32..1 << 14).map(|bits| {
         let bit = |n: u32| bits >> n & 1 != 0;
@@ -27,7 +27,7 @@ fn inputs() -> impl Iterator<Item = Input> {
     })
 }
 
-/// How many states of a lane `transition` answers otherwise than the rules do.
+/// Counts the states of a lane that `transition` answers differently from the rules.
 fn differences(transition: impl Fn(Input) -> Step<bool>) -> usize {
     inputs().filter(|input| transition(*input) != case(input.0, input.1, input.2, input.3)).count()
 }
@@ -49,7 +49,7 @@ fn every_seeded_defect_is_found() {
         ("ignores the mask bit", |i| i.1.masked = false),
         ("ignores the exemption", |i| i.1.exempt = false),
         ("exempts everything", |i| i.1.exempt = true),
-        ("sends for nobody", |i| i.1.claimed = true),
+        ("sends without a claim", |i| i.1.claimed = true),
         ("ignores Enable", |i| i.2.open = true),
         ("ignores Function Mask", |i| i.2.function_masked = false),
         ("does not wait for the resume", |i| i.2.loading = false),
@@ -102,7 +102,7 @@ fn claims_matter_only_where_a_vector_is_ready() {
     }
 }
 
-/// The facts after a step, to step again.
+/// Returns the facts after a step, to step again.
 fn after(step: Step<bool>, registers: Registers<bool>) -> (Told<bool>, Registers<bool>) {
     (step.told, Registers { pending: step.pending, ..registers })
 }
@@ -119,8 +119,8 @@ fn a_second_step_finds_nothing_left_to_do() {
     }
 }
 
-/// Inputs about all vectors emit kind by kind (I5): they step once for each kind, with what came
-/// before carried out. That comes to the same.
+/// Inputs about all vectors emit kind by kind (I5): they step once for each kind, after carrying
+/// out the kinds before it. The result is the same.
 #[test]
 fn disarming_first_arming_next_and_sending_last_is_the_same_step() {
     for (told, registers, switches, complete) in inputs() {

@@ -1,10 +1,11 @@
-//! Which of the four shapes an MSI capability has, and where its registers are.
+//! The four shapes of an MSI capability, and where the registers of each are.
 
 use crate::spec::{MSI_CAPABILITY_ID, MSI_ENABLE, MSI_LONGEST, MSI_MULTIPLE};
 use core::fmt;
 
-/// What is fixed about a function's MSI capability (A14): how many vectors it is capable of, 1, 2,
-/// 4, 8, 16 or 32; whether its address has 64 bits; whether it has mask and pending registers.
+/// The fixed properties of a function's MSI capability ([A14](crate::rules#a14)): the number of
+/// vectors that it is capable of (1, 2, 4, 8, 16 or 32), whether its address has 64 bits, and
+/// whether it has mask and pending registers.
 ///
 /// | byte | field | access | after reset |
 /// |---|---|---|---|
@@ -22,7 +23,7 @@ use core::fmt;
 /// | +4..+8 | mask bits; only with masks | RW for the vectors it has | 0 |
 /// | +8..+12 | pending bits; only with masks | RO | 0 |
 ///
-/// So it is 10, 14, 20 or 24 bytes long.
+/// It is 10, 14, 20 or 24 bytes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MsiCapability {
     /// log2 of the vectors, 0 to 5.
@@ -32,7 +33,7 @@ pub struct MsiCapability {
 }
 
 impl MsiCapability {
-    /// A capability for `vectors` vectors, with a 32-bit address and no masks.
+    /// Describes a capability for `vectors` vectors, with a 32-bit address and no masks.
     ///
     /// # Errors
     /// [`MsiCapabilityError::Vectors`] unless `vectors` is 1, 2, 4, 8, 16 or 32.
@@ -49,19 +50,20 @@ impl MsiCapability {
         Ok(Self { log, wide: false, masks: false })
     }
 
-    /// The same with a 64-bit address.
+    /// Adds a 64-bit address.
     #[must_use]
     pub const fn with_64_bit_address(self) -> Self {
         Self { wide: true, ..self }
     }
 
-    /// The same with mask and pending registers.
+    /// Adds mask and pending registers.
     #[must_use]
     pub const fn with_masks(self) -> Self {
         Self { masks: true, ..self }
     }
 
-    /// As a Message Control value of a real function says; its writable bits do not matter.
+    /// Reads the description from Message Control of a real function; the writable bits are
+    /// ignored.
     ///
     /// # Errors
     /// [`MsiCapabilityError::Reserved`] when Multiple Message Capable is 6 or 7.
@@ -78,14 +80,14 @@ impl MsiCapability {
         Ok(Self { log, wide: value & WIDE != 0, masks: value & MASKS != 0 })
     }
 
-    /// How many vectors the function is capable of.
+    /// Returns how many vectors the function is capable of, 1 to 32.
     #[must_use]
     pub const fn vectors(self) -> u16 {
         // At most 1 << 5.
         1_u16.wrapping_shl(self.log_u32())
     }
 
-    /// Length in bytes: 10, 14, 20 or 24.
+    /// Returns the length, bytes: 10, 14, 20 or 24.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a capability is never empty")]
     pub const fn len(self) -> usize {
@@ -97,7 +99,7 @@ impl MsiCapability {
         }
     }
 
-    /// The read-only bits of Message Control.
+    /// Returns the read-only bits of Message Control.
     pub(crate) const fn control(self) -> u16 {
         let mut value = 0;
         if self.wide {
@@ -109,22 +111,22 @@ impl MsiCapability {
         value | self.log_u16().wrapping_shl(1)
     }
 
-    /// Multiple Message Enable for all vectors.
+    /// Returns Multiple Message Enable for all vectors.
     pub(crate) const fn log(self) -> u8 {
         self.log
     }
 
-    /// The vectors, as the set of their bits.
+    /// Returns the vectors, as the set of their bits.
     pub(crate) const fn bits(self) -> u32 {
         low_bits(self.vectors())
     }
 
-    /// Where the data register is.
+    /// Returns the offset of the data register.
     pub(crate) const fn data_at(self) -> usize {
         if self.wide { 12 } else { 8 }
     }
 
-    /// Where the pending register is.
+    /// Returns the offset of the pending register.
     pub(crate) const fn pending_at(self) -> Option<usize> {
         match (self.wide, self.masks) {
             (_, false) => None,
@@ -133,7 +135,7 @@ impl MsiCapability {
         }
     }
 
-    /// The registers as bytes; those past the capability's end are 0.
+    /// Returns the registers as bytes; those past the capability's end are 0.
     pub(crate) fn image(self, next: u8, registers: &Registers) -> [u8; MSI_LONGEST] {
         let mut image = [0; MSI_LONGEST];
         let [a0, a1, a2, a3, high @ ..] = registers.address.to_le_bytes();
@@ -151,7 +153,7 @@ impl MsiCapability {
         image
     }
 
-    /// The registers that such bytes hold: the inverse of [`image`](Self::image), without the bits
+    /// Returns the registers in such bytes: the inverse of [`image`](Self::image), without the bits
     /// that are read-only or do not exist.
     pub(crate) fn registers(self, image: &[u8; MSI_LONGEST]) -> Registers {
         let [a0, a1, a2, a3] = take(image, 4);
@@ -200,11 +202,11 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
-    /// After reset (A13).
+    /// The registers after reset (A13).
     pub(crate) const RESET: Self = Self { control: 0, address: 0, data: 0, masked: 0, pending: 0 };
 }
 
-/// The `vectors` lowest bits, 1 to 32.
+/// Returns the `vectors` (1 to 32) lowest bits.
 #[expect(clippy::as_conversions, reason = "a widening `From` is not const yet")]
 pub(crate) const fn low_bits(vectors: u16) -> u32 {
     match 1_u32.checked_shl(vectors as u32) {
@@ -218,11 +220,11 @@ const WIDE: u16 = 0x0080;
 /// Message Control bit 8, per-vector masking (A14).
 const MASKS: u16 = 0x0100;
 
-/// There is no such MSI capability.
+/// Why there is no such MSI capability ([A14](crate::rules#a14)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MsiCapabilityError {
-    /// Not 1, 2, 4, 8, 16 or 32 vectors.
+    /// The number of vectors is not 1, 2, 4, 8, 16 or 32.
     Vectors(u32),
     /// Multiple Message Capable of this Message Control value is 6 or 7, which is reserved.
     Reserved(u16),
@@ -232,10 +234,13 @@ impl fmt::Display for MsiCapabilityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vectors(vectors) => {
-                write!(f, "{vectors} vectors, MSI has 1, 2, 4, 8, 16 or 32")
+                write!(f, "{vectors} vectors: MSI has 1, 2, 4, 8, 16 or 32")
             }
             Self::Reserved(value) => {
-                write!(f, "Message Control {value:#06x}: its Multiple Message Capable is reserved")
+                write!(
+                    f,
+                    "Message Control {value:#06x}: its Multiple Message Capable has a reserved value"
+                )
             }
         }
     }

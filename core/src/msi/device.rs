@@ -10,7 +10,7 @@ use crate::policy::WhileDisabled;
 use crate::vectors::{Vector, Vectors};
 
 impl Msi {
-    /// The device has an event for `vector`, which goes out as
+    /// Takes an event of the device for `vector`, which is sent as
     /// [`vector_for(vector)`](Self::vector_for). Emits Send when that one is deliverable.
     pub(crate) fn notify<K: EffectSink>(
         &mut self,
@@ -43,10 +43,10 @@ impl Msi {
         Ok(Delivery::Pending)
     }
 
-    /// The cause of a pending event of `vector` is gone: forgets it, as a function must (A8). Returns
-    /// whether there was one. An event of another vector that goes out as the same one stays. Emits
-    /// Drain by policy, for an event the host may still hold; nothing when the vector is live, for
-    /// then nothing can be withdrawn.
+    /// Withdraws the pending event of `vector`: its cause is gone, so the function must forget it
+    /// (A8). Returns whether there was one. An event of another vector that is sent as the same one
+    /// stays. Emits Drain by policy, for an event that the host may hold. Does nothing when the
+    /// vector is live: its events are already delivered.
     pub(crate) fn withdraw<K: EffectSink>(
         &mut self,
         vector: Vector,

@@ -1,4 +1,4 @@
-//! The capability in config space: 10 to 24 bytes.
+//! Guest accesses to the capability in config space: 10 to 24 bytes.
 
 use super::Msi;
 use super::capability::Registers;
@@ -16,17 +16,18 @@ const CONTROL_LOW: usize = 2;
 const ADDRESS: usize = 4;
 
 impl Msi {
-    /// Points the capability at the next one in the chain (byte 1); bits 1:0 are cleared.
+    /// Points the capability at the next one in the chain (byte 1). Bits 1:0 of `offset` are
+    /// cleared.
     pub(crate) const fn set_next_capability(&mut self, offset: u8) {
         self.state.next_capability = offset & !0b11;
     }
 
-    /// The capability as the guest reads it; bytes past its end are 0 (A14).
+    /// Returns the capability as the guest reads it; bytes past its end are 0 (A14).
     pub(crate) fn image(&self) -> [u8; MSI_LONGEST] {
         self.context.capability.image(self.state.next_capability, &self.registers())
     }
 
-    /// Second step of a guest read at byte `offset` of the capability, of any width; the first is
+    /// Reads for a guest at byte `offset` of the capability, with any width, after
     /// [`poll_config`](Self::poll_config). Bytes past the capability's end read all ones.
     pub(crate) fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         let image = self.image();
@@ -37,8 +38,8 @@ impl Msi {
         }
     }
 
-    /// First step of a guest read of `len` bytes at byte `offset`: when it covers the pending
-    /// register, emits Poll for the vectors whose events the host holds (A16, H13).
+    /// Begins a guest read of `len` bytes at byte `offset`: when it covers the pending register,
+    /// emits Poll for the vectors that may have held events (A16, H13).
     pub(crate) fn poll_config<K: EffectSink>(&mut self, offset: usize, len: usize, fx: &mut K) {
         let covered = self.context.capability.pending_at().is_some_and(|at| {
             offset < at.saturating_add(4) && offset.saturating_add(len) > at && len > 0
@@ -48,11 +49,11 @@ impl Msi {
         }
     }
 
-    /// Guest write at byte `offset` of the capability, of any width and alignment (A14). A write
-    /// is applied as one.
+    /// Writes for a guest at byte `offset` of the capability, with any width and alignment (A14). A
+    /// write is applied as one.
     ///
-    /// Emits Disarm, or Arm and Send, as vectors stop or start to be deliverable, Reroute by
-    /// [`LiveRewrite`], and by policy Poll and Drain (H2, H3, H13).
+    /// Emits Disarm, or Arm and Send, as vectors stop or start to be deliverable; Reroute by
+    /// [`LiveRewrite`]; and by policy Poll and Drain (H2, H3, H13).
     pub(crate) fn write_config<K: EffectSink>(&mut self, offset: usize, bytes: &[u8], fx: &mut K) {
         let covers = |at: usize| at.checked_sub(offset).and_then(|index| bytes.get(index));
         let mut image = self.image();
@@ -82,7 +83,7 @@ impl Msi {
         self.settle(Request { complete, ..request }, fx);
     }
 
-    /// What a change between in force and not asks for; the registers have changed already.
+    /// Returns what a change between in force and not asks for; the registers have changed already.
     pub(super) fn switch(&mut self, was: bool, written: bool) -> Request {
         let switch = Switch::new(&self.context.policy, was, self.state.in_force(), written);
         if switch.drop_pending {
@@ -103,7 +104,7 @@ impl Msi {
         }
     }
 
-    /// Takes over all that a guest can write.
+    /// Stores all that a guest can write.
     pub(super) fn store(&mut self, new: &Registers) {
         let [low, _] = new.control.to_le_bytes();
         self.state.facts.set(Fact::DISABLED, new.control & MSI_ENABLE == 0);
@@ -113,7 +114,7 @@ impl Msi {
         self.state.masked = new.masked;
     }
 
-    /// A Multiple Message Enable above the vectors there are, by policy (H26).
+    /// Caps a Multiple Message Enable above the vectors there are, by policy (H26).
     fn capped(&self, control: u16) -> u16 {
         let most = u16::from(self.context.capability.log()).wrapping_shl(4);
         let too_many = control & !MSI_ENABLE > most;
@@ -121,7 +122,7 @@ impl Msi {
         if caps && too_many && control & MSI_ENABLE != 0 { most | MSI_ENABLE } else { control }
     }
 
-    /// Notes those live vectors whose message is not what it was (H4).
+    /// Notes the live vectors with a message that changed (H4).
     fn mark_stale(&mut self, old: &Registers, old_low: u16, live: u32) {
         let low = self.low();
         let address = old.address != self.state.address;
@@ -137,8 +138,8 @@ impl Msi {
     }
 }
 
-/// What a write of `bytes` at byte `offset` of the capability makes of MSI Enable; `None` when it
-/// does not reach it.
+/// Returns MSI Enable after a write of `bytes` at byte `offset` of the capability; `None` when the
+/// write does not cover it.
 pub(crate) fn written_enable(offset: usize, bytes: &[u8]) -> Option<bool> {
     let &low = CONTROL_LOW.checked_sub(offset).and_then(|index| bytes.get(index))?;
     Some(u16::from(low) & MSI_ENABLE != 0)

@@ -10,13 +10,13 @@ use crate::switch::{Switch, wants_held};
 use crate::vectors::Vectors;
 
 impl Msi {
-    /// A backend listens from now on. Emits Arm for all deliverable vectors (H12).
+    /// Attaches a backend. Emits Arm for all deliverable vectors (H12).
     pub(crate) fn attach<K: EffectSink>(&mut self, fx: &mut K) {
         self.state.facts.set(Fact::ATTACHED, true);
         self.settle(Request::FACTS, fx);
     }
 
-    /// The backend goes away. Emits Poll by policy (H13), then Disarm for all live vectors.
+    /// Detaches the backend. Emits Poll by policy (H13), then Disarm for all live vectors.
     pub(crate) fn detach<K: EffectSink>(&mut self, fx: &mut K) {
         if self.context.policy.poll_before_disable {
             self.poll(fx); // while it still listens
@@ -25,17 +25,18 @@ impl Msi {
         self.settle(Request::FACTS, fx);
     }
 
-    /// The backend could not carry out an Arm or Reroute for these: those of them that are live are
-    /// delivered by Send from now on, and tried again at their next Arm (H11). Others are ignored.
+    /// Reports that the backend could not carry out an Arm or Reroute of `vectors`. Those that are
+    /// live become fallback: their events are sent until their Disarm, and the next Arm tries again
+    /// (H11). Others are ignored.
     pub(crate) fn report_failed(&mut self, vectors: Vectors) {
         let failed = self.inside(vectors) & self.state.live;
         counters::add(&mut self.context.counters.failures, failed.into());
         self.state.fallback |= failed;
     }
 
-    /// The backend's answer to Poll: the host held, and gave up, events of these vectors. They
-    /// become pending, whatever Enable says by now. Emits Send for those that are deliverable.
-    /// Vectors the function is not capable of are ignored.
+    /// Reports the answer to a Poll: the host held events of these vectors, and has given them up.
+    /// They become pending, even when MSI is disabled by now. Emits Send for those that are
+    /// deliverable. Vectors that the function is not capable of are ignored.
     pub(crate) fn report_held<K: EffectSink>(&mut self, vectors: Vectors, fx: &mut K) {
         let events = self.inside(vectors);
         let coalesced = events & self.state.events;
@@ -44,14 +45,15 @@ impl Msi {
         self.settle(Request::FACTS, fx);
     }
 
-    /// Bus Master Enable of the Command register (A11), as [`crate::Msix::set_bus_master`].
+    /// Sets Bus Master Enable of the Command register (A11), as [`crate::Msix::set_bus_master`]
+    /// does.
     pub(crate) fn set_bus_master<K: EffectSink>(&mut self, on: bool, fx: &mut K) {
         self.state.facts.set_bus_master(on);
         self.settle(Request::FACTS, fx);
     }
 
-    /// MSI-X of the same function is enabled: MSI behaves as if it were not, whatever its Enable
-    /// bit says, until this is taken back (H18). Emits what a write of Enable would.
+    /// Overrides MSI while MSI-X of the same function is enabled: it behaves as if disabled,
+    /// whatever its Enable bit says (H18). Emits what a write of Enable would.
     pub(crate) fn set_overridden<K: EffectSink>(&mut self, on: bool, fx: &mut K) {
         let was = self.state.in_force();
         self.state.facts.set(Fact::OVERRIDDEN, on);
@@ -59,9 +61,9 @@ impl Msi {
         self.settle(request, fx);
     }
 
-    /// Conventional or function-level reset (A13): all registers zero, events dropped and counted.
-    /// Bus master is the Command register's, and is told apart, as is MSI-X. Emits Disarm for all
-    /// live vectors, and Drain by policy (H8).
+    /// Resets MSI, by a conventional or a function-level reset (A13): all registers 0, events
+    /// dropped and counted. Bus master and the override by MSI-X are kept; they are set apart.
+    /// Emits Disarm for all live vectors, and Drain by policy (H8).
     pub(crate) fn reset<K: EffectSink>(&mut self, fx: &mut K) {
         let switch = Switch::reset(&self.context.policy, self.state.in_force());
         self.store(&Registers::RESET);
@@ -71,7 +73,7 @@ impl Msi {
         self.settle(Request::switch(switch), fx);
     }
 
-    /// Emits Poll for all vectors whose events the host holds, if they are wanted.
+    /// Emits Poll for all vectors that may have held events, if these are wanted.
     pub(super) fn poll<K: EffectSink>(&mut self, fx: &mut K) {
         if wants_held(&self.context.policy, self.state.in_force()) {
             self.ask_host(Effect::Poll, u32::MAX, fx);
@@ -88,7 +90,7 @@ mod tests {
     const V0: Vector = Vector::new(0);
 
     #[test]
-    fn a_backend_that_leaves_is_polled_and_released_once() {
+    fn a_backend_that_leaves_is_polled_and_its_vectors_disarmed_once() {
         let (mut msi, mut fx) = msi(Policy::SPEC);
         msi.write_config(16, &[2], &mut fx);
         take(&mut fx);
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_delivered_from_here_until_its_next_use() {
+    fn what_failed_is_sent_from_here_until_its_next_arm() {
         let (mut msi, mut fx) = msi(Policy::SPEC);
         msi.report_failed(Vectors::new(0, 0b1_0001)); // there is no vector 4
         msi.report_failed(Vectors::new(1, 1));

@@ -10,19 +10,19 @@ use crate::msix::Violation;
 use crate::switch::Switch;
 use crate::vectors::Vectors;
 
-/// What an input asks for, besides what follows from the registers.
+/// The requests of an input, besides what follows from the registers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
-    /// All held events are wanted.
+    /// Poll all held events.
     pub(super) poll: bool,
-    /// All held events must go.
+    /// Drain all held events.
     pub(super) drain: bool,
-    /// The message is complete with this input (H4).
+    /// The input completes the message (H4).
     pub(super) complete: bool,
 }
 
 impl Request {
-    /// Only what follows from the registers and facts.
+    /// Requests nothing beyond what follows from the registers and facts.
     pub(super) const FACTS: Self = Self { poll: false, drain: false, complete: false };
 
     pub(super) const fn switch(switch: Switch) -> Self {
@@ -57,7 +57,7 @@ impl Msi {
         let events = self.state.events & self.unfolded(messages);
         self.state.events &= !events;
         let counters = &mut self.context.counters;
-        // Events that go out as one message coalesce (A12).
+        // Events that are sent as one message coalesce (A12).
         counters::add(&mut counters.coalesced, events.into());
         counters.coalesced = counters.coalesced.wrapping_sub(messages.count_ones().into());
         counters::add(&mut counters.sent, step.send.into());
@@ -66,7 +66,7 @@ impl Msi {
         debug_assert_eq!(self.check(), Ok(()));
     }
 
-    /// Emits `kind` (Poll or Drain) for those of `vectors` whose events the host holds.
+    /// Emits `kind` (Poll or Drain) for those of `vectors` that may have held events.
     pub(super) fn ask_host<K: EffectSink>(
         &self,
         kind: fn(Vectors) -> Effect,
@@ -76,19 +76,19 @@ impl Msi {
         emit(kind, vectors & self.held(), &mut Ordered::new(fx, 1));
     }
 
-    /// Vectors whose events, if any, the host holds (K8, H11).
+    /// Returns the vectors that may have held events (K8, H11).
     fn held(&self) -> u32 {
         kernel::held(self.told(), self.switches().attached) & self.context.capability.bits()
     }
 
-    /// What the host was told.
+    /// Returns what the host was told.
     fn told(&self) -> Told<u32> {
         let State { live, fallback, stale, .. } = self.state;
         Told { live, fallback, stale }
     }
 
-    /// The registers as the kernel has them, by the numbers as which events go out: a vector that is
-    /// not allocated is as good as masked, and every vector is claimed.
+    /// Returns the registers as the kernel takes them, by the vectors that events are sent as: a
+    /// vector that is not allocated counts as masked, and every vector as claimed.
     pub(crate) fn lanes(&self) -> Registers<u32> {
         Registers {
             masked: self.state.masked | !low_bits(self.allocated()),
@@ -127,7 +127,7 @@ impl Msi {
     }
 }
 
-/// All lanes, or none.
+/// Returns all lanes, or none.
 const fn all(all: bool) -> u32 {
     if all { u32::MAX } else { 0 }
 }

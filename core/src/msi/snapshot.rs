@@ -1,4 +1,4 @@
-//! Saving the registers of MSI, and loading them from bytes that nobody has checked.
+//! Saves the registers of MSI, and loads them from untrusted bytes.
 //!
 //! In the [frame](crate::snapshot) with `"MSI "`: the capability as the guest reads it, without the
 //! pending register, padded with zeros to 24 bytes; the vectors with an event (4 bytes).
@@ -26,11 +26,11 @@ pub(crate) struct Checked {
 }
 
 impl Msi {
-    /// Length of the encoding, bytes.
+    /// The length of the encoding, bytes.
     pub(crate) const SAVED_LEN: usize = FRAME_LEN + MSI_LONGEST + EVENTS_LEN;
 
-    /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14).
+    /// Begins a save: emits Poll for every vector that may have held events, so that the snapshot
+    /// includes them (H14).
     pub(crate) fn prepare_save<K: EffectSink>(&mut self, fx: &mut K) {
         self.poll(fx);
     }
@@ -51,8 +51,8 @@ impl Msi {
         self.settle(Request::FACTS, fx);
     }
 
-    /// First half of a resume. The host's view predates the load: disarms everything, as a detach
-    /// would.
+    /// Does the first half of a resume. The host's view predates the load: disarms everything, as a
+    /// detach would.
     pub(crate) fn disarm_loaded<K: EffectSink>(&mut self, fx: &mut K) {
         let attached = self.state.facts.has(Fact::ATTACHED);
         self.state.facts.set(Fact::ATTACHED, false);
@@ -74,8 +74,8 @@ impl Msi {
         }
     }
 
-    /// Checks the capability out of a saved config space, as QEMU saves it: its 10 to 24 bytes. The
-    /// next pointer does not matter. Without mask registers no event was saved.
+    /// Checks the 10 to 24 bytes of the capability in a config space that QEMU saved. The next
+    /// pointer is ignored. Without mask registers no events were saved.
     pub(crate) fn checked_capability(&self, bytes: &[u8]) -> Result<Checked, LoadError> {
         let expected = self.context.capability.len();
         if bytes.len() != expected {
@@ -87,7 +87,7 @@ impl Msi {
         Ok(Checked { registers, events: registers.pending })
     }
 
-    /// The registers of an image whose read-only bits are this function's.
+    /// Returns the registers of an image, if its read-only bits are this function's.
     fn checked_image(&self, image: &[u8; MSI_LONGEST]) -> Result<Registers, LoadError> {
         let capability = self.context.capability;
         let registers = capability.registers(image);
@@ -102,7 +102,7 @@ impl Msi {
         Ok(registers)
     }
 
-    /// Takes over what was checked.
+    /// Stores checked registers.
     pub(crate) fn replace(&mut self, checked: Checked) {
         counters::add(&mut self.context.counters.dropped_load, self.state.events.into());
         self.store(&checked.registers);

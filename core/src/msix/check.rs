@@ -8,36 +8,36 @@ use crate::storage::Storage;
 use crate::vectors::per_word;
 use core::ops::Range;
 
-/// An invariant that does not hold: a defect of the engine. Bits are of vectors in 64-vector word
-/// `word`.
+/// An invariant that does not hold ([I1](crate::rules#i1), [I2](crate::rules#i2)): a defect of the
+/// engine. Bits name vectors of 64-vector word `word`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
-    /// I1: the host was told something else than what should hold.
+    /// I1: the vectors that are live are not those that should be.
     Liveness {
         /// The word.
         word: u16,
         /// Vectors that should be live.
         wanted: u64,
-        /// Vectors that are.
+        /// Vectors that are live.
         live: u64,
     },
-    /// I2: vectors that are pending although deliverable and used.
+    /// I2: vectors that are pending although deliverable and claimed.
     Stuck {
         /// The word.
         word: u16,
         /// The vectors.
         bits: u64,
     },
-    /// How many entries hold a message that the host was not told is not what was counted.
+    /// The number of entries with a message that the host was not told differs from the count kept.
     StaleCount {
-        /// Entries that hold one.
+        /// Entries with such a message.
         stale: u32,
-        /// What was counted.
+        /// The count kept.
         counted: u16,
     },
-    /// A vector past the table is in one of the sets, one that is not live is in fallback or stale, or
-    /// one is pending that nobody claims and no load made so.
+    /// A vector outside the table is in one of the sets, one that is not live is in fallback or
+    /// stale, or one without a claim is pending and no load made it so.
     Impossible {
         /// The word.
         word: u16,

@@ -1,4 +1,5 @@
-//! The capability in config space: 12 bytes, of which a guest can change two bits.
+//! Guest accesses to the capability in config space: 12 bytes, of which a guest can change two
+//! bits.
 
 use super::Msix;
 use super::message_control::MessageControl;
@@ -11,13 +12,14 @@ use crate::storage::Storage;
 use crate::switch::Switch;
 
 impl<S: Storage> Msix<S> {
-    /// Points the capability at the next one in the chain (byte 1); bits 1:0 are cleared.
+    /// Points the capability at the next one in the chain (byte 1). Bits 1:0 of `offset` are
+    /// cleared.
     pub const fn set_next_capability(&mut self, offset: u8) {
         self.next_capability = offset & !0b11;
     }
 
-    /// Guest read at byte `offset` of the capability, of any width. Bytes past its 12 read all
-    /// ones (A1).
+    /// Reads for a guest at byte `offset` of the capability, with any width. Bytes past its 12 read
+    /// all ones (A1).
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         let capability = self.image();
         for (index, byte) in (0..usize::MAX).zip(bytes) {
@@ -26,10 +28,10 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Guest write at byte `offset` of the capability, of any width and alignment. Only a write
-    /// that covers byte 3 does anything (H19): it sets MSI-X Enable and Function Mask.
+    /// Writes for a guest at byte `offset` of the capability, with any width and alignment. Only a
+    /// write that covers byte 3 has an effect (H19): it sets MSI-X Enable and Function Mask.
     ///
-    /// Emits Disarm or Arm and Send as vectors stop or start to be deliverable, and by policy
+    /// Emits Disarm, or Arm and Send, as vectors stop or start to be deliverable, and by policy
     /// IntxDeassert, IntxReevaluate (C46), Poll and Drain (H2, H3, H13).
     ///
     /// # Errors
@@ -48,7 +50,7 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Sets Enable and Function Mask as the guest wrote them; says what that asks for.
+    /// Sets Enable and Function Mask as the guest wrote them, and returns what that asks for.
     fn switch(&mut self, new: MessageControl) -> Request {
         let was = !self.facts.has(Fact::DISABLED);
         self.set_control(new);
@@ -72,7 +74,7 @@ impl<S: Storage> Msix<S> {
         self.facts.set(Fact::FUNCTION_MASKED, new.function_masked());
     }
 
-    /// The 12 bytes as the guest reads them (A1).
+    /// Returns the 12 bytes as the guest reads them (A1).
     pub(crate) fn image(&self) -> [u8; CAPABILITY_LEN] {
         let [c0, c1] = self.control().to_le_bytes();
         let [table, pba] = self.layout.registers();
@@ -82,8 +84,8 @@ impl<S: Storage> Msix<S> {
     }
 }
 
-/// What a write of `bytes` at byte `offset` of the capability makes of Enable and Function Mask;
-/// `None` when it does not reach them (H19).
+/// Returns Enable and Function Mask after a write of `bytes` at byte `offset` of the capability;
+/// `None` when the write does not cover them (H19).
 pub(crate) fn written_control(offset: usize, bytes: &[u8]) -> Option<MessageControl> {
     let &high = CONTROL_HIGH.checked_sub(offset).and_then(|index| bytes.get(index))?;
     Some(MessageControl::from_register(u16::from_be_bytes([high, 0])))
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn intx_is_told_of_changes_or_of_every_write() {
+    fn intx_follows_changes_or_every_write() {
         let run = |intx| {
             let policy = Policy { intx, poll_before_disable: false, ..Policy::SPEC };
             let (mut msix, mut fx) = engine::<1, 1>(policy);
@@ -174,7 +176,7 @@ mod tests {
                 assert_eq!(msix.is_pending(V0), Some(kept));
                 assert_eq!(msix.counters().dropped_disabled, u64::from(!kept));
 
-                // A Poll answered after the disable is of before it.
+                // The Poll was emitted before the disable, though it is answered after it.
                 msix.report_held(Vectors::one(V0), &mut fx).unwrap();
                 assert_eq!(msix.is_pending(V0), Some(true));
 

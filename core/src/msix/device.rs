@@ -1,4 +1,4 @@
-//! Inputs of the device: events, withdrawals, uses, and the side channels of a platform.
+//! Inputs of the device: events, withdrawals, claims, and the side channels of a platform.
 
 use super::entry::Message;
 use super::settle::Change;
@@ -12,25 +12,27 @@ use crate::storage::Storage;
 use crate::vector_range::VectorRange;
 use crate::vectors::{Vector, Vectors, Word};
 
-/// What became of an event.
+/// What became of an event. Send is emitted only for a vector that is deliverable and claimed
+/// ([I3](crate::rules#i3)); otherwise the event is pending, or dropped with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// [`Effect::Send`] was emitted.
     Sent,
     /// It is pending (A7).
     Pending,
-    /// It was pending already: one message will stand for both (A12).
+    /// The vector was pending already: one message stands for both (A12).
     Coalesced,
-    /// MSI-X is disabled: it is left to INTx (A10), and [`Effect::IntxReevaluate`] was emitted.
+    /// MSI-X is disabled, the event is left to INTx (A10), and [`Effect::IntxReevaluate`] was
+    /// emitted.
     Intx,
     /// It was dropped and counted.
     Dropped(DropReason),
 }
 
-/// Why an event was dropped.
+/// Why an event was dropped ([I4](crate::rules#i4)); each reason is counted in [`crate::Counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
-    /// The vector has no use (C24).
+    /// The vector has no claim (C24).
     Unclaimed,
     /// MSI-X is disabled, under [`WhileDisabled::Drop`] (H3).
     Disabled,
@@ -39,11 +41,12 @@ pub enum DropReason {
 }
 
 impl<S: Storage> Msix<S> {
-    /// The device has an event for `vector` (A7). Emits Send when the vector is deliverable,
-    /// IntxReevaluate under [`WhileDisabled::Intx`] while disabled, else nothing.
+    /// Takes an event of the device for `vector` (A7). Emits Send when the vector is deliverable
+    /// and claimed, IntxReevaluate while disabled under [`WhileDisabled::Intx`], and otherwise
+    /// nothing.
     ///
-    /// When a backend delivers the vector by itself (an irqfd), the device signals that instead
-    /// and this input is not used.
+    /// Where a backend delivers the vector (through an irqfd), the device signals the backend and
+    /// does not call this.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -77,7 +80,7 @@ impl<S: Storage> Msix<S> {
         Ok(latch(word, vector, &mut self.counters))
     }
 
-    /// An event that cannot be sent by the masks alone, under a policy that has a say in it.
+    /// Takes an event that the masks alone do not decide, because the policy has a say.
     #[cold]
     #[inline(never)]
     fn event_by_policy<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
@@ -103,7 +106,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Sends the message of a claimed, deliverable vector at once (A7). By I2 it is not pending.
+    /// Sends the message of a claimed, deliverable vector (A7). By I2 the vector is not pending.
     #[inline]
     fn send_event<K: EffectSink>(&mut self, vector: Vector, fx: &mut K) -> Delivery {
         debug_assert_ne!(self.claims(vector), Some(0), "I3");
@@ -117,9 +120,9 @@ impl<S: Storage> Msix<S> {
         Delivery::Sent
     }
 
-    /// The cause of a masked vector's pending event is gone: clears the pending bit, as a function
-    /// must (A8). Whether it was set. Emits Drain by policy, for an event the host may still hold;
-    /// nothing when the vector is live, for then nothing can be withdrawn.
+    /// Withdraws a masked vector's pending event: the cause is gone, so the function must clear the
+    /// pending bit (A8). Returns whether the bit was set. Emits Drain by policy, for an event that
+    /// the host may hold. Does nothing when the vector is live: its events are already delivered.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -138,8 +141,8 @@ impl<S: Storage> Msix<S> {
         Ok(was_pending)
     }
 
-    /// The device will raise `vector`: one more use (C24). A vector without a use drops its events.
-    /// Emits Send when the first use finds the vector pending and deliverable.
+    /// Adds a claim of `vector`: the device will raise it. Events of a vector without a claim are
+    /// dropped (C24). Emits Send when the first claim finds the vector pending and deliverable.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`] at 65535,
@@ -154,8 +157,8 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// One use less; nothing at 0. With the last use the pending bit is dropped and counted (C24),
-    /// and Drain is emitted by policy.
+    /// Removes a claim of `vector`; does nothing at 0. The last one drops and counts the pending
+    /// bit (C24), and emits Drain by policy.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -178,8 +181,8 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// All uses of all vectors end, and with them every pending bit, which is counted as dropped.
-    /// Emits Drain by policy.
+    /// Removes all claims of all vectors, drops every pending bit and counts it. Emits Drain by
+    /// policy.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -197,7 +200,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Sets or clears the mask bit of `vector` from a side channel (a paravirtual platform, G1).
-    /// Same transition and effects as a table write.
+    /// Transition and effects are those of a table write.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -220,8 +223,8 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Programs `vector` from a side channel and clears its mask bit (H10). Same transition and
-    /// effects as the table writes would have, a pending message included.
+    /// Sets the message of `vector` from a side channel and clears its mask bit (H10). Transition
+    /// and effects are those of the table writes, including the Send of a pending event.
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::NotCarriedOut`].
@@ -256,7 +259,7 @@ impl<S: Storage> Msix<S> {
         was_pending
     }
 
-    /// The engine dropped what it held of `span`; so shall the host, where the policy asks for it.
+    /// Emits Drain for `span`, where the policy wants the host to drop what the engine dropped.
     fn drop_held<K: EffectSink>(&mut self, span: VectorRange, fx: &mut K) {
         if self.policy.drain {
             self.ask_host(Effect::Drain, span, fx);
@@ -264,7 +267,7 @@ impl<S: Storage> Msix<S> {
     }
 }
 
-/// An event of a vector that is not deliverable becomes its pending bit (A7).
+/// Sets the pending bit of a vector that is not deliverable (A7).
 #[inline]
 fn latch(word: &mut Word, vector: Vector, counters: &mut Counters) -> Delivery {
     if word.pending.insert_new(vector.bit()) {
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_bit_without_a_use_is_kept_or_lost_when_it_could_be_sent() {
+    fn a_pending_bit_without_a_claim_is_kept_or_lost_when_it_could_be_sent() {
         for (unclaimed_pending, kept) in
             [(UnclaimedPending::Keep, true), (UnclaimedPending::Lose, false)]
         {
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn uses_are_counted_and_checked() {
+    fn claims_are_counted_and_checked() {
         let (mut msix, mut fx) = engine::<1, 1>(Policy::SPEC);
         for _ in 1..u16::MAX {
             msix.claim(V0, &mut fx).unwrap();

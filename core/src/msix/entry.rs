@@ -1,31 +1,32 @@
-//! A table entry and the message it holds.
+//! Table entries and the messages they hold.
 
 use crate::policy::{MessageAddress, Policy, VectorControlBits};
 use crate::spec;
 
-/// What a vector writes to memory: one 32-bit write of `data` to `address` (A11).
+/// What a vector writes to memory: one 32-bit write of `data` to `address`
+/// ([A11](crate::rules#a11), [A3](crate::rules#a3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Message {
-    /// Address in the function's bus-master address space.
+    /// The address, in the function's bus-master address space.
     pub address: u64,
-    /// Data, sent unmodified (A3).
+    /// The data, sent unmodified (A3).
     pub data: u32,
 }
 
-/// One table entry without its mask bit, whose home is [`crate::Word`] (16 bytes): address low and
-/// high, data, Vector Control. Only the engine reads and writes it; embedders name it to hand in
-/// memory for [`crate::Borrowed`].
+/// One table entry of 16 bytes ([A3](crate::rules#a3)): address low and high, data, Vector Control.
+/// Its mask bit is in [`crate::Word`]. Only the engine reads and writes it; embedders name it to
+/// lend memory to [`crate::Borrowed`].
 ///
-/// Bit 0 of the last dword, where a guest sees the mask, says here that the message was rewritten
-/// while the vector was live and that the host was not told yet.
+/// Bit 0 of the last dword, where a guest sees the mask, is set here when the message was rewritten
+/// while the vector was live and the host was not told yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry([u32; 4]);
 
 const STALE: u32 = spec::VECTOR_MASK;
 
 impl Entry {
-    /// After reset: address, data and Vector Control zero, but for the mask bit (A3).
+    /// The entry after reset: address, data and Vector Control are 0, apart from the mask bit (A3).
     pub const RESET: Self = Self([0; 4]);
 
     pub(crate) fn message(&self, address: MessageAddress) -> Message {
@@ -46,7 +47,7 @@ impl Entry {
         core::mem::replace(&mut self.0, new) != new
     }
 
-    /// Dword `index` (0 to 3) as the guest reads it.
+    /// Returns dword `index` (0 to 3) as the guest reads it.
     pub(crate) fn dword(&self, index: usize, masked: bool) -> u32 {
         match self.0.get(index) {
             Some(dword) if index < 3 => *dword,
@@ -55,13 +56,13 @@ impl Entry {
         }
     }
 
-    /// Stores a dword of the message; `index` is 0, 1 or 2. Whether it changed.
+    /// Stores a dword of the message; `index` is 0, 1 or 2. Returns whether it changed.
     #[inline]
     pub(crate) fn store_message(&mut self, index: usize, value: u32) -> bool {
         self.0.get_mut(index).is_some_and(|dword| core::mem::replace(dword, value) != value)
     }
 
-    /// Stores Vector Control but for the mask bit, which is the caller's (H7, C10).
+    /// Stores Vector Control except the mask bit, which the caller keeps (H7, C10).
     #[inline]
     pub(crate) fn store_control(&mut self, value: u32, kept: VectorControlBits) {
         let [.., control] = &mut self.0;
@@ -78,7 +79,7 @@ impl Entry {
         *control = *control & !STALE | u32::from(stale);
     }
 
-    /// From the 16 bytes of a guest view; the mask bit is the caller's.
+    /// Reads an entry from the 16 bytes that a guest sees; the caller keeps the mask bit.
     pub(crate) fn from_guest_view(bytes: [u8; 16], policy: &Policy) -> Self {
         let value = u128::from_le_bytes(bytes);
         let mut entry = Self([low_dword(value), low_dword(value >> 32), low_dword(value >> 64), 0]);
@@ -86,7 +87,7 @@ impl Entry {
         entry
     }
 
-    /// The 16 bytes the guest reads (A3).
+    /// Returns the 16 bytes that the guest reads (A3).
     pub(crate) fn guest_view(&self, masked: bool) -> [u8; 16] {
         let dword = |index| u128::from(self.dword(index, masked));
         (dword(0) | dword(1) << 32 | dword(2) << 64 | dword(3) << 96).to_le_bytes()
@@ -98,7 +99,7 @@ fn low_dword(value: u128) -> u32 {
     u32::from_le_bytes([b0, b1, b2, b3])
 }
 
-/// The mask bit of the 16 bytes of a guest view.
+/// Returns the mask bit of the 16 bytes that a guest sees.
 pub(crate) fn mask_bit(bytes: [u8; 16]) -> bool {
     u128::from_le_bytes(bytes) >> 96 & u128::from(spec::VECTOR_MASK) != 0
 }

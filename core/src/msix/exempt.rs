@@ -1,4 +1,4 @@
-//! Messages that no mask holds back (H25).
+//! Messages that are exempt from masks (H25).
 
 use super::Msix;
 use super::entry::{Entry, Message};
@@ -8,11 +8,11 @@ use crate::storage::Storage;
 use crate::vectors::Vector;
 
 impl<S: Storage> Msix<S> {
-    /// Exempts messages from both masks: those of which `predicate` is true. Xen maps such messages to
-    /// event channels, which have a mask of their own (H25). MSI-X Enable and bus master still apply.
-    /// The predicate must be a pure function of the message.
+    /// Exempts the messages for which `predicate` is true from both masks. Xen maps such messages
+    /// to event channels, which have masks of their own (H25). MSI-X Enable and bus master still
+    /// apply. The predicate must be a pure function of the message.
     ///
-    /// For a function in its reset state, before a backend is attached.
+    /// Call it on a function in its reset state, before a backend is attached.
     #[must_use]
     pub const fn with_exempt_messages(mut self, predicate: fn(Message) -> bool) -> Self {
         self.exempt = Some(predicate);
@@ -20,19 +20,19 @@ impl<S: Storage> Msix<S> {
         self
     }
 
-    /// Whether no mask holds the message of `vector` back.
+    /// Returns whether the message of `vector` is exempt from masks.
     pub(crate) fn is_exempt(&self, vector: Vector) -> bool {
         self.exempt.zip(self.message(vector)).is_some_and(|(exempt, m)| exempt(m))
     }
 
-    /// What decides which messages are exempt.
+    /// Returns the decider of which messages are exempt.
     #[inline]
     pub(crate) fn exempting(&self) -> Exempting {
         Exempting { predicate: self.exempt, address: self.policy.message_address }
     }
 }
 
-/// Decides which vectors' messages no mask holds back.
+/// Decides which vectors have messages that are exempt from masks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exempting {
     predicate: Option<fn(Message) -> bool>,
@@ -40,7 +40,7 @@ pub(crate) struct Exempting {
 }
 
 impl Exempting {
-    /// Those of word `index`.
+    /// Returns the exempt vectors of word `index`.
     #[inline]
     pub(crate) fn of(&self, entries: &[Entry], index: u16) -> u64 {
         self.predicate.map_or(0, |predicate| self.among(predicate, entries, index))

@@ -10,14 +10,15 @@ use crate::storage::Storage;
 use crate::vector_range::VectorRange;
 use crate::vectors::Vector;
 
-/// What became of a guest access. Never an error: a guest may do what it likes.
+/// What became of a guest access ([A4](crate::rules#a4), [H6](crate::rules#h6)). Nothing that a
+/// guest does is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// It was carried out, at least in part.
     Done,
-    /// Undefined width or alignment: ignored; the bytes inside the structure read 0 (A4, H6).
+    /// Undefined width or alignment: ignored, and the bytes inside the structure read 0 (A4, H6).
     Unsupported,
-    /// Past the end of the structure: ignored, reads all ones (C07).
+    /// Past the end of the structure: ignored, and reads all ones (C07).
     OutOfRange,
     /// A write to the PBA: ignored (A5, C09).
     ReadOnly,
@@ -27,17 +28,17 @@ pub enum Access {
 struct Dwords {
     /// Index of the first dword in the structure.
     first: u64,
-    /// How many, 0 to 2.
+    /// The number of dwords, 0 to 2.
     count: u64,
     /// Bytes of the access before the first dword.
     skipped: usize,
 }
 
 impl<S: Storage> Msix<S> {
-    /// Guest read at byte `offset` of the table.
+    /// Reads for a guest at byte `offset` of the table.
     #[inline]
     pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        // What every guest does, and so the path that is kept short.
+        // Kept short: this is the access that every guest makes.
         if let (Ok(dword), 0) = (<&mut [u8; 4]>::try_from(&mut *bytes), offset % 4)
             && let Some(value) = self.table_dword(offset / 4)
         {
@@ -47,7 +48,7 @@ impl<S: Storage> Msix<S> {
         self.read_others(Region::Table, offset, bytes)
     }
 
-    /// Dword `index` of the table as the guest reads it.
+    /// Returns dword `index` of the table as the guest reads it.
     #[inline]
     fn table_dword(&self, index: u64) -> Option<u32> {
         let (vector, memory) = (entry_of(index), self.storage.memory());
@@ -56,10 +57,10 @@ impl<S: Storage> Msix<S> {
         Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
     }
 
-    /// Guest write at byte `offset` of the table. A QWORD is applied as one (H5, C33).
+    /// Writes for a guest at byte `offset` of the table. A QWORD is applied as one (H5, C33).
     ///
-    /// Emits Disarm, or Arm and Send, when the vector stops or starts to be deliverable; Reroute
-    /// by [`LiveRewrite`], Snoop by [`crate::Policy::snoop`].
+    /// Emits Disarm, or Arm and Send, when the vector stops or starts to be deliverable; Reroute by
+    /// [`LiveRewrite`]; Snoop by [`crate::Policy::snoop`].
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -71,7 +72,7 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Access, NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
-        // What every guest does, and so the path that is kept short.
+        // Kept short: this is the access that every guest makes.
         if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
             let (dword, value) = (offset / 4, u32::from_le_bytes(value));
             let done = if dword % 4 == 3 {
@@ -86,7 +87,7 @@ impl<S: Storage> Msix<S> {
         Ok(self.write_others(offset, bytes, fx))
     }
 
-    /// Writes Vector Control; whether `dword` is in the table.
+    /// Writes Vector Control. Returns whether `dword` is in the table.
     #[inline]
     fn write_control<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
         let vector = entry_of(dword);
@@ -101,7 +102,7 @@ impl<S: Storage> Msix<S> {
             word.masked.toggle(vector.bit());
             if self.facts.plainly_sending() && !entry.is_stale() {
                 let counters = &mut self.counters;
-                // One call for each, so that each is compiled for what it does.
+                // One call for each case, so that each is compiled on its own.
                 let ready = if masked {
                     Self::settle_mask(word, vector, true, counters, fx)
                 } else {
@@ -120,11 +121,11 @@ impl<S: Storage> Msix<S> {
         true
     }
 
-    /// Writes a dword of the message; whether it is in the table.
+    /// Writes a dword of the message. Returns whether it is in the table.
     #[inline]
     fn write_message<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
         let Some(touched) = self.store(dword, value) else { return false };
-        // Only the mask decides what may be sent, unless messages may be exempt.
+        // Only the mask decides deliverability, unless the policy exempts messages.
         if touched != OTHER || self.facts.special() {
             let change = Change { written: true, complete: touched & COMPLETE != 0 };
             self.settle_vector(entry_of(dword), change, fx);
@@ -132,7 +133,7 @@ impl<S: Storage> Msix<S> {
         true
     }
 
-    /// A table write that is not an aligned DWORD inside the table.
+    /// Applies a table write that is not an aligned DWORD inside the table.
     #[inline(never)]
     fn write_others<K: EffectSink>(&mut self, offset: u64, bytes: &[u8], fx: &mut K) -> Access {
         let (dwords, access) = self.classify(Region::Table, offset, bytes.len());
@@ -157,7 +158,7 @@ impl<S: Storage> Msix<S> {
         access
     }
 
-    /// Stores a dword; says what that touched, `None` when it is not in the table.
+    /// Stores a dword. Returns what that touched; `None` when it is not in the table.
     #[inline]
     fn store(&mut self, dword: u64, value: u32) -> Option<u8> {
         let (slot, field) = (usize::try_from(dword / 4).ok()?, field_of(dword));
@@ -188,16 +189,16 @@ impl<S: Storage> Msix<S> {
         })
     }
 
-    /// The message of a live vector changed (H4).
+    /// Notes that the message of a live vector changed (H4).
     pub(crate) fn rewritten(&mut self, vector: Vector) {
         if self.policy.live_rewrite == LiveRewrite::Reroute {
             self.mark_stale(vector);
         }
     }
 
-    /// First step of a guest read of `len` bytes at byte `offset` of the PBA: emits Poll for the
-    /// vectors it covers whose events the host holds (C36, H12, H13). Carry it out, feed
-    /// [`report_held`](Self::report_held), then [`read_pba`](Self::read_pba).
+    /// Begins a guest read of `len` bytes at byte `offset` of the PBA: emits Poll for the vectors
+    /// it covers that may have held events (C36, H12, H13). Carry it out and report the answer
+    /// through [`report_held`](Self::report_held); then call [`read_pba`](Self::read_pba).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -216,10 +217,11 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Second step: guest read at byte `offset` of the PBA as it stands now (A5).
+    /// Reads for a guest at byte `offset` of the PBA as it is now, after
+    /// [`poll_pba`](Self::poll_pba) (A5).
     #[inline]
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        // What a polling guest does.
+        // Kept short: this is the access of a guest that polls.
         if let (Ok(qword), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
             && let Some(pending) = self.pba_word(offset / 8)
         {
@@ -241,7 +243,7 @@ impl<S: Storage> Msix<S> {
         Some(u32::from_le_bytes(half))
     }
 
-    /// Guest write at byte `offset` of the PBA, which changes nothing (A5, C09).
+    /// Ignores a guest write at byte `offset` of the PBA, which changes nothing (A5, C09).
     #[must_use = "an ignored write is worth a diagnostic"]
     pub fn write_pba(&self, offset: u64, bytes: &[u8]) -> Access {
         match self.classify(Region::Pba, offset, bytes.len()).1 {
@@ -250,7 +252,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// A read of another width or alignment, or past the end.
+    /// Reads with another width or alignment, or past the end.
     #[inline(never)]
     fn read_others(&self, region: Region, offset: u64, bytes: &mut [u8]) -> Access {
         let (dwords, access) = self.classify(region, offset, bytes.len());
@@ -268,7 +270,7 @@ impl<S: Storage> Msix<S> {
         access
     }
 
-    /// Zero inside the structure, all ones past it (H6, C07).
+    /// Fills in 0 inside the structure and all ones past it (H6, C07).
     fn fill_ignored(&self, region: Region, offset: u64, bytes: &mut [u8]) {
         let inside = self.layout.len(region).saturating_sub(offset);
         for (index, byte) in (0..u64::MAX).zip(bytes) {
@@ -276,7 +278,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Which dwords inside `region` an access of `len` bytes at `offset` carries out.
+    /// Returns the dwords inside `region` that an access of `len` bytes at `offset` carries out.
     #[inline]
     fn classify(&self, region: Region, offset: u64, len: usize) -> (Dwords, Access) {
         let size = self.layout.len(region);
@@ -306,21 +308,21 @@ impl<S: Storage> Msix<S> {
 const NOTHING: u8 = 0;
 /// The mask bit changed.
 const MASK: u8 = 1;
-/// The message of a live vector is complete with this (H4).
+/// The write completes the message of a live vector (H4).
 const COMPLETE: u8 = 2;
 /// Half of a live vector's address was written.
 const LOW: u8 = 4;
-/// The other half.
+/// The other half of it was written.
 const HIGH: u8 = 8;
 /// Something else was written.
 const OTHER: u8 = 16;
 
-/// Which dword of its entry dword `index` of the table is, 0 to 3.
+/// Returns which dword of its entry dword `index` of the table is, 0 to 3.
 fn field_of(index: u64) -> usize {
     usize::try_from(index % 4).unwrap_or(0)
 }
 
-/// The vector whose entry holds dword `index` of the table.
+/// Returns the vector with the entry that holds dword `index` of the table.
 fn entry_of(index: u64) -> Vector {
     Vector::new(u16::try_from(index / 4).unwrap_or(u16::MAX))
 }

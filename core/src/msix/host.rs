@@ -14,8 +14,8 @@ use crate::vector_range::VectorRange;
 use crate::vectors::{Vectors, Word};
 
 impl<S: Storage> Msix<S> {
-    /// A backend listens from now on. Emits Arm for all deliverable vectors (H12); nothing when one
-    /// is attached already.
+    /// Attaches a backend. Emits Arm for all deliverable vectors (H12); does nothing when one is
+    /// attached already.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -26,8 +26,9 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// The backend goes away. Emits Poll by policy (H13), then Disarm for all live vectors (C40);
-    /// nothing when none is attached. Feed the answer of the Poll before the backend is gone.
+    /// Detaches the backend. Emits Poll by policy (H13), then Disarm for all live vectors (C40);
+    /// does nothing when none is attached. Report the answer to the Poll before the backend is
+    /// gone.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -41,12 +42,12 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// The backend could not carry out an Arm or Reroute for these: those of them that are live
-    /// are delivered by Send from now on, and tried again at their next Arm (H11, C39). Others
-    /// are ignored. Emits nothing.
+    /// Reports that the backend could not carry out an Arm or Reroute of `vectors`. Those that are
+    /// live become fallback: their events are sent until their Disarm, and the next Arm tries again
+    /// (H11, C39). Others are ignored. Emits nothing.
     ///
-    /// Report a failure before the Disarm of the Arm that failed: after another Arm the engine cannot
-    /// tell whose it was.
+    /// Report a failure before the Disarm that follows the failed Arm: after another Arm the engine
+    /// cannot tell the two apart.
     pub fn report_failed(&mut self, vectors: Vectors) {
         let words = self.storage.memory_mut().words;
         if let Some(word) = words.get_mut(usize::from(vectors.word())) {
@@ -56,9 +57,9 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// The backend's answer to Poll: the host held, and gave up, events of these vectors. They
-    /// become pending, whatever Enable says by now, for they came before. Emits Send for those that
-    /// are deliverable. Vectors outside the table are ignored.
+    /// Reports the answer to a Poll: the host held events of these vectors, and has given them up.
+    /// They become pending, even when MSI-X is disabled by now, because they came before. Emits
+    /// Send for those that are deliverable and claimed. Vectors outside the table are ignored.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -79,8 +80,9 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Bus Master Enable of the Command register (A11). Under [`crate::policy::BusMasterOff::Latch`] it
-    /// gates like a mask and emits Disarm, or Arm and Send (H16).
+    /// Sets Bus Master Enable of the Command register (A11). Under
+    /// [`crate::policy::BusMasterOff::Latch`] it gates like a mask, and this emits Disarm, or Arm
+    /// and Send (H16).
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -95,9 +97,10 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Conventional or function-level reset (A13): control clear, all vectors masked, messages
-    /// zero, pending bits dropped and counted, claim counts by policy (C01). Bus master is the
-    /// Command register's, and is told apart. Emits Disarm for all live vectors, Drain by policy
+    /// Resets the function, by a conventional or a function-level reset (A13): control clear, all
+    /// vectors masked, messages 0, pending bits dropped and counted, claims by policy (C01). Bus
+    /// master belongs to the Command register and is left to
+    /// [`set_bus_master`](Self::set_bus_master). Emits Disarm for all live vectors, Drain by policy
     /// (H8), and IntxReevaluate by policy when MSI-X was enabled.
     ///
     /// # Errors
@@ -118,14 +121,14 @@ impl<S: Storage> Msix<S> {
         }
         for word in memory.words {
             counters::add(&mut self.counters.dropped_reset, word.pending.get());
-            // What the host was told is not forgotten: settle tells it the difference.
+            // What the host was told is kept, so that settle emits the difference.
             *word = Word { masked: Word::RESET.masked, pending: Word::RESET.pending, ..*word };
         }
         self.settle(request, fx);
         Ok(())
     }
 
-    /// Emits Poll for those of `span` whose events the host holds, if they are wanted.
+    /// Emits Poll for those of `span` that may have held events, if these are wanted.
     pub(crate) fn poll<K: EffectSink>(&mut self, span: VectorRange, fx: &mut K) {
         if wants_held(&self.policy, !self.facts.has(Fact::DISABLED)) {
             self.ask_host(Effect::Poll, span, fx);
@@ -142,7 +145,7 @@ mod tests {
     const V0: Vector = Vector::new(0);
 
     #[test]
-    fn a_backend_that_leaves_is_polled_and_released_once() {
+    fn a_backend_that_leaves_is_polled_and_its_vectors_disarmed_once() {
         let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
         msix.set_mask(V0, false, &mut fx).unwrap();
         take(&mut fx);
@@ -150,7 +153,7 @@ mod tests {
         let set = Vectors::one(V0);
         assert_eq!(take(&mut fx), [Effect::Poll(Vectors::new(0, 2)), Effect::Disarm(set)]);
         msix.detach(&mut fx).unwrap();
-        assert_eq!(take(&mut fx), [], "nobody is there");
+        assert_eq!(take(&mut fx), [], "no backend is there");
         msix.attach(&mut fx).unwrap();
         assert_eq!(take(&mut fx), [Effect::Arm(set)]);
         msix.attach(&mut fx).unwrap();
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_delivered_from_here_until_its_next_use() {
+    fn what_failed_is_sent_from_here_until_its_next_arm() {
         let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
         msix.set_mask(V0, false, &mut fx).unwrap();
         take(&mut fx);

@@ -1,9 +1,9 @@
-//! Message Control: the two bits of the capability that a guest can write.
+//! Message Control: the two bits that a guest can write.
 
 use crate::spec;
 
-/// The writable half of Message Control (A1): MSI-X Enable and Function Mask. Reset value: both
-/// clear.
+/// The writable bits of Message Control ([A1](crate::rules#a1)): MSI-X Enable and Function Mask.
+/// Both are clear after reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct MessageControl {
     enabled: bool,
@@ -11,7 +11,7 @@ pub(crate) struct MessageControl {
 }
 
 impl MessageControl {
-    /// From bits 15 and 14 of a Message Control value; the other bits are read-only (A1).
+    /// Takes bits 15 and 14 of a Message Control value; the other bits are read-only (A1).
     #[must_use]
     pub(crate) const fn from_register(value: u16) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl MessageControl {
         Self { enabled, function_masked }
     }
 
-    /// Message Control as the guest reads it for a table of `vectors` vectors (1 to 2048).
+    /// Returns Message Control as the guest reads it, for a table of `vectors` vectors (1 to 2048).
     #[must_use]
     pub(crate) const fn register(self, vectors: u16) -> u16 {
         let mut value = vectors.wrapping_sub(1) & spec::CONTROL_SIZE;
@@ -37,13 +37,13 @@ impl MessageControl {
         value
     }
 
-    /// MSI-X Enable, bit 15.
+    /// Returns MSI-X Enable, bit 15.
     #[must_use]
     pub(crate) const fn enabled(self) -> bool {
         self.enabled
     }
 
-    /// Function Mask, bit 14. It never alters the vectors' own mask bits (A6).
+    /// Returns Function Mask, bit 14. It never alters the vectors' own mask bits (A6).
     #[must_use]
     pub(crate) const fn function_masked(self) -> bool {
         self.function_masked

@@ -6,9 +6,9 @@ use crate::storage::Storage;
 use crate::vectors::per_word;
 use alloc::vec::Vec;
 
-/// What [`Msix::save`] saves, as plain data (feature `alloc`; with feature `serde` it can be
-/// serialised). Nothing in it is trusted: it becomes a state only through
-/// [`Msix::load_snapshot`].
+/// The content of [`Msix::save`] as plain data ([H14](crate::rules#h14), [H15](crate::rules#h15);
+/// feature `alloc`; feature `serde` serialises it). Nothing in it is trusted: it becomes a state
+/// only through [`Msix::load_snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {
@@ -24,7 +24,7 @@ pub struct Snapshot {
 }
 
 impl<S: Storage> Msix<S> {
-    /// The registers as plain data. Poll first: [`prepare_save`](Self::prepare_save).
+    /// Returns the registers as plain data. Call [`prepare_save`](Self::prepare_save) first.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let memory = self.storage.memory();
@@ -43,7 +43,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Loads plain data; as [`load`](Self::load), with [`resume`](Self::resume) to follow.
+    /// Loads plain data, as [`load`](Self::load) does; [`resume`](Self::resume) must follow.
     ///
     /// # Errors
     /// [`LoadError`]; the state is as it was.

@@ -11,28 +11,28 @@ use crate::switch::Switch;
 use crate::vector_range::VectorRange;
 use crate::vectors::{Vector, Vectors, Word, numbered};
 
-/// Most effects that an input about one vector emits (I6).
+/// The most effects that an input about one vector emits (I6).
 const ONE_VECTOR: usize = 4;
 
-/// What an input about all vectors asks for, besides what follows from the registers.
+/// The requests of an input about all vectors, besides what follows from the registers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
-    /// All held events are wanted.
+    /// Poll all held events.
     pub(crate) poll: bool,
-    /// All held events must go.
+    /// Drain all held events.
     pub(crate) drain: bool,
     /// The INTx effect of the input (H17).
     pub(crate) intx: Option<Effect>,
-    /// Vectors whose entries a guest wrote. Their masks may have changed.
+    /// Vectors with entries that a guest wrote. Their masks may have changed.
     pub(crate) written: VectorRange,
 }
 
 impl Request {
-    /// Only what follows from the function's own facts.
+    /// Requests nothing beyond what follows from the function's own facts.
     pub(crate) const FACTS: Self =
         Self { poll: false, drain: false, intx: None, written: VectorRange::EMPTY };
 
-    /// What a switch of Enable, or a reset, asks for.
+    /// Returns the request of a switch of Enable, or of a reset.
     pub(crate) const fn switch(switch: Switch) -> Self {
         let Switch { poll, drain, intx, .. } = switch;
         Self { poll, drain, intx, written: VectorRange::EMPTY }
@@ -44,7 +44,7 @@ impl Request {
 pub(crate) struct Change {
     /// A guest wrote it (G2).
     pub(crate) written: bool,
-    /// Its message is complete with this input (H4).
+    /// The input completes its message (H4).
     pub(crate) complete: bool,
 }
 
@@ -53,12 +53,12 @@ impl Change {
 }
 
 impl<S: Storage> Msix<S> {
-    /// All vectors of the function.
+    /// Returns all vectors of the function.
     pub(crate) const fn all(&self) -> VectorRange {
         VectorRange::new(0, self.vectors())
     }
 
-    /// Ends an input about one vector: emits Disarm, or Arm; Reroute, Snoop and Send.
+    /// Ends an input about one vector: emits Disarm, or Arm; then Reroute, Snoop and Send.
     #[inline(never)]
     pub(crate) fn settle_vector<K: EffectSink>(
         &mut self,
@@ -94,9 +94,10 @@ impl<S: Storage> Msix<S> {
         self.check_vector(vector);
     }
 
-    /// As [`settle_vector`](Self::settle_vector), for a vector of `word` that a guest has just masked
-    /// or unmasked, while the function may send, a backend listens, no message is stale and nothing
-    /// special is to be done: what most mask writes are. Returns whether the vector is ready to send.
+    /// Does what [`settle_vector`](Self::settle_vector) does for a vector of `word` that a guest
+    /// has just masked or unmasked, while the function may send, a backend is attached, no message
+    /// is stale and no special fact is set: the case of most mask writes. Returns whether the
+    /// vector is ready to send.
     #[inline(always)]
     pub(crate) fn settle_mask<K: EffectSink>(
         word: &mut Word,
@@ -150,7 +151,7 @@ impl<S: Storage> Msix<S> {
         if request.poll {
             self.each_held(self.all(), Effect::Poll, &mut out);
         }
-        // A function that may send disarms nothing (I1), unless masks changed.
+        // While the function may send, nothing is disarmed (I1), unless masks changed.
         if !self.facts.unmasked() || !self.facts.has(Fact::ATTACHED) || !request.written.is_empty()
         {
             self.disarm_unwanted(&mut out);
@@ -158,7 +159,7 @@ impl<S: Storage> Msix<S> {
         if request.drain {
             self.each_held(self.all(), Effect::Drain, &mut out);
         }
-        // One whose Function Mask is set sends exempt messages at most.
+        // With Function Mask set, only exempt messages are sent.
         let exempts = self.facts.has(Fact::EXEMPTS);
         let may_send = self.facts.unmasked() || exempts && self.facts.open();
         let some_ready = may_send && self.arm_wanted(&mut out);
@@ -201,7 +202,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Arms what is wanted and not live. Whether a vector is pending that could be sent.
+    /// Arms what is wanted and not live. Returns whether a vector is ready to send if claimed.
     #[inline(never)]
     fn arm_wanted<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) -> bool {
         let switches = self.facts.switches(ones);
@@ -222,7 +223,7 @@ impl<S: Storage> Msix<S> {
         ready != 0
     }
 
-    /// Sends what is pending and could be sent, where the device claims it (I2).
+    /// Sends what is pending, deliverable and claimed (I2).
     #[inline(never)]
     fn send_ready<K: EffectSink>(&mut self, out: &mut Ordered<'_, K>) {
         let switches = self.facts.switches(ones);
@@ -251,7 +252,7 @@ impl<S: Storage> Msix<S> {
         self.counters.sent = self.counters.sent.wrapping_add(sent);
     }
 
-    /// Emits `kind` (Poll or Drain) for those of `span` whose events the host holds.
+    /// Emits `kind` (Poll or Drain) for those of `span` that may have held events.
     pub(crate) fn ask_host<K: EffectSink>(
         &mut self,
         kind: fn(Vectors) -> Effect,
@@ -276,7 +277,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Whether a vector is pending that nobody claims.
+    /// Returns whether any vector without a claim is pending.
     pub(crate) fn has_orphans(&self) -> bool {
         let memory = self.storage.memory();
         numbered(memory.words).any(|(index, word)| {
@@ -285,7 +286,7 @@ impl<S: Storage> Msix<S> {
         })
     }
 
-    /// Notes that the host was told another message for `vector`, which is live.
+    /// Notes that the host was told an older message for `vector`, which is live.
     pub(crate) fn mark_stale(&mut self, vector: Vector) {
         let entry = self.storage.memory_mut().entries.get_mut(vector.slot());
         if let Some(entry) = entry.filter(|entry| !entry.is_stale()) {
@@ -294,7 +295,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// What was told of a vector that is not live any more does not matter.
+    /// Forgets staleness of vectors that are no longer live.
     #[cold]
     #[inline(never)]
     fn forget_stale(&mut self) {
@@ -310,13 +311,13 @@ impl<S: Storage> Msix<S> {
     }
 }
 
-/// What the host was told of one vector. Only a Disarm has to forget a fallback.
+/// Returns what the host was told of one vector. Only a Disarm has to clear a fallback.
 #[inline(always)]
 fn one_told(word: &Word, bit: u64, stale: bool) -> Told<bool> {
     Told { live: word.live.get() & bit != 0, fallback: false, stale }
 }
 
-/// The registers of one vector, whose claims are looked at when it is ready.
+/// Returns the registers of one vector. Its claims are read only once it is ready.
 #[inline(always)]
 fn one_registers(word: &Word, bit: u64, exempt: bool) -> Registers<bool> {
     Registers {
@@ -327,7 +328,7 @@ fn one_registers(word: &Word, bit: u64, exempt: bool) -> Registers<bool> {
     }
 }
 
-/// Takes over what one vector's step tells the host, and emits it.
+/// Stores the result of one vector's step, and emits its effects.
 #[inline(always)]
 fn tell<K: EffectSink>(
     word: &mut Word,
@@ -349,23 +350,24 @@ fn tell<K: EffectSink>(
     }
 }
 
-/// What the host was told of a word's vectors; `stale` of them hold a message it was not told.
+/// Returns what the host was told of a word's vectors; `stale` of them have a message it was not
+/// told.
 pub(crate) fn told(word: &Word, stale: u64) -> Told<u64> {
     Told { live: word.live.get(), fallback: word.fallback.get(), stale }
 }
 
-/// The registers of a word's vectors.
+/// Returns the registers of a word's vectors.
 pub(crate) fn registers(word: &Word, exempt: u64, claimed: u64) -> Registers<u64> {
     Registers { masked: word.masked.get(), exempt, pending: word.pending.get(), claimed }
 }
 
-/// What follows for a word's vectors from an input that completes no message.
+/// Returns the step of a word's vectors after an input that completes no message.
 #[inline(always)]
 fn step(word: &Word, exempt: u64, claimed: u64, switches: Switches<u64>) -> Step<u64> {
     kernel::step(told(word, 0), registers(word, exempt, claimed), switches, 0)
 }
 
-/// Those of `vectors`, of word `index`, that the device claims.
+/// Returns those of `vectors`, of word `index`, that the device claims.
 #[inline(never)]
 pub(crate) fn claimed_among(claims: &[u16], index: u16, vectors: u64) -> u64 {
     let claims = claims.get(usize::from(index).wrapping_mul(64)..).unwrap_or_default();
@@ -381,7 +383,7 @@ pub(crate) fn claimed_among(claims: &[u16], index: u16, vectors: u64) -> u64 {
     claimed
 }
 
-/// Those of a word's entries that hold a message the host was not told.
+/// Returns the vectors of a word with a message that the host was not told.
 pub(crate) fn stale_among(entries: &[Entry]) -> u64 {
     entries.iter().take(64).rev().fold(0, |stale, entry| stale << 1 | u64::from(entry.is_stale()))
 }

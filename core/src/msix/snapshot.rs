@@ -1,4 +1,4 @@
-//! Saving the registers of a function, and loading them from bytes that nobody has checked.
+//! Saves the registers of a function, and loads them from untrusted bytes.
 //!
 //! Two encodings, both little-endian:
 //!
@@ -28,8 +28,9 @@ const MAGIC: [u8; 4] = *b"MSIX";
 const HEADER_LEN: usize = 6;
 
 impl<S: Storage> Msix<S> {
-    /// First step of a save: emits Poll for every vector whose events the host holds, so that they
-    /// are in the snapshot (H14, C42). Carry it out, feed [`report_held`](Self::report_held), then save.
+    /// Begins a save: emits Poll for every vector that may have held events, so that the snapshot
+    /// includes them (H14, C42). Carry it out and report the answer through
+    /// [`report_held`](Self::report_held); then save.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -39,7 +40,7 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Length of the native encoding, bytes.
+    /// Returns the length of the native encoding, bytes.
     #[must_use]
     pub fn saved_len(&self) -> usize {
         let vectors = usize::from(self.vectors());
@@ -51,14 +52,14 @@ impl<S: Storage> Msix<S> {
             .wrapping_add(FRAME_LEN)
     }
 
-    /// Length of the QEMU encoding, bytes (F3).
+    /// Returns the length of the QEMU encoding, bytes (F3).
     #[must_use]
     pub fn qemu_len(&self) -> usize {
         let vectors = usize::from(self.vectors());
         vectors.wrapping_mul(16).wrapping_add(vectors.div_ceil(8))
     }
 
-    /// Writes the native encoding to the start of `bytes`; how many bytes that were.
+    /// Writes the native encoding to the start of `bytes`. Returns its length, bytes.
     ///
     /// # Errors
     /// [`SaveError`] when `bytes` is shorter than [`saved_len`](Self::saved_len).
@@ -75,7 +76,7 @@ impl<S: Storage> Msix<S> {
         Ok(needed)
     }
 
-    /// Writes QEMU's msix field to the start of `bytes` (F3, C45); how many bytes that were.
+    /// Writes QEMU's msix field to the start of `bytes` (F3, C45). Returns its length, bytes.
     ///
     /// # Errors
     /// [`SaveError`] when `bytes` is shorter than [`qemu_len`](Self::qemu_len).
@@ -88,9 +89,9 @@ impl<S: Storage> Msix<S> {
         Ok(needed)
     }
 
-    /// Loads the native encoding. The bytes are checked in full first: on error nothing has
-    /// changed. Nothing is told to the host before [`resume`](Self::resume), and until then no
-    /// vector is deliverable (H15, C44). Reserved entry bits are treated as a guest write would be.
+    /// Loads the native encoding. All bytes are checked first: an error changes nothing. Nothing is
+    /// emitted before [`resume`](Self::resume), and until then no vector is deliverable (H15, C44).
+    /// Reserved bits of entries are kept or dropped as in a guest write.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -114,8 +115,8 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Loads QEMU's msix field; `control` is Message Control from the saved config space, bytes
-    /// 2 and 3 of the capability (F3, F4). Claims stay as they are. Otherwise as
+    /// Loads QEMU's msix field; `control` is Message Control from the saved config space, bytes 2
+    /// and 3 of the capability (F3, F4). Claims stay as they are. Otherwise it is as
     /// [`load`](Self::load).
     ///
     /// # Errors
@@ -132,10 +133,10 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// Ends a load, once the interrupt controllers are restored: tells the host the whole picture
-    /// once (C44). Emits Disarm for what was live before the load, Arm for what is wanted now, and
-    /// Send for what is pending and deliverable; IntxDeassert or IntxReevaluate by policy when the load,
-    /// or a write since, changed Enable (A10). Nothing when no load came before.
+    /// Ends a load, once the interrupt controllers are restored (C44). Emits Disarm for what was
+    /// live before the load, Arm for what is wanted now, Send for what is pending, deliverable and
+    /// claimed, and IntxDeassert or IntxReevaluate by policy when the load, or a write since,
+    /// changed Enable (A10). Does nothing when no load came before.
     ///
     /// # Errors
     /// [`NotCarriedOut`].
@@ -156,8 +157,8 @@ impl<S: Storage> Msix<S> {
         Ok(())
     }
 
-    /// First half of a resume. The host's view predates the load: disarms everything, as a detach
-    /// would.
+    /// Does the first half of a resume. The host's view predates the load: disarms everything, as a
+    /// detach would.
     pub(crate) fn disarm_loaded<K: EffectSink>(&mut self, fx: &mut K) {
         let attached = self.facts.has(Fact::ATTACHED);
         self.facts.set(Fact::ATTACHED, false);
@@ -208,7 +209,7 @@ impl<S: Storage> Msix<S> {
         }
     }
 
-    /// Takes over registers that were checked.
+    /// Stores checked registers.
     pub(crate) fn replace(
         &mut self,
         control: MessageControl,
@@ -249,7 +250,7 @@ impl<S: Storage> Msix<S> {
 
 const NO_CLAIMS: Option<core::iter::Empty<u16>> = None;
 
-/// 64 vectors a word, the last one padded with zeros.
+/// Returns words of 64 vectors, the last one padded with zeros.
 fn pba_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     let (full, rest) = bytes.as_chunks();
     let mut last = [0; 8];
@@ -265,7 +266,7 @@ mod tests {
     use crate::{Effect, Policy, Vector, Vectors};
     use std::vec::Vec;
 
-    /// Live, pending and masked vectors, and its saved bytes.
+    /// Makes an engine with live, pending and masked vectors, and its saved bytes.
     fn busy() -> (Msix<crate::Inline<65, 2>>, Vec<u8>) {
         let (mut msix, mut fx) = engine::<65, 2>(Policy::SPEC);
         for index in [0, 64] {

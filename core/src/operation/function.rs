@@ -1,4 +1,4 @@
-//! The inputs of a function.
+//! The inputs of a function, as data.
 
 use super::{Answer, low, nothing, read};
 use crate::effects::EffectSink;
@@ -7,7 +7,8 @@ use crate::msix::{Access, Message};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 
-/// One input of a [`Function`]. With feature `arbitrary` it can be made from fuzzer bytes.
+/// One input of a [`Function`]. I1 to I7 hold for any sequence of them. With feature `arbitrary` it
+/// can be made from fuzzer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum FunctionOperation {
@@ -20,7 +21,7 @@ pub enum FunctionOperation {
         /// Little-endian value.
         value: u64,
     },
-    /// [`Function::read_msi`] of `len` bytes (up to 8); without MSI nothing.
+    /// [`Function::read_msi`] of `len` bytes (up to 8); without MSI it has no answer.
     ReadMsi {
         /// Byte offset in the capability.
         offset: u8,
@@ -107,8 +108,8 @@ pub enum FunctionOperation {
 }
 
 impl FunctionOperation {
-    /// Applies it. `scratch` is room for a snapshot, [`Function::saved_len`] bytes; with less,
-    /// [`SaveAndLoad`](Self::SaveAndLoad) does nothing.
+    /// Applies the operation. `scratch` is room for a snapshot, [`Function::saved_len`] bytes; with
+    /// less, [`SaveAndLoad`](Self::SaveAndLoad) does nothing.
     pub fn apply<S: Storage, K: EffectSink<FunctionEffect>>(
         &self,
         function: &mut Function<S>,

@@ -1,4 +1,4 @@
-//! The inputs of MSI-X alone.
+//! The inputs of MSI-X alone, as data.
 
 use super::{Answer, low, nothing, read};
 use crate::effects::EffectSink;
@@ -6,7 +6,8 @@ use crate::msix::{Access, Message, Msix};
 use crate::storage::Storage;
 use crate::vectors::{Vector, Vectors};
 
-/// One input of the engine. With feature `arbitrary` it can be made from fuzzer bytes.
+/// One input of [`Msix`]. I1 to I7 hold for any sequence of them. With feature `arbitrary` it can
+/// be made from fuzzer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Operation {
@@ -100,8 +101,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Applies it. `scratch` is room for a snapshot, [`Msix::saved_len`] bytes; with less, the two
-    /// save-and-load operations do nothing.
+    /// Applies the operation. `scratch` is room for a snapshot, [`Msix::saved_len`] bytes; with
+    /// less, the two save-and-load operations do nothing.
     pub fn apply<S: Storage, K: EffectSink>(
         &self,
         msix: &mut Msix<S>,

@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 
 /// Which function to explore, and how far.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct FunctionOptions {
     /// How many vectors of MSI and of MSI-X are explored, 1 or 2.
     pub vectors: u8,
@@ -36,6 +37,19 @@ pub struct FunctionOptions {
     pub max_states: usize,
     /// A defect to put into the function.
     pub defect: Option<FunctionDefect>,
+}
+
+impl Default for FunctionOptions {
+    /// One vector of each, [`Peer::Spec`], an emulated pin, no defect, and all states.
+    fn default() -> Self {
+        Self {
+            vectors: 1,
+            policy: Peer::Spec,
+            physical: false,
+            max_states: u32::MAX as usize,
+            defect: None,
+        }
+    }
 }
 
 /// What an exploration of a function found.

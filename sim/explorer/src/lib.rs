@@ -32,7 +32,9 @@
 //! ```
 //! use msix_explorer::{MsixOptions, explore_msix};
 //!
-//! let outcome = explore_msix(&MsixOptions { max_states: 1000, ..MsixOptions::default() }, |_| ())?;
+//! let mut options = MsixOptions::default();
+//! options.max_states = 1000;
+//! let outcome = explore_msix(&options, |_| ())?;
 //! assert!(outcome.violation.is_none());
 //! # Ok::<(), msix_explorer::Unexplorable>(())
 //! ```

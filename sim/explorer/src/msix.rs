@@ -33,6 +33,7 @@ use world::MsixWorld;
 
 /// Which part of MSI-X to explore, and how far.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct MsixOptions {
     /// The explored vectors: 1 to [`MAX_EXPLORED`] of them, all below 66. The others of the table must
     /// stay as they are.

@@ -30,6 +30,7 @@ pub struct Script {
 /// Why a text is not a script: line number and reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
+#[non_exhaustive]
 pub struct ScriptError {
     /// Line, from 1.
     pub line: usize,

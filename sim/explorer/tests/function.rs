@@ -9,7 +9,12 @@ const NEAR: usize = 1_200;
 const FAR: usize = 4_000;
 
 fn options(policy: Peer, physical: bool) -> FunctionOptions {
-    FunctionOptions { vectors: 2, policy, physical, max_states: NEAR, defect: None }
+    let mut options = FunctionOptions::default();
+    options.vectors = 2;
+    options.policy = policy;
+    options.physical = physical;
+    options.max_states = NEAR;
+    options
 }
 
 fn the_nearest_states_show_no_violation(policy: Peer) {
@@ -37,8 +42,10 @@ fn every_seeded_defect_is_found_by_its_property_in_few_inputs() {
         // What an EOI does can be seen of a physical line alone.
         let eoi = [FunctionDefect::UnmaskForgotten, FunctionDefect::EoiForgotten].contains(&defect);
         // One vector of each is enough to show them, and is sooner deep.
-        let near = options(Peer::Spec, eoi);
-        let options = FunctionOptions { defect: Some(defect), vectors: 1, max_states: FAR, ..near };
+        let mut options = options(Peer::Spec, eoi);
+        options.defect = Some(defect);
+        options.vectors = 1;
+        options.max_states = FAR;
         let outcome = explore_function(&options, |_| ());
         let found = outcome.violation.unwrap_or_else(|| panic!("{defect:?} is not found"));
         assert_eq!(found.property, property, "{defect:?} ({text}): {found:#?}");

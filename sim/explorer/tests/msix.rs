@@ -6,7 +6,9 @@ use msix_explorer::script::Script;
 use msix_explorer::{MsixDefect, MsixOptions, Peer, Unexplorable, explore_msix};
 
 fn options(policy: Peer) -> MsixOptions {
-    MsixOptions { policy, ..MsixOptions::default() }
+    let mut options = MsixOptions::default();
+    options.policy = policy;
+    options
 }
 
 #[test]
@@ -38,7 +40,8 @@ fn stateright_finds_as_many_states_and_no_violation() {
 #[test]
 fn it_does_not_matter_where_in_the_table_the_vector_is() {
     let states = |at| {
-        let options = MsixOptions { at: vec![at], ..MsixOptions::default() };
+        let mut options = MsixOptions::default();
+        options.at = vec![at];
         let outcome = explore_msix(&options, |_| ()).unwrap();
         assert_eq!(outcome.violation.map(|v| v.script), None, "{at}");
         outcome.extent.states
@@ -53,8 +56,10 @@ const NOT_IN_QEMU: [MsixDefect; 3] =
 
 fn with(defect: MsixDefect, policy: Peer) -> MsixOptions {
     // A neighbour takes two.
-    let at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
-    MsixOptions { at, defect: Some(defect), policy, ..MsixOptions::default() }
+    let mut options = options(policy);
+    options.at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
+    options.defect = Some(defect);
+    options
 }
 
 #[test]
@@ -90,7 +95,8 @@ fn stateright_finds_a_seeded_defect_too() {
 
 #[test]
 fn a_search_that_is_cut_short_says_so() {
-    let options = MsixOptions { max_states: 100, ..MsixOptions::default() };
+    let mut options = MsixOptions::default();
+    options.max_states = 100;
     let outcome = explore_msix(&options, |_| ()).unwrap();
     assert_eq!(
         (outcome.extent.states, outcome.extent.complete, outcome.violation.is_none()),
@@ -101,7 +107,8 @@ fn a_search_that_is_cut_short_says_so() {
 #[test]
 fn vectors_that_cannot_be_explored_are_refused() {
     for at in [vec![], vec![66], vec![3, 3], vec![0, 1, 2, 3]] {
-        let options = MsixOptions { at, ..MsixOptions::default() };
+        let mut options = MsixOptions::default();
+        options.at = at;
         assert_eq!(explore_msix(&options, |_| ()).err(), Some(Unexplorable));
     }
 }

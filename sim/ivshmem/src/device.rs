@@ -43,6 +43,7 @@ pub enum Revision {
 
 /// What device to make.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct DeviceOptions {
     /// Vectors, 1 to 2048.
     pub vectors: u16,

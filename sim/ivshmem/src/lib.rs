@@ -25,7 +25,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
 //! let socket = folder.path().join("ivshmem");
-//! let mut server = Server::bind(&socket, ServerOptions { vectors: 2, size: 1 << 20 })?;
+//! let mut server = Server::bind(&socket, ServerOptions::new(2, 1 << 20))?;
 //! let stream = UnixStream::connect(&socket)?;
 //! server.turn(None)?; // a program of its own, otherwise
 //!

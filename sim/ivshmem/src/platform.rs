@@ -40,7 +40,8 @@ impl<B: Board> GuestPin for BoardPlatform<B> {
 /// # Errors
 /// Of `epoll_create1`.
 pub fn routes_without_vm<B: Board>(board: B) -> io::Result<Arc<Routes>> {
-    let options = RouteOptions { limit: 0, ..RouteOptions::new(Irqchip::Split) };
+    let mut options = RouteOptions::new(Irqchip::Split);
+    options.limit = 0;
     Ok(Routes::new(Box::new(NoVm(board)), options, Loop::new()?))
 }
 

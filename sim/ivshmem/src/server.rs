@@ -15,11 +15,20 @@ use std::time::Duration;
 
 /// What a server offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// Vectors of each client, 1 to 2048. QEMU's own server has 64 at most.
     pub vectors: u16,
     /// Bytes of shared memory: a power of two, from 16.
     pub size: u64,
+}
+
+impl ServerOptions {
+    /// Makes options for clients of `vectors` vectors and `size` bytes of shared memory.
+    #[must_use]
+    pub const fn new(vectors: u16, size: u64) -> Self {
+        Self { vectors, size }
+    }
 }
 
 /// Why there is no server.

@@ -24,7 +24,7 @@ fn open() -> usize {
 fn a_thousand_clients_that_come_and_go_leave_no_descriptor_open() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("server");
-    let mut server = Server::bind(&socket, ServerOptions { vectors: 4, size: 1 << 16 }).unwrap();
+    let mut server = Server::bind(&socket, ServerOptions::new(4, 1 << 16)).unwrap();
     let routes = routes_without_vm(Vmm).unwrap();
     let come = |server: &mut Server, routes: &Arc<Routes>| {
         let stream = UnixStream::connect(&socket).unwrap();

@@ -82,7 +82,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn sixteen_peers_that_ring_each_other_at_once_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("server");
-    let (stop, server) = served(&socket, ServerOptions { vectors: PEERS, size: 1 << 16 });
+    let (stop, server) = served(&socket, ServerOptions::new(PEERS, 1 << 16));
     let start = Arc::new(Barrier::new(PEERS.into()));
     let peers: Vec<_> = (0..PEERS)
         .map(|_| {
@@ -170,7 +170,7 @@ fn signals_do_not_disturb_a_setup_that_comes_byte_by_byte() {
 fn a_client_that_talks_or_reads_nothing_does_not_disturb_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("server");
-    let (stop, server) = served(&socket, ServerOptions { vectors: 16, size: 4096 });
+    let (stop, server) = served(&socket, ServerOptions::new(16, 4096));
     let mut peer = Peer::new(&socket, 16);
     // So much is said to this one that its socket is full.
     let deaf = UnixStream::connect(&socket).unwrap();
@@ -197,7 +197,7 @@ fn a_client_that_talks_or_reads_nothing_does_not_disturb_the_others() {
 fn a_server_that_cannot_be_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("server");
-    let bind = |vectors, size| Server::bind(&socket, ServerOptions { vectors, size });
+    let bind = |vectors, size| Server::bind(&socket, ServerOptions::new(vectors, size));
     assert!(matches!(bind(0, 4096), Err(ServerError::Vectors(0))));
     assert!(matches!(bind(2049, 4096), Err(ServerError::Vectors(2049))));
     assert!(matches!(bind(1, 4095), Err(ServerError::Size(4095))));

@@ -5,7 +5,6 @@ use super::progress::Progress;
 use super::signals;
 use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};
 use clap::Args;
-use msix_core::Policy;
 use msix_explorer::script::Script;
 use msix_peers::Player;
 use std::path::{Path, PathBuf};
@@ -64,14 +63,9 @@ impl DiffArguments {
 
 /// Runs it.
 pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, String> {
-    let options = DiffOptions {
-        operations: arguments.ops,
-        seed: arguments.seed,
-        vectors: arguments.vectors,
-        devices: usize::from(if arguments.is_front() { 1 } else { arguments.devices }),
-        player: arguments.player(),
-        policy: Policy::QEMU,
-    };
+    let (operations, seed) = (arguments.ops, arguments.seed);
+    let mut options = DiffOptions::new(arguments.player(), operations, seed, arguments.vectors);
+    options.devices = usize::from(if arguments.is_front() { 1 } else { arguments.devices });
     if let Some(path) = &arguments.script {
         return scripted(path, &options, arguments.json);
     }

@@ -74,13 +74,12 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<ExitCode, String> 
     } else {
         arguments.at.clone()
     };
-    let options = MsixOptions {
-        symmetry: arguments.symmetry || at.len() > 2,
-        at,
-        policy: arguments.policy,
-        max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
-        defect: arguments.defect,
-    };
+    let mut options = MsixOptions::default();
+    options.symmetry = arguments.symmetry || at.len() > 2;
+    options.at = at;
+    options.policy = arguments.policy;
+    options.max_states = usize::try_from(arguments.max_states).unwrap_or(usize::MAX);
+    options.defect = arguments.defect;
     if let Some(address) = arguments.serve {
         return served(&options, address);
     }
@@ -94,13 +93,12 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     if arguments.vectors > 2 {
         return Err("1 or 2 vectors can be explored with --function".to_owned());
     }
-    let options = FunctionOptions {
-        vectors: arguments.vectors,
-        policy: arguments.policy,
-        physical: arguments.physical,
-        max_states: usize::try_from(arguments.max_states).unwrap_or(usize::MAX),
-        defect: arguments.function_defect,
-    };
+    let mut options = FunctionOptions::default();
+    options.vectors = arguments.vectors;
+    options.policy = arguments.policy;
+    options.physical = arguments.physical;
+    options.max_states = usize::try_from(arguments.max_states).unwrap_or(usize::MAX);
+    options.defect = arguments.function_defect;
     let outcome = watched(|progress| explorer::explore_function(&options, progress));
     Output::default().either(arguments.json, &outcome, function_text)?;
     Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })

@@ -26,7 +26,7 @@ pub(super) struct ServerArguments {
 
 /// Runs it.
 pub(super) fn server(arguments: &ServerArguments) -> Result<ExitCode, String> {
-    let options = ServerOptions { vectors: arguments.vectors, size: arguments.size };
+    let options = ServerOptions::new(arguments.vectors, arguments.size);
     let stop = signals::stop()?;
     let mut server = Server::bind(&arguments.socket, options).map_err(|error| error.to_string())?;
     Output::default().line(&format!("listening on {}", arguments.socket.display()))?;

@@ -37,7 +37,7 @@ struct Serving {
 
 impl Serving {
     fn start(socket: &Path) -> Result<Self, DemoError> {
-        let options = ServerOptions { vectors: 1, size: MEMORY };
+        let options = ServerOptions::new(1, MEMORY);
         let mut server = Server::bind(socket, options)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

@@ -76,6 +76,7 @@ impl DemoOutcome {
 
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DemoError {
     /// No server.
     #[error(transparent)]

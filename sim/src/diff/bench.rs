@@ -7,6 +7,7 @@ use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
 
 /// What to run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DiffOptions {
     /// Inputs in all.
     pub operations: u64,
@@ -20,6 +21,16 @@ pub struct DiffOptions {
     pub player: Player,
     /// The engine's policy; [`Policy::QEMU`] unless a difference is wanted.
     pub policy: Policy,
+}
+
+impl DiffOptions {
+    /// Makes options to give `operations` inputs, of random numbers from `seed`, to one device with
+    /// `vectors` vectors of `player`, with the engine under [`Policy::QEMU`].
+    #[must_use]
+    pub fn new(player: impl Into<Player>, operations: u64, seed: u64, vectors: u16) -> Self {
+        let player = player.into();
+        Self { operations, seed, vectors, devices: 1, player, policy: Policy::QEMU }
+    }
 }
 
 /// QEMU and the engines.

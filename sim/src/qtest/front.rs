@@ -40,6 +40,7 @@ pub struct Front {
 
 /// Why it ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrontError {
     /// A socket or file cannot be opened.
     #[error("{path}: {source}")]
@@ -96,16 +97,13 @@ impl StandIn for Seat {
 impl Front {
     /// The device of this policy.
     fn options(&self) -> DeviceOptions {
-        let options = DeviceOptions::new(self.vectors);
-        match self.policy {
-            Peer::Spec => options,
+        let mut options = DeviceOptions::new(self.vectors);
+        if self.policy == Peer::Qemu {
             // H3: QEMU's ivshmem device drops an event while MSI-X is disabled.
-            Peer::Qemu => DeviceOptions {
-                policy: Policy { while_disabled: WhileDisabled::Drop, ..Policy::QEMU },
-                width: Width::Qemu,
-                ..options
-            },
+            options.policy = Policy { while_disabled: WhileDisabled::Drop, ..Policy::QEMU };
+            options.width = Width::Qemu;
         }
+        options
     }
 }
 

@@ -19,8 +19,9 @@ fn machine() -> (Machine, UnixStream) {
     send_whole(&server, -1, Some(memory.as_fd())).unwrap();
     let bus = Bus::default();
     let routes = routes_without_vm(bus.clone()).unwrap();
-    let options =
-        DeviceOptions { policy: Policy::QEMU, width: Width::Qemu, ..DeviceOptions::new(2) };
+    let mut options = DeviceOptions::new(2);
+    options.policy = Policy::QEMU;
+    options.width = Width::Qemu;
     let device = IvshmemDevice::doorbell(client, options, &routes, bus.clone(), None).unwrap();
     (Machine::new(device, bus, 4, Peer::Qemu, None), server)
 }

@@ -36,6 +36,7 @@ pub struct Kvm {
 
 /// Why there is no VM to replay on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// This machine has none.
     #[error(transparent)]
@@ -78,7 +79,8 @@ impl Kvm {
     pub fn open() -> Result<Self, OpenError> {
         let facts = probe()?;
         let (machine, vm) = Machine::new()?;
-        let options = RouteOptions { limit: facts.routes, ..RouteOptions::new(Irqchip::Full) };
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.limit = facts.routes;
         let routes = Routes::new(Box::new(vm), options, Loop::new()?);
         let report = BackendReport { name: "kvm", ..BackendReport::default() };
         Ok(Self {

@@ -2,8 +2,9 @@
 
 mod intx;
 mod msi;
+mod restore;
 
-use super::adapter::{FunctionReset, Message, NoDevice, Withdrawal};
+use super::adapter::{FunctionReset, Message, NoDevice, Refused, Withdrawal};
 use super::bench::{Outcome, Stop};
 use super::judge_at;
 use super::report::{CaseReport, Report, Verdict};
@@ -58,6 +59,23 @@ pub trait FunctionDevice {
     /// Offers the modes that the host was asked to arm (`true`) and disarm since the last call, in
     /// order.
     fn host_log(&mut self) -> Option<Vec<(Mode, bool)>>;
+    /// Offers snapshots.
+    fn snapshots(&mut self) -> Option<&mut dyn FunctionSnapshots> {
+        None
+    }
+}
+
+/// Snapshots of a whole function.
+pub trait FunctionSnapshots {
+    /// Saves, with what the host holds.
+    fn save(&mut self) -> Vec<u8>;
+    /// Loads what another device of the same kind saved.
+    ///
+    /// # Errors
+    /// Why not.
+    fn load(&mut self, bytes: &[u8]) -> Result<(), Refused>;
+    /// Ends the load.
+    fn resume(&mut self);
 }
 
 /// MSI-X beside MSI: one vector, claimed and unmasked, with [`MSIX_MESSAGE`].
@@ -111,7 +129,7 @@ const fn at(
 }
 
 /// All cases for whole functions, with the words of `CONFORMANCE.md`.
-pub const FUNCTION_CASES: [FunctionCase; 26] = [
+pub const FUNCTION_CASES: [FunctionCase; 30] = [
     at(ALL, "M01", "reset: Enable, vectors allocated, address, data and masks all 0", msi::m01),
     at(
         ALL,
@@ -158,6 +176,18 @@ pub const FUNCTION_CASES: [FunctionCase; 26] = [
         msi::m15,
     ),
     at(ALL, "M16", "reset while enabled and pending: registers 0, and nothing is sent", msi::m16),
+    at(
+        ALL,
+        "M17",
+        "a live message rewritten in parts, in any order: each event goes as the registers read",
+        msi::m17,
+    ),
+    at(
+        ALL,
+        "M18",
+        "saved with an event pending, restored elsewhere: pending there, and sent once on unmask",
+        restore::m18,
+    ),
     at(ONE, "L01", "level high: line and Interrupt Status high; satisfied: both low", intx::l01),
     at(
         ONE,
@@ -197,6 +227,18 @@ pub const FUNCTION_CASES: [FunctionCase; 26] = [
         "L10",
         "a physical line: fires once for each EOI while it is asserted, none lost, none doubled",
         intx::l10,
+    ),
+    at(
+        ONE,
+        "L11",
+        "a restore that changes Enable: nothing before the resume, then line and messages follow",
+        restore::l11,
+    ),
+    at(
+        ONE,
+        "L12",
+        "an event between load and resume: nothing before the resume, then one loaded message",
+        restore::l12,
     ),
 ];
 

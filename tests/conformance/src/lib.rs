@@ -43,8 +43,8 @@ pub use choices::{
     UnclaimedPending, VectorControlBits, WhileDisabled,
 };
 pub use function::{
-    FUNCTION_CASES, FunctionCase, FunctionDevice, FunctionSubject, MSIX_MESSAGE, Mode, MsixBeside,
-    PhysicalLine, judge_function, run_function,
+    FUNCTION_CASES, FunctionCase, FunctionDevice, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE,
+    Mode, MsixBeside, PhysicalLine, judge_function, run_function,
 };
 pub use recorded_field::{RECORDED_CONTROL, RECORDED_FIELD};
 pub use report::{CaseReport, Report, Verdict};

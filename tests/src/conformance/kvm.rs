@@ -10,7 +10,10 @@
 //! `KVM.md` beside this crate's manifest is the published column.
 
 mod apics;
+mod function;
 mod record;
+
+pub use function::KvmFunctionSubject;
 
 use super::engine::{EngineSubject, device_on};
 use super::model_host::EventPath;
@@ -83,7 +86,7 @@ impl KvmSubject {
         let record = Shared::default();
         let kernel = (self.kernel)(Box::new(Arc::clone(lease.machine().vm())));
         let recorder = Recorder { kernel, record: record.clone() };
-        let routes = Routes::new((self.backend)(Box::new(recorder)), OPTIONS, events);
+        let routes = Routes::new((self.backend)(Box::new(recorder)), options(), events);
         let memory = Memory(record.clone());
         Ok(KvmSuiteHost {
             host: KvmHost::new(&routes, vectors, Format::default(), memory),
@@ -118,9 +121,13 @@ impl Subject for KvmSubject {
     }
 }
 
-/// Every change is committed at once, so that a look after an input sees all of it.
-const OPTIONS: RouteOptions =
-    RouteOptions { irqchip: Irqchip::Full, limit: 4096, deferral: Deferral::NONE };
+/// Makes options that commit every change at once, so that a look after an input sees all of it.
+fn options() -> RouteOptions {
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = Deferral::NONE;
+    options
+}
+
 /// Processors: as many as the suite's messages go to.
 const PROCESSORS: u8 = 4;
 /// Descriptors that are no vector's, with much to spare.

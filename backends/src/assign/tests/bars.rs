@@ -1,4 +1,4 @@
-//! What may be mapped, what traps, and whose it is.
+//! What may be mapped, what traps, and its owner.
 
 use super::BarOwner::{Device, Nobody, Pba, Table};
 use super::*;

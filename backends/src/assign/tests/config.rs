@@ -1,4 +1,4 @@
-//! Whose each byte of config space is.
+//! The owner of each byte of config space.
 
 use super::ConfigOwner::{Both, Emulated, Passed};
 use super::*;

@@ -7,32 +7,32 @@ use msix_core::Access;
 use msix_core::spec::ENTRY_LEN;
 
 impl<P: Platform> Function<P> {
-    /// See [`msix_core::Function::write_msi`].
+    /// Writes the MSI capability ([`msix_core::Function::write_msi`]).
     pub fn write_msi(&self, offset: usize, bytes: &[u8]) {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
         locked.compare_msi();
     }
 
-    /// Reads the MSI capability ([`msix_core::Function::read_msi`]), with what the eventfds of masked
-    /// vectors hold.
+    /// Reads the MSI capability ([`msix_core::Function::read_msi`]), including the events in the
+    /// eventfds of masked vectors.
     pub fn read_msi(&self, offset: usize, bytes: &mut [u8]) {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.poll_msi(offset, bytes.len(), fx)));
         locked.engine.read_msi(offset, bytes);
     }
 
-    /// See [`msix_core::Function::write_msix`].
+    /// Writes the MSI-X capability ([`msix_core::Function::write_msix`]).
     pub fn write_msix(&self, offset: usize, bytes: &[u8]) {
         self.shared.input(|engine, fx| always(engine.write_msix(offset, bytes, fx)));
     }
 
-    /// See [`msix_core::Function::read_msix`].
+    /// Reads the MSI-X capability ([`msix_core::Function::read_msix`]).
     pub fn read_msix(&self, offset: usize, bytes: &mut [u8]) {
         self.shared.lock().engine.read_msix(offset, bytes);
     }
 
-    /// See [`msix_core::Function::write_command`].
+    /// Writes the Command register ([`msix_core::Function::write_command`]).
     pub fn write_command(&self, offset: usize, bytes: &[u8]) {
         self.shared.input(|engine, fx| always(engine.write_command(offset, bytes, fx)));
     }
@@ -46,7 +46,7 @@ impl<P: Platform> Function<P> {
         (locked.engine.command(), locked.engine.status())
     }
 
-    /// See [`msix_core::Function::write_table`].
+    /// Writes the table ([`msix_core::Function::write_table`]).
     pub fn write_table(&self, offset: u64, bytes: &[u8]) -> Access {
         let mut locked = self.shared.lock();
         let written = locked.input(|engine, fx| engine.write_table(offset, bytes, fx));
@@ -59,31 +59,32 @@ impl<P: Platform> Function<P> {
         written.unwrap_or(Access::Unsupported)
     }
 
-    /// See [`msix_core::Function::read_table`].
+    /// Reads the table ([`msix_core::Function::read_table`]).
     pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
         self.shared.lock().engine.read_table(offset, bytes)
     }
 
-    /// Reads the PBA ([`msix_core::Function::read_pba`]), with what the eventfds of masked vectors hold
-    /// (C35).
+    /// Reads the PBA ([`msix_core::Function::read_pba`]), including the events in the eventfds of
+    /// masked vectors (C35).
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
         let mut locked = self.shared.lock();
         locked.input(|engine, fx| always(engine.poll_pba(offset, bytes.len(), fx)));
         locked.engine.read_pba(offset, bytes)
     }
 
-    /// See [`msix_core::Function::write_pba`].
+    /// Ignores a write of the PBA ([`msix_core::Function::write_pba`]).
     pub fn write_pba(&self, offset: u64, bytes: &[u8]) -> Access {
         self.shared.lock().engine.write_pba(offset, bytes)
     }
 
-    /// The guest acknowledged the pin's interrupt, as an interrupt controller in userspace sees it.
+    /// Takes the guest's EOI of the pin, from an interrupt controller in userspace
+    /// ([`msix_core::Function::eoi`]).
     pub fn eoi(&self) {
         self.shared.input(|engine, fx| always(engine.eoi(fx)));
     }
 
-    /// The guest accessed a BAR of a passed-through device that is not mapped: where no EOI is to be
-    /// had, this stands for it.
+    /// Takes an access of the guest to an unmapped BAR of a passed-through device. Where no EOI is
+    /// available, it counts as one.
     pub fn bar_accessed(&self) {
         let mut locked = self.shared.lock();
         if locked.device.as_ref().is_some_and(|device| device.unmapped.is_some()) {

@@ -1,5 +1,5 @@
-//! What is behind a function's lock: the engine, and its effects carried out, KVM first or the device
-//! first, as the order wants.
+//! The state behind a function's lock: the engine, and the carrying out of its effects on KVM and
+//! the device, in the order that they need.
 
 use super::{Fx, always};
 use crate::host::{HostAnswers, Sets, one_kind};
@@ -15,22 +15,22 @@ use smallvec::smallvec;
 use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
-/// What is behind the lock.
+/// The state behind the lock.
 pub(super) struct LockedFunction<P: Platform> {
     pub(super) engine: Function<Boxed>,
     pub(super) fx: Box<Fx>,
-    /// The effect that comes before those of the list.
+    /// An effect to carry out before those of the list.
     pub(super) ahead: Option<FunctionEffect>,
     pub(super) host: KvmHost<P>,
     pub(super) pin: Option<DrivenPin>,
     pub(super) device: Option<DeviceBehind>,
-    /// What the device's indices were last told.
+    /// The mode that the device's interrupt indices were last set to.
     pub(super) mode: Mode,
-    /// The backend is, and so KVM or the loop hears of events.
+    /// Whether the backend is attached, so that KVM or the loop takes events.
     pub(super) attached: bool,
 }
 
-/// The guest's pin, and what it was told.
+/// The guest's pin, and the level that it was last set to.
 pub(super) struct DrivenPin {
     pub(super) pin: Box<dyn GuestPin>,
     pub(super) is_high: bool,
@@ -51,24 +51,24 @@ impl Drop for DrivenPin {
     }
 }
 
-/// The device behind a passed-through function. Its MSI-X is the host's.
+/// The device behind a passed-through function. Its MSI-X belongs to the host.
 pub(super) struct DeviceBehind {
     pub(super) msi: Option<Box<dyn PhysicalMsi>>,
-    /// MSI vectors that it was told to have.
+    /// The number of MSI vectors that it was last set to.
     pub(super) msi_vectors: u16,
-    /// How many of them, from 0 on, send to their eventfds.
+    /// The number of them, counted from 0, that send to their eventfds.
     pub(super) msi_bound: u16,
-    /// One of the others was armed since.
+    /// Whether one of the others was armed since.
     pub(super) msi_again: bool,
     pub(super) line: Option<AssignedLine>,
     pub(super) control: Box<dyn DeviceControl>,
     pub(super) quiet: Duration,
-    /// BARs are not mapped, since the last interrupt then.
+    /// The time of the last interrupt, while BARs are not mapped.
     pub(super) unmapped: Option<Instant>,
 }
 
 impl DeviceBehind {
-    /// Lets the guest reach its BARs without the VMM, or not.
+    /// Maps its BARs into the guest, or unmaps them.
     pub(super) fn map(&mut self, mapped: bool) {
         let was = self.unmapped.is_none();
         self.unmapped = (!mapped).then(Instant::now);
@@ -93,14 +93,14 @@ impl<P: Platform> LockedFunction<P> {
         answer
     }
 
-    /// Compares the messages of MSI, which were written, with what KVM has.
+    /// Compares the messages of MSI, after a write of them, with those that KVM has.
     pub(super) fn compare_msi(&mut self) {
         for vector in (0..).take(self.host.vectors(MessageMode::Msi)) {
             self.compare(MessageMode::Msi, vector);
         }
     }
 
-    /// Compares the message of a vector, which was written, with what KVM has.
+    /// Compares the message of a vector, after a write of it, with the one that KVM has.
     pub(super) fn compare(&mut self, mode: MessageMode, vector: u16) {
         if usize::from(vector) < self.host.vectors(mode)
             && let Some(message) = self.engine.message(mode.into(), Vector::new(vector))
@@ -109,7 +109,7 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Resets the function, and the device once nothing of it is in use any more.
+    /// Resets the function, and the device once nothing of it is bound any more.
     pub(super) fn reset(&mut self) {
         self.take_in_all();
         self.carry_out_left();
@@ -124,7 +124,7 @@ impl<P: Platform> LockedFunction<P> {
         self.tell_claims();
     }
 
-    /// Claims all vectors of MSI-X that have no claim: a real device uses all it has.
+    /// Claims all vectors of MSI-X that have no claim, because a real device may raise any of them.
     pub(super) fn claim_all(&mut self) {
         let vectors = self.engine.msix().filter(|_| self.device.is_some()).map_or(0, Msix::vectors);
         for vector in (0..vectors).map(Vector::new) {
@@ -135,13 +135,13 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Tells the gates all claims, which may have changed.
+    /// Copies all claims to the gates; they may have changed.
     pub(super) fn tell_claims(&self) {
         let vectors = self.engine.msix().map_or(0, Msix::vectors);
         (0..vectors).for_each(|vector| self.tell_claim(Vector::new(vector)));
     }
 
-    /// Tells the gate of `vector` its claims, which may have changed.
+    /// Copies the claims of `vector` to its gate; they may have changed.
     pub(super) fn tell_claim(&self, vector: Vector) {
         if let Some(gated) = self.host.eventfds.get(usize::from(vector.index()))
             && let Some(claims) = self.engine.msix().and_then(|msix| msix.claims(vector))
@@ -150,7 +150,7 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// An event that nothing was written for.
+    /// Takes an event for which nothing was written to an eventfd.
     pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
         let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
         if delivery == Delivery::Sent {
@@ -159,28 +159,28 @@ impl<P: Platform> LockedFunction<P> {
         Ok(delivery)
     }
 
-    /// An event that was written to an eventfd which KVM did not own any more: it is there, unless
-    /// somebody has it by now.
+    /// Takes an event that was written to an eventfd which KVM did not own any more. It is still
+    /// there, unless it was taken meanwhile.
     pub(super) fn collect(&mut self, vector: Vector) -> Delivery {
         if !self.host.take(vector) {
             return Delivery::Sent;
         }
         if self.engine.mode() == Mode::Intx {
-            // The device is told, and drives its pin.
+            // The device is notified, and drives its pin.
             let told = self.input(|engine, fx| engine.notify(vector, fx));
             return told.unwrap_or(Delivery::Intx);
         }
         self.take_in(vector)
     }
 
-    /// The loop saw something in an eventfd.
+    /// Handles an eventfd that the loop found readable.
     pub(super) fn read_eventfd(&mut self, vector: Vector) {
         if self.host.is_watched(vector) && self.host.take(vector) {
             self.take_in(vector);
         }
     }
 
-    /// The loop saw the physical line fire.
+    /// Handles a physical line that the loop saw fire.
     pub(super) fn read_line(&mut self) {
         let line = self.device.as_mut().and_then(|device| device.line.as_mut());
         if line.is_some_and(AssignedLine::take) {
@@ -188,8 +188,9 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Takes in what the eventfds hold while neither KVM does nor an effect asks for it: while the
-    /// backend is detached, between a load and its resume, and while a message is half written.
+    /// Takes in the events in the eventfds while KVM does not take them and no effect asks for
+    /// them: while the backend is detached, between a load and its resume, and while a message is
+    /// half written.
     fn take_in_all(&mut self) {
         if self.attached && !self.engine.is_loading() && !self.host.has_half_written() {
             return;
@@ -201,9 +202,9 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// An event was taken from the eventfd of `vector`. Where the current mode has no such vector, or
-    /// is the pin, which whoever wrote the eventfd cannot drive, it becomes pending in the mode that
-    /// has it.
+    /// Takes an event that was read from the eventfd of `vector`. Where the current mode has no
+    /// such vector, or is the pin, which the writer of an eventfd cannot drive, the event becomes
+    /// pending in the mode that has the vector.
     fn take_in(&mut self, vector: Vector) -> Delivery {
         let msix = self.host.vectors(MessageMode::MsiX);
         let here = match self.engine.mode() {
@@ -230,11 +231,11 @@ impl<P: Platform> LockedFunction<P> {
         failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
     }
 
-    /// The guest left a mode: its index of the device is disabled first, for the next cannot be enabled
-    /// beside it (D2). INTx is left by its Disarm.
+    /// Follows the guest out of a mode: disables the mode's index of the device first, because the
+    /// next one cannot be enabled beside it (D2). INTx is left by its Disarm.
     fn leave(&mut self) {
         if self.engine.is_loading() {
-            return; // nobody is told anything before the resume
+            return; // nothing changes before the resume
         }
         let mode = self.engine.mode();
         if self.mode == Mode::MsiX && mode != Mode::MsiX {
@@ -251,7 +252,7 @@ impl<P: Platform> LockedFunction<P> {
         self.mode = mode;
     }
 
-    /// The guest entered a mode, and what KVM does for it is done: the device may interrupt.
+    /// Follows the guest into a mode, after KVM: the device may interrupt.
     fn enter(&mut self) {
         if self.engine.is_loading() {
             return;
@@ -273,7 +274,7 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// The MSI vectors that the device should have enabled.
+    /// Returns the number of MSI vectors that the device should have enabled.
     fn msi_vectors(&self) -> u16 {
         match self.engine.mode() {
             Mode::Msi => self.engine.msi().map_or(0, Msi::allocated),
@@ -281,15 +282,15 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Carries out what a panic of the VMM left.
+    /// Carries out the rest of a list that a panic of the VMM interrupted.
     fn carry_out_left(&mut self) {
         if self.ahead.is_some() || !self.fx.is_empty() {
             self.carry_out(false);
         }
     }
 
-    /// Carries out the list, and what the answers to it emit; in a `reset` the device is reset once
-    /// nothing of it is in use any more.
+    /// Carries out the list, and what the answers to it emit. In a `reset` the device is reset once
+    /// nothing of it is bound any more.
     pub(super) fn carry_out(&mut self, reset: bool) {
         let loading = self.engine.is_loading();
         if !loading {

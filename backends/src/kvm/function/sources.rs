@@ -1,5 +1,5 @@
-//! What reaches a function from outside its inputs: readable eventfds, the physical line, and the time
-//! to commit.
+//! Sources outside a function's inputs: readable eventfds, the physical line, and the time to
+//! commit.
 
 use super::SharedFunction;
 use super::locked::LockedFunction;
@@ -22,7 +22,8 @@ impl<P: Platform> Waiter for SharedFunction<P> {
     }
 }
 
-/// The trigger of a physical line. It is a source of its own, for a source knows vectors only.
+/// The trigger of a physical line. It is a separate source, because a source is called with vectors
+/// only.
 struct LineTrigger<P: Platform>(Weak<SharedFunction<P>>);
 
 impl<P: Platform> EventSource for LineTrigger<P> {
@@ -34,8 +35,8 @@ impl<P: Platform> EventSource for LineTrigger<P> {
 }
 
 impl<P: Platform + 'static> LockedFunction<P> {
-    /// Has the loop tell `shared` when the physical line has fired, as long as what this returns is
-    /// there.
+    /// Makes the loop call `shared` when the physical line has fired, as long as the returned
+    /// source is alive.
     pub(super) fn join_line(
         &mut self,
         events: &Arc<Loop>,

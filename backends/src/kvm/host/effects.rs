@@ -1,4 +1,4 @@
-//! The effects of one mode.
+//! Carries out the effects of one mode.
 
 use super::{KvmHost, MessageMode};
 use crate::kvm::platform::Platform;
@@ -142,7 +142,7 @@ impl<P: Platform> KvmHost<P> {
                 _ => failed.push(route.vector),
             }
         }
-        // In place, under a live irqfd (K6). What waits, goes on waiting.
+        // In place, under a live irqfd (K6). Waiting routes go on waiting.
         match self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)) {
             Ok(_) if revived => self.arm_current(&mut failed),
             Ok(_) => {}
@@ -166,8 +166,8 @@ impl<P: Platform> KvmHost<P> {
         self.deliver(mode, vector, route.message);
     }
 
-    /// Takes back what was held for these, by the eventfd or for a message that was not sent. What the
-    /// eventfds hold is of the mode that entered last.
+    /// Takes the events held for these, in the eventfd or as a message that was not sent. Those in
+    /// the eventfds belong to the mode that was entered last.
     pub(super) fn take_held(&mut self, mode: MessageMode, sets: &[Vectors]) -> Vec<Vectors> {
         let others = if self.owner == mode { 0 } else { self.vectors(self.owner) };
         let take = |vector: &Vector| {
@@ -179,8 +179,8 @@ impl<P: Platform> KvmHost<P> {
         each(sets).filter(take).map(Vectors::one).collect()
     }
 
-    /// Sends what could not be sent before, unless the vector is masked by now: then it is a pending
-    /// bit that a poll will find.
+    /// Sends a message that could not be sent before, unless the vector is masked by now: then it
+    /// is a held event that a poll will find.
     pub(super) fn send_again(&mut self, mode: MessageMode, vector: u16) {
         let messages = self.messages(mode);
         let state = *messages.of(vector);
@@ -204,7 +204,7 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Has the device send to these vectors' eventfds. Those that it does not.
+    /// Binds the device to these vectors' eventfds. Returns those that failed.
     fn bind(&mut self, routes: &[Route]) -> Vec<Vector> {
         let Some((mut physical, _)) = self.physical.take() else { return Vec::new() };
         let vectors: SmallVec<[Vector; 1]> = routes.iter().map(|route| route.vector).collect();
@@ -213,7 +213,8 @@ impl<P: Platform> KvmHost<P> {
         failed
     }
 
-    /// The device vectors with events that go out as `vector`, or did before the allocation changed.
+    /// Returns the device vectors with events that are sent as `vector`, or were before the
+    /// allocation changed.
     pub(super) fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
         let MessageMode::Msi = mode else { return smallvec![vector] };
         let gsi = self.msi.vectors[usize::from(vector)].gsi;

@@ -1,4 +1,4 @@
-//! Who has the eventfds: KVM, the loop, or nobody.
+//! Gives the eventfds to KVM, to the loop, or to neither.
 
 use super::{KvmHost, MessageMode};
 use crate::kvm::platform::Platform;
@@ -18,15 +18,15 @@ impl<P: Platform> KvmHost<P> {
         self.owner = mode;
     }
 
-    /// Whether the loop should read the eventfd: with routes not while the vector is masked, for then
-    /// it is the eventfd that holds the event (K8).
+    /// Returns whether the loop should read the eventfd: with routes, not while the vector is
+    /// masked, because the eventfd then holds the event (K8).
     pub(in crate::kvm) fn is_watched(&self, vector: Vector) -> bool {
         self.uses.get(usize::from(vector.index())).is_some_and(|u| u.watched)
     }
 
-    /// Takes all eventfds back and leaves them alone until [`unpause`](Self::unpause): what a load
-    /// changed is not told before the resume (H15), and an event of today must not go out by the route
-    /// of yesterday. The resume arms everything afresh.
+    /// Takes all eventfds back and leaves them alone until [`unpause`](Self::unpause). What a load
+    /// changed must not be told before the resume (H15), and an event must not be sent by a route
+    /// from before the load. The resume arms everything afresh.
     pub(in crate::kvm) fn pause(&mut self) {
         self.paused = true;
         for vector in (0..).take(self.uses.len()) {
@@ -42,24 +42,24 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Tries again to take back what the kernel would not let go of.
+    /// Tries again to take back the eventfds that the kernel refused to let go of.
     pub(super) fn let_go(&mut self) {
         self.stuck.take().into_iter().for_each(|vector| self.take_back(vector));
     }
 
-    /// Assigns the eventfd of every device vector to the vector as which its events go out now, if
-    /// another number of vectors is allocated since the last time.
+    /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if
+    /// the number of allocated vectors changed since the last call.
     pub(in crate::kvm) fn join_targets(&mut self) {
         if !std::mem::take(&mut self.is_reallocated) || self.owner != MessageMode::Msi {
-            return; // whoever enters MSI assigns all
+            return; // entering MSI assigns all
         }
         for vector in (0..).take(self.uses.len()) {
             self.join_target(vector);
         }
     }
 
-    /// Has the device vector's own eventfd reach the guest from now on, if it is there, or made by
-    /// this function. For a vector whose event came the long way.
+    /// Connects the device vector's own eventfd to the guest from now on, if it exists or this
+    /// function makes it. For a vector with an event that came through the lock.
     pub(in crate::kvm) fn shorten(&mut self, vector: Vector) {
         let index = vector.index();
         let is_folded = self.owner == MessageMode::Msi && index >= self.allocated;
@@ -72,8 +72,8 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Assigns an eventfd that exists to the GSI of the vector as which its events go out, or has the
-    /// loop read it.
+    /// Assigns an eventfd that exists to the GSI of the vector that its events are sent as, or
+    /// makes the loop read it.
     pub(super) fn join_target(&mut self, vector: u16) {
         let mode = self.owner;
         let target = self.target(vector).map(|target| *self.messages(mode).of(target));
@@ -88,7 +88,7 @@ impl<P: Platform> KvmHost<P> {
         self.watch(vector);
     }
 
-    /// The vector of the owning mode as which events of a device's vector go out.
+    /// Returns the vector of the owning mode that events of a device vector are sent as.
     pub(super) fn target(&self, vector: u16) -> Option<u16> {
         let target = match self.owner {
             MessageMode::MsiX => vector,
@@ -97,7 +97,7 @@ impl<P: Platform> KvmHost<P> {
         (usize::from(vector) < self.vectors(self.owner)).then_some(target)
     }
 
-    /// Arms those that wait and whose routes KVM knows by now.
+    /// Arms those that wait and have a route that KVM knows by now.
     pub(super) fn arm_current(&mut self, failed: &mut Vec<Vector>) {
         if self.paused {
             return;
@@ -115,8 +115,8 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Makes the eventfds of those device vectors KVM's that go out as `vector`; whether the one of
-    /// that number is.
+    /// Gives KVM the eventfds of those device vectors that are sent as `vector`. Returns whether
+    /// KVM has the one of that number.
     pub(super) fn give(&mut self, mode: MessageMode, vector: u16, gsi: u32) -> bool {
         let own = self.assign(vector, gsi);
         self.messages(mode).of(vector).open = own;
@@ -130,8 +130,8 @@ impl<P: Platform> KvmHost<P> {
         own
     }
 
-    /// Makes an eventfd KVM's, for `gsi`. Nobody else reads it then (K7). Nothing is assigned, and
-    /// that is no failure, before somebody connects it (E8).
+    /// Gives KVM an eventfd, for `gsi`. Nothing else reads it then (K7). Before the eventfd is
+    /// connected, nothing is assigned, and that is no failure (E8).
     fn assign(&mut self, vector: u16, gsi: u32) -> bool {
         self.unwatch(vector);
         let index = usize::from(vector);
@@ -156,7 +156,7 @@ impl<P: Platform> KvmHost<P> {
     }
 
     /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
-    /// engine all the same, and it is tried again.
+    /// engine all the same, and the deassign is tried again.
     pub(super) fn take_back(&mut self, vector: u16) {
         let state = &mut self.uses[usize::from(vector)];
         let gated = &self.eventfds[usize::from(vector)];
@@ -171,8 +171,8 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Has the loop read an eventfd that reaches a live vector, if somebody else writes it; without
-    /// routes, any.
+    /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
+    /// without routes, any.
     pub(super) fn watch(&mut self, vector: u16) {
         let mode = self.owner;
         let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);

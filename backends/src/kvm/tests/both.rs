@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// What the pin was told.
+/// The levels that the pin was set to.
 #[derive(Debug, Clone, Default)]
 struct Pin(Arc<Mutex<Vec<bool>>>);
 
@@ -202,7 +202,7 @@ fn a_masked_msi_vector_holds_back_every_device_vector_that_goes_out_as_it() {
 fn events_over_a_switch_are_delivered_pending_or_left_to_the_pin() {
     let world = World::new();
     let eventfd = world.eventfd(2);
-    // By the pin: the device is told.
+    // By the pin: the device is notified.
     assert_eq!(world.fire(2), Delivery::Intx);
     eventfd.write(1).unwrap();
     assert!(world.delivered().is_empty());
@@ -376,7 +376,7 @@ fn the_pin_is_driven_while_neither_mode_is_enabled() {
     assert_eq!(*world.pin.0.lock().unwrap(), [true, false, true, false]);
 }
 
-/// A pin that panics as often as it is told.
+/// A pin that panics as often as configured.
 struct Panicking(Arc<Mutex<u32>>);
 
 impl GuestPin for Panicking {

@@ -1,4 +1,4 @@
-//! Eventfds that somebody else makes, early, late or never (E5, E8).
+//! Eventfds that are made elsewhere, early, late or never (E5, E8).
 
 use super::fake::Call;
 use super::{PATIENT, Vmm, World, is_fallback, mask, start};
@@ -12,7 +12,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 const V0: Vector = Vector::new(0);
 
-/// Whose two vectors are not connected to anything.
+/// A function with two vectors that are not connected to anything.
 fn unconnected(deferral: Deferral, limit: u32) -> World {
     let mut world = World::with_limit(2, deferral, limit);
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());

@@ -45,7 +45,7 @@ fn address_and_data(msi: KvmMessage) -> (u64, u32) {
 struct EventFdCopy(EventFd);
 
 impl FakeState {
-    /// KVM takes an event at the write; here it does when somebody looks.
+    /// KVM takes an event at the write; here it does so at the next query.
     pub(crate) fn pump(&mut self) {
         for (eventfd, gsi) in self.irqfds.values() {
             if eventfd.0.read().is_ok() {

@@ -200,7 +200,7 @@ fn h4_a_live_rewrite_changes_the_route_in_place() {
 }
 
 #[test]
-fn a_vector_without_a_use_stays_silent_on_every_way() {
+fn a_vector_without_a_claim_stays_silent_on_every_way() {
     let world = World::new(2, Deferral::NONE);
     world.mask(0, false);
     world.function.unclaim(Vector::new(0)).unwrap();
@@ -275,7 +275,7 @@ fn a_loop_that_sleeps_learns_of_a_deadline() {
     world.mask(1, false);
     let start = std::time::Instant::now();
     while !sleeper.is_finished() {
-        assert!(start.elapsed().as_secs() < 10, "nobody woke it up");
+        assert!(start.elapsed().as_secs() < 10, "it was not woken up");
         std::thread::yield_now();
     }
     assert_eq!(world.fake.armed(), 2);

@@ -17,7 +17,7 @@ use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A VMM that writes down what it was asked.
+/// A VMM that records its calls.
 #[derive(Debug, Default)]
 pub(crate) struct Vmm {
     writes: Vec<(u64, u32)>,
@@ -56,7 +56,7 @@ impl World {
         Self { fake, routes, function }
     }
 
-    /// A function whose entries are programmed and masked, with MSI-X enabled.
+    /// A function with programmed and masked entries, and MSI-X enabled.
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
@@ -73,7 +73,7 @@ impl World {
 
     /// What was delivered since the last call.
     fn delivered(&self) -> Vec<u32> {
-        // What epoll has is read; nobody waits.
+        // Reads what epoll has, without waiting.
         self.routes.run(Some(Duration::ZERO)).unwrap();
         self.fake.delivered()
     }

@@ -222,7 +222,7 @@ fn a_line_that_is_left_while_it_is_asserted_is_lowered_and_the_bars_are_mapped()
 }
 
 #[test]
-fn a_reset_from_every_mode_releases_resets_and_arms_the_line_again() {
+fn a_reset_from_every_mode_disarms_resets_and_arms_the_line_again() {
     for resampled in [false, true] {
         for mode in [Mode::Intx, Mode::Msi, Mode::MsiX] {
             let world = World::new(resampled, 4);

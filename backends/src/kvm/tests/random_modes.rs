@@ -15,7 +15,7 @@ struct History {
     /// By device vector: fired, and nothing delivered since that stands for it.
     owed: [bool; MSI as usize],
     /// A message that was sent late, or by an eventfd that KVM did not let go of, has the number of
-    /// an allocation that is gone: which events it stands for cannot be told here.
+    /// an allocation that is gone: which events it stands for is unknown here.
     is_vague: bool,
     log: Vec<String>,
 }

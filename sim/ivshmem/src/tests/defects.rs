@@ -154,7 +154,8 @@ fn e7_route_of_gsi_0_rewritten() {
         }
     }
     let tables = Tables::default();
-    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = Deferral::NONE;
     let routes = Routes::new(Box::new(tables.clone()), options, Loop::new().unwrap());
     let mut world = World::new(DeviceOptions::new(3));
     let layout = world.device.layout;

@@ -1,4 +1,4 @@
-//! `M01` to `M16`: the MSI capability.
+//! `M01` to `M17`: the MSI capability.
 
 use super::super::bench::Outcome;
 use super::{FunctionDevice, Stand, expect, offered};
@@ -13,25 +13,25 @@ fn control(device: &mut dyn FunctionDevice) -> u16 {
     u16::from_le_bytes(bytes)
 }
 
-fn dword(device: &mut dyn FunctionDevice, offset: usize) -> u32 {
+pub(super) fn dword(device: &mut dyn FunctionDevice, offset: usize) -> u32 {
     let mut bytes = [0; 4];
     device.read_msi(offset, &mut bytes);
     u32::from_le_bytes(bytes)
 }
 
 /// Address, data, and `log2` of the vectors allocated with Enable.
-fn enable(device: &mut dyn FunctionDevice, log: u8) {
+pub(super) fn enable(device: &mut dyn FunctionDevice, log: u8) {
     device.write_msi(4, &0xfee0_1000_u32.to_le_bytes());
     device.write_msi(8, &0_u32.to_le_bytes());
     device.write_msi(12, &DATA.to_le_bytes());
     device.write_msi(2, &u16::from(log << 4 | 1).to_le_bytes());
 }
 
-fn log(n: u16) -> u8 {
+pub(super) fn log(n: u16) -> u8 {
     n.ilog2() as u8
 }
 
-fn message(k: u16) -> Message {
+pub(super) fn message(k: u16) -> Message {
     Message { address: ADDRESS, data: u32::from(DATA | k) }
 }
 
@@ -243,4 +243,30 @@ pub(super) fn m16(stand: &Stand<'_>) -> Outcome {
     device.set_bus_master(true);
     enable(device.as_mut(), log(stand.n));
     expect("enabled again", vec![], device.messages())
+}
+
+pub(super) fn m17(stand: &Stand<'_>) -> Outcome {
+    let low = 0xfee0_3000_u32.to_le_bytes();
+    let parts: [&[(usize, &[u8])]; 4] = [
+        &[(4, &low), (8, &[0; 4]), (12, &[0x42, 0])],
+        &[(12, &[0x42, 0]), (4, &low)],
+        &[(5, &low[1..2])],
+        &[(4, &low[..2]), (6, &low[2..]), (12, &[0x44]), (4, &[0, 0x10])],
+    ];
+    for writes in parts {
+        let mut device = stand.device(false)?;
+        enable(device.as_mut(), 0);
+        device.fire(0);
+        device.messages();
+        for (offset, bytes) in writes {
+            device.write_msi(*offset, bytes);
+            device.fire(0);
+            let d = device.as_mut();
+            let address = u64::from(dword(d, 8)) << 32 | u64::from(dword(d, 4));
+            let expected = vec![Message { address, data: dword(d, 12) & 0xffff }];
+            let did = format!("wrote {bytes:x?} at {offset}, fired");
+            expect(&did, expected, device.messages())?;
+        }
+    }
+    Ok(())
 }

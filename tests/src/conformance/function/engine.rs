@@ -5,8 +5,8 @@ use crate::lockstep::layout;
 use crate::vector_effects::VectorEffect;
 use crate::whole_function::{PartEffect, vector_effects};
 use msix_conformance::{
-    FunctionDevice, FunctionReset, FunctionSubject, MSIX_MESSAGE, MsixBeside, NoDevice,
-    PhysicalLine, Refused, Withdrawal,
+    FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, MsixBeside,
+    NoDevice, PhysicalLine, Refused, Withdrawal,
 };
 use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{
@@ -22,6 +22,10 @@ pub(super) trait Operated {
     fn mode(&self) -> Mode;
     /// The Status register.
     fn status(&self) -> u16;
+    /// The function, if it can be saved to bytes.
+    fn as_engine(&mut self) -> Option<&mut Function<Boxed>> {
+        None
+    }
 }
 
 /// The engine, with a host that carries everything out.
@@ -65,6 +69,10 @@ impl Operated for Engine {
 
     fn status(&self) -> u16 {
         self.0.status()
+    }
+
+    fn as_engine(&mut self) -> Option<&mut Function<Boxed>> {
+        Some(&mut self.0)
     }
 }
 
@@ -246,6 +254,30 @@ impl<F: Operated + 'static> FunctionDevice for OperatedDevice<F> {
 
     fn host_log(&mut self) -> Option<Vec<(Mode, bool)>> {
         Some(std::mem::take(&mut self.log))
+    }
+
+    fn snapshots(&mut self) -> Option<&mut dyn FunctionSnapshots> {
+        self.function.as_engine()?;
+        Some(self)
+    }
+}
+
+impl<F: Operated + 'static> FunctionSnapshots for OperatedDevice<F> {
+    fn save(&mut self) -> Vec<u8> {
+        self.give(FunctionOperation::PrepareSave);
+        let engine = self.function.as_engine().expect("it was offered");
+        let mut bytes = vec![0; engine.saved_len()];
+        engine.save(&mut bytes).expect("there is room");
+        bytes
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let engine = self.function.as_engine().expect("it was offered");
+        engine.load(bytes).map_err(Refused::because)
+    }
+
+    fn resume(&mut self) {
+        self.give(FunctionOperation::Resume);
     }
 }
 

@@ -96,7 +96,8 @@ pub(crate) fn assign(
     let index = irqs.index().map_err(text)?;
     let calls = Arc::new(AtomicUsize::new(0));
     let physical = DeviceMsix::new(Counted(irqs, Arc::clone(&calls)), index, while_masked);
-    let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = deferral;
     let events = Loop::new().map_err(text)?;
     let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
     let bar = BarIndex::new(0).map_err(text)?;

@@ -156,7 +156,8 @@ impl<'a> Rig<'a> {
             device: Some(behind),
             ..FunctionSetup::new(Vmm)
         };
-        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+        let mut options = RouteOptions::new(Irqchip::Full);
+        options.deferral = Deferral::NONE;
         let events = Loop::new().map_err(text)?;
         let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
         let function = Function::new(&routes, setup);

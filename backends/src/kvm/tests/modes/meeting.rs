@@ -6,7 +6,7 @@ use msix_core::{Delivery, Policy};
 
 const V0: Vector = Vector::new(0);
 
-/// A function that nothing was written to but bus master.
+/// A function to which only bus master was written.
 fn fresh() -> World {
     World::new(true, 4)
 }

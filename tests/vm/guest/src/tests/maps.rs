@@ -46,7 +46,9 @@ pub(super) fn assigned(device: &Device, page: PageSize) -> Result<Assigned, Stri
     let sizes = std::array::from_fn(|index| device.vfio().get_region_size(index as u32));
     let bars = FunctionBars::from_config(&config, sizes).map_err(text)?;
     let kernel = std::array::from_fn(|index| kernel_bar(device, index as u32));
-    let options = AssignOptions { page, kernel, ..AssignOptions::default() };
+    let mut options = AssignOptions::default();
+    options.page = page;
+    options.kernel = kernel;
     Assigned::new(&config, bars, &options).map_err(text)
 }
 

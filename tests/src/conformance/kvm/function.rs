@@ -1,0 +1,201 @@
+//! A whole function on the real KVM backend, as a subject.
+//!
+//! Its events are written to its eventfds, as a device outside the VMM writes them: what KVM does not
+//! take, the loop of the backend finds. Recorded and compared as for MSI-X alone.
+
+use super::record::{Memory, Recorder, Shared};
+use super::{KvmSubject, Lease, Machines, apics, options};
+use crate::lockstep::layout;
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes};
+use msix_conformance::{
+    FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, Message,
+    MsixBeside, NoDevice, PhysicalLine, Refused, Withdrawal,
+};
+use msix_core::{Mode, MsiCapability, Vector};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The function under [`Policy::SPEC`](msix_core::Policy::SPEC), on KVM.
+#[derive(Debug, Clone)]
+pub struct KvmFunctionSubject(Machines);
+
+impl KvmFunctionSubject {
+    /// On this machine's KVM.
+    ///
+    /// # Errors
+    /// As [`KvmSubject::open`].
+    pub fn open() -> Result<Self, String> {
+        KvmSubject::open().map(|subject| Self(subject.machines))
+    }
+}
+
+impl FunctionSubject for KvmFunctionSubject {
+    fn name(&self) -> String {
+        "function, KVM, SPEC".into()
+    }
+
+    fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
+        let lease = self.0.lease().map_err(NoDevice::NotOffered)?;
+        let events = Loop::new().map_err(|why| NoDevice::NotOffered(why.to_string()))?;
+        let record = Shared::default();
+        let kernel = Box::new(Arc::clone(lease.machine().vm()));
+        let recorder = Recorder { kernel, record: record.clone() };
+        let routes = Routes::new(Box::new(recorder), options(), events);
+        let plain = MsiCapability::new(u32::from(vectors));
+        let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
+        let line = Arc::new(AtomicBool::new(false));
+        let setup = FunctionSetup {
+            msi: Some(if masks { plain.with_masks() } else { plain }),
+            msix: Some(layout(1)),
+            pin: Some(Box::new(Pin(Arc::clone(&line)))),
+            ..FunctionSetup::new(Memory(record.clone()))
+        };
+        let function = Function::new(&routes, setup);
+        function.write_command(0, &[4]);
+        let device = KvmFunction { function, routes, record, line, lease };
+        device.claim();
+        Ok(Box::new(device))
+    }
+}
+
+struct Pin(Arc<AtomicBool>);
+
+impl GuestPin for Pin {
+    fn set_level(&mut self, asserted: bool) {
+        self.0.store(asserted, Ordering::Relaxed);
+    }
+}
+
+struct KvmFunction {
+    // Before the lease, so that it has let go of the machine when that is the next one's.
+    function: Function<Memory>,
+    routes: Arc<Routes>,
+    record: Shared,
+    line: Arc<AtomicBool>,
+    lease: Lease,
+}
+
+impl KvmFunction {
+    fn claim(&self) {
+        let v0 = Vector::new(0);
+        self.function.claim(v0).expect("a vector of the table");
+        self.function.set_message(v0, MSIX_MESSAGE).expect("a vector of the table");
+    }
+
+    /// Lets the loop read what there is to read.
+    fn run(&self) {
+        self.routes.run(Some(Duration::ZERO)).expect("epoll works");
+    }
+}
+
+impl FunctionDevice for KvmFunction {
+    fn read_msi(&mut self, offset: usize, bytes: &mut [u8]) {
+        self.run();
+        self.function.read_msi(offset, bytes);
+    }
+
+    fn write_msi(&mut self, offset: usize, bytes: &[u8]) {
+        self.function.write_msi(offset, bytes);
+    }
+
+    fn set_bus_master(&mut self, on: bool) {
+        self.function.write_command(0, &[if on { 4 } else { 0 }]);
+    }
+
+    fn set_interrupt_disable(&mut self, on: bool) {
+        self.function.write_command(1, &[if on { 4 } else { 0 }]);
+    }
+
+    fn interrupt_status(&mut self) -> bool {
+        self.function.command_and_status().1 == 8
+    }
+
+    fn fire(&mut self, vector: u16) {
+        match self.function.inspect(msix_core::Function::mode) {
+            Mode::Msi | Mode::MsiX => {
+                let eventfd = self.function.eventfd(Vector::new(vector));
+                let eventfd = eventfd.expect("a vector of the function");
+                self.record.lock().introduce(&eventfd, vector);
+                eventfd.write(1).expect("a counter of a few events is not full");
+                self.record.lock().written(&eventfd);
+                self.run();
+            }
+            Mode::Intx | Mode::None => self.function.set_level(true),
+        }
+    }
+
+    fn satisfy(&mut self) {
+        self.function.set_level(false);
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        self.run();
+        let requested = self.record.lock().take_requested();
+        apics::compare(self.lease.machine(), &requested);
+        self.record.lock().take_messages()
+    }
+
+    fn line(&mut self) -> bool {
+        self.line.load(Ordering::Relaxed)
+    }
+
+    fn withdrawal(&mut self) -> Option<&mut dyn Withdrawal> {
+        Some(self)
+    }
+
+    fn msix(&mut self) -> Option<&mut dyn MsixBeside> {
+        Some(self)
+    }
+
+    /// The machine's tests have real devices.
+    fn physical(&mut self) -> Option<&mut dyn PhysicalLine> {
+        None
+    }
+
+    fn function_reset(&mut self) -> Option<&mut dyn FunctionReset> {
+        Some(self)
+    }
+
+    fn host_log(&mut self) -> Option<Vec<(Mode, bool)>> {
+        None
+    }
+
+    fn snapshots(&mut self) -> Option<&mut dyn FunctionSnapshots> {
+        Some(self)
+    }
+}
+
+impl Withdrawal for KvmFunction {
+    fn withdraw(&mut self, vector: u32) -> Result<(), Refused> {
+        let vector = Vector::new(u16::try_from(vector).map_err(Refused::because)?);
+        self.function.withdraw(Mode::Msi, vector).map(drop).map_err(Refused::because)
+    }
+}
+
+impl MsixBeside for KvmFunction {
+    fn set_enabled(&mut self, on: bool) {
+        self.function.write_msix(3, &[if on { 0x80 } else { 0 }]);
+    }
+}
+
+impl FunctionReset for KvmFunction {
+    fn reset(&mut self) {
+        self.function.reset();
+    }
+}
+
+impl FunctionSnapshots for KvmFunction {
+    fn save(&mut self) -> Vec<u8> {
+        self.function.save()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        self.function.load(bytes).map_err(Refused::because)
+    }
+
+    fn resume(&mut self) {
+        self.function.resume();
+    }
+}
