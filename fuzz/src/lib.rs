@@ -9,6 +9,7 @@
 //! - [`modes`](fn@modes): INTx, MSI, MSI-X and the switching between them, function against naive model
 //! - [`snapshot_load`]: bytes that nobody has checked, as a snapshot of a function in mid-life
 //! - [`trace_import`]: bytes that nobody has checked, as a trace log to replay
+//! - [`world`](fn@world): histories of a function on KVM, between a modelled kernel, device and guest
 //!
 //! `cargo +nightly fuzz run TARGET SCRATCH fuzz/corpus/TARGET` looks for failures, and keeps what it
 //! finds interesting in the folder SCRATCH instead of among the committed files. The same programs
@@ -30,6 +31,7 @@ mod modes_corpus;
 mod server;
 mod snapshot;
 mod trace;
+mod world;
 
 pub use assign::assign;
 pub use device::ivshmem_device;
@@ -39,6 +41,7 @@ pub use modes::modes;
 pub use server::ivshmem_server;
 pub use snapshot::snapshot_load;
 pub use trace::trace_import;
+pub use world::world;
 
 use msix_core::Policy;
 use msix_tests::policies::{Behaviour, mixed};

@@ -1,0 +1,102 @@
+//! Events and claims of the device, of others, and the guest's EOI.
+
+use crate::defect::Defect;
+use crate::naive::Mode;
+use crate::world::{Violation, World, violated};
+use msix_core::{Delivery, DropReason, Vector};
+
+impl World {
+    pub(crate) fn event(&mut self, vector: u8) -> Result<(), Violation> {
+        if self.setup.is_physical() {
+            let mut outside = self.outside.lock();
+            if let Some(reached) = outside.device.raise(vector.into()) {
+                drop(outside);
+                self.fire(reached as u8, true);
+            }
+            return Ok(());
+        }
+        let index = Vector::new(vector.into());
+        let delivery = if self.defect == Some(Defect::OpenGateAfterLoad)
+            && self.loading
+            && let Some((_, eventfd)) = self.producers.get(usize::from(vector))
+        {
+            eventfd.write(1).expect("it is not full");
+            Delivery::Pending
+        } else {
+            self.function().notify(index).map_err(|error| Violation(error.to_string()))?
+        };
+        let mode = self.registers.mode();
+        let claimed = mode == Mode::Msi || !self.setup.msix || self.claims[usize::from(vector)] > 0;
+        let right = match delivery {
+            Delivery::Sent => !self.loading && claimed && self.registers.deliverable(vector),
+            Delivery::Pending | Delivery::Coalesced => {
+                mode != Mode::Intx
+                    && claimed
+                    && (self.loading || !self.registers.deliverable(vector))
+            }
+            Delivery::Dropped(reason) => reason == DropReason::Unclaimed && !claimed,
+            Delivery::Intx => mode == Mode::Intx,
+        };
+        if !right {
+            return violated(format!("an event of vector {vector} is {delivery:?}"));
+        }
+        if matches!(delivery, Delivery::Sent | Delivery::Pending | Delivery::Coalesced) {
+            self.fire(vector, true);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn produce(&mut self, vector: u8) {
+        let Some((_, eventfd)) = self.producers.get(usize::from(vector)) else { return };
+        eventfd.write(1).expect("it is not full");
+        // The events of an unclaimed vector may be dropped (C24), but KVM does not know of claims.
+        let sure = !self.setup.msix || self.claims[usize::from(vector)] > 0;
+        self.fire(vector, sure);
+    }
+
+    fn fire(&mut self, vector: u8, sure: bool) {
+        self.owed[usize::from(vector)].fire(sure);
+        self.fired = Some(vector);
+    }
+
+    pub(crate) fn withdraw(&mut self, vector: u8) {
+        let mode = if self.setup.msix { Mode::MsiX } else { Mode::Msi };
+        let withdrawn = self.function().withdraw(mode, Vector::new(vector.into()));
+        debug_assert!(withdrawn.is_ok(), "{withdrawn:?}");
+        self.dropping.push(vector);
+    }
+
+    pub(crate) fn unclaim(&mut self, vector: u8) {
+        let unclaimed = self.function().unclaim(Vector::new(vector.into()));
+        debug_assert!(unclaimed.is_ok(), "{unclaimed:?}");
+        self.claims[usize::from(vector)] -= 1;
+        if self.claims[usize::from(vector)] == 0 {
+            self.dropping.push(vector);
+        }
+    }
+
+    /// The events of one mode's vector are dropped. Those that another mode has may come, and those
+    /// that a host holds between a load and its resume, or could not send, and what is on its way by the loop.
+    pub(crate) fn drop_owed(&mut self, vector: u8) {
+        let index = usize::from(vector);
+        let is_other = self.setup.msix && self.setup.msi.is_some();
+        let is_on_its_way = self.registers.deliverable(vector) && self.attached;
+        let owed = &mut self.owed[index];
+        if self.loading || self.unsent[index] || is_other || is_on_its_way {
+            owed.must = false;
+        } else {
+            owed.forget();
+        }
+    }
+
+    pub(crate) fn eoi(&mut self) {
+        {
+            let mut outside = self.outside.lock();
+            if std::mem::take(&mut outside.controller.line) {
+                outside.kernel.resample();
+            }
+            outside.run();
+        }
+        self.function().eoi();
+    }
+}

@@ -1,0 +1,53 @@
+//! What became of every event: of each device vector, how many messages may still come for events that
+//! were fired, and whether one must.
+
+/// More messages than there are places that can hold an event.
+const MOST: u8 = 4;
+
+/// The events of one device vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Owed {
+    /// An event was fired, and no message stands for it yet (A12).
+    pub(crate) must: bool,
+    /// Messages that fired events allow.
+    pub(crate) may: u8,
+}
+
+impl Owed {
+    /// An event; `sure`: it must be delivered, or be pending.
+    pub(crate) fn fire(&mut self, sure: bool) {
+        self.must |= sure;
+        self.may = (self.may + 1).min(MOST);
+    }
+
+    /// It was dropped, by a rule that says so.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What a load makes of it: what the host held before may come, or not.
+    pub(crate) fn load(&mut self, saved: Self) {
+        *self = Self { must: saved.must, may: (self.may.max(1) + saved.may).min(MOST) };
+    }
+
+    /// What a snapshot has of it: a bit of each of so many capabilities.
+    pub(crate) fn saved(self, capabilities: u8) -> Self {
+        Self { may: self.may.min(capabilities), ..self }
+    }
+}
+
+/// Has a message stand for the events of `candidates`; whether it may. One message less may come for one
+/// of them: rather for the one that just `fired`, or one of which nothing is `held` any more.
+pub(crate) fn charge(
+    owed: &mut [Owed],
+    candidates: &[usize],
+    fired: Option<u8>,
+    held: impl Fn(usize) -> bool,
+) -> bool {
+    let rank = |&v: &usize| (fired.map(usize::from) != Some(v), held(v), MOST - owed[v].may);
+    let may = candidates.iter().copied().filter(|&v| owed[v].may > 0);
+    let Some(vector) = may.min_by_key(rank) else { return false };
+    owed[vector].may -= 1;
+    candidates.iter().for_each(|&v| owed[v].must = false);
+    true
+}

@@ -1,0 +1,135 @@
+//! What a platform does: save, load, a new process, resume, reset, unplug.
+
+use crate::defect::Defect;
+use crate::ledger::Owed;
+use crate::naive::Registers;
+use crate::world::{Saved, Violation, World, violated};
+use vmm_sys_util::eventfd::EventFd;
+
+impl World {
+    pub(crate) fn save(&mut self) {
+        let hidden = self.hide(Defect::HeldNotSavedWhileDetached);
+        let bytes = self.function().save();
+        give_back(&hidden);
+        let (registers, claims) = (self.registers.clone(), self.claims.clone());
+        self.saved = Some(Saved { bytes, registers, claims, owed: Vec::new() });
+    }
+
+    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
+    pub(crate) fn note_saved(&mut self) {
+        let outside = self.outside.lock();
+        let in_device = |vector: usize| outside.device.pending.contains(&(vector as u32));
+        let capabilities = u8::from(self.setup.msix) + u8::from(self.setup.msi.is_some());
+        let owed = self.owed.iter().enumerate();
+        let owed = owed
+            .map(|(v, o)| Owed { must: o.must && !in_device(v), ..o.saved(capabilities) })
+            .collect();
+        drop(outside);
+        if let Some(saved) = &mut self.saved {
+            saved.owed = owed;
+        }
+    }
+
+    /// Takes what eventfds hold, for a defect.
+    fn hide(&self, defect: Defect) -> Vec<EventFd> {
+        if self.defect != Some(defect) || self.attached {
+            return Vec::new();
+        }
+        let producers = self.producers.iter().map(|(_, eventfd)| eventfd);
+        let producers = producers.filter(|eventfd| eventfd.read().is_ok());
+        let mut hidden: Vec<_> = producers.filter_map(|eventfd| eventfd.try_clone().ok()).collect();
+        hidden.extend(self.outside.lock().kernel.hide());
+        hidden
+    }
+
+    pub(crate) fn load(&mut self) -> Result<(), Violation> {
+        let Some(saved) = self.saved.clone() else { return Ok(()) };
+        let clings = self.defect == Some(Defect::OpenGateAfterLoad);
+        self.outside.lock().kernel.is_clinging = clings;
+        let loaded = self.function().load(&saved.bytes);
+        self.outside.lock().kernel.is_clinging = false;
+        if let Err(error) = loaded {
+            return violated(format!("its own snapshot is refused: {error}"));
+        }
+        self.registers = saved.registers;
+        self.claims = saved.claims;
+        for (owed, saved) in self.owed.iter_mut().zip(saved.owed) {
+            owed.load(saved);
+        }
+        self.loading = true;
+        Ok(())
+    }
+
+    pub(crate) fn new_process(&mut self) -> Result<(), Violation> {
+        let Some(saved) = self.saved.clone() else { return Ok(()) };
+        self.unplug()?;
+        {
+            let mut outside = self.outside.lock();
+            outside.kernel.forget();
+            outside.device.forget();
+        }
+        self.attached = true;
+        self.tolerant = false;
+        self.build();
+        self.loading = false;
+        self.load()?;
+        self.registers.level = saved.registers.level;
+        self.owed = saved.owed;
+        Ok(())
+    }
+
+    pub(crate) fn resume(&mut self) {
+        {
+            let mut outside = self.outside.lock();
+            let deaf = self.defect == Some(Defect::DeafLineAtResume);
+            (outside.controller.is_deaf, outside.device.is_deaf) = (deaf, deaf);
+            outside.kernel.ghosts.clear();
+        }
+        self.function().resume();
+        self.loading = false;
+        let mut outside = self.outside.lock();
+        (outside.controller.is_deaf, outside.device.is_deaf) = (false, false);
+    }
+
+    pub(crate) fn reset(&mut self) {
+        let hidden = self.hide(Defect::HeldOutlivesReset);
+        self.function().reset();
+        self.registers = Registers::new(&self.setup);
+        self.loading = false;
+        self.tolerant = false;
+        self.dropping.extend(0..self.setup.vectors);
+        self.claim_all();
+        give_back(&hidden);
+    }
+
+    /// The function goes. Nothing of it may stay.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn unplug(&mut self) -> Result<(), Violation> {
+        self.outside.lock().failing = None;
+        self.outside.lock().controller.is_deaf = self.defect == Some(Defect::PinLeftHigh);
+        self.function = None;
+        let mut outside = self.outside.lock();
+        outside.run();
+        outside.controller.is_deaf = false;
+        let gsis = self.routes.stats().gsis;
+        if outside.kernel.armed() > 0 || gsis > 0 {
+            let armed = outside.kernel.armed();
+            return violated(format!("{armed} irqfds and {gsis} GSIs stay when the function goes"));
+        }
+        if let Some(mode) = outside.device.enabled {
+            return violated(format!("the index of {mode:?} stays active when the function goes"));
+        }
+        if outside.controller.is_high() {
+            return violated("the pin stays high when the function goes");
+        }
+        Ok(())
+    }
+}
+
+fn give_back(hidden: &[EventFd]) {
+    for eventfd in hidden {
+        eventfd.write(1).expect("it was empty");
+    }
+}
