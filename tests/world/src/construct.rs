@@ -122,6 +122,7 @@ pub(crate) fn routes(setup: &Setup, outside: &Shared) -> Arc<Routes> {
     let hour = Duration::from_secs(3600);
     let patient = Deferral { growth: 8, quiet: hour, longest: hour };
     let deferral = if setup.deferred { patient } else { Deferral::NONE };
-    let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
+    let mut options = RouteOptions::new(Irqchip::Full);
+    options.deferral = deferral;
     Routes::new(Box::new(outside.clone()), options, Loop::new().expect("a descriptor"))
 }

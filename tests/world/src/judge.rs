@@ -103,8 +103,12 @@ impl World {
                 let now = self.registers.message(mode, v as u8);
                 may_send(v) && (now == Some(message) || before.messages[v] == Some(message))
             };
-            let is_stuck = old.contains(&message);
-            let is_its = |&v: &usize| is_stuck || !self.loading && is_current(v);
+            if old.contains(&message) && self.owed.iter().any(|owed| owed.may > 0) {
+                // It may be anybody's.
+                self.owed.iter_mut().for_each(|owed| owed.must = false);
+                continue;
+            }
+            let is_its = |&v: &usize| !self.loading && is_current(v);
             let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
             if candidates.iter().all(|&v| self.owed[v].may == 0)
                 && (!candidates.is_empty() || self.unsent_as.contains(&message))
@@ -118,8 +122,8 @@ impl World {
                     "{data:#x} was sent to {address:#x}, which no vector that may send has now"
                 ));
             }
-            let held: Vec<bool> = (0..self.setup.vectors).map(|v| self.is_held(v)).collect();
-            let is_held = |v: usize| self.unsent[v] || held[v];
+            let places: Vec<u8> = (0..self.setup.vectors).map(|v| self.places(v)).collect();
+            let waiting = |v: usize| places[v] + u8::from(self.unsent[v]);
             // One message stands for all that go out as it; not for what another mode has, where that
             // tells its vectors apart.
             let allocated = self.registers.allocated();
@@ -129,7 +133,7 @@ impl World {
                 .filter(|&&v| is_told_apart && self.is_pending_in_other_mode(v as u8))
                 .map(|&v| (v, self.owed[v].must))
                 .collect();
-            if !charge(&mut self.owed, &candidates, fired, is_held) {
+            if !charge(&mut self.owed, &candidates, fired, waiting) {
                 return violated(format!(
                     "{data:#x} was sent to {address:#x} for no event of vectors {candidates:?}"
                 ));
@@ -149,7 +153,7 @@ impl World {
         }
         for vector in 0..self.setup.vectors {
             let index = usize::from(vector);
-            let held = self.is_held(vector);
+            let held = self.places(vector) > 0;
             self.unsent[index] &= self.owed[index].may > 0;
             let mut owed = self.owed[index];
             if owed.must && !held && !self.unsent[index] {
@@ -159,7 +163,7 @@ impl World {
                 owed.may = 0;
             }
             self.owed[index] = owed;
-            if owed.may == 0 && failed.is_empty() && self.is_held_as_itself(vector) {
+            if owed.may == 0 && failed.is_empty() && self.own_places(vector) > 0 {
                 return violated(format!("an event of vector {vector} outlives what dropped it"));
             }
             let claimed = self.registers.mode() == Mode::Msi || self.claims[index] > 0;
@@ -174,8 +178,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether an event of `vector` waits anywhere: in the engine, an eventfd, or the device.
-    fn is_held(&self, vector: u8) -> bool {
+    /// In how many places an event of `vector` waits: in the engine, an eventfd, or the device.
+    fn places(&self, vector: u8) -> u8 {
         let (_, msi) = self.pending();
         let target = vector % self.registers.allocated();
         let outside = self.outside.lock();
@@ -184,19 +188,23 @@ impl World {
         let by_any = is_own && outside.kernel.holds();
         let by_device = outside.device.pending.contains(&vector.into());
         drop(outside);
-        self.is_held_as_itself(vector) || msi >> target & 1 != 0 || by_any || by_device
+        let others = [msi >> target & 1 != 0, by_any, by_device];
+        self.own_places(vector) + others.into_iter().map(u8::from).sum::<u8>()
     }
 
-    /// Whether an event waits that can only be of `vector`.
-    fn is_held_as_itself(&self, vector: u8) -> bool {
+    /// In how many places an event waits that can only be of `vector`.
+    fn own_places(&self, vector: u8) -> u8 {
         let (msix, _) = self.pending();
         let outside = self.outside.lock();
         let holds = |(fd, eventfd): &(RawFd, EventFd)| {
             !outside.kernel.is_assigned(*fd) && is_readable(eventfd)
         };
-        msix >> vector & 1 != 0
-            || outside.device.eventfd(vector.into()).is_some_and(holds)
-            || self.producers.get(usize::from(vector)).is_some_and(holds)
+        let places = [
+            msix >> vector & 1 != 0,
+            outside.device.eventfd(vector.into()).is_some_and(holds),
+            self.producers.get(usize::from(vector)).is_some_and(holds),
+        ];
+        places.into_iter().map(u8::from).sum()
     }
 
     /// Whether the mode that the guest does not use now has an event of `vector`.

@@ -37,14 +37,17 @@ impl Owed {
 }
 
 /// Has a message stand for the events of `candidates`; whether it may. One message less may come for one
-/// of them: rather for the one that just `fired`, or one of which nothing is `held` any more.
+/// of them: rather for the one that just `fired`, or one of which fewer are `waiting` than may come.
 pub(crate) fn charge(
     owed: &mut [Owed],
     candidates: &[usize],
     fired: Option<u8>,
-    held: impl Fn(usize) -> bool,
+    waiting: impl Fn(usize) -> u8,
 ) -> bool {
-    let rank = |&v: &usize| (fired.map(usize::from) != Some(v), held(v), MOST - owed[v].may);
+    let rank = |&v: &usize| {
+        let gone = owed[v].may.saturating_sub(waiting(v));
+        (fired.map(usize::from) != Some(v), MOST - gone, MOST - owed[v].may)
+    };
     let may = candidates.iter().copied().filter(|&v| owed[v].may > 0);
     let Some(vector) = may.min_by_key(rank) else { return false };
     owed[vector].may -= 1;

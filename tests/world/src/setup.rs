@@ -214,14 +214,11 @@ impl Setup {
         all
     }
 
-    /// All inputs, but for what is known to be lost: a message that KVM refuses is in no snapshot and
-    /// outlives a reset while detached, and what the eventfd of a vector holds that waits for its route
-    /// is in no snapshot.
+    /// All inputs but one: a message that KVM refuses is known to outlive a reset while detached.
     #[must_use]
     pub fn fuzzed(&self) -> Vec<Input> {
         let mut all = [self.alphabet(), self.failures()].concat();
         all.retain(|input| *input != Input::Fail(Call::Signal));
-        all.retain(|input| !self.deferred || !matches!(input, Input::Load | Input::NewProcess));
         all
     }
 
