@@ -1,7 +1,6 @@
 //! What must hold after every input.
 
 use crate::input::{Call, Input};
-use crate::ledger::charge;
 use crate::naive::Mode;
 use crate::outside::is_readable;
 use crate::setup::Producers;
@@ -19,8 +18,7 @@ pub(crate) struct Moment {
     loading: bool,
     attached: bool,
     pin: bool,
-    deliverable: Vec<bool>,
-    messages: Vec<Option<(u64, u32)>>,
+    pub(crate) messages: Vec<Option<(u64, u32)>>,
 }
 
 impl World {
@@ -32,7 +30,6 @@ impl World {
             loading: self.loading,
             attached: self.attached,
             pin: outside.controller.pin,
-            deliverable: (0..self.setup.vectors).map(|v| self.registers.deliverable(v)).collect(),
             messages: self.messages(),
         }
     }
@@ -82,69 +79,6 @@ impl World {
         Ok(())
     }
 
-    /// Every message stands for an event, and is that of its vector's registers.
-    fn judge_messages(&mut self, before: &Moment) -> Result<(), Violation> {
-        let (sent, lost, old) = {
-            let mut outside = self.outside.lock();
-            let sent = std::mem::take(&mut outside.controller.sent);
-            // What KVM would not let go of goes on by its old route.
-            let stuck = outside.failed.contains(&Call::Deassign);
-            let old: Vec<_> = outside.kernel.routes.values().copied().filter(|_| stuck).collect();
-            (sent, outside.kernel.lost, old)
-        };
-        if lost > 0 {
-            return violated("K5: an event was injected without a route");
-        }
-        let mode = self.registers.mode();
-        let fired = self.fired.take();
-        for message in sent {
-            let may_send = |v: usize| before.deliverable[v] || self.registers.deliverable(v as u8);
-            let is_current = |v: usize| {
-                let now = self.registers.message(mode, v as u8);
-                may_send(v) && (now == Some(message) || before.messages[v] == Some(message))
-            };
-            if old.contains(&message) && self.owed.iter().any(|owed| owed.may > 0) {
-                // It may be anybody's.
-                self.owed.iter_mut().for_each(|owed| owed.must = false);
-                continue;
-            }
-            let is_its = |&v: &usize| !self.loading && is_current(v);
-            let mut candidates: Vec<usize> = (0..self.owed.len()).filter(is_its).collect();
-            if candidates.iter().all(|&v| self.owed[v].may == 0)
-                && (!candidates.is_empty() || self.unsent_as.contains(&message))
-            {
-                // What was not sent, goes as it would have gone then.
-                candidates.extend((0..self.owed.len()).filter(|&v| self.unsent[v]));
-            }
-            let (address, data) = message;
-            if candidates.is_empty() {
-                return violated(format!(
-                    "{data:#x} was sent to {address:#x}, which no vector that may send has now"
-                ));
-            }
-            let places: Vec<u8> = (0..self.setup.vectors).map(|v| self.places(v)).collect();
-            let waiting = |v: usize| places[v] + u8::from(self.unsent[v]);
-            // One message stands for all that go out as it; not for what another mode has, where that
-            // tells its vectors apart.
-            let allocated = self.registers.allocated();
-            let is_told_apart = mode == Mode::Msi || allocated >= self.setup.vectors;
-            let elsewhere: Vec<(usize, bool)> = candidates
-                .iter()
-                .filter(|&&v| is_told_apart && self.is_pending_in_other_mode(v as u8))
-                .map(|&v| (v, self.owed[v].must))
-                .collect();
-            if !charge(&mut self.owed, &candidates, fired, waiting) {
-                return violated(format!(
-                    "{data:#x} was sent to {address:#x} for no event of vectors {candidates:?}"
-                ));
-            }
-            for (vector, must) in elsewhere {
-                self.owed[vector].must |= must;
-            }
-        }
-        Ok(())
-    }
-
     /// Every event is delivered, or held somewhere.
     fn judge_owed(&mut self, input: Input, failed: &BTreeSet<Call>) -> Result<(), Violation> {
         let dropped = std::mem::take(&mut self.outside.lock().device.dropped);
@@ -179,7 +113,7 @@ impl World {
     }
 
     /// In how many places an event of `vector` waits: in the engine, an eventfd, or the device.
-    fn places(&self, vector: u8) -> u8 {
+    pub(crate) fn places(&self, vector: u8) -> u8 {
         let (_, msi) = self.pending();
         let target = vector % self.registers.allocated();
         let outside = self.outside.lock();
@@ -208,7 +142,7 @@ impl World {
     }
 
     /// Whether the mode that the guest does not use now has an event of `vector`.
-    fn is_pending_in_other_mode(&self, vector: u8) -> bool {
+    pub(crate) fn is_pending_in_other_mode(&self, vector: u8) -> bool {
         let (msix, msi) = self.pending();
         match self.registers.mode() {
             Mode::MsiX => msi >> (vector % self.registers.allocated()) & 1 != 0,

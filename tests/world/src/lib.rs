@@ -51,6 +51,7 @@ mod input;
 mod judge;
 mod kernel;
 mod ledger;
+mod messages;
 mod naive;
 mod outside;
 mod platform;
