@@ -14,7 +14,8 @@ use msix_backends::kvm::{
     PhysicalMsi, RouteOptions, Routes,
 };
 use msix_backends::vfio::{DeviceMsi, DeviceMsix, IrqIndex, WhileMasked};
-use msix_core::{BarIndex, Layout, MsiCapability, Vector};
+use msix_core::policy::LiveRewrite;
+use msix_core::{BarIndex, Layout, MsiCapability, Policy, Vector};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,11 @@ impl World {
                 msi,
                 msix: layout,
                 pin: setup.pin.then(|| Box::new(outside.clone()) as _),
+                policy: if setup.lazy {
+                    Policy { live_rewrite: LiveRewrite::Ignore, ..Policy::SPEC }
+                } else {
+                    Policy::SPEC
+                },
                 eventfds: origin,
                 device: setup.is_physical().then(|| self.behind()),
                 ..FunctionSetup::new(outside.clone())

@@ -21,6 +21,8 @@ pub struct Setup {
     pub scarce: bool,
     /// Routes wait for each other until the loop runs.
     pub deferred: bool,
+    /// The engine tells no rewrite of a live message, as QEMU does of MSI-X (H4).
+    pub lazy: bool,
 }
 
 /// The shape of an MSI capability.
@@ -67,6 +69,7 @@ impl Setup {
             producers: Producers::None,
             scarce: false,
             deferred: false,
+            lazy: false,
         }
     }
 
@@ -96,10 +99,12 @@ impl Setup {
             ("msix-pin", Self { pin: true, ..Self::msix(1) }),
             ("msix-pin-device", Self { pin: true, behind: device, ..Self::msix(1) }),
             ("msix-pin-resampled", Self { pin: true, behind: resampled, ..Self::msix(1) }),
+            ("msix-lazy", Self { lazy: true, producers: own, ..Self::msix(1) }),
             ("msi", Self::msi(1, false, false)),
             ("msi-wide", Self::msi(1, true, false)),
             ("msi-masks", Self::msi(1, true, true)),
             ("msi-own", Self { producers: own, ..Self::msi(1, true, true) }),
+            ("msi-lazy", Self { lazy: true, producers: own, ..Self::msi(1, true, true) }),
             ("msi-pin-device", Self { pin: true, behind: device, ..Self::msi(1, true, true) }),
             (
                 "msi-pin-resampled",

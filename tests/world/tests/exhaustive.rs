@@ -1,14 +1,15 @@
 //! Every short history of functions with one vector, in every mode: emulated, with eventfds of others, and
 //! passed through. `./tests/run long` goes deeper.
 
-use msix_world::{Bounds, Input, Setup, search};
+use msix_world::{Bounds, Input, Producers, Setup, search};
 use std::time::Duration;
 
-/// Every history up to this long, of functions with one mode and with several.
+/// Every history up to this long: shorter with several modes, and with others who write eventfds.
 fn depth(setup: &Setup) -> usize {
     let modes =
         [setup.msix, setup.msi.is_some(), setup.pin].into_iter().filter(|mode| *mode).count();
-    5 - modes
+    let others = usize::from(setup.producers != Producers::None);
+    5 - modes.max(1 + others)
 }
 
 fn search_all(what: &str, more: impl Fn(&Setup) -> Vec<Input>, less: usize) {

@@ -43,20 +43,20 @@ fn random(vectors: u8, cases: u32, failures: bool) {
 
 #[test]
 fn two_vectors() {
-    random(2, 100, false);
+    random(2, 60, false);
 }
 
 #[test]
 fn four_vectors() {
-    random(4, 60, false);
+    random(4, 40, false);
 }
 
 #[test]
 fn two_vectors_on_a_kernel_that_fails() {
-    random(2, 100, true);
+    random(2, 60, true);
 }
 
 #[test]
 fn three_vectors_on_a_kernel_that_fails() {
-    random(3, 60, true);
+    random(3, 40, true);
 }
