@@ -82,6 +82,7 @@ impl World {
         self.load()?;
         self.registers.level = saved.registers.level;
         self.owed = saved.owed;
+        self.unsent.fill(false);
         Ok(())
     }
 
