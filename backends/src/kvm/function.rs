@@ -262,6 +262,7 @@ impl<P: Platform> Function<P> {
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut locked = self.shared.lock();
+        locked.take_in_due();
         locked.input(|engine, fx| always(engine.prepare_save(fx)));
         let mut bytes = vec![0; locked.engine.saved_len()];
         let saved = locked.engine.save(&mut bytes);

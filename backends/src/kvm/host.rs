@@ -274,11 +274,7 @@ impl<P: Platform> KvmHost<P> {
         for vector in self.unwatched.take() {
             self.watch(vector);
         }
-        for mode in [MessageMode::MsiX, MessageMode::Msi] {
-            for vector in self.messages(mode).unsent.members() {
-                self.send_again(mode, vector);
-            }
-        }
+        self.send_all_again();
         failed
     }
 

@@ -6,10 +6,6 @@ use crate::naive::Registers;
 use crate::world::{Saved, Violation, World, violated};
 use vmm_sys_util::eventfd::EventFd;
 
-/// Whether a snapshot has the event of a vector that can be sent, while the eventfd of the vector holds it and
-/// the loop has not read it, or KVM refused the message. Not yet.
-const SAVES_WHAT_IS_DUE: bool = false;
-
 impl World {
     pub(crate) fn save(&mut self) {
         let hidden = self.hide(Defect::HeldNotSavedWhileDetached);
@@ -22,10 +18,7 @@ impl World {
     /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
     pub(crate) fn note_saved(&mut self) {
         let outside = self.outside.lock();
-        let is_due = |v: usize| self.attached && self.registers.deliverable(v as u8);
-        let is_left_out = |v: usize| {
-            outside.device.pending.contains(&(v as u32)) || !SAVES_WHAT_IS_DUE && is_due(v)
-        };
+        let is_left_out = |v: usize| outside.device.pending.contains(&(v as u32));
         let capabilities = u8::from(self.setup.msix) + u8::from(self.setup.msi.is_some());
         let owed = self.owed.iter().enumerate();
         let owed = owed

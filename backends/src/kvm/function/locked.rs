@@ -112,6 +112,7 @@ impl<P: Platform> LockedFunction<P> {
     /// Resets the function, and the device once nothing of it is bound any more.
     pub(super) fn reset(&mut self) {
         self.take_in_all();
+        self.host.forget_unsent();
         self.carry_out_left();
         always(self.engine.reset(&mut *self.fx));
         self.leave();
@@ -192,9 +193,21 @@ impl<P: Platform> LockedFunction<P> {
     /// them: while the backend is detached, between a load and its resume, and while a message is
     /// half written.
     fn take_in_all(&mut self) {
-        if self.attached && !self.engine.is_loading() && !self.host.has_half_written() {
-            return;
+        if !self.attached || self.engine.is_loading() || self.host.has_half_written() {
+            self.take_in_unowned();
         }
+    }
+
+    /// Takes in what no effect of a save asks for: of vectors that are live, and not KVM's for the time
+    /// being, and what KVM refused (H14).
+    pub(super) fn take_in_due(&mut self) {
+        self.take_in_unowned();
+        if !self.engine.is_loading() {
+            self.host.send_all_again();
+        }
+    }
+
+    fn take_in_unowned(&mut self) {
         for vector in (0..).take(self.host.eventfds.len()).map(Vector::new) {
             if self.host.take(vector) {
                 self.take_in(vector);

@@ -191,6 +191,21 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
+    /// Sends again what could not be sent before, of all modes.
+    pub(in crate::kvm) fn send_all_again(&mut self) {
+        for mode in [MessageMode::MsiX, MessageMode::Msi] {
+            for vector in self.messages(mode).unsent.members() {
+                self.send_again(mode, vector);
+            }
+        }
+    }
+
+    /// Forgets what could not be sent: a reset drops it (A13).
+    pub(in crate::kvm) fn forget_unsent(&mut self) {
+        self.msix.unsent.take();
+        self.msi.unsent.take();
+    }
+
     /// Sends a message, now or later.
     fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
         match self.format.encode(message) {

@@ -1,0 +1,37 @@
+//! Histories that the world found, and that broke a rule once.
+
+use msix_world::{Call, Input, Input::*, Producers, Setup, play};
+
+const ENABLE: Input = MsixControl { enable: true, mask: false };
+
+fn passes(setup: Setup, history: &[Input]) {
+    if let Err(found) = play(setup, None, history) {
+        panic!("{found}");
+    }
+}
+
+#[test]
+fn h14_a_snapshot_has_the_event_of_a_vector_that_waits_for_its_route() {
+    let setup = Setup { producers: Producers::Own, deferred: true, ..Setup::msix(2) };
+    passes(setup, &[ENABLE, Mask(1, false), Produce(0), Mask(0, false), Save, NewProcess]);
+}
+
+#[test]
+fn h14_a_snapshot_has_the_event_of_a_message_that_was_half_written_for_a_moment() {
+    let setup = Setup { producers: Producers::Own, ..Setup::msi(1, true, true) };
+    let enable = MsiControl { enable: true, log: 0 };
+    let there_and_back = [MsiAddressByte(true), MsiAddressByte(false)];
+    passes(setup, &[&[enable], &there_and_back[..], &[Produce(0), Save, NewProcess]].concat());
+}
+
+#[test]
+fn h14_a_message_that_kvm_refused_is_sent_before_a_save() {
+    let refused = [ENABLE, Event(0), Fail(Call::Signal), Mask(0, false)];
+    passes(Setup::msix(1), &[&refused[..], &[Save, NewProcess]].concat());
+}
+
+#[test]
+fn a13_a_reset_while_detached_drops_a_message_that_kvm_refused() {
+    let refused = [ENABLE, Mask(0, false), Detach, Fail(Call::Signal), Event(0)];
+    passes(Setup::msix(1), &[&refused[..], &[Reset, Attach, ReadPba]].concat());
+}
