@@ -61,18 +61,18 @@ pub(crate) fn msi(policy: Policy) -> (Msi, Fx) {
 }
 
 /// A list that fits every function.
-pub(crate) type ModeFx = crate::FunctionEffects<{ crate::MAX_FUNCTION_EFFECTS }>;
+pub(crate) type FunctionFx = crate::FunctionEffects<{ crate::MAX_FUNCTION_EFFECTS }>;
 
 /// Makes a function of 2 MSI-X vectors, each claimed and unmasked, 2 MSI vectors and an emulated
 /// pin, with a backend and bus master on, in INTx mode, and its empty list.
-pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx) {
+pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, FunctionFx) {
     let parts = crate::Parts {
         msi: Some(MsiCapability::new(2).unwrap().with_masks()),
         msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
         pin: Some(crate::IntxSource::Emulated),
     };
     let mut function = crate::Function::new(parts, policy).unwrap();
-    let mut fx = ModeFx::new();
+    let mut fx = FunctionFx::new();
     for vector in [0, 1].map(Vector::new) {
         function.claim(vector, &mut fx).unwrap();
         function.set_mask(vector, false, &mut fx).unwrap();
@@ -80,12 +80,12 @@ pub(crate) fn function(policy: Policy) -> (crate::Function<Inline<2, 1>>, ModeFx
     function.write_msi(2, &[0x10], &mut fx).unwrap();
     assert!(fx.is_empty());
     function.attach(&mut fx).unwrap();
-    take_modes(&mut fx);
+    take_function(&mut fx);
     function.write_command(0, &[4], &mut fx).unwrap();
     (function, fx)
 }
 
 /// Empties the list.
-pub(crate) fn take_modes(fx: &mut ModeFx) -> Vec<crate::FunctionEffect> {
+pub(crate) fn take_function(fx: &mut FunctionFx) -> Vec<crate::FunctionEffect> {
     core::iter::from_fn(|| fx.take()).collect()
 }

@@ -191,7 +191,7 @@ const fn missing(vector: Vector) -> VectorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ModeFx, function, take_modes};
+    use crate::testing::{FunctionFx, function, take_function};
     use crate::{Effect, Function, Inline, IntxSource, MsiCapability, Parts, Policy, Vectors};
 
     const V1: Vector = Vector::new(1);
@@ -200,16 +200,16 @@ mod tests {
     fn an_event_goes_where_the_mode_says() {
         let (mut f, mut fx) = function(Policy::SPEC);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Intx));
-        assert_eq!((take_modes(&mut fx).len(), f.counters().to_intx), (0, 1));
+        assert_eq!((take_function(&mut fx).len(), f.counters().to_intx), (0, 1));
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
         let set = Vectors::one(V1);
-        assert_eq!(take_modes(&mut fx), [FunctionEffect::Msi(Effect::Send(set))]);
+        assert_eq!(take_function(&mut fx), [FunctionEffect::Msi(Effect::Send(set))]);
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Sent));
-        assert_eq!(take_modes(&mut fx), [FunctionEffect::MsiX(Effect::Send(set))]);
+        assert_eq!(take_function(&mut fx), [FunctionEffect::MsiX(Effect::Send(set))]);
         let vector = Vector::new(2);
         let outside = Err(VectorError::OutOfRange { vector, vectors: 2 });
         assert_eq!(f.notify(vector, &mut fx), outside);
@@ -219,7 +219,7 @@ mod tests {
     fn a_function_without_a_pin_latches_what_comes_while_nothing_is_enabled() {
         let parts = Parts { msi: Some(MsiCapability::new(2).unwrap()), ..Parts::default() };
         let mut f = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
-        let mut fx = ModeFx::new();
+        let mut fx = FunctionFx::new();
         assert_eq!(f.mode(), Mode::None);
         assert_eq!(f.notify(V1, &mut fx), Ok(Delivery::Pending));
         assert_eq!(f.withdraw(Mode::Intx, V1, &mut fx), Ok(false));
@@ -232,7 +232,7 @@ mod tests {
     fn the_side_channels_reach_msi_x() {
         let (mut f, mut fx) = function(Policy::SPEC);
         f.unclaim(V1, &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         assert_eq!(f.msix().unwrap().claims(V1), Some(0));
         f.claim(V1, &mut fx).unwrap();
         f.set_mask(V1, true, &mut fx).unwrap();
@@ -251,15 +251,15 @@ mod tests {
         use crate::IntxEffect::{Arm, Assert, Deassert, Unmask};
         let parts = Parts { pin: Some(IntxSource::Physical), ..Parts::default() };
         let mut f = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
-        let mut fx = ModeFx::new();
+        let mut fx = FunctionFx::new();
         f.attach(&mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [FunctionEffect::Intx(Arm)]);
+        assert_eq!(take_function(&mut fx), [FunctionEffect::Intx(Arm)]);
         for _ in 0..2 {
             f.report_fired(&mut fx).unwrap();
-            assert_eq!(take_modes(&mut fx), [FunctionEffect::Intx(Assert)]);
+            assert_eq!(take_function(&mut fx), [FunctionEffect::Intx(Assert)]);
             f.eoi(&mut fx).unwrap();
             let expected = [FunctionEffect::Intx(Deassert), FunctionEffect::Intx(Unmask)];
-            assert_eq!(take_modes(&mut fx), expected);
+            assert_eq!(take_function(&mut fx), expected);
         }
     }
 }

@@ -246,7 +246,7 @@ impl<S: Storage> Function<S> {
 mod tests {
     use crate::FunctionEffect::{Intx, Msi, MsiX};
     use crate::IntxEffect::{Arm, Assert, Deassert, Disarm};
-    use crate::testing::{function, take_modes};
+    use crate::testing::{function, take_function};
     use crate::{Access, Effect, Function, Inline, Mode, Parts, Policy, Vector, Vectors};
 
     const BOTH: Vectors = Vectors::new(0, 3);
@@ -255,27 +255,30 @@ mod tests {
     fn every_switch_leaves_the_old_mode_before_it_enters_the_new_one() {
         let (mut f, mut fx) = function(Policy::SPEC);
         f.set_level(true, &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Assert)]);
+        assert_eq!(take_function(&mut fx), [Intx(Assert)]);
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm), Msi(Effect::Arm(BOTH))]);
+        assert_eq!(take_function(&mut fx), [Intx(Deassert), Intx(Disarm), Msi(Effect::Arm(BOTH))]);
         assert_eq!((f.mode(), f.status()), (Mode::Msi, 0));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Msi(Effect::Disarm(BOTH)), MsiX(Effect::Arm(BOTH))]);
+        assert_eq!(take_function(&mut fx), [Msi(Effect::Disarm(BOTH)), MsiX(Effect::Arm(BOTH))]);
         assert_eq!((f.mode(), f.counters().conflicts), (Mode::MsiX, 1));
         f.write_msi(12, &[1], &mut fx).unwrap(); // out of force, and still a register
-        assert_eq!(take_modes(&mut fx), []);
+        assert_eq!(take_function(&mut fx), []);
         f.write_msix(3, &[0], &mut fx).unwrap();
         let v1 = Vectors::new(0, 2);
-        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Disarm(BOTH)), Msi(Effect::Arm(v1))]);
+        assert_eq!(take_function(&mut fx), [MsiX(Effect::Disarm(BOTH)), Msi(Effect::Arm(v1))]);
         assert_eq!(f.mode(), Mode::Msi);
         f.write_msi(2, &[0x10], &mut fx).unwrap();
         let poll = Msi(Effect::Poll(Vectors::new(0, 1))); // H13
-        assert_eq!(take_modes(&mut fx), [poll, Msi(Effect::Disarm(v1)), Intx(Arm), Intx(Assert)]);
+        assert_eq!(
+            take_function(&mut fx),
+            [poll, Msi(Effect::Disarm(v1)), Intx(Arm), Intx(Assert)]
+        );
         assert_eq!((f.mode(), f.status()), (Mode::Intx, 8));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm), MsiX(Effect::Arm(BOTH))]);
+        assert_eq!(take_function(&mut fx), [Intx(Deassert), Intx(Disarm), MsiX(Effect::Arm(BOTH))]);
         f.write_msi(2, &[0x11], &mut fx).unwrap(); // the other way into a conflict
-        assert_eq!((take_modes(&mut fx).len(), f.counters().conflicts), (0, 2));
+        assert_eq!((take_function(&mut fx).len(), f.counters().conflicts), (0, 2));
     }
 
     #[test]
@@ -290,10 +293,10 @@ mod tests {
                 } else {
                     f.write_msi(2, &[low], &mut fx).unwrap();
                 }
-                take_modes(&mut fx)
+                take_function(&mut fx)
             };
             assert_eq!(enable(&mut f, true).len(), 2);
-            let mut level = crate::testing::ModeFx::new();
+            let mut level = crate::testing::FunctionFx::new();
             f.set_level(true, &mut level).unwrap();
             assert_eq!(enable(&mut f, true), []);
             assert_eq!(enable(&mut f, false).last(), Some(&Intx(Arm)), "no Assert");
@@ -306,27 +309,27 @@ mod tests {
     fn command_gates_the_pin_and_the_messages() {
         let (mut f, mut fx) = function(Policy::SPEC);
         f.set_level(true, &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         f.write_command(0, &[0xff, 0xff], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [Intx(Deassert), Intx(Disarm)]);
+        assert_eq!(take_function(&mut fx), [Intx(Deassert), Intx(Disarm)]);
         assert_eq!((f.command(), f.status()), (0x407, 8));
         f.write_msix(3, &[0x80], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         f.write_command(0, &[0x03], &mut fx).unwrap();
-        assert_eq!(take_modes(&mut fx), [MsiX(Effect::Disarm(BOTH))]);
+        assert_eq!(take_function(&mut fx), [MsiX(Effect::Disarm(BOTH))]);
         f.write_command(1, &[0], &mut fx).unwrap();
         f.write_command(2, &[0xff], &mut fx).unwrap();
-        assert_eq!((take_modes(&mut fx).len(), f.command()), (0, 3));
+        assert_eq!((take_function(&mut fx).len(), f.command()), (0, 3));
         f.write_msix(3, &[0], &mut fx).unwrap();
         let poll = MsiX(Effect::Poll(BOTH)); // they were not live
-        assert_eq!(take_modes(&mut fx), [poll, Intx(Arm), Intx(Assert)], "no bus master needed");
+        assert_eq!(take_function(&mut fx), [poll, Intx(Arm), Intx(Assert)], "no bus master needed");
     }
 
     #[test]
     fn a_guest_reads_every_register_through_the_function() {
         let (mut f, mut fx) = function(Policy::SPEC);
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         assert_eq!(f.write_table(16, &0x1000_u32.to_le_bytes(), &mut fx), Ok(Access::Done));
         f.report_held(Mode::MsiX, Vectors::new(0, 2), &mut fx).unwrap();
         let (mut control, mut address, mut pba) = ([0; 2], [0; 4], [0; 8]);
@@ -344,7 +347,7 @@ mod tests {
     #[test]
     fn a_function_without_the_part_ignores_its_accesses() {
         let mut f = Function::<Inline<2, 1>>::new(Parts::default(), Policy::SPEC).unwrap();
-        let mut fx = crate::testing::ModeFx::new();
+        let mut fx = crate::testing::FunctionFx::new();
         f.write_msi(2, &[1], &mut fx).unwrap();
         f.write_msix(3, &[0x80], &mut fx).unwrap();
         f.poll_msi(0, 24, &mut fx).unwrap();

@@ -117,7 +117,7 @@ impl<S: Storage> Function<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ModeFx, function, take_modes};
+    use crate::testing::{FunctionFx, function, take_function};
     use crate::{Effect, Function, Inline, IntxEffect, Policy};
 
     const BOTH: Vectors = Vectors::new(0, 3);
@@ -131,18 +131,18 @@ mod tests {
         for (number, writes) in WRITES.into_iter().enumerate() {
             let (mut f, mut fx) = function(Policy::SPEC);
             f.set_level(true, &mut fx).unwrap();
-            take_modes(&mut fx);
+            take_function(&mut fx);
             for (msix, byte) in writes {
                 if *msix {
                     f.write_msix(3, &[*byte], &mut fx).unwrap();
                 } else {
                     f.write_msi(2, &[*byte], &mut fx).unwrap();
                 }
-                take_modes(&mut fx);
+                take_function(&mut fx);
             }
             f.write_command(0, &[7], &mut fx).unwrap();
             f.reset(&mut fx).unwrap();
-            let emitted = take_modes(&mut fx);
+            let emitted = take_function(&mut fx);
             let left: &[FunctionEffect] = match number {
                 0 => &[
                     FunctionEffect::Intx(IntxEffect::Deassert),
@@ -168,7 +168,7 @@ mod tests {
                 } else {
                     f.write_msi(2, &[*byte], &mut fx).unwrap();
                 }
-                take_modes(&mut fx);
+                take_function(&mut fx);
             }
             let (released, used) = match number {
                 0 => (
@@ -185,9 +185,9 @@ mod tests {
                 ),
             };
             f.detach(&mut fx).unwrap();
-            assert_eq!(take_modes(&mut fx), [released]);
+            assert_eq!(take_function(&mut fx), [released]);
             f.attach(&mut fx).unwrap();
-            assert_eq!(take_modes(&mut fx), [used]);
+            assert_eq!(take_function(&mut fx), [used]);
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(f.msix().unwrap().pending().next(), Some(Vectors::new(0, 1)));
         f.report_held(Mode::Intx, BOTH, &mut fx).unwrap();
         f.write_msi(2, &[0x11], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         f.report_failed(Mode::Msi, BOTH);
         assert_eq!(f.msi().unwrap().fallback(), BOTH);
         f.write_msix(3, &[0x80], &mut fx).unwrap();
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn an_input_is_refused_while_the_last_list_is_not_carried_out() {
-        type Input = fn(&mut Function<Inline<2, 1>>, &mut ModeFx) -> bool;
+        type Input = fn(&mut Function<Inline<2, 1>>, &mut FunctionFx) -> bool;
         let inputs: [Input; 15] = [
             |f, fx| f.write_msi(2, &[1], fx).is_err(),
             |f, fx| f.write_msix(3, &[0x80], fx).is_err(),

@@ -192,7 +192,7 @@ impl<S: Storage> Function<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{function, take_modes};
+    use crate::testing::{function, take_function};
     use crate::{Delivery, Effect, Inline, IntxEffect, Mode, Policy, Vector, Vectors};
     use std::vec::Vec;
 
@@ -206,13 +206,13 @@ mod tests {
     fn a_resume_leaves_the_mode_before_the_load_and_enters_the_loaded_one() {
         let (mut msi, mut fx) = function(Policy::SPEC);
         msi.write_msi(2, &[0x11], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         let (mut msix, _) = function(Policy::SPEC);
         msix.set_level(true, &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         let intx = saved(&msix);
         msix.write_msix(3, &[0x80], &mut fx).unwrap();
-        take_modes(&mut fx);
+        take_function(&mut fx);
         let both = Vectors::new(0, 3);
 
         msix.load(&saved(&msi)).unwrap();
@@ -222,7 +222,7 @@ mod tests {
         assert!(fx.is_empty());
         msix.resume(&mut fx).unwrap();
         assert_eq!(
-            take_modes(&mut fx),
+            take_function(&mut fx),
             [
                 FunctionEffect::MsiX(Effect::Disarm(both)),
                 FunctionEffect::Msi(Effect::Arm(both)),
@@ -233,7 +233,7 @@ mod tests {
         msix.load(&intx).unwrap();
         msix.resume(&mut fx).unwrap();
         assert_eq!(
-            take_modes(&mut fx),
+            take_function(&mut fx),
             [
                 FunctionEffect::Msi(Effect::Disarm(both)),
                 FunctionEffect::Intx(IntxEffect::Arm),
