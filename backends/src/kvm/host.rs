@@ -249,12 +249,9 @@ impl<P: Platform> KvmHost<P> {
     /// through [`msix_core::Msix::report_failed`], because the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
-        if self.paused {
-            self.let_go();
-            return failed;
-        }
+        let paused = self.paused;
         let owner = self.messages(self.owner);
-        if !owner.waiting.is_empty() {
+        if !paused && !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();
             let gsis: Vec<u32> = waiting.iter().filter_map(|&v| owner.of(v).gsi).collect();
             match self.routes.commit(gsis) {
@@ -274,7 +271,9 @@ impl<P: Platform> KvmHost<P> {
         for vector in self.unwatched.take() {
             self.watch(vector);
         }
-        self.send_all_again();
+        if !paused {
+            self.send_all_again();
+        }
         failed
     }
 

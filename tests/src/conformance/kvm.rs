@@ -80,13 +80,22 @@ impl KvmSubject {
         Self { kernel, ..self }
     }
 
-    fn host(&self, vectors: u16) -> Result<KvmSuiteHost, NoDevice> {
+    /// A machine with the backend's routes on it, and the record of what they ask for.
+    fn routes(&self) -> Result<(Lease, Shared, Arc<Routes>), NoDevice> {
         let lease = self.machines.lease().map_err(NoDevice::NotOffered)?;
         let events = Loop::new().map_err(|why| NoDevice::NotOffered(why.to_string()))?;
         let record = Shared::default();
         let kernel = (self.kernel)(Box::new(Arc::clone(lease.machine().vm())));
         let recorder = Recorder { kernel, record: record.clone() };
-        let routes = Routes::new((self.backend)(Box::new(recorder)), options(), events);
+        let mut options = RouteOptions::new(Irqchip::Full);
+        // Every change is committed at once, so that a look after an input sees all of it.
+        options.deferral = Deferral::NONE;
+        let routes = Routes::new((self.backend)(Box::new(recorder)), options, events);
+        Ok((lease, record, routes))
+    }
+
+    fn host(&self, vectors: u16) -> Result<KvmSuiteHost, NoDevice> {
+        let (lease, record, routes) = self.routes()?;
         let memory = Memory(record.clone());
         Ok(KvmSuiteHost {
             host: KvmHost::new(&routes, vectors, Format::default(), memory),
@@ -119,13 +128,6 @@ impl Subject for KvmSubject {
     fn layouts(&self) -> Option<&dyn Layouts> {
         self.engine.layouts()
     }
-}
-
-/// Makes options that commit every change at once, so that a look after an input sees all of it.
-fn options() -> RouteOptions {
-    let mut options = RouteOptions::new(Irqchip::Full);
-    options.deferral = Deferral::NONE;
-    options
 }
 
 /// Processors: as many as the suite's messages go to.

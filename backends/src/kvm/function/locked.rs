@@ -81,14 +81,20 @@ impl DeviceBehind {
 impl<P: Platform> LockedFunction<P> {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         self.take_in_all();
-        self.step(input)
+        self.step(false, input)
     }
 
-    fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+    /// Gives the engine an input and carries its effects out; `reset` as for
+    /// [`carry_out`](Self::carry_out).
+    fn step<T>(
+        &mut self,
+        reset: bool,
+        input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T,
+    ) -> T {
         self.carry_out_left();
         let answer = input(&mut self.engine, &mut self.fx);
         self.leave();
-        self.carry_out(false);
+        self.carry_out(reset);
         self.enter();
         answer
     }
@@ -113,11 +119,7 @@ impl<P: Platform> LockedFunction<P> {
     pub(super) fn reset(&mut self) {
         self.take_in_all();
         self.host.forget_unsent();
-        self.carry_out_left();
-        always(self.engine.reset(&mut *self.fx));
-        self.leave();
-        self.carry_out(true);
-        self.enter();
+        self.step(true, |engine, fx| always(engine.reset(fx)));
         if let Some(device) = &mut self.device {
             device.map(true);
         }
@@ -227,13 +229,13 @@ impl<P: Platform> LockedFunction<P> {
         };
         let index = usize::from(vector.index());
         if index < here
-            && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
+            && let Ok(delivery) = self.step(false, |engine, fx| engine.notify(vector, fx))
         {
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
-        self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
+        self.step(false, |engine, fx| always(engine.report_held(mode, held, fx)));
         Delivery::Pending
     }
 

@@ -148,15 +148,7 @@ impl<P: Platform> KvmHost<P> {
             Ok(_) => {}
             Err(_) => failed.extend(armed.into_iter().map(|(vector, _)| vector)),
         }
-        for vector in failed.iter().map(|vector| vector.index()) {
-            let messages = self.messages(mode);
-            messages.waiting.remove(vector);
-            messages.of(vector).open = false;
-            for reaching in self.reaching(mode, vector) {
-                self.take_back(reaching);
-                self.watch(reaching);
-            }
-        }
+        failed.iter().for_each(|vector| self.withhold(mode, vector.index()));
         failed
     }
 

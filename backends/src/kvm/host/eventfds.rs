@@ -42,9 +42,15 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Tries again to take back the eventfds that the kernel refused to let go of.
-    pub(super) fn let_go(&mut self) {
-        self.stuck.take().into_iter().for_each(|vector| self.take_back(vector));
+    /// Takes a vector from KVM, although it stays live: its events go through userspace from now on.
+    pub(super) fn withhold(&mut self, mode: MessageMode, vector: u16) {
+        let messages = self.messages(mode);
+        messages.waiting.remove(vector);
+        messages.of(vector).open = false;
+        for reaching in self.reaching(mode, vector) {
+            self.take_back(reaching);
+            self.watch(reaching);
+        }
     }
 
     /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if

@@ -22,12 +22,7 @@ impl<P: Platform> KvmHost<P> {
         }
         if state.told != Some(message) && !messages.half_written.contains(vector) {
             messages.half_written.insert(vector);
-            messages.waiting.remove(vector);
-            messages.of(vector).open = false;
-            for reaching in self.reaching(mode, vector) {
-                self.take_back(reaching);
-                self.watch(reaching);
-            }
+            self.withhold(mode, vector);
         } else if state.told == Some(message) && messages.half_written.remove(vector) {
             // As it was: KVM may have it again.
             self.wait_for_route(mode, vector);

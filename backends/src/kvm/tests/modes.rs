@@ -22,6 +22,11 @@ struct World {
 
 const QUIET: Duration = Duration::from_secs(1);
 
+fn routes(fake: &Fake) -> Arc<Routes> {
+    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+    Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap())
+}
+
 impl World {
     fn new(resampled: bool, available: u16) -> Self {
         Self::with_failure(resampled, available, None)
@@ -31,8 +36,7 @@ impl World {
         let (fake, device) = (Fake::default(), Device::default());
         device.state().available = available;
         device.state().failing = failing;
-        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let routes = routes(&fake);
         let mut line = AssignedLine::new(Box::new(device.clone())).unwrap();
         if resampled {
             line = line.resampled_by(Box::new(device.clone()), 10);
@@ -330,8 +334,7 @@ fn whatever_call_to_the_device_fails_the_rest_goes_on() {
 #[test]
 fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     let (fake, device) = (Fake::default(), Device::default());
-    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-    let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+    let routes = routes(&fake);
     let setup = FunctionSetup {
         msi: Some(MsiCapability::new(4).unwrap()),
         pin: Some(Box::new(device.clone())),

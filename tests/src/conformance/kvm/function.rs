@@ -3,10 +3,9 @@
 //! Its events are written to its eventfds, as a device outside the VMM writes them: what KVM does not
 //! take, the loop of the backend finds. Recorded and compared as for MSI-X alone.
 
-use super::record::{Memory, Recorder, Shared};
-use super::{KvmSubject, Lease, Machines, apics, options};
+use super::record::{Memory, Shared};
+use super::{KvmSubject, Lease, apics};
 use crate::lockstep::layout;
-use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes};
 use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, Message,
@@ -19,7 +18,7 @@ use std::time::Duration;
 
 /// The function under [`Policy::SPEC`](msix_core::Policy::SPEC), on KVM.
 #[derive(Debug, Clone)]
-pub struct KvmFunctionSubject(Machines);
+pub struct KvmFunctionSubject(KvmSubject);
 
 impl KvmFunctionSubject {
     /// On this machine's KVM.
@@ -27,7 +26,7 @@ impl KvmFunctionSubject {
     /// # Errors
     /// As [`KvmSubject::open`].
     pub fn open() -> Result<Self, String> {
-        KvmSubject::open().map(|subject| Self(subject.machines))
+        KvmSubject::open().map(Self)
     }
 }
 
@@ -37,12 +36,7 @@ impl FunctionSubject for KvmFunctionSubject {
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
-        let lease = self.0.lease().map_err(NoDevice::NotOffered)?;
-        let events = Loop::new().map_err(|why| NoDevice::NotOffered(why.to_string()))?;
-        let record = Shared::default();
-        let kernel = Box::new(Arc::clone(lease.machine().vm()));
-        let recorder = Recorder { kernel, record: record.clone() };
-        let routes = Routes::new(Box::new(recorder), options(), events);
+        let (lease, record, routes) = self.0.routes()?;
         let plain = MsiCapability::new(u32::from(vectors));
         let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
         let line = Arc::new(AtomicBool::new(false));

@@ -273,8 +273,7 @@ fn a_function_that_goes_leaves_its_line_low() {
     drop(function);
     assert_eq!(std::mem::take(&mut device.state().log), ["line false"], "driven by userspace");
     let fake = Fake::default();
-    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-    let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+    let routes = routes(&fake);
     for high in [true, false] {
         let device = Device::default();
         let setup = FunctionSetup {
@@ -291,7 +290,7 @@ fn a_function_that_goes_leaves_its_line_low() {
 }
 
 #[test]
-fn a17_interrupt_status_is_the_devices_own_behind_a_physical_pin_and_kept_here_otherwise() {
+fn a17_interrupt_status_behind_a_physical_pin_is_left_to_the_device() {
     for resampled in [true, false] {
         let world = World::new(resampled, 4);
         world.device.line(true);
@@ -301,12 +300,19 @@ fn a17_interrupt_status_is_the_devices_own_behind_a_physical_pin_and_kept_here_o
     }
 }
 
+/// The messages that arrived since the last call.
+fn sent(fake: &Fake, routes: &Routes) -> Vec<(u64, u32)> {
+    routes.run(Some(Duration::ZERO)).unwrap();
+    let mut state = fake.state();
+    state.pump();
+    std::mem::take(&mut state.messages)
+}
+
 /// One way to write the MSI address and data of a live vector anew: accesses, at offsets of the
 /// capability. After each of them an event goes out as the registers say.
 fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
     let (fake, device) = (Fake::default(), Device::default());
-    let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-    let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+    let routes = routes(&fake);
     let msi = MsiCapability::new(1).unwrap();
     let setup = FunctionSetup {
         msi: Some(if wide { msi.with_64_bit_address() } else { msi }),
@@ -327,10 +333,7 @@ fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
                 "notify" => assert_eq!(function.notify(V0), Ok(Delivery::Sent)),
                 _ => outside.write(1).unwrap(),
             }
-            routes.run(Some(Duration::ZERO)).unwrap();
-            let mut state = fake.state();
-            state.pump();
-            let sent = std::mem::take(&mut state.messages);
+            let sent = sent(&fake, &routes);
             assert_eq!(
                 sent,
                 [(message.address, message.data)],
@@ -340,9 +343,7 @@ fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
         outside.write(1).unwrap();
         let saved = function.save(); // nothing of it may stay in an eventfd that nobody reads
         assert!(!saved.is_empty());
-        routes.run(Some(Duration::ZERO)).unwrap();
-        fake.state().pump();
-        assert_eq!(std::mem::take(&mut fake.state().messages).len(), 1);
+        assert_eq!(sent(&fake, &routes).len(), 1);
     }
     assert_eq!(fake.state().lost, 0);
 }
@@ -367,8 +368,7 @@ fn h4_whatever_is_written_of_a_live_message_the_next_event_goes_as_the_registers
 fn h4_an_entry_that_is_rewritten_while_it_is_unmasked_sends_as_it_reads() {
     for policy in [Policy::SPEC, Policy::QEMU] {
         let (fake, device) = (Fake::default(), Device::default());
-        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let routes = routes(&fake);
         let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
         let setup =
             FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(device.clone()) };
@@ -386,10 +386,7 @@ fn h4_an_entry_that_is_rewritten_while_it_is_unmasked_sends_as_it_reads() {
             function.write_table(offset, &value.to_le_bytes());
             let message = function.inspect(|engine| engine.message(Mode::MsiX, V0)).unwrap();
             outside.write(1).unwrap();
-            routes.run(Some(Duration::ZERO)).unwrap();
-            let mut state = fake.state();
-            state.pump();
-            let sent = std::mem::take(&mut state.messages);
+            let sent = sent(&fake, &routes);
             assert_eq!(sent, [(message.address, message.data)], "{value:#x} at {offset}");
         }
         function.write_table(12, &[1, 0, 0, 0]);
