@@ -53,12 +53,12 @@ mod kernel;
 mod ledger;
 mod messages;
 mod naive;
+mod observable;
 mod outside;
 mod platform;
 mod reads;
 mod search;
 mod setup;
-mod state;
 mod world;
 mod writes;
 

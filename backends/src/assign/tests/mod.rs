@@ -1,6 +1,6 @@
 //! The map as a whole: by hand-made functions, QEMU's, and random ones.
 
-mod bars;
+mod bar_map;
 mod config;
 mod devices;
 mod properties;

@@ -5,8 +5,8 @@
 //! console.
 
 mod boot;
-mod chain;
 mod device;
+mod device_to_apic;
 mod nested;
 mod rig;
 mod tests;

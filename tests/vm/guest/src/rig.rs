@@ -1,8 +1,8 @@
 //! A whole function of a nested machine, with a device of this one behind it, and how the devices are
 //! made to interrupt.
 
-use crate::chain::take;
 use crate::device::Device;
+use crate::device_to_apic::take;
 use crate::nested;
 use crate::tests::text;
 use crate::world::World;

@@ -2,10 +2,10 @@
 //! a local APIC of a nested virtual machine takes the interrupt.
 
 use super::{Test, same, text};
-use crate::chain::{
+use crate::device::{Device, MSIX, taken};
+use crate::device_to_apic::{
     Assigned, Chain, PATIENCE, QUIET, assign, interrupt, irqs, is_fallback, mask, of_msix, pending,
 };
-use crate::device::{Device, MSIX, taken};
 use crate::nested::{Access, Nested};
 use crate::world::{NVME_VECTORS, World};
 use msix_backends::kvm::Deferral;
