@@ -1,10 +1,10 @@
 //! The device.
 
 use super::access::{DOORBELL, Width};
-use super::client::ClientEvent;
+use super::client::{Client, ClientEvent};
 use super::config::{CAPABILITY, Config, Shape};
 use super::interrupt_registers::InterruptRegisters;
-use super::memory::{SharedMemory, SharedMemoryError};
+use super::memory::{SharedMemory, SharedMemoryError, is_bar_size};
 use super::peers::Peers;
 use super::platform::{Board, BoardPlatform};
 use super::session::{Session, SessionError};
@@ -177,11 +177,12 @@ impl<B: Board> IvshmemDevice<B> {
         };
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };
         let expected = match options.revision {
-            Revision::Zero { memory } if memory.is_power_of_two() && memory >= 16 => memory,
+            Revision::Zero { memory } if is_bar_size(memory) => memory,
             Revision::Zero { memory } => return Err(SharedMemoryError::Size(memory).into()),
             Revision::One => 16,
         };
-        let session = Session::new(stream, options.vectors).map_err(SessionError::from)?;
+        let session =
+            Session::new(stream, Client::new(options.vectors)).map_err(SessionError::from)?;
         let mut device = Self {
             options,
             config: Config::new(shape(&options, table_bar, expected, has_pin)),

@@ -51,6 +51,8 @@ mod bar_access;
 mod client;
 #[cfg(feature = "kvm")]
 mod config;
+mod connection;
+mod descriptors;
 #[cfg(feature = "kvm")]
 mod device;
 mod hub;
@@ -65,6 +67,7 @@ mod server;
 mod session;
 #[cfg(feature = "kvm")]
 mod snapshot;
+mod socket;
 #[cfg(all(test, feature = "kvm"))]
 mod tests;
 mod wire;
@@ -72,6 +75,7 @@ mod wire;
 #[cfg(feature = "kvm")]
 pub use access::Width;
 pub use client::{Client, ClientEvent, ProtocolViolation};
+pub use descriptors::raise_descriptor_limit;
 #[cfg(feature = "kvm")]
 pub use device::{DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision};
 pub use memory::{SharedMemory, SharedMemoryError};

@@ -49,14 +49,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins the session of a device with `vectors` vectors on a connected stream, which does not block
-    /// from now on.
+    /// Begins the session of `client` on a connected stream, which does not block from now on.
     ///
     /// # Errors
     /// Of `fcntl`.
-    pub fn new(stream: UnixStream, vectors: u16) -> io::Result<Self> {
+    pub fn new(stream: UnixStream, client: Client) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, receiver: Receiver::default(), client: Client::new(vectors) })
+        Ok(Self { stream, receiver: Receiver::default(), client })
     }
 
     /// Takes the next event that has arrived; `None` when there is no more.
