@@ -6,6 +6,26 @@
 //! introduces the devices to each other. A device checks everything that the server sends: see
 //! [`ProtocolViolation`] and [`SessionError`].
 //!
+//! # Who is trusted
+//!
+//! Clients trust each other, and the server: that is the protocol's (E11). Every client holds the eventfds
+//! of all others, and writes the shared memory. It can ring anybody, and it can take anybody's events.
+//! Connect only what may do that to all others, and keep the rest out with the permissions of the
+//! socket's folder.
+//!
+//! Neither a device nor the server relies on that trust for itself:
+//!
+//! | who | can do | and cannot |
+//! |---|---|---|
+//! | guest | write any register, its own configuration space, the shared memory, and ring any vector | make the device fail |
+//! | server | end the connection, withhold or repeat peers, send anything | take all descriptors of the process (`DeviceOptions::most_peers`); have what is no eventfd written, or no memory taken for the BAR |
+//! | peer | ring the device, take its events, shrink the shared memory | make the device fail, or touch memory that is gone |
+//! | client of the server | take a place, leave its messages unread | keep the server from serving the others (E9): see [`Server`] |
+//!
+//! The VMM is trusted: `Board` and `Routes` are its own.
+//!
+//! # Example
+//!
 #![cfg_attr(feature = "kvm", doc = "```")]
 #![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
 //! use msix_ivshmem::{
@@ -70,6 +90,8 @@ mod snapshot;
 mod socket;
 #[cfg(all(test, feature = "kvm"))]
 mod tests;
+#[cfg(feature = "kvm")]
+mod unconnected;
 mod wire;
 
 #[cfg(feature = "kvm")]
@@ -85,4 +107,6 @@ pub use server::{Server, ServerError, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]
 pub use snapshot::{DeviceLoadError, DeviceSaveError};
-pub use wire::{ReceiveError, Receiver, ServerMessage, send_whole};
+#[cfg(feature = "kvm")]
+pub use unconnected::{ConnectError, Unconnected};
+pub use wire::{OutOfDescriptors, ReceiveError, Receiver, ServerMessage, send_whole};

@@ -2,7 +2,7 @@
 
 use super::client::{Client, ClientEvent, ProtocolViolation};
 use super::memory::SharedMemoryError;
-use super::wire::{ReceiveError, Receiver};
+use super::wire::{OutOfDescriptors, ReceiveError, Receiver};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +22,9 @@ pub enum SessionError {
     /// What came as shared memory is none.
     #[error(transparent)]
     Memory(#[from] SharedMemoryError),
+    /// The shared memory was lost: the setup cannot be completed.
+    #[error("the shared memory: {0}")]
+    MemoryLost(#[from] OutOfDescriptors),
     /// What came as a vector is no eventfd.
     #[error("vector {vector} of peer {peer}: {source}")]
     NoEventfd {
