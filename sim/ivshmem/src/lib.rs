@@ -103,7 +103,7 @@ pub use device::{DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision}
 pub use memory::{SharedMemory, SharedMemoryError};
 #[cfg(feature = "kvm")]
 pub use platform::{Board, routes_without_vm};
-pub use server::{Server, ServerError, ServerOptions};
+pub use server::{Server, ServerError, ServerIncident, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]
 pub use snapshot::{DeviceLoadError, DeviceSaveError};

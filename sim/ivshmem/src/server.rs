@@ -88,6 +88,26 @@ pub enum ServerError {
     Memory(#[source] io::Error),
 }
 
+/// Something that went wrong with one client, or with letting clients in. The server goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerIncident {
+    /// A client does not read.
+    #[error("client {id} is dropped: it left messages unread for {} s", .patience.as_secs_f32())]
+    Unread {
+        /// Which.
+        id: u16,
+        /// The server's patience.
+        patience: Duration,
+    },
+    /// A client cannot be given what it needs.
+    #[error("a client is turned away: {0}")]
+    TurnedAway(#[source] io::Error),
+    /// The connection of a client cannot be taken.
+    #[error("nobody is let in for now: {0}")]
+    Closed(#[source] io::Error),
+}
+
 /// A server, its socket and its clients. The socket's file goes with it; the clients keep what they
 /// were given.
 ///
@@ -147,31 +167,31 @@ impl Server {
     }
 
     /// Does one round: waits for something to do, for `timeout` at most (`None`: until there is), and does
-    /// it. A signal ends the wait. A client that sends anything, goes, or does not read is dropped, and
-    /// the others are told.
+    /// it. Returns what the operator may want to know. A signal ends the wait.
     ///
-    /// Nobody is let in while there is no place, or `accept` fails; that is tried again. Who cannot be
-    /// given its eventfds is turned away.
+    /// A client is told as much as it may leave unread, and more in later rounds, when it has read. One that
+    /// sends anything, goes, or does not read is dropped, and the others are told. Nobody is let in while
+    /// there is no place, or `accept` fails; that is tried again. Who cannot be given its eventfds is turned
+    /// away.
     ///
     /// # Errors
     /// Of `poll`. What goes wrong with one client ends that client.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let (newcomer, gone) = self.wait(timeout)?;
-        gone.into_iter().for_each(|id| self.drop_client(id));
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ServerIncident>> {
+        let (newcomer, gone, deaf) = self.wait(timeout)?;
+        gone.into_iter().chain(deaf.iter().copied()).for_each(|id| self.drop_client(id));
+        let patience = self.options.patience;
+        let unread = deaf.into_iter().map(|id| ServerIncident::Unread { id, patience });
+        let mut incidents: Vec<ServerIncident> = unread.collect();
         self.lingering.retain(Connection::holds);
         if newcomer {
-            match self.socket.accept() {
-                Ok(stream) => self.welcome(stream),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.closed = Some(Instant::now() + PAUSE),
-            }
+            incidents.extend(self.let_in().err());
         }
         self.flush();
-        Ok(())
+        Ok(incidents)
     }
 
-    /// Whether somebody knocks, and who is gone.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<(bool, Vec<u16>)> {
+    /// Whether somebody knocks, who is gone, and who does not read.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<(bool, Vec<u16>, Vec<u16>)> {
         let limit = self.next_deadline().into_iter().chain(timeout).min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let is_open = self.closed.is_none_or(|until| until <= Instant::now()) && self.has_place();
@@ -179,24 +199,25 @@ impl Server {
         // Last, and not at all while it is closed: it may have failed for good.
         polled.extend(is_open.then(|| PollFd::new(&self.socket, PollFlags::IN)));
         match poll(&mut polled, limit.as_ref()) {
-            Err(Errno::INTR) => return Ok((false, Vec::new())),
+            Err(Errno::INTR) => return Ok((false, Vec::new(), Vec::new())),
             waited => waited?,
         };
         let answers: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
         let newcomer = answers.get(self.clients.len()).is_some_and(|answer| !answer.is_empty());
         let over = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-        let mut gone = Vec::new();
+        let (mut gone, mut deaf) = (Vec::new(), Vec::new());
         for ((id, client), answer) in self.clients.iter_mut().zip(answers) {
             if answer.contains(PollFlags::OUT) {
                 client.has_read();
             }
-            let is_deaf =
-                client.unread().is_some_and(|since| since.elapsed() >= self.options.patience);
-            if answer.intersects(over) || is_deaf {
+            let unread = client.unread().map(|since| since.elapsed());
+            if answer.intersects(over) {
                 gone.push(*id);
+            } else if unread.is_some_and(|unread| unread >= self.options.patience) {
+                deaf.push(*id);
             }
         }
-        Ok((newcomer, gone))
+        Ok((newcomer, gone, deaf))
     }
 
     /// When something is to be done that no descriptor tells.
@@ -215,13 +236,27 @@ impl Server {
         (connections * MOST_UNREAD) as u64 <= descriptor_limit()
     }
 
-    fn welcome(&mut self, stream: UnixStream) {
-        // Without an id, or without descriptors, it is turned away: its stream is closed.
-        let Some(id) = self.hub.free() else { return };
-        let vectors = eventfds(self.options.vectors.into());
-        let (Ok(vectors), Ok(client)) = (vectors, Connection::new(stream)) else { return };
-        self.clients.insert(id, client);
+    /// Takes the connection of who knocks.
+    fn let_in(&mut self) -> Result<(), ServerIncident> {
+        let stream = match self.socket.accept() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => {
+                self.closed = Some(Instant::now() + PAUSE);
+                return Err(ServerIncident::Closed(error));
+            }
+            Ok(stream) => stream,
+        };
+        self.welcome(stream).map_err(ServerIncident::TurnedAway)
+    }
+
+    /// # Errors
+    /// Its stream is closed.
+    fn welcome(&mut self, stream: UnixStream) -> io::Result<()> {
+        let id = self.hub.free().ok_or_else(|| io::Error::other("all ids are taken"))?;
+        let vectors = eventfds(self.options.vectors.into()).map_err(|(_, error)| error)?;
+        self.clients.insert(id, Connection::new(stream)?);
         self.hub.join(id, vectors);
+        Ok(())
     }
 
     fn drop_client(&mut self, id: u16) {
@@ -250,7 +285,8 @@ impl Server {
 }
 
 impl AsFd for Server {
-    /// The listening socket.
+    /// The listening socket. It does not tell that a client has read: whoever waits for it elsewhere calls
+    /// [`turn`](Server::turn) from time to time, too.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

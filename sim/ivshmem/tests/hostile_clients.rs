@@ -1,7 +1,9 @@
 //! Clients that do not read, and descriptors that run out, on a server that may have 256 of them and has
 //! no privileges. The limit is the process's, so nothing else is tested in it.
 
-use msix_ivshmem::{Client, ClientEvent, Server, ServerError, ServerOptions, Session};
+use msix_ivshmem::{
+    Client, ClientEvent, Server, ServerError, ServerIncident, ServerOptions, Session,
+};
 use rustix::io::Errno;
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg, shutdown,
@@ -92,8 +94,8 @@ impl Reader {
     }
 }
 
-fn turns(server: &mut Server, count: usize) {
-    (0..count).for_each(|_| server.turn(Some(Duration::ZERO)).unwrap());
+fn turns(server: &mut Server, count: usize) -> Vec<ServerIncident> {
+    (0..count).flat_map(|_| server.turn(Some(Duration::ZERO)).unwrap()).collect()
 }
 
 fn open() -> usize {
@@ -251,12 +253,20 @@ fn who_does_not_read_is_dropped_and_who_pauses_with_nothing_unread_is_not() {
     let mut server = confined.server(4, Duration::from_millis(50));
     let mut deaf = UnixStream::connect(confined.socket()).unwrap();
     let mut reader = Reader::new(&confined.socket(), 4);
-    turns(&mut server, 2);
+    let mut incidents = turns(&mut server, 2);
+    reader.read();
+    while server.clients() > 1 {
+        incidents.extend(server.turn(Some(Duration::from_millis(10))).unwrap());
+        reader.read();
+    }
     reader.reads_of(&mut server, &[1], 4);
     for _ in 0..20 {
-        server.turn(Some(Duration::from_millis(10))).unwrap();
+        incidents.extend(server.turn(Some(Duration::from_millis(10))).unwrap());
     }
     assert_eq!(server.clients(), 1);
+    let [incident] = &incidents[..] else { panic!("{incidents:?}") };
+    let said = "client 0 is dropped: it left messages unread for 0.05 s";
+    assert_eq!(incident.to_string(), said);
     // What was on its way comes, then the end.
     deaf.set_nonblocking(true).unwrap();
     let mut heard = Vec::new();
@@ -277,17 +287,27 @@ fn a_client_that_does_not_fit_is_turned_away_and_nothing_else_happens() {
     let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     let rounds = |server: &mut Server| {
         let since = Instant::now();
-        let rounds = std::iter::repeat_with(|| server.turn(Some(Duration::from_millis(400))));
-        let working = rounds.take_while(|turn| turn.is_ok() && since.elapsed().as_millis() < 400);
-        working.count()
+        let (mut turns, mut incidents) = (0, Vec::new());
+        while since.elapsed() < Duration::from_millis(400) {
+            incidents.extend(server.turn(Some(Duration::from_millis(400))).unwrap());
+            turns += 1;
+        }
+        (turns, incidents)
     };
-    let turns = rounds(&mut server);
-    assert!((1..50).contains(&turns), "{turns}: it neither ends nor spins");
+    let (turns, incidents) = rounds(&mut server);
+    assert!((1..50).contains(&turns), "{turns}: it spins");
     assert_eq!(server.clients(), 1);
+    let full = |error: &std::io::Error| error.raw_os_error() == Some(Errno::MFILE.raw_os_error());
+    for incident in &incidents {
+        assert!(matches!(incident, ServerIncident::Closed(e) if full(e)), "{incident}");
+    }
+    assert!(!incidents.is_empty());
     taken.pop();
-    rounds(&mut server);
+    let (_, incidents) = rounds(&mut server);
+    let is_turned_away = matches!(&incidents[..], [ServerIncident::TurnedAway(e)] if full(e));
+    assert!(is_turned_away, "{incidents:?}");
     let ended = (&waiting).read(&mut [0]).unwrap();
-    assert_eq!((ended, server.clients()), (0, 1), "turned away");
+    assert_eq!((ended, server.clients()), (0, 1));
     drop(taken);
     let mut next = Reader::new(&confined.socket(), 16);
     next.reads_of(&mut server, &[0, 1], 16);

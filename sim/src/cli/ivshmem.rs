@@ -37,9 +37,18 @@ pub(super) fn server(arguments: &ServerArguments) -> Result<ExitCode, String> {
     let _ = raise_descriptor_limit();
     let mut server = Server::bind(&arguments.socket, options).map_err(|error| error.to_string())?;
     Output::default().line(&format!("listening on {}", arguments.socket.display()))?;
+    let mut last = String::new();
     while !stop.load(Ordering::Relaxed) {
         // A signal ends the wait, unless it came just before.
-        server.turn(Some(Duration::from_millis(500))).map_err(|error| error.to_string())?;
+        let turn = server.turn(Some(Duration::from_millis(500)));
+        for incident in turn.map_err(|error| error.to_string())? {
+            // Some come again and again, as long as a client tries.
+            let message = incident.to_string();
+            if message != last {
+                eprintln!("{message}");
+                last = message;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
