@@ -26,6 +26,7 @@ mod function;
 mod host;
 mod lab;
 mod layout;
+mod meeting;
 mod out_of_range;
 mod recorded_field;
 mod registers;
