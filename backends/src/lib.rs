@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Carries out the effects of the MSI-X engine on a host.
 //!
 //! A backend is anything that implements [`Host`]. [`carry_out`] carries out an input's list of
