@@ -102,9 +102,8 @@ fn open() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-#[test]
-fn the_kernel_limits_what_is_on_its_way_here() {
-    let confined = Confined::new();
+/// Has as many descriptors on their way as the kernel allows this user.
+fn all_on_their_way() -> (UnixStream, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     let null = File::open("/dev/null").unwrap();
     near.set_nonblocking(true).unwrap();
@@ -118,8 +117,27 @@ fn the_kernel_limits_what_is_on_its_way_here() {
             break error;
         }
     };
-    assert_eq!(error, Errno::TOOMANYREFS, "the other tests show nothing otherwise");
-    drop((far, confined));
+    assert_eq!(error, Errno::TOOMANYREFS, "these tests show nothing otherwise");
+    (near, far)
+}
+
+#[test]
+fn what_others_of_the_user_have_on_their_way_is_waited_for() {
+    let confined = Confined::new();
+    let mut server = confined.server(2, Duration::from_millis(1));
+    let others = all_on_their_way();
+    let mut reader = Reader::new(&confined.socket(), 2);
+    let since = Instant::now();
+    let mut turns = 0;
+    while since.elapsed() < Duration::from_millis(200) {
+        server.turn(Some(Duration::from_millis(200))).unwrap();
+        reader.read();
+        turns += 1;
+    }
+    assert!(turns < 100, "{turns}: it spins");
+    assert!(reader.id() == Some(0) && !reader.session.client().is_set_up());
+    drop(others);
+    reader.reads_of(&mut server, &[0], 2);
 }
 
 #[test]
@@ -187,6 +205,7 @@ fn clients_that_hold_back_all_they_can_do_not_disturb_who_reads() {
     let mut server = confined.server(1, PATIENCE);
     let mut stayer = Reader::new(&confined.socket(), 1);
     stayer.reads_of(&mut server, &[0], 1);
+    drop(all_on_their_way());
     let _deaf: Vec<UnixStream> = (0..62)
         .map(|_| {
             let deaf = holding_back(&confined.socket(), &mut server);
