@@ -235,7 +235,7 @@ impl<P: Platform> Function<P> {
     }
 
     /// Resets the function ([`msix_core::Function::reset`]) and the device behind it, and arms INTx
-    /// again. An emulated device claims its vectors again, where the policy clears claims.
+    /// again. A policy that clears claims has an emulated device claim its vectors again.
     pub fn reset(&self) {
         self.shared.lock().reset();
     }
