@@ -191,6 +191,18 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Drives the pin of a physical line to the level that it was last set to. The line is not
+    /// saved, but the interrupt controller is, and may have been restored with a level that nobody
+    /// would lower. KVM lowers what it brings at the next EOI (K12).
+    pub(super) fn repeat_line(&mut self) {
+        let line = self.device.as_ref().and_then(|device| device.line.as_ref());
+        if line.is_some_and(|line| !line.is_brought_by_kernel())
+            && let Some(pin) = &mut self.pin
+        {
+            pin.set_level(pin.is_high);
+        }
+    }
+
     /// Takes in the events in the eventfds while KVM does not take them and no effect asks for
     /// them: while the backend is detached, between a load and its resume, and while a message is
     /// half written.
