@@ -7,7 +7,7 @@ use crate::kernel::PIN_GSI;
 use crate::naive::Mode;
 use crate::outside::Shared;
 use crate::setup::{Behind, Producers, Setup};
-use crate::world::World;
+use crate::world::{Producer, World};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
     AssignedLine, Deferral, EventfdOrigin, Function, FunctionSetup, Irqchip, PassedThrough,
@@ -25,7 +25,7 @@ impl World {
     /// Makes the function, in a process of its own.
     pub(crate) fn build(&mut self) {
         let (setup, outside) = (self.setup, &self.outside);
-        self.routes = routes(&setup, outside);
+        self.routes = routes(&setup, outside, &self.events);
         let msi = setup.msi.map(|shape| {
             let vectors = u32::from(setup.vectors).next_power_of_two();
             let plain = MsiCapability::new(vectors).unwrap_or_else(|_| unreachable!());
@@ -57,17 +57,17 @@ impl World {
         self.producers.clear();
         for vector in (0..setup.vectors).filter(|_| setup.producers != Producers::None) {
             let vector = Vector::new(vector.into());
-            let eventfd = if origin == EventfdOrigin::Connected {
+            let producer = if origin == EventfdOrigin::Connected {
                 let made = EventFd::new(EFD_NONBLOCK).expect("a descriptor");
                 let copy = made.try_clone().expect("a descriptor");
                 let fd = copy.as_raw_fd();
                 function.connect(vector, copy).expect("it has none");
-                (fd, made)
+                Producer { fd, eventfd: Arc::new(made) }
             } else {
-                let own = function.eventfd(vector).expect("a descriptor");
-                (own.as_raw_fd(), own.try_clone().expect("a descriptor"))
+                let eventfd = function.eventfd(vector).expect("a descriptor");
+                Producer { fd: eventfd.as_raw_fd(), eventfd }
             };
-            self.producers.push(eventfd);
+            self.producers.push(producer);
         }
         self.function = Some(function);
         self.claim_all();
@@ -124,11 +124,11 @@ impl World {
     }
 }
 
-pub(crate) fn routes(setup: &Setup, outside: &Shared) -> Arc<Routes> {
+pub(crate) fn routes(setup: &Setup, outside: &Shared, events: &Arc<Loop>) -> Arc<Routes> {
     let hour = Duration::from_secs(3600);
     let patient = Deferral { growth: 8, quiet: hour, longest: hour };
     let deferral = if setup.deferred { patient } else { Deferral::NONE };
     let mut options = RouteOptions::new(Irqchip::Full);
     options.deferral = deferral;
-    Routes::new(Box::new(outside.clone()), options, Loop::new().expect("a descriptor"))
+    Routes::new(Box::new(outside.clone()), options, Arc::clone(events))
 }

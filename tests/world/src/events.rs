@@ -2,7 +2,7 @@
 
 use crate::defect::Defect;
 use crate::naive::Mode;
-use crate::world::{Violation, World, violated};
+use crate::world::{Producer, Violation, World, violated};
 use msix_core::{Delivery, DropReason, Vector};
 
 impl World {
@@ -18,7 +18,7 @@ impl World {
         let index = Vector::new(vector.into());
         let delivery = if self.defect == Some(Defect::OpenGateAfterLoad)
             && self.loading
-            && let Some((_, eventfd)) = self.producers.get(usize::from(vector))
+            && let Some(Producer { eventfd, .. }) = self.producers.get(usize::from(vector))
         {
             eventfd.write(1).expect("it is not full");
             Delivery::Pending
@@ -47,7 +47,9 @@ impl World {
     }
 
     pub(crate) fn produce(&mut self, vector: u8) {
-        let Some((_, eventfd)) = self.producers.get(usize::from(vector)) else { return };
+        let Some(Producer { eventfd, .. }) = self.producers.get(usize::from(vector)) else {
+            return;
+        };
         eventfd.write(1).expect("it is not full");
         // The events of an unclaimed vector may be dropped (C24), but KVM does not know of claims.
         let sure = !self.setup.msix || self.claims[usize::from(vector)] > 0;

@@ -7,7 +7,7 @@ use crate::setup::Producers;
 use crate::world::{Violation, World, violated};
 use msix_core::{Msi, Msix, Vectors};
 use std::collections::BTreeSet;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use vmm_sys_util::eventfd::EventFd;
 
 /// What an input is compared with.
@@ -130,13 +130,16 @@ impl World {
     fn own_places(&self, vector: u8) -> u8 {
         let (msix, _) = self.pending();
         let outside = self.outside.lock();
-        let holds = |(fd, eventfd): &(RawFd, EventFd)| {
-            !outside.kernel.is_assigned(*fd) && is_readable(eventfd)
-        };
+        let holds =
+            |fd: RawFd, eventfd: &EventFd| !outside.kernel.is_assigned(fd) && is_readable(eventfd);
+        let device = outside.device.eventfd(vector.into());
+        let producer = self.producers.get(usize::from(vector));
         let places = [
             msix >> vector & 1 != 0,
-            outside.device.eventfd(vector.into()).is_some_and(holds),
-            self.producers.get(usize::from(vector)).is_some_and(holds),
+            device.is_some_and(|eventfd: &std::sync::Arc<EventFd>| {
+                holds(eventfd.as_raw_fd(), eventfd)
+            }),
+            producer.is_some_and(|producer| holds(producer.fd, &producer.eventfd)),
         ];
         places.into_iter().map(u8::from).sum()
     }

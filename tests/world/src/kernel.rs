@@ -4,8 +4,10 @@ use crate::input::Call;
 use crate::outside::{Shared, is_readable};
 use msix_backends::kvm::{KvmMessage, Resampling, RouteEntry, Vm};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 const EINVAL: i32 = 22;
@@ -15,7 +17,7 @@ pub(crate) const PIN_GSI: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Irqfd {
-    eventfd: EventFd,
+    eventfd: Arc<EventFd>,
     gsi: u32,
     /// What the eventfd held when it was assigned was injected then, and stays readable (K7).
     residue: u64,
@@ -29,7 +31,7 @@ pub(crate) struct Kernel {
     /// The eventfds of the resampled pin: trigger and resample.
     resampled: Option<(EventFd, EventFd)>,
     /// Copies of the eventfds that were assigned, ever.
-    known: BTreeMap<RawFd, EventFd>,
+    known: BTreeMap<RawFd, Arc<EventFd>>,
     /// Events that were injected without a route are gone (K5).
     pub(crate) lost: usize,
     /// An irqfd that is taken back goes on delivering, for a defect.
@@ -82,6 +84,14 @@ impl Kernel {
         all
     }
 
+    /// What tells two states of it apart. Eventfds are told apart by their GSIs.
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        self.routes.hash(hasher);
+        self.assigned().hash(hasher);
+        self.resampled.is_some().hash(hasher);
+        self.holds().hash(hasher);
+    }
+
     /// Whether the eventfd is assigned: then it holds nothing that was not injected.
     pub(crate) fn is_assigned(&self, fd: RawFd) -> bool {
         self.irqfds.contains_key(&fd)
@@ -90,14 +100,14 @@ impl Kernel {
     /// Whether an eventfd that was assigned once, and is not now, holds something.
     pub(crate) fn holds(&self) -> bool {
         let free = self.known.iter().filter(|(fd, _)| !self.irqfds.contains_key(fd));
-        free.map(|(_, eventfd)| eventfd).any(is_readable)
+        free.map(|(_, eventfd)| &**eventfd).any(is_readable)
     }
 
     /// What the eventfds that are not assigned hold is taken; it can be given back.
-    pub(crate) fn hide(&self) -> Vec<EventFd> {
+    pub(crate) fn hide(&self) -> Vec<Arc<EventFd>> {
         let free = self.known.iter().filter(|(fd, _)| !self.irqfds.contains_key(fd));
         free.filter(|(_, eventfd)| eventfd.read().is_ok())
-            .filter_map(|(_, eventfd)| eventfd.try_clone().ok())
+            .map(|(_, eventfd)| Arc::clone(eventfd))
             .collect()
     }
 
@@ -149,12 +159,15 @@ impl Vm for Shared {
             outside.broke("K4: the eventfd has an irqfd already");
             return Err(io::Error::from_raw_os_error(EBUSY));
         }
-        let copy = eventfd.try_clone()?;
+        let copy = match kernel.known.get(&fd) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(eventfd.try_clone()?),
+        };
         let residue = copy.read().unwrap_or(0);
         if residue > 0 {
             copy.write(residue)?; // K7
         }
-        kernel.known.insert(fd, eventfd.try_clone()?);
+        kernel.known.insert(fd, Arc::clone(&copy));
         let message = kernel.routes.get(&gsi).copied();
         kernel.irqfds.insert(fd, Irqfd { eventfd: copy, gsi, residue });
         if residue > 0 {

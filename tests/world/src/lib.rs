@@ -37,9 +37,18 @@
 //!
 //! # What is folded
 //! [`search`] takes two histories for one state when all is equal that can be observed: the engine but for
-//! its totals, what kernel and device were told, what eventfds hold, the levels, the snapshot, and what the
-//! judge knows. What the backend keeps to itself is not compared: which mode has what eventfds hold, what
-//! waits for the loop, and the plans. Random histories do not fold.
+//! its totals, what kernel and device were told, what eventfds hold, the levels, and what the judge knows.
+//! It goes on from a state as it comes there, and counts the states to which the shortest way does not lead
+//! as well (`unlike`): they show what observing does not.
+//! - What the backend keeps to itself is not compared: which mode has what eventfds hold, what waits for
+//!   the loop, and the plans. Random histories do not fold.
+//! - The snapshot that was taken is no part of a state, for only a load uses it. Each snapshot that any
+//!   history can take is loaded, here and in a new process, as if another function had taken it. So all
+//!   loads of one function are tried, and more.
+//! - Loads are tried in one state of those that differ only in what a load replaces: registers, what is
+//!   pending in the engine, and claims. The engine's own models and exploration show that a load replaces
+//!   all of these. What the host was told, what eventfds hold and what is owed tell two states apart.
+//! - A state is brought to its end up to where another one was in the same state, at the same place.
 
 mod closing;
 mod construct;
@@ -47,6 +56,8 @@ mod controller;
 mod defect;
 mod device;
 mod events;
+mod graph;
+mod history;
 mod input;
 mod judge;
 mod kernel;
@@ -63,7 +74,8 @@ mod world;
 mod writes;
 
 pub use defect::Defect;
+pub use history::{Counterexample, Step, play, play_steps};
 pub use input::{Call, Input};
-pub use search::{Bounds, Counterexample, Searched, play, search};
+pub use search::{Bounds, Searched, search};
 pub use setup::{Behind, MsiShape, Producers, Setup};
 pub use world::{Violation, World};

@@ -4,6 +4,7 @@ use crate::defect::Defect;
 use crate::ledger::Owed;
 use crate::naive::Registers;
 use crate::world::{Saved, Violation, World, violated};
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 impl World {
@@ -12,7 +13,7 @@ impl World {
         let bytes = self.function().save();
         give_back(&hidden);
         let (registers, claims) = (self.registers.clone(), self.claims.clone());
-        self.saved = Some(Saved { bytes, registers, claims, owed: Vec::new() });
+        self.saved = Some(Arc::new(Saved { bytes, registers, claims, owed: Vec::new() }));
     }
 
     /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
@@ -25,19 +26,19 @@ impl World {
             .map(|(v, o)| Owed { must: o.must && !is_left_out(v), ..o.saved(capabilities) })
             .collect();
         drop(outside);
-        if let Some(saved) = &mut self.saved {
+        if let Some(saved) = self.saved.as_mut().and_then(Arc::get_mut) {
             saved.owed = owed;
         }
     }
 
     /// Takes what eventfds hold, for a defect.
-    fn hide(&self, defect: Defect) -> Vec<EventFd> {
+    fn hide(&self, defect: Defect) -> Vec<Arc<EventFd>> {
         if self.defect != Some(defect) || self.attached {
             return Vec::new();
         }
-        let producers = self.producers.iter().map(|(_, eventfd)| eventfd);
+        let producers = self.producers.iter().map(|producer| &producer.eventfd);
         let producers = producers.filter(|eventfd| eventfd.read().is_ok());
-        let mut hidden: Vec<_> = producers.filter_map(|eventfd| eventfd.try_clone().ok()).collect();
+        let mut hidden: Vec<_> = producers.map(Arc::clone).collect();
         hidden.extend(self.outside.lock().kernel.hide());
         hidden
     }
@@ -51,9 +52,9 @@ impl World {
         if let Err(error) = loaded {
             return violated(format!("its own snapshot is refused: {error}"));
         }
-        self.registers = saved.registers;
-        self.claims = saved.claims;
-        for (owed, saved) in self.owed.iter_mut().zip(saved.owed) {
+        self.registers.clone_from(&saved.registers);
+        self.claims.clone_from(&saved.claims);
+        for (owed, saved) in self.owed.iter_mut().zip(saved.owed.iter().copied()) {
             owed.load(saved);
         }
         self.loading = true;
@@ -73,8 +74,7 @@ impl World {
         self.build();
         self.loading = false;
         self.load()?;
-        self.registers.level = saved.registers.level;
-        self.owed = saved.owed;
+        self.owed.clone_from(&saved.owed);
         self.unsent.fill(false);
         Ok(())
     }
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-fn give_back(hidden: &[EventFd]) {
+fn give_back(hidden: &[Arc<EventFd>]) {
     for eventfd in hidden {
         eventfd.write(1).expect("it was empty");
     }

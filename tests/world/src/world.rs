@@ -7,6 +7,7 @@ use crate::ledger::Owed;
 use crate::naive::{Mode, Registers};
 use crate::outside::Shared;
 use crate::setup::Setup;
+use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Function, Routes};
 use msix_core::Vector;
 use std::collections::BTreeSet;
@@ -39,15 +40,24 @@ pub(crate) struct Saved {
     pub(crate) owed: Vec<Owed>,
 }
 
+/// Somebody who writes a vector's eventfd.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    pub(crate) eventfd: Arc<EventFd>,
+    /// The function's descriptor of it.
+    pub(crate) fd: RawFd,
+}
+
 /// The function, and all that is around it.
 pub struct World {
     pub(crate) setup: Setup,
     pub(crate) defect: Option<Defect>,
     pub(crate) outside: Shared,
+    pub(crate) events: Arc<Loop>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) function: Option<Function<Shared>>,
-    /// The eventfds that somebody else writes, with the function's descriptors of them.
-    pub(crate) producers: Vec<(RawFd, EventFd)>,
+    /// Those who write eventfds, by vector.
+    pub(crate) producers: Vec<Producer>,
     pub(crate) registers: Registers,
     pub(crate) claims: Vec<u8>,
     pub(crate) attached: bool,
@@ -61,7 +71,7 @@ pub struct World {
     pub(crate) unsent: Vec<bool>,
     /// The messages as which it may have been sent.
     pub(crate) unsent_as: BTreeSet<(u64, u32)>,
-    pub(crate) saved: Option<Saved>,
+    pub(crate) saved: Option<Arc<Saved>>,
     /// The host has too few vectors for MSI, or had when they were asked for.
     pub(crate) is_scarce: bool,
     /// Pending bits that the guest just read, and of which mode.
@@ -77,6 +87,11 @@ impl World {
     /// When the machine has no descriptors left.
     #[must_use]
     pub fn new(setup: Setup, defect: Option<Defect>) -> Self {
+        Self::with_loop(setup, defect, &Loop::new().expect("a descriptor"))
+    }
+
+    /// The same, with a loop that another world had before: it takes long to make one.
+    pub(crate) fn with_loop(setup: Setup, defect: Option<Defect>, events: &Arc<Loop>) -> Self {
         let outside = Shared::default();
         {
             let mut all = outside.lock();
@@ -89,7 +104,8 @@ impl World {
         let mut world = Self {
             setup,
             defect,
-            routes: routes(&setup, &outside),
+            events: Arc::clone(events),
+            routes: routes(&setup, &outside, events),
             outside,
             function: None,
             producers: Vec::new(),

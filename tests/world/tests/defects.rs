@@ -44,7 +44,8 @@ fn place(defect: Defect) -> (Setup, Vec<Input>) {
 
 #[test]
 fn every_seeded_defect_is_found_and_nothing_else_is() {
-    let bounds = Bounds { depth: 6, time: Duration::from_secs(30), threads: 2 };
+    let bounds =
+        Bounds { depth: 6, time: Duration::from_secs(30), threads: 2, ..Bounds::default() };
     for defect in Defect::ALL {
         let (setup, alphabet) = place(defect);
         let found = search(setup, Some(defect), &alphabet, bounds);
