@@ -1,6 +1,7 @@
 //! What must hold after every input.
 
 use crate::input::{Call, Input};
+use crate::ledger::Owed;
 use crate::naive::Mode;
 use crate::outside::is_readable;
 use crate::setup::Producers;
@@ -49,6 +50,7 @@ impl World {
                 *unsent |= owed.may > 0;
             }
             self.unsent_as.extend(before.messages.iter().copied().flatten());
+            self.share_unsent();
         }
         if self.unsent.contains(&true) {
             self.unsent_as.extend(self.messages().into_iter().flatten());
@@ -65,7 +67,7 @@ impl World {
         }
         self.judge_read()?;
         if input == Input::Save {
-            self.note_saved();
+            self.note_saved(unsent);
         }
         self.judge_owed(input, &failed)?;
         self.judge_registers()?;
@@ -77,6 +79,21 @@ impl World {
             self.outside.lock().failed.clear();
         }
         Ok(())
+    }
+
+    /// A message that was refused is of the vector of MSI, and no more of one of the device's (A15).
+    fn share_unsent(&mut self) {
+        if self.registers.mode() != Mode::Msi {
+            return;
+        }
+        for vector in self.registers.allocated()..self.setup.vectors {
+            let of = usize::from(vector % self.registers.allocated());
+            let shared = &mut self.owed[usize::from(vector)];
+            let Owed { must, may } = *shared;
+            shared.must = false;
+            self.owed[of].share(must, may);
+            self.unsent[of] |= may > 0;
+        }
     }
 
     /// Every event is delivered, or held somewhere.

@@ -20,6 +20,12 @@ impl Owed {
         self.may = (self.may + 1).min(MOST);
     }
 
+    /// The events of another vector are of this one from now on.
+    pub(crate) fn share(&mut self, must: bool, may: u8) {
+        self.must |= must;
+        self.may = (self.may + may).min(MOST);
+    }
+
     /// It was dropped, by a rule that says so.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();

@@ -16,10 +16,12 @@ impl World {
         self.saved = Some(Arc::new(Saved { bytes, registers, claims, owed: Vec::new() }));
     }
 
-    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
-    pub(crate) fn note_saved(&mut self) {
+    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent. What
+    /// KVM `refused` in the save is none of it: the function here goes on trying.
+    pub(crate) fn note_saved(&mut self, refused: bool) {
         let outside = self.outside.lock();
-        let is_left_out = |v: usize| outside.device.pending.contains(&(v as u32));
+        let is_left_out =
+            |v: usize| outside.device.pending.contains(&(v as u32)) || refused && self.unsent[v];
         let capabilities = u8::from(self.setup.msix) + u8::from(self.setup.msi.is_some());
         let owed = self.owed.iter().enumerate();
         let owed = owed

@@ -35,3 +35,9 @@ fn a13_a_reset_while_detached_drops_a_message_that_kvm_refused() {
     let refused = [ENABLE, Mask(0, false), Detach, Fail(Call::Signal), Event(0)];
     passes(Setup::msix(1), &[&refused[..], &[Reset, Attach, ReadPba]].concat());
 }
+
+#[test]
+fn h14_a_snapshot_has_the_event_of_a_message_that_kvm_refused_while_detached() {
+    let refused = [Mask(0, false), Event(0), Detach, Fail(Call::Signal), ENABLE];
+    passes(Setup::msix(1), &[&refused[..], &[Save, NewProcess]].concat());
+}
