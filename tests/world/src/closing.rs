@@ -83,6 +83,9 @@ pub(crate) fn closing(setup: &Setup) -> Vec<Closing> {
     give(&[Input::Loop]);
     for vector in vectors() {
         let event = if produced { Input::Produce(vector) } else { Input::Event(vector) };
+        if setup.producers == Producers::Late {
+            give(&[Input::Event(vector), Input::Loop, Input::Connect(vector)]);
+        }
         give(&[event, Input::Loop]);
     }
     all.extend([Input::Attach, Input::Resume].map(Closing::GiveIfTaken));

@@ -35,7 +35,7 @@ impl World {
         let bar = BarIndex::new(0).unwrap_or_else(|_| unreachable!());
         let layout = Layout::exclusive_bar(setup.vectors.into(), bar).ok().filter(|_| setup.msix);
         let origin = match setup.producers {
-            Producers::Connected => EventfdOrigin::Connected,
+            Producers::Connected | Producers::Late => EventfdOrigin::Connected,
             Producers::None | Producers::Own => EventfdOrigin::Own,
         };
         let function = Function::new(
@@ -57,26 +57,25 @@ impl World {
         self.producers.clear();
         for vector in (0..setup.vectors).filter(|_| setup.producers != Producers::None) {
             let vector = Vector::new(vector.into());
-            let producer = if origin == EventfdOrigin::Connected {
-                let made = EventFd::new(EFD_NONBLOCK).expect("a descriptor");
-                let copy = made.try_clone().expect("a descriptor");
-                let fd = copy.as_raw_fd();
-                function.connect(vector, copy).expect("it has none");
-                Producer { fd, eventfd: Arc::new(made) }
+            let eventfd = if origin == EventfdOrigin::Connected {
+                Arc::new(EventFd::new(EFD_NONBLOCK).expect("a descriptor"))
             } else {
-                let eventfd = function.eventfd(vector).expect("a descriptor");
-                Producer { fd: eventfd.as_raw_fd(), eventfd }
+                function.eventfd(vector).expect("a descriptor")
             };
-            self.producers.push(producer);
+            let fd = (origin == EventfdOrigin::Own).then(|| eventfd.as_raw_fd());
+            self.producers.push(Producer { fd, eventfd });
         }
         self.function = Some(function);
+        for vector in (0..setup.vectors).filter(|_| setup.producers == Producers::Connected) {
+            self.connect(vector).expect("it has none");
+        }
         self.claim_all();
     }
 
     fn behind(&self) -> PassedThrough {
         let (setup, outside) = (self.setup, &self.outside);
         let count = u16::from(setup.vectors);
-        let index = IrqIndex { count: count.into(), noresize: false, holes: true };
+        let index = IrqIndex { count: count.into(), noresize: setup.noresize, holes: true };
         let msix = VectorIndex(outside.clone(), Mode::MsiX);
         let msi = DeviceMsi::new(VectorIndex(outside.clone(), Mode::Msi), count);
         let msi: Box<dyn PhysicalMsi> = if self.defect == Some(Defect::UnboundMsiForgotten) {
@@ -89,10 +88,9 @@ impl World {
             Behind::ResampledDevice => line.resampled_by(Box::new(outside.clone()), PIN_GSI),
             Behind::Device | Behind::Emulated => line,
         };
+        let masked = if setup.keeps_masked { WhileMasked::Physical } else { WhileMasked::Eventfd };
         PassedThrough {
-            msix: setup
-                .msix
-                .then(|| Box::new(DeviceMsix::new(msix, index, WhileMasked::Eventfd)) as _),
+            msix: setup.msix.then(|| Box::new(DeviceMsix::new(msix, index, masked)) as _),
             msi: setup.msi.map(|_| msi),
             line: setup.pin.then_some(line),
             ..PassedThrough::new(Box::new(outside.clone()))
@@ -128,7 +126,8 @@ pub(crate) fn routes(setup: &Setup, outside: &Shared, events: &Arc<Loop>) -> Arc
     let hour = Duration::from_secs(3600);
     let patient = Deferral { growth: 8, quiet: hour, longest: hour };
     let deferral = if setup.deferred { patient } else { Deferral::NONE };
-    let mut options = RouteOptions::new(Irqchip::Full);
+    let irqchip = if setup.split { Irqchip::Split } else { Irqchip::Full };
+    let mut options = RouteOptions::new(irqchip);
     options.deferral = deferral;
     Routes::new(Box::new(outside.clone()), options, Arc::clone(events))
 }

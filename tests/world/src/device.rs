@@ -19,6 +19,8 @@ const EINVAL: i32 = 22;
 pub(crate) struct Device {
     /// Vectors of MSI and of MSI-X.
     pub(crate) vectors: u32,
+    /// The kernel cannot bind more vectors of MSI-X than it did at first (D6).
+    pub(crate) noresize: bool,
     /// Vectors that the host can have for MSI.
     pub(crate) available_msi: u32,
     /// The index that is active (D2).
@@ -135,6 +137,9 @@ impl Outside {
                 return if available > 0 { Ok(available) } else { Err(no_space()) };
             }
             (device.enabled, device.allocated) = (Some(mode), end);
+        } else if device.noresize && end > device.allocated {
+            self.broke("D16: more vectors at a kernel that cannot grow");
+            return Err(invalid());
         } else if end > available {
             return Err(no_space());
         } else if fails.is_err() {

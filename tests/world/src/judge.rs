@@ -38,19 +38,19 @@ impl World {
     pub(crate) fn judge(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
         let (broken, failed, unsent) = {
             let mut outside = self.outside.lock();
-            let unsent = std::mem::take(&mut outside.unsent);
+            let unsent = outside.unsent.take();
             (outside.broken.pop(), outside.failed.clone(), unsent)
         };
         if let Some(rule) = broken {
             return violated(rule);
         }
         self.tolerant |= !failed.is_empty();
-        if unsent {
+        if let Some(refused) = unsent {
             for (unsent, owed) in self.unsent.iter_mut().zip(&self.owed) {
                 *unsent |= owed.may > 0;
             }
             self.unsent_as.extend(before.messages.iter().copied().flatten());
-            self.share_unsent();
+            self.share_unsent(refused);
         }
         if self.unsent.contains(&true) {
             self.unsent_as.extend(self.messages().into_iter().flatten());
@@ -67,7 +67,7 @@ impl World {
         }
         self.judge_read()?;
         if input == Input::Save {
-            self.note_saved(unsent);
+            self.note_saved(unsent.is_some());
         }
         self.judge_owed(input, &failed)?;
         self.judge_registers()?;
@@ -82,11 +82,15 @@ impl World {
     }
 
     /// A message that was refused is of the vector of MSI, and no more of one of the device's (A15).
-    fn share_unsent(&mut self) {
+    fn share_unsent(&mut self, refused: (u64, u32)) {
         if self.registers.mode() != Mode::Msi {
             return;
         }
         for vector in self.registers.allocated()..self.setup.vectors {
+            let is_its = self.registers.message(Mode::Msi, vector) == Some(refused);
+            if !is_its || self.own_places(vector) > 0 {
+                continue;
+            }
             let of = usize::from(vector % self.registers.allocated());
             let shared = &mut self.owed[usize::from(vector)];
             let Owed { must, may } = *shared;
@@ -156,7 +160,7 @@ impl World {
             device.is_some_and(|eventfd: &std::sync::Arc<EventFd>| {
                 holds(eventfd.as_raw_fd(), eventfd)
             }),
-            producer.is_some_and(|producer| holds(producer.fd, &producer.eventfd)),
+            producer.is_some_and(|p| p.fd.is_some_and(|fd| holds(fd, &p.eventfd))),
         ];
         places.into_iter().map(u8::from).sum()
     }
@@ -216,6 +220,7 @@ impl World {
         let silent = match input {
             Input::Load => true,
             Input::NewProcess | Input::Detach => false,
+            Input::KeepRoutes(_) => false, // the VMM's own
             _ => before.loading && self.loading && outside.failed.is_empty(),
         };
         let calls = outside.calls - before.calls;

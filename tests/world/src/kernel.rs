@@ -12,6 +12,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 const EINVAL: i32 = 22;
 const EBUSY: i32 = 16;
+/// The first GSI that is no pin's.
+const PINS: u32 = 24;
 /// The GSI of the function's pin.
 pub(crate) const PIN_GSI: u32 = 10;
 
@@ -32,6 +34,10 @@ pub(crate) struct Kernel {
     resampled: Option<(EventFd, EventFd)>,
     /// Copies of the eventfds that were assigned, ever.
     known: BTreeMap<RawFd, Arc<EventFd>>,
+    /// It has local APICs alone.
+    pub(crate) is_split: bool,
+    /// The routes of the I/O APIC that is in userspace then.
+    pub(crate) kept: Vec<RouteEntry>,
     /// Events that were injected without a route are gone (K5).
     pub(crate) lost: usize,
     /// An irqfd that is taken back goes on delivering, for a defect.
@@ -89,6 +95,7 @@ impl Kernel {
         self.routes.hash(hasher);
         self.assigned().hash(hasher);
         self.resampled.is_some().hash(hasher);
+        self.kept.len().hash(hasher);
         self.holds().hash(hasher);
     }
 
@@ -127,16 +134,25 @@ impl Vm for Shared {
             }
             RouteEntry::Pin { .. } => None,
         };
-        if routes.iter().filter(|entry| msi(entry).is_none()).count() != 40 {
+        let is_pin = |entry: &&RouteEntry| {
+            let gsi = match **entry {
+                RouteEntry::Msi { gsi, .. } | RouteEntry::Pin { gsi, .. } => gsi,
+            };
+            gsi < PINS
+        };
+        let pins: Vec<RouteEntry> = routes.iter().filter(is_pin).copied().collect();
+        let kernel = &outside.kernel;
+        if if kernel.is_split { pins != kernel.kept } else { pins.len() != 40 } {
             outside.broke("K1: the pins' routes are gone");
         }
-        let mut new: BTreeMap<u32, (u64, u32)> = routes.iter().filter_map(msi).collect();
+        let vectors = routes.iter().filter(|entry| !is_pin(entry));
+        let mut new: BTreeMap<u32, (u64, u32)> = vectors.filter_map(msi).collect();
         if outside.kernel.is_stubborn {
             for (gsi, message) in &mut new {
                 *message = outside.kernel.routes.get(gsi).copied().unwrap_or(*message);
             }
         }
-        if new.len() + 40 != routes.len() {
+        if new.len() + pins.len() != routes.len() {
             outside.broke("K2: a GSI twice");
             return Err(io::Error::from_raw_os_error(EINVAL));
         }
@@ -199,10 +215,13 @@ impl Vm for Shared {
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let mut outside = self.lock();
-        outside.call(Call::Signal)?;
+        let called = outside.call(Call::Signal);
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
-        outside.controller.sent.push((address, msi.data));
-        Ok(true)
+        match called {
+            Ok(()) => outside.controller.sent.push((address, msi.data)),
+            Err(_) => outside.unsent = Some((address, msi.data)),
+        }
+        called.map(|()| true)
     }
 }
 
@@ -210,6 +229,9 @@ impl Resampling for Shared {
     fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Resample)?;
+        if outside.kernel.is_split {
+            return Err(io::Error::from_raw_os_error(EINVAL)); // K12
+        }
         if gsi != PIN_GSI || outside.kernel.resampled.is_some() {
             outside.broke("K4: the pin has a resampling irqfd already");
             return Err(io::Error::from_raw_os_error(EBUSY));

@@ -9,9 +9,12 @@
 //!
 //! # What is modelled
 //! - The kernel: routes, irqfds, resampling irqfds and messages, and what it refuses (K1, K2, K4 to K12).
-//!   An eventfd that is readable when it is assigned is injected and stays readable (K7).
+//!   An eventfd that is readable when it is assigned is injected and stays readable (K7). With a split
+//!   irqchip it has no pins, keeps the routes of the I/O APIC in userspace, and refuses to resample.
 //! - A device behind VFIO's three indices, one at a time, with its own pending bits, an automasked line
-//!   and a host that may have too few vectors (D1 to D8, D12).
+//!   and a host that may have too few vectors, or that cannot bind more than at first (D1 to D8, D12, D16).
+//! - Others who write eventfds: the function's, or their own, connected at the start or at any later time.
+//!   What such an eventfd holds is nobody's before it is connected.
 //! - The guest's interrupt controllers: messages that arrived, and the pin.
 //! - Who acts: [`Input`], in any order. [`Setup`] says which function it is and what it can get.
 //!

@@ -1,7 +1,7 @@
 //! What tells two states of a world apart.
 
 use crate::outside::is_readable;
-use crate::world::{Saved, World};
+use crate::world::{Producer, Saved, World};
 use ahash::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -61,7 +61,9 @@ impl World {
             (outside.controller.pin, outside.controller.line).hash(hasher);
             (outside.failing, &outside.failed).hash(hasher);
         }
-        self.producers.iter().for_each(|producer| is_readable(&producer.eventfd).hash(hasher));
+        for Producer { eventfd, fd } in &self.producers {
+            (is_readable(eventfd), fd.is_some()).hash(hasher);
+        }
         (&self.owed, &self.unsent, &self.unsent_as).hash(hasher);
         (self.attached, self.loading, self.tolerant, self.is_scarce).hash(hasher);
         self.routes.deadline().is_some().hash(hasher);

@@ -1,9 +1,11 @@
 //! What a platform does: save, load, a new process, resume, reset, unplug.
 
 use crate::defect::Defect;
+use crate::kernel::PIN_GSI;
 use crate::ledger::Owed;
-use crate::naive::Registers;
+use crate::naive::{ADDRESS, Registers};
 use crate::world::{Saved, Violation, World, violated};
+use msix_backends::kvm::{KvmMessage, RouteEntry};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -69,6 +71,7 @@ impl World {
         {
             let mut outside = self.outside.lock();
             outside.kernel.forget();
+            outside.kernel.kept.clear();
             outside.device.forget();
         }
         self.attached = true;
@@ -79,6 +82,26 @@ impl World {
         self.owed.clone_from(&saved.owed);
         self.unsent.fill(false);
         Ok(())
+    }
+
+    /// The I/O APIC of the VMM has other routes. Where KVM refuses them, it has those before.
+    pub(crate) fn keep_routes(&mut self, alt: bool) -> Result<(), Violation> {
+        let message = KvmMessage { address_lo: ADDRESS, address_hi: 0, data: 0x80, device: None };
+        let kept = vec![RouteEntry::Msi { gsi: PIN_GSI, msi: message }; usize::from(alt)];
+        let (before, failures) = {
+            let mut outside = self.outside.lock();
+            (std::mem::replace(&mut outside.kernel.kept, kept.clone()), outside.failures)
+        };
+        let result = self.routes.keep(kept);
+        let mut outside = self.outside.lock();
+        let is_refused = outside.failures > failures;
+        if is_refused {
+            outside.kernel.kept = before;
+        }
+        if result.is_err() == is_refused {
+            return Ok(());
+        }
+        violated(format!("K2: {result:?}, and refused: {is_refused}"))
     }
 
     pub(crate) fn resume(&mut self) {

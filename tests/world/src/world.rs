@@ -44,8 +44,8 @@ pub(crate) struct Saved {
 #[derive(Debug)]
 pub(crate) struct Producer {
     pub(crate) eventfd: Arc<EventFd>,
-    /// The function's descriptor of it.
-    pub(crate) fd: RawFd,
+    /// The function's descriptor of it, if it is connected.
+    pub(crate) fd: Option<RawFd>,
 }
 
 /// The function, and all that is around it.
@@ -97,6 +97,8 @@ impl World {
             let mut all = outside.lock();
             all.device.vectors = setup.vectors.into();
             all.device.available_msi = u32::from(setup.vectors) - u32::from(setup.scarce);
+            all.device.noresize = setup.noresize;
+            all.kernel.is_split = setup.split;
             all.kernel.is_stubborn = defect == Some(Defect::RewriteNeverTold);
         }
         let registers = Registers::new(&setup);
@@ -174,6 +176,8 @@ impl World {
                 self.registers.level = high;
                 self.function().set_level(high);
             }
+            Input::Connect(vector) => return self.connect(vector),
+            Input::KeepRoutes(alt) => return self.keep_routes(alt),
             Input::Withdraw(vector) => self.withdraw(vector),
             Input::Claim(vector) => {
                 let claimed = self.function().claim(Vector::new(vector.into()));

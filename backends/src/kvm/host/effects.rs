@@ -137,6 +137,9 @@ impl<P: Platform> KvmHost<P> {
                         revived = true;
                         self.messages(mode).waiting.insert(index);
                         armed.push((route.vector, gsi));
+                    } else if std::mem::take(&mut self.messages(mode).of(index).open) {
+                        // No eventfd needs the route yet; the next one waits for it.
+                        self.wait_for_route(mode, index);
                     }
                 }
                 _ => failed.push(route.vector),
