@@ -3,6 +3,7 @@
 use crate::defect::Defect;
 use crate::naive::Mode;
 use crate::outside::is_readable;
+use crate::platform::give_back;
 use crate::world::{Producer, Violation, World, violated};
 use msix_core::{Delivery, DropReason, Vector};
 use std::io::ErrorKind;
@@ -93,7 +94,9 @@ impl World {
 
     pub(crate) fn withdraw(&mut self, vector: u8) {
         let mode = if self.setup.msix { Mode::MsiX } else { Mode::Msi };
+        let hidden = self.hide(Defect::HeldOutlivesWithdraw);
         let withdrawn = self.function().withdraw(mode, Vector::new(vector.into()));
+        give_back(&hidden);
         debug_assert!(withdrawn.is_ok(), "{withdrawn:?}");
         self.dropping.push(vector);
     }

@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Takes what eventfds hold, for a defect.
-    fn hide(&self, defect: Defect) -> Vec<Arc<EventFd>> {
+    pub(crate) fn hide(&self, defect: Defect) -> Vec<Arc<EventFd>> {
         if self.defect != Some(defect) || self.attached {
             return Vec::new();
         }
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-fn give_back(hidden: &[Arc<EventFd>]) {
+pub(crate) fn give_back(hidden: &[Arc<EventFd>]) {
     for eventfd in hidden {
         eventfd.write(1).expect("it was empty");
     }
