@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    pub(crate) fn claim_all(&mut self) {
+    fn claim_all(&mut self) {
         for vector in (0..self.setup.vectors).filter(|_| self.setup.msix) {
             if !self.setup.is_physical() {
                 let claimed = self.function().claim(Vector::new(vector.into()));
