@@ -136,6 +136,11 @@ impl<P: FnMut(u64)> FirstPass<P> {
                 facts.vectors = facts.vectors_said(1);
             }
         }
+        let vectors = self.functions.iter().filter_map(|function| function.of.vectors);
+        if vectors.map(usize::from).sum::<usize>() > MAX_VECTORS {
+            let what = "vectors of all functions together";
+            return Err(Unusable::TooMany { line, what, limit: MAX_VECTORS });
+        }
         // Table writes are in it, so that event was recorded, and the messages are the same event.
         if !self.traced.messages {
             warnings.push("no write to 'apic-msi' is in the log: if they were filtered out, no message can match");
@@ -197,6 +202,8 @@ impl<P: FnMut(u64)> LogVisitor for FirstPass<P> {
     }
 }
 
+/// As many as 128 functions with full tables have: some 200 bytes are kept of each.
+const MAX_VECTORS: usize = 128 * 2048;
 const MAX_SIZES: usize = 16;
 const MAX_BARE: usize = 256;
 const NO_NAMES: &str = "its memory_region_ops lines do not name the region, so no MSI-X table can \

@@ -120,6 +120,9 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         let device = self.devices.get_mut(index)?;
         let answer = input(device, now);
         let inputs = device.take_inputs();
+        for (vector, bearing) in device.take_turned() {
+            self.entries.turn(index, vector, bearing);
+        }
         let mut routes = Vec::new();
         for sent in device.take_sent() {
             device.report.messages.expected += 1;
@@ -287,7 +290,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             self.input(device, Cause::Release, |device, now| device.write(offset, bytes, now));
         let Some(of) = self.devices.get(device) else { return };
         for vector in touched.into_iter().flatten().flatten() {
-            self.entries.update(device, vector, of.message(vector));
+            self.entries.update(device, vector, of.held(vector));
         }
     }
 
