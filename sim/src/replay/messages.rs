@@ -24,7 +24,7 @@ enum Reading {
     NotOurs,
 }
 
-impl<P: FnMut(u64)> Replay<'_, P> {
+impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     /// A device model named the vector it raises.
     pub(super) fn raise(&mut self, event: &'static RaiseEvent, vector: u32) {
         let line = self.now.line;

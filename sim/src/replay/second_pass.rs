@@ -26,7 +26,7 @@ pub const WINDOW: u64 = 64;
 
 pub(super) struct Replay<'a, P> {
     pub(super) contents: &'a LogContents,
-    pub(super) progress: P,
+    pub(super) go_on: P,
     pub(super) peer: Peer,
     pub(super) bars: Vec<PlacedBars>,
     /// Index into `devices`, by function.
@@ -49,13 +49,13 @@ pub(super) struct Replay<'a, P> {
     pub(super) now: Moment,
 }
 
-impl<'a, P: FnMut(u64)> Replay<'a, P> {
+impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
     pub(super) fn new(
         contents: &'a LogContents,
         peer: Peer,
         watch: bool,
         mut backend: Option<Box<dyn Backend>>,
-        progress: P,
+        go_on: P,
     ) -> Self {
         let (_, policy) = peer.policy();
         let mut order: Vec<_> = (0..).zip(contents.functions.iter()).collect();
@@ -86,7 +86,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         let unit = contents.started.map_or(Unit::Lines, |_| Unit::Seconds);
         Self {
             contents,
-            progress,
+            go_on,
             peer,
             bars: contents.functions.iter().map(|function| function.of.bars.clone()).collect(),
             device_of,
@@ -338,6 +338,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             unattributed: self.unattributed,
             unit,
             lines: last,
+            interrupted: false,
             warnings: lists.concat(),
             backend: None,
         };
@@ -345,7 +346,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 }
 
-impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
+impl<P: FnMut(u64) -> bool> LogVisitor for Replay<'_, P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
@@ -372,8 +373,8 @@ impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
         }
     }
 
-    fn progress(&mut self, bytes: u64) {
-        (self.progress)(bytes);
+    fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Unusable> {
+        if (self.go_on)(bytes) { Ok(()) } else { Err(Unusable::Interrupted { line: lines }) }
     }
 }
 
