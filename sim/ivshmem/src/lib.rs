@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The inter-VM shared memory device on the engine, complete (section E of the rules): a worked
 //! example of embedding `msix-core` and `msix-backends`, its server, and a client of any server.
 //!
