@@ -17,18 +17,18 @@ thumbv7em-none-eabi 35059 1234
 riscv32imac-unknown-none-elf 41550 1268
 aarch64-unknown-none 39526 1239"
 
-portable_install() {
-    debian /usr/bin/rustc rustc-web
-    [ -d /usr/lib/rustlib/src ] || debian msix-no-such-command rust-web-src
-    debian ld.lld lld
-    debian readelf binutils
-    debian qemu-s390x-static qemu-user-static
+# What `provide` of tests/run is to install, a line each.
+portable_wanted() {
+    echo /usr/bin/rustc=rustc-web
+    echo /usr/lib/rustlib/src=rust-web-src
+    echo ld.lld=lld
+    echo readelf=binutils
+    echo qemu-s390x-static=qemu-user-static
     local name library
     while read -r name library _; do
         [ -n "$name" ] || continue
-        debian "$name-linux-gnu-gcc" "gcc-$name-linux-gnu"
-        [ -e "/usr/$name-linux-gnu/lib/libc.so.6" ] ||
-            debian msix-no-such-command "libc6-dev-$library-cross"
+        echo "$name-linux-gnu-gcc=gcc-$name-linux-gnu"
+        echo "/usr/$name-linux-gnu/lib/libc.so.6=libc6-dev-$library-cross"
     done <<<"$PORTABLE_TARGETS"
 }
 

@@ -8,31 +8,37 @@ mod explore;
 mod input;
 mod ivshmem;
 mod output;
+mod output_file;
 mod progress;
 #[cfg(feature = "kvm")]
 mod qtest;
 mod script;
 mod signals;
+mod spool;
 
 use crate::replay::{Peer, replay_on};
 use crate::report::ReplayReport;
-use crate::{RECORDING, doctor, report_table, timeline};
+use crate::{doctor, report_table, timeline};
 use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
 use explore::ExploreArguments;
-use input::{Input, Source};
-use output::{MISMATCH, Output};
+use input::{Source, start_of};
+use msix_explorer::script::Script;
+use output::{Output, UNUSABLE, interrupted, status};
+use output_file::OutputFile;
 use progress::Progress;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 /// Replays recorded guests through an MSI-X engine and compares: config writes, table writes and
 /// raises go in, table reads and messages must come out as the log shows them.
 ///
 /// Without a subcommand the recording that is built in is replayed.
 ///
-/// Exit status: 0 all agree, 1 some mismatch, 2 unusable input or arguments.
+/// Exit status: 0 all agree, 1 some mismatch, 2 unusable input or arguments, 3 ended by a signal before
+/// all was compared, and all agrees so far.
 #[derive(Debug, Parser)]
 #[command(name = "msix", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -50,7 +56,8 @@ enum Command {
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
     Replay {
-        /// The log or script; `-` is the standard input, without one it is the recording.
+        /// The log or script; `-` is the standard input, without one it is the recording. What comes
+        /// through a pipe may be 1 GiB long.
         file: Option<PathBuf>,
         #[command(flatten)]
         options: ReplayOptions,
@@ -82,7 +89,7 @@ struct ReplayOptions {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Write a page with a lane a vector to this file.
+    /// Write a page with a lane a vector to this file, in place of what it held.
     #[arg(long, value_name = "FILE.html")]
     timeline: Option<PathBuf>,
     /// Also deliver through this, and compare what arrives.
@@ -109,12 +116,10 @@ pub fn run() -> ExitCode {
         Some(Command::Doctor { json }) => examined(json),
     };
     result.unwrap_or_else(|message| {
-        eprintln!("error: {message}");
+        output::errors(&format!("error: {message}\n"));
         ExitCode::from(UNUSABLE)
     })
 }
-
-const UNUSABLE: u8 = 2;
 
 fn examined(json: bool) -> Result<ExitCode, String> {
     let checks = doctor::examine();
@@ -123,43 +128,51 @@ fn examined(json: bool) -> Result<ExitCode, String> {
 }
 
 fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String> {
-    let name = source.name();
     let mut input = source.open()?;
+    let stop = signals::stop()?;
+    let stopped = || stop.load(Ordering::Relaxed);
+    let name = input.name.clone();
+    let page = options.timeline.as_ref().map(|path| OutputFile::new(path, input.identity()));
+    let page = page.transpose()?;
     let failed = |error: std::io::Error| format!("{name}:1: cannot be read: {error}");
-    if let Some(text) = script::text_of(&mut input).map_err(failed)? {
-        if options.timeline.is_some() {
-            return Err(format!("{name}: a script has no timeline"));
+    let mut text = input.text(&stop).map_err(failed)?;
+    match start_of(&mut *text, START) {
+        Err(_) if stopped() => return interrupted(options.json),
+        Err(error) => return Err(failed(error)),
+        Ok(start) if Script::is_script(&start) => {
+            if options.timeline.is_some() {
+                return Err(format!("{name}: a script has no timeline"));
+            }
+            if options.backend.is_some() {
+                return Err(format!("{name}: a script has no backend"));
+            }
+            return script::run(&name, &mut *text, options.json, &stop);
         }
-        if options.backend.is_some() {
-            return Err(format!("{name}: a script has no backend"));
-        }
-        return script::run(&name, &text, options.json);
+        Ok(_) => {}
     }
     let backend = options.backend.map(Named::open).transpose()?;
-    let progress = Progress::new(input.len().saturating_mul(2), &name);
-    let watch = options.timeline.is_some();
-    let done = |bytes| progress.advance(bytes);
-    let result = match input {
-        Input::Memory => {
-            replay_on(backend, std::io::Cursor::new(RECORDING), options.policy, watch, done)
-        }
-        Input::File(file, _) => {
-            let file = std::io::BufReader::with_capacity(BUFFER, file);
-            replay_on(backend, file, options.policy, watch, done)
-        }
-    };
+    let progress = Progress::new(input.len().map(|len| len.saturating_mul(2)), &name);
+    let result = replay_on(backend, text, options.policy, page.is_some(), |bytes| {
+        progress.advance(bytes);
+        !stopped()
+    });
     progress.finish();
-    let (report, timeline) = result.map_err(|error| format!("{name}:{}: {error}", error.line()))?;
-    if let (Some(path), Some(timeline)) = (&options.timeline, timeline) {
-        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let page = timeline::render(&name, &report, &timeline).map_err(|error| failed(&error))?;
-        std::fs::write(path, page).map_err(|error| failed(&error))?;
-    }
+    let (report, timeline) = match result {
+        Err(_) if stopped() => return interrupted(options.json),
+        result => result.map_err(|error| format!("{name}:{}: {error}", error.line()))?,
+    };
+    // First what was found, which a page that cannot be written must not cost.
     show(&name, &report, options)?;
-    Ok(if report.mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+    if let (Some(page), Some(timeline)) = (page, timeline) {
+        let text =
+            timeline::render(&name, &report, &timeline).map_err(|error| error.to_string())?;
+        page.write(text.as_bytes())?;
+    }
+    Ok(status(report.mismatches > 0, report.interrupted))
 }
 
-const BUFFER: usize = 256 * 1024;
+/// Bytes enough to tell a script.
+const START: u64 = 64;
 
 fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<(), String> {
     let mut output = Output::default();
@@ -185,9 +198,6 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
     ))?;
     if let Some(backend) = &report.backend {
         output.line(&backend.verdict())?;
-    }
-    if let Some(path) = &options.timeline {
-        output.line(&format!("timeline: {}", path.display()))?;
     }
     output.line(&report.verdict())
 }

@@ -14,7 +14,6 @@ use bench::Bench;
 
 use generate::Generator;
 use msix_core::operation::Operation;
-use msix_explorer::script::Script;
 use msix_peers::QemuError;
 
 /// A defect of QEMU that is stepped around.
@@ -53,6 +52,9 @@ pub struct DiffOutcome {
     pub known_defects: [KnownDefect; 1],
     /// The first difference, if there is one.
     pub mismatch: Option<ShrunkDifference>,
+    /// Whether it was asked to end before all inputs were compared, or before the difference was as
+    /// short as it gets.
+    pub interrupted: bool,
 }
 
 /// Runs it. `go_on` is called with the inputs done so far, and says whether to go on.
@@ -71,7 +73,7 @@ pub fn run(
             Generator::new(options.seed.wrapping_add(offset), options.vectors, window, len)
         })
         .collect();
-    let mut mismatch = None;
+    let (mut mismatch, mut interrupted) = (None, false);
     // Runs of one device: what it does depends on what it just did.
     'run: while bench.compared.operations < options.operations {
         for (index, generator) in generators.iter_mut().enumerate() {
@@ -81,13 +83,19 @@ pub fn run(
                     continue;
                 }
                 if let Some(difference) = bench.step(index, &operation)? {
-                    mismatch = Some(shrink::shrink(&mut bench, index, difference)?);
+                    let done = bench.compared.operations;
+                    let mut go_on = || {
+                        interrupted |= !go_on(done);
+                        !interrupted
+                    };
+                    mismatch = Some(shrink::shrink(&mut bench, index, difference, &mut go_on)?);
                     break 'run;
                 }
             }
-        }
-        if !go_on(bench.compared.operations) {
-            break;
+            if !go_on(bench.compared.operations) {
+                interrupted = true;
+                break 'run;
+            }
         }
     }
     Ok(DiffOutcome {
@@ -98,18 +106,19 @@ pub fn run(
         compared: bench.compared,
         known_defects: KNOWN_DEFECTS,
         mismatch,
+        interrupted,
     })
 }
 
-/// Runs a script on both sides; the first difference.
+/// Gives `operations` to both sides, with one device of `vectors` vectors. Returns the first difference.
 ///
 /// # Errors
 /// [`QemuError`].
 pub fn run_script(
-    script: &Script,
+    vectors: u16,
+    operations: impl IntoIterator<Item = Operation>,
     options: &DiffOptions,
 ) -> Result<Option<PeerDifference>, QemuError> {
-    let options = DiffOptions { vectors: script.vectors, devices: 1, ..options.clone() };
-    let mut bench = Bench::start(&options)?;
-    bench.repeat(0, &script.operations)
+    let options = DiffOptions { vectors, devices: 1, ..options.clone() };
+    Bench::start(&options)?.repeat(0, operations)
 }

@@ -30,7 +30,7 @@ struct Wanted {
 }
 
 /// In the order in which they are printed.
-const WANTED: [Wanted; 7] = [
+const WANTED: [Wanted; 8] = [
     Wanted {
         name: "/dev/kvm",
         purpose: "backend: irqfds and MSI routes",
@@ -50,6 +50,14 @@ const WANTED: [Wanted; 7] = [
         purpose: "test peer: the oracle of the engine, and who records logs",
         remedy: "apt-get install qemu-system-x86",
         look: || first_line("qemu-system-x86_64", &["--version"]).map_err(missing),
+    },
+    Wanted {
+        name: "setpriv",
+        purpose: "no QEMU outlives a `msix diff` that is killed",
+        remedy: "apt-get install util-linux",
+        look: || {
+            first_line("setpriv", &["--pdeathsig", "KILL", "setpriv", "--version"]).map_err(missing)
+        },
     },
     Wanted {
         name: "valgrind",

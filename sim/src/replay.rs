@@ -46,8 +46,10 @@ pub use second_pass::WINDOW;
 use std::io::{BufRead, Cursor, Seek};
 pub use unusable::Unusable;
 
-/// Replays a log. It is read twice, in bounded memory; `progress` is called now and then with the
-/// number of bytes read since the last call. With `watch`, a [`Timeline`] is recorded.
+/// Replays a log. It is read twice, in bounded memory; `go_on` is called now and then with the number of
+/// bytes read since the last call, and says whether to go on. With `watch`, a [`Timeline`] is recorded.
+///
+/// When it is not to go on, the report is of the lines that were compared until then.
 ///
 /// # Errors
 /// [`Unusable`] when it cannot be replayed.
@@ -55,9 +57,9 @@ pub fn replay(
     log: impl BufRead + Seek,
     peer: Peer,
     watch: bool,
-    progress: impl FnMut(u64),
+    go_on: impl FnMut(u64) -> bool,
 ) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
-    replay_on(None, log, peer, watch, progress)
+    replay_on(None, log, peer, watch, go_on)
 }
 
 /// [`replay`], and a backend that delivers too: what arrives there is compared with what the engine
@@ -70,20 +72,25 @@ pub fn replay_on(
     mut log: impl BufRead + Seek,
     peer: Peer,
     watch: bool,
-    mut progress: impl FnMut(u64),
+    mut go_on: impl FnMut(u64) -> bool,
 ) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
     let start = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(start)?;
-    let mut first = FirstPass::new(&mut progress);
+    let mut first = FirstPass::new(&mut go_on);
     let end = walk(&mut log, &mut first)?;
     let contents = first.finish(end)?;
     log.rewind().map_err(start)?;
-    let mut replay = Replay::new(&contents, peer, watch, backend, progress);
-    let last = walk(&mut log, &mut replay)?.lines;
+    let mut replay = Replay::new(&contents, peer, watch, backend, go_on);
+    let (last, interrupted) = match walk(&mut log, &mut replay) {
+        Ok(end) => (end.lines, false),
+        Err(Unusable::Interrupted { line }) => (line, true),
+        Err(error) => return Err(error),
+    };
     let failed = |source| Unusable::Backend { line: last, source };
     let delivered = replay.finish_backend().map_err(failed)?;
     let (mut report, timeline) = replay.finish(last);
     report.backend = delivered;
+    report.interrupted = interrupted;
     Ok((report, timeline))
 }
 
@@ -92,5 +99,5 @@ pub fn replay_on(
 /// # Errors
 /// As [`replay`].
 pub fn replay_bytes(log: &[u8], peer: Peer) -> Result<ReplayReport, Unusable> {
-    replay(Cursor::new(log), peer, false, |_| {}).map(|(report, _)| report)
+    replay(Cursor::new(log), peer, false, |_| true).map(|(report, _)| report)
 }

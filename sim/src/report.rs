@@ -1,5 +1,6 @@
 //! What a replay found, for programs (as JSON) and for people (as a table).
 
+use crate::printable::printable;
 use serde::Serialize;
 use std::fmt;
 
@@ -22,6 +23,8 @@ pub struct ReplayReport {
     pub unit: Unit,
     /// Whole lines in the log.
     pub lines: u64,
+    /// Whether the replay was ended before the log was.
+    pub interrupted: bool,
     /// What a reader of the figures should know.
     pub warnings: Vec<String>,
     /// What the log was replayed on, when it was on something that delivers.
@@ -227,7 +230,7 @@ pub struct Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.device)?;
+        write!(f, "{}: {}", self.line, printable(&self.device))?;
         if let Some(vector) = self.vector {
             write!(f, " vector {vector}")?;
         }
@@ -269,8 +272,13 @@ impl ReplayReport {
             (1, _) => format!("1 of {all} devices disagrees"),
             _ => format!("{wrong} of {all} devices disagree"),
         };
+        let interrupted = if self.interrupted {
+            format!("interrupted after line {}: ", self.lines)
+        } else {
+            String::new()
+        };
         format!(
-            "{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
+            "{interrupted}{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
              ({} raises named, {} inferred, {} undecided)",
             sum(|d| d.messages.expected),
             sum(|d| d.messages.matched),

@@ -1,5 +1,6 @@
 //! The report as a table for people.
 
+use crate::printable::printable;
 use crate::report::{DeviceReport, ReplayReport, Unit};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
@@ -33,7 +34,7 @@ pub fn table(report: &ReplayReport) -> String {
 fn row(device: &DeviceReport, unit: Unit) -> [String; 10] {
     let DeviceReport { table_reads: reads, raises, messages, effects, undecided, .. } = device;
     [
-        format!("{} {}", device.name, device.bdf),
+        printable(&format!("{} {}", device.name, device.bdf)).into_owned(),
         device.vectors.to_string(),
         device.table_writes.to_string(),
         format!("{}/{}", reads.compared - reads.mismatched, reads.compared),

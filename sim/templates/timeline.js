@@ -7,6 +7,7 @@ const STATES = { 2: ["masked", "masked"], 3: ["pending", "masked and pending"], 
 const BANDS = [["unknown", "control bits not known"], ["disabled", "MSI-X disabled"],
   ["fmask", "function mask set"], ["nobme", "bus master off"], ["enabled", "enabled"]];
 const MESSAGE = 0, LATCHED = 1, OPEN = 2, MISMATCH = 3;
+const NOTHING = { spans: [], marks: [] }; // a vector of which nothing is recorded
 const LABELS = 236, AXIS = 26, HEAD = 26, ROW = 20;
 
 if (data.cut !== null) { el("cut").hidden = false; el("cut").querySelector("b").textContent = data.cut[1]; }
@@ -21,11 +22,13 @@ function layout() {
     const head = { device, y: 0, height: HEAD, marks: device.marks, flags: 0 };
     rows.push(head);
     let idle = 0;
-    device.lanes.forEach((lane, vector) => {
+    const lanes = new Map(device.lanes.map(lane => [lane.vector, lane]));
+    for (let vector = 0; vector < device.vectors; vector++) {
+      const lane = lanes.get(vector) || NOTHING;
       const busy = lane.marks.length || lane.spans.some(span => span[3] !== 2);
-      if (!busy && !el("idle").checked) { idle++; return; }
+      if (!busy && !el("idle").checked) { idle++; continue; }
       rows.push({ device, lane, vector, y: 0, height: ROW, marks: lane.marks });
-    });
+    }
     head.idle = idle;
     for (let r = rows.length - 1; rows[r] !== head; r--)
       for (const mark of rows[r].marks) if (mark[2] === MISMATCH) { flags.push([mark[0], rows[r], mark]); head.flags++; }

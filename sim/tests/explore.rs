@@ -20,7 +20,7 @@ fn the_real_engine_holds_its_invariants_on_the_script_of_every_defect() {
         let mut options = MsixOptions::default();
         options.at = if defect == MsixDefect::WithdrawClearsWord { vec![0, 40] } else { vec![40] };
         options.defect = Some(defect);
-        let found = explore_msix(&options, |_| ()).unwrap().violation;
+        let found = explore_msix(&options, |_| true).unwrap().violation;
         let script = found.unwrap_or_else(|| panic!("{defect:?} is not found")).script;
         let (status, stdout, stderr) = replayed(&script, &[]);
         assert_eq!(status, 0, "{defect:?}: {stdout}{stderr}");
@@ -57,6 +57,25 @@ fn a_program_without_stateright_says_what_the_web_page_needs() {
     let (status, stdout, stderr) = msix(&["explore", "--serve"]);
     assert_eq!((status, &*stdout), (2, ""));
     assert!(stderr.contains("feature `stateright`"), "{stderr}");
+}
+
+#[cfg(feature = "stateright")]
+#[test]
+fn a_page_that_others_can_reach_is_warned_of_and_ends_with_a_signal() {
+    use common::process::{Process, until};
+    use rustix::process::Signal;
+    use std::net::{SocketAddr, TcpListener};
+    for (host, warned) in [("127.0.0.1", false), ("0.0.0.0", true)] {
+        let free = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+        let process = Process::msix(&["explore", "--serve", &free.to_string()]);
+        let near = SocketAddr::from(([127, 0, 0, 1], free.port()));
+        until("it serves", || std::net::TcpStream::connect(near).ok());
+        process.signal(Signal::TERM);
+        let ended = process.ended();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        let warning = format!("warning: {free} can be reached from other machines");
+        assert_eq!(ended.stderr.contains(&warning), warned, "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 mod common;
 
+use common::process::Process;
 use common::{joined, recording};
 use std::io::{BufWriter, Write};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// Bytes of log to make; a debug build gets less so that the suite stays quick.
 const SIZE: u64 = if cfg!(debug_assertions) { 20 << 20 } else { 100 << 20 };
@@ -28,28 +27,11 @@ fn a_long_log_is_replayed_in_a_small_part_of_its_size() {
     }
     file.into_inner().unwrap().sync_all().unwrap();
 
-    let child = Command::new(env!("CARGO_BIN_EXE_msix"))
-        .args(["replay", "--json", path.to_str().unwrap()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let watcher = std::thread::spawn(move || {
-        let mut peak = None;
-        while let Ok(text) = std::fs::read_to_string(&status) {
-            // A process that has ended has no memory to report.
-            let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) else { break };
-            peak = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        peak
-    });
-    let output = child.wait_with_output().unwrap();
-    let peak = watcher.join().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ended = Process::msix(&["replay", "--json", path.to_str().unwrap()]).ended();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(report["mismatches"], 0);
     assert_eq!(report["lines"], 3800 + repeats * 302);
-    let peak = peak.expect("the child ran long enough to be seen");
-    assert!(peak < LIMIT_KIB, "{peak} KiB at the peak for {SIZE} bytes of log");
+    assert!(ended.peak > 0, "it ran long enough to be seen");
+    assert!(ended.peak < LIMIT_KIB, "{} KiB at the peak for {SIZE} bytes of log", ended.peak);
 }

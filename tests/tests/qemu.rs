@@ -48,9 +48,9 @@ fn what_differs_from_qemu_is_found_and_shrunk_to_a_script_that_shows_it_again() 
     let mismatch = run(&strict, |_| true).unwrap().mismatch.expect("the policies differ");
     let script = Script::parse(&mismatch.script).unwrap();
     assert!(script.operations.len() <= 6, "{}", mismatch.script);
-    let shown: Option<PeerDifference> = run_script(&script, &strict).unwrap();
+    let shown: Option<PeerDifference> = run_script(4, script.operations.clone(), &strict).unwrap();
     assert_eq!(shown.map(|difference| difference.what), Some(mismatch.difference.what));
-    let agreed = run_script(&script, &options(0, 4, 1)).unwrap();
+    let agreed = run_script(4, script.operations, &options(0, 4, 1)).unwrap();
     assert_eq!(agreed, None, "it is the policy that differs");
 }
 

@@ -82,10 +82,10 @@ pub struct FunctionViolation {
 }
 
 /// Visits every state that a function can reach from reset, nearest first, and checks what must hold in
-/// it. Calls `progress` now and then.
+/// it. Calls `go_on` now and then, which says whether to go on.
 pub fn explore_function(
     options: &FunctionOptions,
-    progress: impl FnMut(Reached),
+    go_on: impl FnMut(Reached) -> bool,
 ) -> FunctionOutcome {
     let source = if options.physical { IntxSource::Physical } else { IntxSource::Emulated };
     let (name, policy) = options.policy.policy();
@@ -94,7 +94,7 @@ pub fn explore_function(
         events: events(u16::from(options.vectors), source),
         defect: options.defect,
     };
-    let closure = search(&world, options.max_states, progress);
+    let closure = search(&world, options.max_states, go_on);
     let violation = closure.violation.map(|(Found { property, detail, tried }, way)| {
         let before = way.into_iter().filter_map(|step| world.events.get(usize::from(step)));
         let inputs = before.chain(&tried).map(|input| format!("{input:?}")).collect();

@@ -35,7 +35,7 @@
 //!
 //! let mut options = MsixOptions::default();
 //! options.max_states = 1000;
-//! let outcome = explore_msix(&options, |_| ())?;
+//! let outcome = explore_msix(&options, |_| true)?;
 //! assert!(outcome.violation.is_none());
 //! # Ok::<(), msix_explorer::Unexplorable>(())
 //! ```

@@ -116,15 +116,15 @@ pub struct Unexplorable;
 const END: u16 = 66;
 
 /// Visits every state that the engine and its environment can reach from reset, nearest first, and
-/// checks every [`Property`] in it. Calls `progress` now and then.
+/// checks every [`Property`] in it. Calls `go_on` now and then, which says whether to go on.
 ///
 /// # Errors
 /// [`Unexplorable`].
 pub fn explore_msix(
     options: &MsixOptions,
-    progress: impl FnMut(Reached),
+    go_on: impl FnMut(Reached) -> bool,
 ) -> Result<MsixOutcome, Unexplorable> {
-    with_world(options, Search(options, progress))
+    with_world(options, Search(options, go_on))
 }
 
 /// Visits the same states with [Stateright](https://www.stateright.rs) instead of the packed search.
@@ -160,11 +160,11 @@ trait Job {
 
 struct Search<'a, F>(&'a MsixOptions, F);
 
-impl<F: FnMut(Reached)> Job for Search<'_, F> {
+impl<F: FnMut(Reached) -> bool> Job for Search<'_, F> {
     type Result = MsixOutcome;
     fn run<S: Storage + Clone + Send + Sync + 'static>(self, world: MsixWorld<S>) -> MsixOutcome {
-        let Self(options, progress) = self;
-        let (extent, found) = searched(&world, options.max_states, progress);
+        let Self(options, go_on) = self;
+        let (extent, found) = searched(&world, options.max_states, go_on);
         let (policy, _) = options.policy.policy();
         MsixOutcome {
             policy,

@@ -8,9 +8,14 @@
 //! write-config 2 2 0xc003
 //! notify 0
 //! ```
+//!
+//! `vectors` and `policy` stand before the first input.
+
+mod reader;
 
 use msix_core::operation::Operation;
 use msix_core::{Message, Vector, Vectors};
+pub use reader::{MAX_LINE, ScriptReader};
 use std::fmt::{self, Write as _};
 
 /// First line of every script.
@@ -50,30 +55,9 @@ impl Script {
     /// # Errors
     /// [`ScriptError`] names the first line that is wrong.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
-        let mut vectors = None;
-        let mut policy = "spec".to_owned();
-        let mut operations = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let wrong = |reason: &str| ScriptError { line: index + 1, reason: reason.to_owned() };
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                _ if index == 0 && line.trim() != HEADER => {
-                    return Err(wrong("a script begins with `msix-script 1`"));
-                }
-                [] => {}
-                [word, ..] if index == 0 || word.starts_with('#') => {}
-                ["vectors", n] => {
-                    let n = number(n).and_then(|n| u16::try_from(n).ok());
-                    let n = n.filter(|n| (1..=msix_core::spec::MAX_VECTORS).contains(n));
-                    vectors = Some(n.ok_or_else(|| wrong("1 to 2048 vectors"))?);
-                }
-                ["policy", name @ ("spec" | "qemu")] => policy = (*name).to_owned(),
-                words => operations.push(operation(words).ok_or_else(|| wrong("no such input"))?),
-            }
-        }
-        let line = text.lines().count().max(1);
-        let vectors = vectors
-            .ok_or_else(|| ScriptError { line, reason: "no line `vectors N`".to_owned() })?;
+        let reader = ScriptReader::new(text.as_bytes())?;
+        let (vectors, policy) = (reader.vectors(), reader.policy().to_owned());
+        let operations = reader.collect::<Result<_, _>>()?;
         Ok(Self { vectors, policy, operations })
     }
 }
@@ -127,14 +111,13 @@ pub fn line(operation: &Operation) -> String {
     text
 }
 
-fn operation(words: &[&str]) -> Option<Operation> {
-    let (name, arguments) = words.split_first()?;
+fn operation(name: &str, arguments: &[&str]) -> Option<Operation> {
     let numbers: Vec<u64> = arguments.iter().map(|word| number(word)).collect::<Option<_>>()?;
     let byte = |n: u64| u8::try_from(n).ok();
     let word = |n: u64| u16::try_from(n).ok();
     let vector = |n: u64| word(n).map(Vector::new);
     let flag = |n: u64| (n < 2).then_some(n == 1);
-    Some(match (*name, numbers.as_slice()) {
+    Some(match (name, numbers.as_slice()) {
         ("write-config", &[offset, len, value]) => {
             Operation::WriteConfig { offset: byte(offset)?, len: byte(len)?, value }
         }
@@ -241,6 +224,8 @@ mod tests {
             ("msix-script 1\nvectors 4\nnotify 65536", 3),
             ("msix-script 1\nvectors 4\nset-mask 0 2", 3),
             ("msix-script 1\nvectors 4\nreset now", 3),
+            ("msix-script 1\nvectors 4\nreset\npolicy qemu", 4),
+            ("msix-script 1\nreset\nvectors 4", 2),
         ] {
             assert_eq!(Script::parse(text).unwrap_err().line, line, "{text}");
         }

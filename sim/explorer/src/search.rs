@@ -56,6 +56,8 @@ pub struct Extent {
     pub depth: u32,
     /// Whether every state was left by every step.
     pub complete: bool,
+    /// Whether it was asked to end before that.
+    pub interrupted: bool,
     /// Seconds it took.
     pub seconds: f64,
 }
@@ -81,11 +83,11 @@ struct Origin<T> {
 }
 
 /// Visits every state reachable from the start, nearest first, until one violates something or
-/// `most` are found. `progress` is called now and then.
+/// `most` are found. `go_on` is called now and then, and says whether to go on.
 pub(crate) fn search<W: World>(
     world: &W,
     most: usize,
-    mut progress: impl FnMut(Reached),
+    mut go_on: impl FnMut(Reached) -> bool,
 ) -> Closure<W> {
     let begun = Instant::now();
     let start = world.start();
@@ -96,11 +98,13 @@ pub(crate) fn search<W: World>(
     // Of every state but the first.
     let mut origins: Vec<Origin<W::Step>> = Vec::new();
     let (mut left, mut transitions, mut farthest) = (0_u64, 0_u64, 0);
-    let mut complete = violation.is_none();
+    let (mut complete, mut interrupted) = (violation.is_none(), false);
     while complete && let Some(Open { state, index, depth }) = frontier.pop_front() {
         farthest = depth;
-        if left.is_multiple_of(4096) {
-            progress(Reached { states: seen.len(), frontier: frontier.len(), depth });
+        let reached = Reached { states: seen.len(), frontier: frontier.len(), depth };
+        if left.is_multiple_of(512) && !go_on(reached) {
+            (complete, interrupted) = (false, true);
+            break;
         }
         left += 1;
         let all = world.steps(&state, |step, next| {
@@ -123,7 +127,8 @@ pub(crate) fn search<W: World>(
         complete = all.is_continue();
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let extent = Extent { states: seen.len(), transitions, depth: farthest, complete, seconds };
+    let (states, depth) = (seen.len(), farthest);
+    let extent = Extent { states, transitions, depth, complete, interrupted, seconds };
     Closure { extent, violation }
 }
 
@@ -185,7 +190,7 @@ mod tests {
     }
 
     fn searched(unlucky: u32, harmful: u32, most: usize) -> (Extent, Option<(String, String)>) {
-        let closure = search(&Numbers { unlucky, harmful }, most, |_| ());
+        let closure = search(&Numbers { unlucky, harmful }, most, |_| true);
         let violation = closure.violation.map(|(found, way)| (found, way.into_iter().collect()));
         (closure.extent, violation)
     }
@@ -204,6 +209,13 @@ mod tests {
         assert_eq!(searched(1, 0, 99).1, Some(("at 1".to_owned(), String::new())));
         assert_eq!(searched(16, 0, 99).1, Some(("at 16".to_owned(), "add".to_owned())));
         assert_eq!(searched(0, 17, 99).1, Some(("to 17".to_owned(), "aada".to_owned())));
+    }
+
+    #[test]
+    fn a_search_that_is_asked_to_end_says_so() {
+        let extent = search(&Numbers { unlucky: 0, harmful: 0 }, usize::MAX, |_| false).extent;
+        assert_eq!((extent.states, extent.complete, extent.interrupted), (1, false, true));
+        assert!(!searched(0, 0, usize::MAX).0.interrupted);
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn options(policy: Peer, physical: bool) -> FunctionOptions {
 
 fn the_nearest_states_show_no_violation(policy: Peer) {
     for physical in [false, true] {
-        let outcome = explore_function(&options(policy, physical), |_| ());
+        let outcome = explore_function(&options(policy, physical), |_| true);
         assert!(outcome.violation.is_none(), "{:#?}", outcome.violation);
         assert_eq!((outcome.extent.states, outcome.extent.complete), (NEAR, false));
         assert!(outcome.extent.depth >= 3, "{policy:?}, {physical}: {}", outcome.extent.depth);
@@ -46,7 +46,7 @@ fn every_seeded_defect_is_found_by_its_property_in_few_inputs() {
         options.defect = Some(defect);
         options.vectors = 1;
         options.max_states = FAR;
-        let outcome = explore_function(&options, |_| ());
+        let outcome = explore_function(&options, |_| true);
         let found = outcome.violation.unwrap_or_else(|| panic!("{defect:?} is not found"));
         assert_eq!(found.property, property, "{defect:?} ({text}): {found:#?}");
         assert!(found.inputs.len() <= 12, "{defect:?}: {:#?}", found.inputs);

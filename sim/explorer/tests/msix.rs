@@ -14,7 +14,7 @@ fn options(policy: Peer) -> MsixOptions {
 #[test]
 fn one_vector_is_closed_without_a_violation_under_both_policies() {
     for policy in [Peer::Spec, Peer::Qemu] {
-        let outcome = explore_msix(&options(policy), |_| ()).unwrap();
+        let outcome = explore_msix(&options(policy), |_| true).unwrap();
         assert_eq!(outcome.violation.map(|v| v.script), None);
         assert!(
             outcome.extent.complete
@@ -28,7 +28,7 @@ fn one_vector_is_closed_without_a_violation_under_both_policies() {
 #[test]
 fn stateright_finds_as_many_states_and_no_violation() {
     for policy in [Peer::Spec, Peer::Qemu] {
-        let ours = explore_msix(&options(policy), |_| ()).unwrap();
+        let ours = explore_msix(&options(policy), |_| true).unwrap();
         assert_eq!(
             check_with_stateright(&options(policy)),
             Ok((ours.extent.states, Vec::new())),
@@ -42,7 +42,7 @@ fn it_does_not_matter_where_in_the_table_the_vector_is() {
     let states = |at| {
         let mut options = MsixOptions::default();
         options.at = vec![at];
-        let outcome = explore_msix(&options, |_| ()).unwrap();
+        let outcome = explore_msix(&options, |_| true).unwrap();
         assert_eq!(outcome.violation.map(|v| v.script), None, "{at}");
         outcome.extent.states
     };
@@ -65,7 +65,7 @@ fn with(defect: MsixDefect, policy: Peer) -> MsixOptions {
 #[test]
 fn every_seeded_defect_is_found_by_its_property_with_a_short_script() {
     for (defect, text, property) in MsixDefect::ALL {
-        let outcome = explore_msix(&with(defect, Peer::Spec), |_| ()).unwrap();
+        let outcome = explore_msix(&with(defect, Peer::Spec), |_| true).unwrap();
         let found = outcome.violation.unwrap_or_else(|| panic!("{defect:?} is not found"));
         assert_eq!(found.property, property.name(), "{defect:?} ({text}): {}", found.detail);
         assert!(found.steps <= 5, "{defect:?}: {}", found.script);
@@ -80,7 +80,7 @@ fn every_seeded_defect_is_found_by_its_property_with_a_short_script() {
 fn every_seeded_defect_that_qemus_policy_can_have_is_found_there_too() {
     let possible = MsixDefect::ALL.into_iter().filter(|(defect, ..)| !NOT_IN_QEMU.contains(defect));
     for (defect, ..) in possible {
-        let outcome = explore_msix(&with(defect, Peer::Qemu), |_| ()).unwrap();
+        let outcome = explore_msix(&with(defect, Peer::Qemu), |_| true).unwrap();
         assert!(outcome.violation.is_some(), "{defect:?}");
     }
 }
@@ -97,7 +97,7 @@ fn stateright_finds_a_seeded_defect_too() {
 fn a_search_that_is_cut_short_says_so() {
     let mut options = MsixOptions::default();
     options.max_states = 100;
-    let outcome = explore_msix(&options, |_| ()).unwrap();
+    let outcome = explore_msix(&options, |_| true).unwrap();
     assert_eq!(
         (outcome.extent.states, outcome.extent.complete, outcome.violation.is_none()),
         (100, false, true)
@@ -109,6 +109,6 @@ fn vectors_that_cannot_be_explored_are_refused() {
     for at in [vec![], vec![66], vec![3, 3], vec![0, 1, 2, 3]] {
         let mut options = MsixOptions::default();
         options.at = at;
-        assert_eq!(explore_msix(&options, |_| ()).err(), Some(Unexplorable));
+        assert_eq!(explore_msix(&options, |_| true).err(), Some(Unexplorable));
     }
 }

@@ -1,8 +1,8 @@
 //! `msix demo`.
 
-use super::output::{MISMATCH, Output};
+use super::output::{Output, interrupted, status};
 use super::signals;
-use crate::demo::{DemoOutcome, DemoPlan, run};
+use crate::demo::{DemoError, DemoOutcome, DemoPlan, run};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
@@ -11,6 +11,8 @@ use std::process::ExitCode;
 pub(super) enum Demo {
     /// Two guests ring each other through ivshmem doorbells: every ring an ioeventfd, every interrupt
     /// an irqfd. Without KVM, two threads do it through eventfds.
+    ///
+    /// Exit status: 0 nothing was lost, 1 something was, 2 it cannot be run, 3 ended by a signal.
     Ivshmem(IvshmemOptions),
 }
 
@@ -29,9 +31,12 @@ pub(super) struct IvshmemOptions {
 pub(super) fn demo(demo: &Demo) -> Result<ExitCode, String> {
     let Demo::Ivshmem(options) = demo;
     let stop = signals::stop()?;
-    let outcome = run(DemoPlan::of(options.rings), &stop).map_err(|error| error.to_string())?;
+    let outcome = match run(DemoPlan::of(options.rings), &stop) {
+        Err(DemoError::Interrupted) => return interrupted(options.json),
+        outcome => outcome.map_err(|error| error.to_string())?,
+    };
     Output::default().either(options.json, &outcome, text)?;
-    Ok(if outcome.nothing_lost() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+    Ok(status(!outcome.nothing_lost(), false))
 }
 
 fn text(outcome: &DemoOutcome) -> String {

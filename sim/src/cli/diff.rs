@@ -1,18 +1,22 @@
 //! `msix diff`.
 
-use super::output::{self, MISMATCH, Output};
+use super::input::Source;
+use super::output::{self, Output, interrupted, status};
 use super::progress::Progress;
+use super::script::checked;
 use super::signals;
 use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};
 use clap::Args;
-use msix_explorer::script::Script;
 use msix_peers::Player;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 /// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
 /// by side; every read and every message is compared.
+///
+/// Exit status: 0 both agree, 1 they differ, 2 unusable arguments or no QEMU, 3 ended by a signal before
+/// all was compared, and both agree so far.
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
     /// Inputs in all.
@@ -67,10 +71,10 @@ pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, String> {
     let mut options = DiffOptions::new(arguments.player(), operations, seed, arguments.vectors);
     options.devices = usize::from(if arguments.is_front() { 1 } else { arguments.devices });
     if let Some(path) = &arguments.script {
-        return scripted(path, &options, arguments.json);
+        return scripted(path.clone(), &options, arguments.json);
     }
     let stop = signals::stop()?;
-    let progress = Progress::new(options.operations, "inputs");
+    let progress = Progress::new(Some(options.operations), "inputs");
     let mut shown = 0;
     let outcome = diff::run(&options, |done| {
         progress.advance(done - shown);
@@ -79,28 +83,44 @@ pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, String> {
     });
     progress.finish();
     let outcome = outcome.map_err(|error| error.to_string())?;
-    Output::default().either(arguments.json, &outcome, text)?;
-    Ok(if outcome.mismatch.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+    Output::default().either(arguments.json, &outcome, |outcome| text(outcome, operations))?;
+    Ok(status(outcome.mismatch.is_some(), outcome.interrupted))
 }
 
-fn scripted(path: &Path, options: &DiffOptions, json: bool) -> Result<ExitCode, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-    let script = Script::parse(&text).map_err(|error| failed(&error))?;
-    let difference = diff::run_script(&script, options).map_err(|error| failed(&error))?;
+fn scripted(path: PathBuf, options: &DiffOptions, json: bool) -> Result<ExitCode, String> {
+    let mut input = Source::File(path).open()?;
+    let stop = signals::stop()?;
+    let stopped = || stop.load(Ordering::Relaxed);
+    let name = input.name.clone();
+    let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+    let mut text = input.text(&stop).map_err(|error| failed(&error))?;
+    let run = match checked(&mut *text, &stop) {
+        Err(_) if stopped() => return interrupted(json),
+        checked => checked.map_err(|error| failed(&error))?,
+    };
+    let mut wrong = None;
+    let vectors = run.vectors();
+    let operations = run.map_while(|operation| operation.map_err(|error| wrong = Some(error)).ok());
+    let operations = operations.take_while(|_| !stopped());
+    let difference = diff::run_script(vectors, operations, options);
+    let difference = difference.map_err(|error| failed(&error))?;
+    if let Some(error) = wrong {
+        return Err(failed(&error));
+    }
     let mut output = Output::default();
-    match (&difference, json) {
-        (_, true) => output.json(&difference)?,
-        (None, false) => output.line("engine and QEMU agree")?,
-        (Some(d), false) => output.line(&format!(
+    match &difference {
+        None if stopped() => return interrupted(json),
+        _ if json => output.json(&difference)?,
+        None => output.line("engine and QEMU agree")?,
+        Some(d) => output.line(&format!(
             "`{}`: {}: the engine has {}, QEMU {}",
             d.input, d.what, d.engine, d.qemu
         ))?,
     }
-    Ok(if difference.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+    Ok(status(difference.is_some(), false))
 }
 
-fn text(outcome: &DiffOutcome) -> String {
+fn text(outcome: &DiffOutcome, asked: u64) -> String {
     let compared = &outcome.compared;
     let mut text = format!(
         "{}, {} devices of {} vectors, seed {}\n\
@@ -123,6 +143,10 @@ fn text(outcome: &DiffOutcome) -> String {
         ));
     }
     match &outcome.mismatch {
+        None if outcome.interrupted => text.push_str(&format!(
+            "interrupted after {} of {asked} inputs; engine and QEMU agree so far",
+            compared.operations
+        )),
         None => text.push_str("engine and QEMU agree"),
         Some(mismatch) => {
             let d = &mismatch.difference;
@@ -131,9 +155,11 @@ fn text(outcome: &DiffOutcome) -> String {
                 d.input, d.what, d.engine, d.qemu
             ));
             text.push_str(&format!(
-                "engine and QEMU differ; shrunk from {} inputs to this script, for `msix diff \
+                "engine and QEMU differ; shrunk from {} inputs to this script{}, for `msix diff \
                  --script FILE`:\n\n{}",
-                mismatch.inputs, mismatch.script
+                mismatch.inputs,
+                if outcome.interrupted { " (interrupted: a shorter one may do)" } else { "" },
+                mismatch.script
             ));
         }
     }

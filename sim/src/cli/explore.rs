@@ -1,6 +1,7 @@
 //! `msix explore`.
 
-use super::output::{self, MISMATCH, Output};
+use super::output::{self, Output, status};
+use super::signals;
 use crate::replay::Peer;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,12 +12,15 @@ use msix_explorer::{
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+#[cfg(feature = "stateright")]
+use std::{thread, time::Duration};
 
 /// Every reachable state of the engine together with a host that fails, holds events and answers
 /// late, a guest that writes everything, and a platform that saves, loads and resets at any point.
 ///
 /// Exit status: 0 nothing is violated, 1 something is (a script for `msix replay` is printed), 2
-/// unusable arguments.
+/// unusable arguments, 3 ended by a signal before all was seen, and nothing is violated so far.
 #[derive(Debug, Args)]
 pub(super) struct ExploreArguments {
     /// How many vectors are explored.
@@ -57,8 +61,8 @@ pub(super) struct ExploreArguments {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Serve a page to walk through the states with a browser; needs a build with the feature
-    /// `stateright`.
+    /// Serve a page to walk through the states with a browser, until a signal comes; needs a build with
+    /// the feature `stateright`. Whoever reaches the address can use it.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, conflicts_with_all = ["json", "max_states"],
           default_missing_value = "127.0.0.1:3000")]
     serve: Option<SocketAddr>,
@@ -83,10 +87,10 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<ExitCode, String> 
     if let Some(address) = arguments.serve {
         return served(&options, address);
     }
-    let outcome = watched(|progress| explorer::explore_msix(&options, progress));
+    let outcome = watched(|go_on| explorer::explore_msix(&options, go_on))?;
     let outcome = outcome.map_err(|error| error.to_string())?;
     Output::default().either(arguments.json, &outcome, msix_text)?;
-    Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+    Ok(status(outcome.violation.is_some(), outcome.extent.interrupted))
 }
 
 fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
@@ -99,9 +103,9 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     options.physical = arguments.physical;
     options.max_states = usize::try_from(arguments.max_states).unwrap_or(usize::MAX);
     options.defect = arguments.function_defect;
-    let outcome = watched(|progress| explorer::explore_function(&options, progress));
+    let outcome = watched(|go_on| explorer::explore_function(&options, go_on))?;
     Output::default().either(arguments.json, &outcome, function_text)?;
-    Ok(if outcome.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+    Ok(status(outcome.violation.is_some(), outcome.extent.interrupted))
 }
 
 fn function_text(outcome: &FunctionOutcome) -> String {
@@ -133,22 +137,40 @@ fn served(_: &MsixOptions, _: SocketAddr) -> Result<ExitCode, String> {
 
 #[cfg(feature = "stateright")]
 fn served(options: &MsixOptions, address: SocketAddr) -> Result<ExitCode, String> {
+    let stop = signals::stop()?;
     // The server itself ends the program with a panic when the address is taken.
     std::net::TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
+    if !address.ip().to_canonical().is_loopback() {
+        output::errors(&format!(
+            "warning: {address} can be reached from other machines: whoever reaches it sees the page \
+             and makes this machine compute\n"
+        ));
+    }
     output::errors(&format!("http://{address} shows the states; end with Ctrl-C\n"));
-    explorer::serve_with_stateright(options, address).map_err(|error| error.to_string())?;
+    let options = options.clone();
+    let server = thread::spawn(move || explorer::serve_with_stateright(&options, address));
+    while !stop.load(Ordering::Relaxed) {
+        if server.is_finished() {
+            let ended = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            ended.map_err(|error| error.to_string())?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Explores and shows how far it is.
-fn watched<T>(explore: impl FnOnce(&mut dyn FnMut(Reached)) -> T) -> T {
+/// Explores until a signal comes, and shows how far it is.
+fn watched<T>(explore: impl FnOnce(&mut dyn FnMut(Reached) -> bool) -> T) -> Result<T, String> {
+    let stop = signals::stop()?;
     let spinner = spinner();
     let outcome = explore(&mut |Reached { states, frontier, depth }| {
         spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
         spinner.tick();
+        !stop.load(Ordering::Relaxed)
     });
     spinner.finish_and_clear();
-    outcome
+    Ok(outcome)
 }
 
 /// A line on the standard error, if that is a terminal.
@@ -194,10 +216,10 @@ fn seen(extent: &Extent) -> String {
 }
 
 fn verdict(extent: &Extent, violated: Option<String>) -> String {
-    let nothing = if extent.complete {
-        "every reachable state was seen, nothing is violated"
-    } else {
-        "nothing is violated so far; not every state was seen"
+    let nothing = match (extent.complete, extent.interrupted) {
+        (true, _) => "every reachable state was seen, nothing is violated",
+        (false, true) => "interrupted: nothing is violated so far; not every state was seen",
+        (false, false) => "nothing is violated so far; not every state was seen",
     };
     violated.unwrap_or_else(|| nothing.to_owned())
 }

@@ -1,9 +1,14 @@
-//! Where a log comes from.
+//! Where a log or a script comes from. Either is read twice.
 
+use super::spool::{Awaited, Spool};
 use crate::RECORDING;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader, Cursor, Read as _, Seek};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -13,19 +18,29 @@ pub(super) enum Source {
     File(PathBuf),
 }
 
-/// An opened log that can be read twice, and its length in bytes.
+/// Something that was opened.
 #[derive(Debug)]
-pub(super) enum Input {
-    Memory,
-    File(File, u64),
+pub(super) struct Input {
+    /// What it is called, for people.
+    pub(super) name: String,
+    /// `None` is the recording that is built in.
+    file: Option<File>,
+    /// Length in bytes, of what can be read twice as it is.
+    len: Option<u64>,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
 }
+
+/// Text that can be read twice.
+pub(super) trait Twice: BufRead + Seek {}
+impl<T: BufRead + Seek> Twice for T {}
 
 impl Source {
     pub(super) fn of(path: PathBuf) -> Self {
         if path.as_os_str() == "-" { Self::Stdin } else { Self::File(path) }
     }
 
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Recording => "linux-6.1-q35.log (built in)".to_owned(),
             Self::Stdin => "<stdin>".to_owned(),
@@ -33,38 +48,57 @@ impl Source {
         }
     }
 
-    /// Opens it. What cannot be read twice (the standard input, a pipe) goes to a temporary file
-    /// first.
+    /// Opens it. Waits for the other end of a named pipe, so that signals had better still be fatal.
     pub(super) fn open(self) -> Result<Input, String> {
         let name = self.name();
-        let failed = |error: io::Error| format!("{name}:1: cannot be read: {error}");
-        match self {
-            Self::Recording => Ok(Input::Memory),
-            Self::Stdin => spooled(io::stdin().lock()).map_err(failed),
-            Self::File(path) => {
-                let file = File::open(path).map_err(failed)?;
-                let kind = file.metadata().map_err(failed)?;
-                if kind.is_file() || kind.is_dir() {
-                    Ok(Input::File(file, kind.len()))
-                } else {
-                    spooled(file).map_err(failed)
-                }
+        let (file, is_stdin) = match self {
+            Self::Recording => {
+                let len = Some(RECORDING.len() as u64);
+                return Ok(Input { name, file: None, len, identity: None });
             }
-        }
+            Self::Stdin => (io::stdin().as_fd().try_clone_to_owned().map(File::from), true),
+            Self::File(path) => (File::open(path), false),
+        };
+        let found = file.and_then(|file| Ok((file.metadata()?, file)));
+        let (kind, file) = found.map_err(|error| format!("{name}:1: cannot be read: {error}"))?;
+        // The standard input need not begin where its file does.
+        let len = (!is_stdin && (kind.is_file() || kind.is_dir())).then_some(kind.len());
+        let identity = Some((kind.dev(), kind.ino()));
+        Ok(Input { name, file: Some(file), len, identity })
     }
-}
-
-fn spooled(mut from: impl io::Read) -> io::Result<Input> {
-    let mut file = tempfile::tempfile()?;
-    let len = io::copy(&mut from, &mut file)?;
-    Ok(Input::File(file, len))
 }
 
 impl Input {
-    pub(super) const fn len(&self) -> u64 {
-        match self {
-            Self::Memory => RECORDING.len() as u64,
-            Self::File(_, len) => *len,
-        }
+    /// Its length in bytes, if that is known before it was read.
+    pub(super) const fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Device and inode, if it is a file.
+    pub(super) const fn identity(&self) -> Option<(u64, u64)> {
+        self.identity
+    }
+
+    /// Its text. What comes through a pipe goes to a temporary file when it is read first, and is read
+    /// until `stop` is set.
+    pub(super) fn text(&mut self, stop: &Arc<AtomicBool>) -> io::Result<Box<dyn Twice>> {
+        let Some(file) = self.file.take() else { return Ok(Box::new(Cursor::new(RECORDING))) };
+        Ok(match self.len {
+            Some(_) => Box::new(BufReader::with_capacity(BUFFER, file)),
+            None => {
+                let spool = Spool::new(Awaited::new(file, Arc::clone(stop)))?;
+                Box::new(BufReader::with_capacity(BUFFER, spool))
+            }
+        })
     }
 }
+
+/// The first bytes of `text`, at most `most`, which is then as if it had not been read.
+pub(super) fn start_of(text: &mut dyn Twice, most: u64) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    text.take(most).read_to_end(&mut start)?;
+    text.rewind()?;
+    Ok(start)
+}
+
+const BUFFER: usize = 256 * 1024;

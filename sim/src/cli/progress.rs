@@ -1,5 +1,6 @@
 //! The progress bar.
 
+use crate::printable::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 
@@ -10,16 +11,21 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(bytes: u64, name: &str) -> Self {
+    /// `length` is what will be done, if that is known.
+    pub(super) fn new(length: Option<u64>, name: &str) -> Self {
         let bar = if stderr().is_terminal() {
-            ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr())
+            ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr())
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}% {eta}") {
+        let template = match length {
+            Some(_) => "{msg} {wide_bar} {percent:>3}% {eta}",
+            None => "{msg} {bytes}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(name.to_owned());
+        bar.set_message(printable(name).into_owned());
         Self { bar }
     }
 

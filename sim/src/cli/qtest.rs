@@ -30,7 +30,7 @@ pub(super) struct QtestArguments {
     /// Where the harness listens for QMP.
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
-    /// Log every message to this file, as QEMU's trace does.
+    /// Log every message to the end of this file, as QEMU's trace does. A link is not followed.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }

@@ -1,45 +1,17 @@
 //! `msix replay` of a script: the engine alone, input by input.
 
-use super::input::Input;
-use super::output::{self, MISMATCH, Output};
-use msix_core::operation::Answer;
+use super::input::Twice;
+use super::output::{self, Output, interrupted, status};
+use msix_core::operation::{Answer, Operation};
 use msix_core::{
     Access, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS, Msix,
     Policy, Vector, Vectors,
 };
-use msix_explorer::script::{self, Script};
+use msix_explorer::script::{self, ScriptError, ScriptReader};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::{Read, Seek};
 use std::process::ExitCode;
-
-/// The text of `input`, when it begins as a script does.
-pub(super) fn text_of(input: &mut Input) -> std::io::Result<Option<String>> {
-    let Input::File(file, _) = input else { return Ok(None) };
-    let mut start = Vec::new();
-    file.rewind()?; // what came through a pipe was just written
-    file.by_ref().take(START).read_to_end(&mut start)?;
-    file.rewind()?;
-    if !Script::is_script(&start) {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
-/// Bytes enough to tell a script.
-const START: u64 = 64;
-
-/// What running a script showed.
-#[derive(Debug, Serialize)]
-struct Run {
-    vectors: u16,
-    policy: String,
-    steps: Vec<Step>,
-    /// The invariant that does not hold after the last step.
-    violation: Option<String>,
-}
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One input.
 #[derive(Debug, Serialize)]
@@ -50,57 +22,116 @@ struct Step {
     answer: Option<String>,
 }
 
-/// Runs the script `text` of file `name` and prints every input with what it led to.
-///
-/// Exit status: 0 all invariants hold, 1 one does not.
-pub(super) fn run(name: &str, text: &str, json: bool) -> Result<ExitCode, String> {
-    let script = Script::parse(text).map_err(|error| format!("{name}: {error}"))?;
-    let run = executed(&script)?;
-    let mut output = Output::default();
-    if json {
-        output.json(&run)?;
-    } else {
-        output.line(&shown(&run))?;
-        if let Some(violation) = &run.violation {
-            output::errors(&format!("{name}: {violation}\n"));
+/// Reads all of `text` until `stop` is set, to find what is wrong with it. Returns it from the start.
+pub(super) fn checked<'a>(
+    text: &'a mut dyn Twice,
+    stop: &AtomicBool,
+) -> Result<ScriptReader<&'a mut dyn Twice>, String> {
+    let failed = |error: ScriptError| error.to_string();
+    for operation in ScriptReader::new(&mut *text).map_err(failed)? {
+        operation.map_err(failed)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err("interrupted".to_owned());
         }
     }
-    Ok(if run.violation.is_some() { ExitCode::from(MISMATCH) } else { ExitCode::SUCCESS })
+    text.rewind().map_err(|error| format!("cannot be read again: {error}"))?;
+    ScriptReader::new(text).map_err(failed)
 }
 
-fn executed(script: &Script) -> Result<Run, String> {
-    let policy = if script.policy == "qemu" { Policy::QEMU } else { Policy::SPEC };
-    let bar = BarIndex::new(0).map_err(|error| error.to_string())?;
-    let layout = Layout::exclusive_bar(script.vectors.into(), bar);
-    let layout = layout.map_err(|error| error.to_string())?;
-    let msix = Msix::<Boxed>::new(layout, policy);
-    let mut msix = msix.map_err(|error| error.to_string())?;
-    let mut run = Run {
-        vectors: script.vectors,
-        policy: script.policy.clone(),
-        steps: Vec::new(),
-        violation: None,
+/// Runs the script `text` of file `name` and prints every input with what it led to.
+///
+/// Exit status: 0 all invariants hold, 1 one does not, 3 ended by a signal.
+pub(super) fn run(
+    name: &str,
+    text: &mut dyn Twice,
+    json: bool,
+    stop: &AtomicBool,
+) -> Result<ExitCode, String> {
+    let stopped = || stop.load(Ordering::Relaxed);
+    let script = match checked(text, stop) {
+        Err(_) if stopped() => return interrupted(json),
+        checked => checked.map_err(|error| format!("{name}: {error}"))?,
     };
-    let mut scratch = vec![0; msix.saved_len()];
-    let mut fx = Effects::<MAX_EFFECTS>::new();
-    let mut used = BTreeSet::new();
-    for operation in &script.operations {
-        let answer = operation.apply(&mut msix, &mut scratch, &mut fx);
-        let mut effects = Vec::new();
-        while let Some(effect) = fx.take() {
-            run.violation = run.violation.or_else(|| misused(&msix, effect, &mut used));
-            effects.push(effect_text(&msix, effect));
+    let (vectors, policy) = (script.vectors(), script.policy());
+    let mut engine = Engine::new(vectors, policy)?;
+    let mut output = Output::default();
+    if json {
+        output.part(&format!("{{\"vectors\":{vectors},\"policy\":\"{policy}\",\"steps\":["))?;
+    } else {
+        output.part(&format!("{vectors} vectors, policy {policy}\n"))?;
+    }
+    let mut count = 0_u64;
+    let mut interrupted = false;
+    for operation in script {
+        interrupted = stopped();
+        if interrupted {
+            break;
         }
-        let input = script::line(operation);
-        run.steps.push(Step { input, effects, answer: answer_text(answer) });
-        if let Err(violation) = msix.check() {
-            run.violation = run.violation.or(Some(format!("{violation:?}")));
+        let step = engine.step(&operation.map_err(|error| format!("{name}: {error}"))?);
+        if json {
+            output.part(if count == 0 { "" } else { "," })?;
+            output.json_part(&step)?;
+        } else {
+            output.part(&shown(&step))?;
         }
-        if run.violation.is_some() {
+        count += 1;
+        if engine.violation.is_some() {
             break;
         }
     }
-    Ok(run)
+    let violation = engine.violation;
+    if json {
+        output.part("],\"violation\":")?;
+        output.json_part(&violation)?;
+        output.line(&format!(",\"interrupted\":{interrupted}}}"))?;
+    } else {
+        output.line(&match &violation {
+            None if interrupted => format!("interrupted after {count} inputs, all invariants hold"),
+            None => format!("{count} inputs, all invariants hold"),
+            Some(violation) => format!("{count} inputs, then: {violation}"),
+        })?;
+        if let Some(violation) = &violation {
+            output::errors(&format!("{name}: {violation}\n"));
+        }
+    }
+    Ok(status(violation.is_some(), interrupted))
+}
+
+/// The engine that a script is given to.
+struct Engine {
+    msix: Msix<Boxed>,
+    fx: Effects<MAX_EFFECTS>,
+    scratch: Vec<u8>,
+    armed: BTreeSet<Vector>,
+    /// The first thing that must not be.
+    violation: Option<String>,
+}
+
+impl Engine {
+    fn new(vectors: u16, policy: &str) -> Result<Self, String> {
+        let policy = if policy == "qemu" { Policy::QEMU } else { Policy::SPEC };
+        let bar = BarIndex::new(0).map_err(|error| error.to_string())?;
+        let layout = Layout::exclusive_bar(vectors.into(), bar);
+        let layout = layout.map_err(|error| error.to_string())?;
+        let msix = Msix::<Boxed>::new(layout, policy).map_err(|error| error.to_string())?;
+        let scratch = vec![0; msix.saved_len()];
+        let (fx, armed) = (Effects::new(), BTreeSet::new());
+        Ok(Self { msix, fx, scratch, armed, violation: None })
+    }
+
+    fn step(&mut self, operation: &Operation) -> Step {
+        let Self { msix, fx, scratch, armed, violation } = self;
+        let answer = operation.apply(msix, scratch, fx);
+        let mut effects = Vec::new();
+        while let Some(effect) = fx.take() {
+            *violation = violation.take().or_else(|| misused(msix, effect, armed));
+            effects.push(effect_text(msix, effect));
+        }
+        if let Err(broken) = msix.check() {
+            violation.get_or_insert(format!("{broken:?}"));
+        }
+        Step { input: script::line(operation), effects, answer: answer_text(answer) }
+    }
 }
 
 /// What is wrong with an effect, if anything: Arm and Disarm alternate (H1), and only what can be
@@ -177,22 +208,14 @@ fn answer_text(answer: Answer) -> Option<String> {
     })
 }
 
-fn shown(run: &Run) -> String {
-    let mut text = format!("{} vectors, policy {}\n", run.vectors, run.policy);
-    for step in &run.steps {
-        text.push_str(&step.input);
-        if let Some(answer) = &step.answer {
-            text.push_str(&format!("  # {answer}"));
-        }
-        text.push('\n');
-        for effect in &step.effects {
-            text.push_str(&format!("    {effect}\n"));
-        }
+fn shown(step: &Step) -> String {
+    let mut text = step.input.clone();
+    if let Some(answer) = &step.answer {
+        text.push_str(&format!("  # {answer}"));
     }
-    let count = run.steps.len();
-    text.push_str(&match &run.violation {
-        None => format!("{count} inputs, all invariants hold"),
-        Some(violation) => format!("{count} inputs, then: {violation}"),
-    });
+    text.push('\n');
+    for effect in &step.effects {
+        text.push_str(&format!("    {effect}\n"));
+    }
     text
 }

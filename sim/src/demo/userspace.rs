@@ -177,6 +177,7 @@ impl<'a> Played<'a> {
 
     fn finish(&mut self) -> Result<(), DemoError> {
         for _ in 0..self.plan.flood {
+            self.go_on()?;
             self.guest.ring();
             self.guest.take(Duration::ZERO)?;
         }
@@ -189,13 +190,16 @@ impl<'a> Played<'a> {
         played.map(|()| self.guest.side())
     }
 
+    fn go_on(&self) -> Result<(), DemoError> {
+        let ended = self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+        if ended { Err(DemoError::Interrupted) } else { Ok(()) }
+    }
+
     fn until(&mut self, done: impl Fn(&Guest) -> bool) -> Result<(), DemoError> {
         let since = Instant::now();
         while !done(&self.guest) {
             self.guest.take(Duration::from_millis(50))?;
-            if self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
-                return Err(DemoError::Interrupted);
-            }
+            self.go_on()?;
             if since.elapsed() > PATIENCE {
                 let mut guests = [Side::default(); 2];
                 guests[self.guest.index] = self.guest.side();

@@ -143,12 +143,12 @@ impl Bench {
     pub(super) fn repeat(
         &mut self,
         index: usize,
-        operations: &[Operation],
+        operations: impl IntoIterator<Item = Operation>,
     ) -> Result<Option<PeerDifference>, QemuError> {
         self.qemu.reset()?;
         self.fresh()?;
         for operation in operations {
-            if let Some(difference) = self.step(index, operation)? {
+            if let Some(difference) = self.step(index, &operation)? {
                 return Ok(Some(difference));
             }
         }

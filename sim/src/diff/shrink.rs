@@ -21,21 +21,26 @@ pub struct ShrunkDifference {
 /// Most sequences tried.
 const TRIES: usize = 1500;
 
-/// Shrinks what device `index` was given since the last reset, which ended in `difference`.
+/// Shrinks what device `index` was given since the last reset, which ended in `difference`, until
+/// `go_on` says no.
 pub(super) fn shrink(
     bench: &mut Bench,
     index: usize,
     difference: PeerDifference,
+    go_on: &mut impl FnMut() -> bool,
 ) -> Result<ShrunkDifference, QemuError> {
     let mut sequence = bench.history.get(index).cloned().unwrap_or_default();
     let inputs = sequence.len();
     let mut shown = difference;
     let mut tries = 0;
     let mut chunk = sequence.len().div_ceil(2).max(1);
-    while tries < TRIES {
+    'shorter: while tries < TRIES {
         let mut start = 0;
         let mut removed = false;
         while start < sequence.len() && tries < TRIES {
+            if !go_on() {
+                break 'shorter;
+            }
             let end = (start + chunk).min(sequence.len());
             let shorter: Vec<Operation> = [sequence.get(..start), sequence.get(end..)]
                 .into_iter()
@@ -44,7 +49,7 @@ pub(super) fn shrink(
                 .copied()
                 .collect();
             tries += 1;
-            match bench.repeat(index, &shorter)? {
+            match bench.repeat(index, shorter.iter().copied())? {
                 Some(difference) => {
                     // What comes after the difference does not matter.
                     let len = bench.history.get(index).map_or(shorter.len(), Vec::len);

@@ -10,9 +10,11 @@ use msix_core::policy::WhileDisabled;
 use msix_ivshmem::{DeviceError, DeviceOptions, IvshmemDevice, Width, routes_without_vm};
 use msix_peers::{Player, Sockets, StandIn};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,7 +116,9 @@ impl Front {
 /// [`FrontError`].
 pub fn run(front: &Front, stop: &AtomicBool) -> Result<(), FrontError> {
     let trace = front.trace.as_ref().map(|path| {
-        let opened = File::options().append(true).create(true).open(path);
+        // Not through a link, which a neighbour may have put there.
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let opened = File::options().append(true).create(true).custom_flags(flags).open(path);
         opened.map_err(|source| FrontError::Open { path: path.clone(), source })
     });
     let trace = trace.transpose()?;

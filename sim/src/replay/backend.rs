@@ -111,7 +111,7 @@ mod tests {
     fn with(lost: u64, fails: bool) -> Result<ReplayReport, Unusable> {
         let backend = Box::new(Lossy { lost, fails, seen: 0 });
         let log = Cursor::new(RECORDING);
-        replay_on(Some(backend), log, Peer::Qemu, false, |_| {}).map(|(report, _)| report)
+        replay_on(Some(backend), log, Peer::Qemu, false, |_| true).map(|(report, _)| report)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One function of the log: the engine, what is known about it, and its part of the report.
 
+use super::entries::{Bearing, Held};
 use super::functions::LastWrite;
 use super::knowledge::Knowledge;
 use super::recorder::Recorder;
@@ -12,6 +13,7 @@ use msix_core::spec::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK};
 use msix_core::{
     Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy, Vector,
 };
+use msix_peers::trace::RaiseEvent;
 
 /// A function that is replayed.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub(crate) struct Device {
     host: Recorder,
     known: Knowledge,
     watched: Vec<Watched>,
+    /// Vectors that bear on their message otherwise since they were last taken.
+    turned: Vec<u16>,
+    /// Which of the events that name raises it has.
+    names: Option<usize>,
     /// State changes since they were last taken, if someone takes them.
     changes: Option<Vec<(u16, Shown)>>,
     /// The engine's inputs since they were last taken, if someone takes them.
@@ -41,12 +47,13 @@ pub(crate) struct Takers {
 #[derive(Debug, Clone, Copy)]
 struct Watched {
     shown: Shown,
+    bearing: Bearing,
     masked_since: Option<Moment>,
 }
 
 /// Whether a vector's message can be its device's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+enum Standing {
     /// It sends at once.
     Live,
     /// It does not send.
@@ -78,14 +85,19 @@ impl Device {
     pub(crate) fn new(report: DeviceReport, policy: Policy, takers: Takers) -> Option<Self> {
         let vectors = report.vectors;
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).ok()?).ok()?;
-        let shown = Watched { shown: Shown::Unknown, masked_since: None };
+        let (shown, bearing) = (Shown::Unknown, Bearing::Open);
+        let watched = Watched { shown, bearing, masked_since: None };
+        let named = |event: &RaiseEvent| event.devices.contains(&&*report.name);
+        let names = RaiseEvent::ALL.iter().position(named);
         let mut device = Self {
             report,
             msix: Msix::boxed(layout, policy),
             fx: Effects::new(),
             host: Recorder::default(),
             known: Knowledge::none(vectors),
-            watched: vec![shown; usize::from(vectors)],
+            watched: vec![watched; usize::from(vectors)],
+            turned: Vec::new(),
+            names,
             changes: takers.changes.then(Vec::new),
             inputs: None,
         };
@@ -227,10 +239,16 @@ impl Device {
         self.msix.message(Vector::new(vector))
     }
 
-    /// The vector's message, if the log told all of it and it is one.
-    pub(crate) fn message(&self, vector: u16) -> Option<Message> {
+    /// What the vector's entry holds, if the log told all of its message and it is one.
+    pub(crate) fn held(&self, vector: u16) -> Option<Held> {
         let message = self.entry(vector).filter(|message| message.address != 0)?;
-        self.known.message(vector).then_some(message)
+        let held = Held { message, bearing: self.bearing(vector), names: self.names };
+        self.known.message(vector).then_some(held)
+    }
+
+    /// Which of the events that name raises it has, as an index into [`RaiseEvent::ALL`].
+    pub(crate) const fn names(&self) -> Option<usize> {
+        self.names
     }
 
     /// A read of the table that gave `bytes`.
@@ -287,16 +305,16 @@ impl Device {
         self.known.bus_master.get_or_insert(true);
     }
 
-    pub(crate) fn is_pending(&self, vector: u16) -> bool {
+    fn is_pending(&self, vector: u16) -> bool {
         self.msix.is_pending(Vector::new(vector)) == Some(true)
     }
 
     /// Whether the vector's message was changed while it was live (A9).
-    pub(crate) fn is_rewritten(&self, vector: u16) -> bool {
+    fn is_rewritten(&self, vector: u16) -> bool {
         self.known.of(vector).is_some_and(|known| known.rewritten)
     }
 
-    pub(crate) fn standing(&self, vector: u16) -> Standing {
+    fn standing(&self, vector: u16) -> Standing {
         let control = self.msix.control();
         if !self.known.control {
             return Standing::Unknown;
@@ -308,6 +326,15 @@ impl Device {
             _ if !self.known.mask(vector) => Standing::Unknown,
             Some(false) if self.can_leave() => Standing::Live,
             _ => Standing::Blocked,
+        }
+    }
+
+    fn bearing(&self, vector: u16) -> Bearing {
+        match self.standing(vector) {
+            Standing::Live if !self.is_rewritten(vector) => Bearing::Live,
+            Standing::Live | Standing::Unknown => Bearing::Open,
+            Standing::Blocked if self.is_pending(vector) => Bearing::Pending,
+            Standing::Blocked => Bearing::Blocked,
         }
     }
 
@@ -348,6 +375,12 @@ impl Device {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// The vectors that bear on their message otherwise since this was last asked, and how.
+    pub(crate) fn take_turned(&mut self) -> Vec<(u16, Bearing)> {
+        let turned = std::mem::take(&mut self.turned).into_iter();
+        turned.map(|vector| (vector, self.bearing(vector))).collect()
+    }
+
     /// The engine's inputs since this was last asked.
     pub(crate) fn take_inputs(&mut self) -> Vec<Operation> {
         self.inputs.as_mut().map(std::mem::take).unwrap_or_default()
@@ -373,6 +406,15 @@ impl Device {
 
     /// Notes what changed for `vector`.
     fn observe(&mut self, vector: u16, now: Moment) {
+        self.observe_shown(vector, now);
+        let bearing = self.bearing(vector);
+        let Some(watched) = self.watched.get_mut(usize::from(vector)) else { return };
+        if std::mem::replace(&mut watched.bearing, bearing) != bearing {
+            self.turned.push(vector);
+        }
+    }
+
+    fn observe_shown(&mut self, vector: u16, now: Moment) {
         let shown = self.shown(vector);
         let pending = self.is_pending(vector);
         let owed = now.line + super::WINDOW + u64::from(self.vectors());

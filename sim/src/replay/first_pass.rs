@@ -40,7 +40,8 @@ pub(crate) struct Traced {
 
 /// The first pass.
 pub(crate) struct FirstPass<P> {
-    progress: P,
+    go_on: P,
+    bytes: u64,
     functions: Functions<LoggedFunction>,
     tables: Tables,
     last: Option<LastWrite>,
@@ -56,10 +57,11 @@ pub(crate) struct FirstPass<P> {
     traced: Traced,
 }
 
-impl<P: FnMut(u64)> FirstPass<P> {
-    pub(crate) fn new(progress: P) -> Self {
+impl<P: FnMut(u64) -> bool> FirstPass<P> {
+    pub(crate) fn new(go_on: P) -> Self {
         Self {
-            progress,
+            go_on,
+            bytes: 0,
             functions: Functions::default(),
             tables: Tables::default(),
             last: None,
@@ -136,6 +138,11 @@ impl<P: FnMut(u64)> FirstPass<P> {
                 facts.vectors = facts.vectors_said(1);
             }
         }
+        let vectors = self.functions.iter().filter_map(|function| function.of.vectors);
+        if vectors.map(usize::from).sum::<usize>() > MAX_VECTORS {
+            let what = "vectors of all functions together";
+            return Err(Unusable::TooMany { line, what, limit: MAX_VECTORS });
+        }
         // Table writes are in it, so that event was recorded, and the messages are the same event.
         if !self.traced.messages {
             warnings.push("no write to 'apic-msi' is in the log: if they were filtered out, no message can match");
@@ -146,7 +153,7 @@ impl<P: FnMut(u64)> FirstPass<P> {
     }
 }
 
-impl<P: FnMut(u64)> LogVisitor for FirstPass<P> {
+impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
@@ -192,11 +199,22 @@ impl<P: FnMut(u64)> LogVisitor for FirstPass<P> {
         Ok(())
     }
 
-    fn progress(&mut self, bytes: u64) {
-        (self.progress)(bytes);
+    fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Unusable> {
+        self.bytes += bytes;
+        if self.events == 0 && self.bytes > LOOK {
+            return Err(Unusable::NoTable { line: lines.max(1), reason: NO_EVENT });
+        }
+        if (self.go_on)(bytes) { Ok(()) } else { Err(Unusable::Interrupted { line: lines }) }
     }
 }
 
+/// Bytes after which a text without any event is no log.
+const LOOK: u64 = 16 << 20;
+const NO_EVENT: &str = "there is no event of a log in its first 16 MiB: record with \
+    -trace msix_write_config -trace pci_cfg_write -trace memory_region_ops_read \
+    -trace memory_region_ops_write";
+/// As many as 128 functions with full tables have: some 200 bytes are kept of each.
+const MAX_VECTORS: usize = 128 * 2048;
 const MAX_SIZES: usize = 16;
 const MAX_BARE: usize = 256;
 const NO_NAMES: &str = "its memory_region_ops lines do not name the region, so no MSI-X table can \

@@ -7,7 +7,7 @@ use msix_backends::Route;
 use msix_core::operation::Operation;
 use std::io;
 
-impl<P: FnMut(u64)> Replay<'_, P> {
+impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     /// Lets the backend's function do what device `index` did, whose engine sent `sent`. After a
     /// failure of the system nothing more is asked of it: the replay ends with that.
     pub(super) fn follow(&mut self, index: usize, inputs: &[Operation], sent: &[Route]) {

@@ -117,7 +117,7 @@ impl LastWrite {
 }
 
 /// Bounds what a hostile log can make us remember.
-const MAX_FUNCTIONS: usize = 4096;
+const MAX_FUNCTIONS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +143,7 @@ mod tests {
             functions.known(&n.to_string(), None, 1).unwrap();
         }
         let error = functions.known("x", None, 7).unwrap_err();
-        assert_eq!(error.to_string(), "more than 4096 PCI functions");
+        assert_eq!(error.to_string(), "more than 1024 PCI functions");
         assert_eq!(error.line(), 7);
     }
 }

@@ -1,6 +1,6 @@
 //! Raises, messages, and how one is set against the other.
 
-use super::device::{Device, Standing};
+use super::entries::{Bearing, Owners};
 use super::ledger::{Cause, Deferred, Expected};
 use super::second_pass::Replay;
 use crate::timeline::Mark;
@@ -24,14 +24,14 @@ enum Reading {
     NotOurs,
 }
 
-impl<P: FnMut(u64)> Replay<'_, P> {
+impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     /// A device model named the vector it raises.
     pub(super) fn raise(&mut self, event: &'static RaiseEvent, vector: u32) {
         let line = self.now.line;
-        let kind = |device: &Device| event.devices.contains(&device.report.name.as_str());
+        let names = RaiseEvent::ALL.iter().position(|known| known == event);
         let able: Vec<usize> = (0..)
             .zip(&self.devices)
-            .filter(|(_, device)| kind(device) && vector < u32::from(device.vectors()))
+            .filter(|(_, device)| device.names() == names && vector < u32::from(device.vectors()))
             .map(|(index, _)| index)
             .collect();
         let Ok(vector) = u16::try_from(vector) else {
@@ -114,53 +114,38 @@ impl<P: FnMut(u64)> Replay<'_, P> {
 
     /// Decides by what is known of the entries that hold the message, and never by likelihood.
     fn read_message(&mut self, message: Message) -> Reading {
-        let holding = self.entries.holding(message);
-        let mut live = Vec::new();
-        let mut open = false;
-        for &(index, vector) in &holding {
-            let Some(device) = self.devices.get(index) else { continue };
-            match device.standing(vector) {
-                Standing::Live if !device.is_rewritten(vector) => live.push((index, vector)),
-                Standing::Live | Standing::Unknown => open = true,
-                Standing::Blocked => {}
-            }
-        }
-        let mut owners: Vec<usize> = holding.iter().map(|&(index, _)| index).collect();
-        owners.dedup();
-        let owner = if let [owner] = *owners { Some(owner) } else { None };
-        let devices = &self.devices;
+        let entries = &self.entries;
+        let owner = match entries.owners(message) {
+            Owners::None => return Reading::NotOurs,
+            Owners::One(owner) => Some(owner),
+            Owners::Several => None,
+        };
         let named = self.ledger.decide(|deferred| {
-            let fits = |&&(index, vector): &&(usize, u16)| {
-                let name = devices.get(index).map_or("", |device| &device.report.name);
-                vector == deferred.vector && deferred.event.devices.contains(&name)
-            };
-            let mut fitting = live.iter().filter(fits);
-            let first = fitting.next()?;
-            fitting.next().is_none().then_some(*first)
+            let names = RaiseEvent::ALL.iter().position(|event| event == deferred.event);
+            entries.only_live(message, names, deferred.vector)
         });
-        if let Some((_, (index, vector))) = named {
-            return Reading::Raise { index, vector, named: true };
+        if let Some((deferred, index)) = named {
+            return Reading::Raise { index, vector: deferred.vector, named: true };
         }
-        match *live {
-            _ if holding.is_empty() => Reading::NotOurs,
-            [(index, vector)] if !open => {
+        let mut live = entries.bearing(message, Bearing::Live);
+        let live = (live.next(), live.next());
+        if entries.bearing(message, Bearing::Open).next().is_some() {
+            return Reading::Undecided(owner);
+        }
+        match live {
+            (Some((index, vector)), None) => {
                 if self.names_all(index) && !self.may_owe(index, vector) {
                     Reading::Unexpected(index, vector, "no message without a raise before it")
                 } else {
                     Reading::Raise { index, vector, named: false }
                 }
             }
-            [] if !open => {
-                let pending = |&&(index, vector): &&(usize, u16)| {
-                    self.devices.get(index).is_some_and(|device| device.is_pending(vector))
-                };
-                match holding.iter().find(pending) {
-                    Some(&(index, vector)) => {
-                        Reading::Unexpected(index, vector, "no message while it is masked")
-                    }
-                    None => Reading::Undecided(owner),
+            (None, _) => match entries.bearing(message, Bearing::Pending).next() {
+                Some((index, vector)) => {
+                    Reading::Unexpected(index, vector, "no message while it is masked")
                 }
-            }
+                None => Reading::Undecided(owner),
+            },
             _ => Reading::Undecided(owner),
         }
     }
@@ -173,8 +158,8 @@ impl<P: FnMut(u64)> Replay<'_, P> {
     fn names_all(&self, index: usize) -> bool {
         let Some(device) = self.devices.get(index) else { return false };
         let traced = RaiseEvent::ALL.iter().zip(self.contents.traced.raises);
-        let name = device.report.name.as_str();
-        traced.into_iter().any(|(e, traced)| traced && e.complete && e.devices.contains(&name))
+        let named = device.names().and_then(|names| traced.into_iter().nth(names));
+        named.is_some_and(|(event, traced)| traced && event.complete)
     }
 
     fn matched(&mut self, met: &Expected) {

@@ -26,7 +26,7 @@ pub const WINDOW: u64 = 64;
 
 pub(super) struct Replay<'a, P> {
     pub(super) contents: &'a LogContents,
-    pub(super) progress: P,
+    pub(super) go_on: P,
     pub(super) peer: Peer,
     pub(super) bars: Vec<PlacedBars>,
     /// Index into `devices`, by function.
@@ -49,13 +49,13 @@ pub(super) struct Replay<'a, P> {
     pub(super) now: Moment,
 }
 
-impl<'a, P: FnMut(u64)> Replay<'a, P> {
+impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
     pub(super) fn new(
         contents: &'a LogContents,
         peer: Peer,
         watch: bool,
         mut backend: Option<Box<dyn Backend>>,
-        progress: P,
+        go_on: P,
     ) -> Self {
         let (_, policy) = peer.policy();
         let mut order: Vec<_> = (0..).zip(contents.functions.iter()).collect();
@@ -86,7 +86,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         let unit = contents.started.map_or(Unit::Lines, |_| Unit::Seconds);
         Self {
             contents,
-            progress,
+            go_on,
             peer,
             bars: contents.functions.iter().map(|function| function.of.bars.clone()).collect(),
             device_of,
@@ -120,6 +120,9 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
         let device = self.devices.get_mut(index)?;
         let answer = input(device, now);
         let inputs = device.take_inputs();
+        for (vector, bearing) in device.take_turned() {
+            self.entries.turn(index, vector, bearing);
+        }
         let mut routes = Vec::new();
         for sent in device.take_sent() {
             device.report.messages.expected += 1;
@@ -287,7 +290,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             self.input(device, Cause::Release, |device, now| device.write(offset, bytes, now));
         let Some(of) = self.devices.get(device) else { return };
         for vector in touched.into_iter().flatten().flatten() {
-            self.entries.update(device, vector, of.message(vector));
+            self.entries.update(device, vector, of.held(vector));
         }
     }
 
@@ -335,6 +338,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
             unattributed: self.unattributed,
             unit,
             lines: last,
+            interrupted: false,
             warnings: lists.concat(),
             backend: None,
         };
@@ -342,7 +346,7 @@ impl<'a, P: FnMut(u64)> Replay<'a, P> {
     }
 }
 
-impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
+impl<P: FnMut(u64) -> bool> LogVisitor for Replay<'_, P> {
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
@@ -369,8 +373,8 @@ impl<P: FnMut(u64)> LogVisitor for Replay<'_, P> {
         }
     }
 
-    fn progress(&mut self, bytes: u64) {
-        (self.progress)(bytes);
+    fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Unusable> {
+        if (self.go_on)(bytes) { Ok(()) } else { Err(Unusable::Interrupted { line: lines }) }
     }
 }
 

@@ -27,6 +27,12 @@ pub enum Unusable {
         /// How many are accepted.
         limit: usize,
     },
+    /// It was not to go on before there was anything to compare.
+    #[error("interrupted")]
+    Interrupted {
+        /// Lines read until then.
+        line: u64,
+    },
     /// Nothing is wrong with it, but the backend it was replayed on failed.
     #[error("the backend failed: {source}")]
     Backend {
@@ -45,6 +51,7 @@ impl Unusable {
             Self::Log(error) => error.line(),
             Self::NoTable { line, .. }
             | Self::TooMany { line, .. }
+            | Self::Interrupted { line }
             | Self::Backend { line, .. } => *line,
         }
     }

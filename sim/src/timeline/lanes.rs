@@ -1,8 +1,8 @@
 //! What happened to each vector over time, for the page of `--timeline`.
 
 use crate::report::Unit;
-use serde::Serialize;
-use std::collections::HashMap;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, HashMap};
 
 /// A recording of states and marks, bounded: past [`MAX_ITEMS`] only mismatches are kept.
 #[derive(Debug, Serialize)]
@@ -26,16 +26,24 @@ pub struct Timeline {
 #[derive(Debug, Serialize)]
 struct Lanes {
     title: String,
+    vectors: u16,
     /// From where the function is in which state: place on the axis, line, [`Band`].
     band: Vec<(u64, u64, u8)>,
-    lanes: Vec<Lane>,
+    /// Those with anything in them, by vector.
+    #[serde(serialize_with = "values")]
+    lanes: BTreeMap<u16, Lane>,
     /// Marks of the function as a whole.
     marks: Vec<(u64, u64, u8, usize)>,
 }
 
+fn values<S: Serializer>(lanes: &BTreeMap<u16, Lane>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(lanes.values())
+}
+
 /// One vector.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Lane {
+    vector: u16,
     /// From, to, line, [`Shown`].
     spans: Vec<(u64, u64, u64, u8)>,
     /// Place on the axis, line, [`Mark`], index into the texts.
@@ -95,8 +103,9 @@ impl Timeline {
     pub(crate) fn new(unit: Unit, devices: impl Iterator<Item = (String, u16)>) -> Self {
         let devices = devices.map(|(title, vectors)| Lanes {
             title,
+            vectors,
             band: Vec::new(),
-            lanes: vec![Lane::default(); usize::from(vectors)],
+            lanes: BTreeMap::new(),
             marks: Vec::new(),
         });
         Self {
@@ -171,18 +180,23 @@ impl Timeline {
     }
 
     fn lane(&mut self, device: usize, vector: u16) -> Option<&mut Lane> {
-        self.devices.get_mut(device)?.lanes.get_mut(usize::from(vector))
+        let lanes = self.devices.get_mut(device)?;
+        let new = || Lane { vector, spans: Vec::new(), marks: Vec::new(), open: None };
+        (vector < lanes.vectors).then(|| lanes.lanes.entry(vector).or_insert_with(new))
     }
 
     /// The log ends.
     pub(crate) fn end(mut self, now: Moment) -> Self {
         self.end = now.at.max(1);
         let known = self.cut.map_or(now.at, |(at, _)| at); // no state is shown past what was seen
-        for lane in self.devices.iter_mut().flat_map(|device| &mut device.lanes) {
+        for lane in self.devices.iter_mut().flat_map(|device| device.lanes.values_mut()) {
             if let Some((since, shown)) = lane.open.take() {
                 lane.close(since, shown, known);
             }
             lane.marks.sort_unstable(); // a lost message is noticed after its line
+        }
+        for device in &mut self.devices {
+            device.lanes.retain(|_, lane| !lane.spans.is_empty() || !lane.marks.is_empty());
         }
         self
     }
@@ -215,8 +229,8 @@ mod tests {
         let timeline = timeline.end(at(300_002));
         let cut = MAX_ITEMS as u64;
         assert_eq!(timeline.cut, Some((cut, cut)));
-        assert_eq!(timeline.devices[0].lanes[0].marks.len(), MAX_ITEMS + 1);
-        assert!(timeline.devices[0].lanes[0].spans.is_empty());
+        assert_eq!(timeline.devices[0].lanes[&0].marks.len(), MAX_ITEMS + 1);
+        assert!(timeline.devices[0].lanes[&0].spans.is_empty());
         assert_eq!(timeline.texts, ["message", "lost"]);
     }
 
@@ -228,7 +242,10 @@ mod tests {
         timeline.state(0, 1, Shown::Off, at(9));
         let timeline = timeline.end(at(20));
         let lanes = &timeline.devices[0].lanes;
-        assert_eq!(lanes[0].spans, [(5, 9, 5, Shown::Masked as u8), (9, 20, 9, Shown::Live as u8)]);
-        assert!(lanes[1].spans.is_empty());
+        assert_eq!(
+            lanes[&0].spans,
+            [(5, 9, 5, Shown::Masked as u8), (9, 20, 9, Shown::Live as u8)]
+        );
+        assert!(!lanes.contains_key(&1), "nothing is shown of it");
     }
 }

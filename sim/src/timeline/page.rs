@@ -1,6 +1,7 @@
 //! The page: one self-contained HTML file.
 
 use super::lanes::{MAX_ITEMS, Timeline};
+use crate::printable::{printable, printable_json};
 use crate::report::ReplayReport;
 use askama::Template;
 
@@ -26,9 +27,10 @@ pub fn render(
     timeline: &Timeline,
 ) -> Result<String, askama::Error> {
     let json = serde_json::to_string(timeline).map_err(askama::Error::from)?;
+    let json = printable_json(&json);
     let page =
         Page { source, report, verdict: report.verdict(), limit: MAX_ITEMS, data: inert(&json) };
-    page.render()
+    Ok(printable(&page.render()?).into_owned())
 }
 
 /// A device name from a log must not end the script element: `<` occurs in JSON only in strings,

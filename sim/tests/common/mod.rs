@@ -1,6 +1,8 @@
 //! Logs made by hand, and the program run on them.
 #![expect(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod process;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -69,7 +69,7 @@ pub(crate) fn text() -> String {
     let writer = Writer::default();
     let log = io::Cursor::new(RECORDING);
     let backend = Some(Box::new(writer.clone()) as Box<dyn Backend>);
-    let replayed = replay_on(backend, log, Peer::Spec, false, |_| {});
+    let replayed = replay_on(backend, log, Peer::Spec, false, |_| true);
     replayed.expect("the recording replays");
     let text = writer.0.lock().unwrap_or_else(PoisonError::into_inner);
     text.clone()

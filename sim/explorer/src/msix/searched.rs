@@ -44,15 +44,16 @@ impl<S: Storage + Clone> World for MsixWorld<S> {
 pub(crate) fn searched<S: Storage + Clone>(
     world: &MsixWorld<S>,
     most: usize,
-    mut progress: impl FnMut(Reached),
+    mut go_on: impl FnMut(Reached) -> bool,
 ) -> (Extent, Option<Way>) {
-    let (extent, found) = shortest(world, most, &mut progress);
+    let (mut extent, found) = shortest(world, most, &mut go_on);
     let is_load = |event: &Event| matches!(event, Event::Load(_));
     if found.as_ref().is_some_and(|way| way.steps.iter().any(|(event, _)| is_load(event))) {
         let mut world = world.clone();
         world.events.retain(|event| !is_load(event));
         let enough = extent.states.saturating_mul(16).max(1 << 16).min(most);
-        let (_, told) = shortest(&world, enough, progress);
+        let (second, told) = shortest(&world, enough, go_on);
+        extent.interrupted |= second.interrupted;
         return (extent, told.or(found));
     }
     (extent, found)
@@ -61,9 +62,9 @@ pub(crate) fn searched<S: Storage + Clone>(
 fn shortest<S: Storage + Clone>(
     world: &MsixWorld<S>,
     most: usize,
-    progress: impl FnMut(Reached),
+    go_on: impl FnMut(Reached) -> bool,
 ) -> (Extent, Option<Way>) {
-    let closure = search(world, most, progress);
+    let closure = search(world, most, go_on);
     let whole = closure.violation.map(|(mut way, moves)| {
         let event = |Move { event, fail }| Some((*world.events.get(usize::from(event))?, fail));
         let before: Vec<(Event, u8)> = moves.into_iter().filter_map(event).collect();

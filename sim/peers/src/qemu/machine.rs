@@ -19,7 +19,8 @@ pub struct Setup {
 /// What else its command line says.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
-    /// More arguments, after all others. A program that takes QEMU's place ignores them.
+    /// More arguments, after all others. QEMU runs in a temporary folder: a path is an absolute one. A
+    /// program that takes QEMU's place ignores them.
     pub arguments: Vec<String>,
     /// A file for its log of memory accesses, which has every message.
     pub trace: Option<PathBuf>,

@@ -6,13 +6,17 @@ use super::lone_server::LoneServer;
 use super::machine::{self, Extras, Setup};
 use super::running::Running;
 use serde_json::json;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait for the end of a process that closed its connection.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
+/// Longest migration stream that is kept, bytes: several times the machine's memory.
+const LONGEST_STREAM: u64 = 1 << 28;
 
 /// A running QEMU, its CPUs stopped.
 #[derive(Debug)]
@@ -43,14 +47,9 @@ impl Qemu {
             .prefix("msix-qemu-")
             .tempdir()
             .map_err(QemuError::system("temporary folder"))?;
-        let listen = |name: &str| {
-            UnixListener::bind(folder.path().join(name))
-                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-                .map_err(QemuError::system("listening socket"))
-        };
-        let (qtest, qmp) = (listen("qtest")?, listen("qmp")?);
+        let (qtest, qmp) = (listen(&folder, "qtest")?, listen(&folder, "qmp")?);
         let devices: Vec<UnixListener> = (0..setup.vectors.len())
-            .map(|i| listen(&format!("iv{i}")))
+            .map(|i| listen(&folder, &format!("iv{i}")))
             .collect::<Result<_, _>>()?;
         let mut running = Running::start(setup, extras, folder.path())?;
         // In the order in which QEMU opens them: character devices, then what qtest and QMP need.
@@ -74,7 +73,11 @@ impl Qemu {
         let greeting = greeting.map_err(|error| explain(&mut running, error))?;
         let version = &greeting["QMP"]["version"]["qemu"];
         let version = format!("{}.{}.{}", version["major"], version["minor"], version["micro"]);
-        Ok(Self { running, qtest, qmp, servers, version, folder })
+        let mut qemu = Self { running, qtest, qmp, servers, version, folder };
+        if let Some(stream) = &setup.incoming {
+            qemu.load(stream).map_err(|error| qemu.explain(error))?;
+        }
+        Ok(qemu)
     }
 
     /// Returns its version, `major.minor.micro`.
@@ -144,11 +147,35 @@ impl Qemu {
     /// # Errors
     /// [`QemuError`].
     pub fn migrate(&mut self) -> Result<PathBuf, QemuError> {
-        let file = self.folder.path().join("stream");
-        let uri = format!("exec:cat>{}", file.display());
-        self.qmp.qmp(&json!({"execute": "migrate", "arguments": {"uri": uri}}), |_| {})?;
+        let listener = listen(&self.folder, "outgoing")?;
+        self.migration("migrate", "outgoing")?;
+        let stream = accept(&listener, &mut self.running)?;
+        let path = self.folder.path().join("stream");
+        let copied = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| {
+            std::io::copy(&mut stream.take(LONGEST_STREAM), &mut File::create(&path)?)
+        });
+        copied.map_err(QemuError::system("migration stream"))?;
         self.migrated()?;
-        Ok(file)
+        Ok(path)
+    }
+
+    /// Begins from a stream. What QEMU thinks of it, [`await_incoming`](Self::await_incoming) says.
+    fn load(&mut self, stream: &Path) -> Result<(), QemuError> {
+        self.migration("migrate-incoming", "incoming")?;
+        let sent = UnixStream::connect(self.folder.path().join("incoming")).and_then(|mut to| {
+            to.set_write_timeout(Some(PATIENCE))?;
+            std::io::copy(&mut File::open(stream)?, &mut to)
+        });
+        match sent {
+            // It has seen enough, and ends or says so.
+            Err(error) if is_closed(&error) => Ok(()),
+            sent => sent.map(drop).map_err(QemuError::system("migration stream")),
+        }
+    }
+
+    fn migration(&mut self, command: &str, socket: &str) -> Result<(), QemuError> {
+        let command = json!({"execute": command, "arguments": {"uri": format!("unix:{socket}")}});
+        self.qmp.qmp(&command, |_| {}).map(drop)
     }
 
     /// Waits until the stream this QEMU began from is loaded.
@@ -185,6 +212,19 @@ impl Drop for Qemu {
     }
 }
 
+/// A new socket in `folder`.
+fn listen(folder: &TempDir, name: &str) -> Result<UnixListener, QemuError> {
+    let path = folder.path().join(name);
+    let _ = std::fs::remove_file(&path); // of an earlier migration
+    UnixListener::bind(path)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(QemuError::system("listening socket"))
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
 fn accept(listener: &UnixListener, running: &mut Running) -> Result<UnixStream, QemuError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -193,7 +233,7 @@ fn accept(listener: &UnixListener, running: &mut Running) -> Result<UnixStream, 
                 stream.set_nonblocking(false).map_err(QemuError::system("socket"))?;
                 return Ok(stream);
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(QemuError::system("socket")(error)),
         }
         if let Some(ended) = running.ended() {
@@ -207,13 +247,11 @@ fn accept(listener: &UnixListener, running: &mut Running) -> Result<UnixStream, 
 }
 
 fn unserved(running: &mut Running, error: std::io::Error) -> QemuError {
-    match error.kind() {
+    if is_closed(&error) {
         // It ended before it had read its setup.
-        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => {
-            explain(running, QemuError::Closed { sent: "(ivshmem setup)".to_owned() })
-        }
-        _ => QemuError::system("ivshmem connection")(error),
+        return explain(running, QemuError::Closed { sent: "(ivshmem setup)".to_owned() });
     }
+    QemuError::system("ivshmem connection")(error)
 }
 
 fn explain(running: &mut Running, error: QemuError) -> QemuError {

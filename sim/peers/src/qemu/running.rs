@@ -2,10 +2,10 @@
 
 use super::error::QemuError;
 use super::machine::{Extras, MEMORY_MIB, Player, Setup, Sockets, slot};
-use std::fmt::Write as _;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use super::tied_child::{self, NOT_STARTED, TiedChild};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf, absolute};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 /// One that was started. It ends with this.
 #[derive(Debug)]
 pub(super) enum Running {
-    Process { child: Child, stderr: PathBuf },
+    Process { program: PathBuf, child: TiedChild, stderr: PathBuf },
     Thread { thread: Option<JoinHandle<Result<(), String>>>, stop: Arc<AtomicBool> },
 }
 
@@ -26,15 +26,12 @@ impl Running {
                 let path = folder.join("stderr");
                 let stderr =
                     std::fs::File::create(&path).map_err(QemuError::system("temporary file"))?;
-                let child = Command::new(program)
-                    .args(arguments(setup, extras, folder))
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(stderr)
-                    .spawn();
-                let failed =
-                    |source| QemuError::Start { program: program.display().to_string(), source };
-                Ok(Self::Process { child: child.map_err(failed)?, stderr: path })
+                let started = tied_child::command(program, folder).and_then(|mut command| {
+                    command.args(arguments(setup, extras)?).stderr(stderr);
+                    tied_child::spawn(command)
+                });
+                let child = started.map_err(|source| start_failed(program, source))?;
+                Ok(Self::Process { program: program.clone(), child, stderr: path })
             }
             Player::StandIn(program) => {
                 let sockets = sockets(setup, extras, folder)?;
@@ -49,16 +46,17 @@ impl Running {
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> Option<QemuError> {
         match self {
-            Self::Process { child, stderr } => {
-                let status = child.try_wait().map_err(QemuError::system("QEMU's status"));
-                match status {
-                    Ok(status) => status.map(|status| QemuError::Ended {
-                        status: status.to_string(),
-                        stderr: end_of(stderr),
-                    }),
-                    Err(error) => Some(error),
+            Self::Process { program, child, stderr } => match child.child.try_wait() {
+                Ok(None) => None,
+                Ok(Some(status)) => {
+                    let stderr = end_of(stderr);
+                    if status.code().is_some_and(|code| NOT_STARTED.contains(&code)) {
+                        return Some(start_failed(program, io::Error::other(stderr)));
+                    }
+                    Some(QemuError::Ended { status: status.to_string(), stderr })
                 }
-            }
+                Err(error) => Some(QemuError::system("QEMU's status")(error)),
+            },
             Self::Thread { thread, .. } => {
                 let thread = thread.take_if(|thread| thread.is_finished())?;
                 let (status, stderr) = match thread.join() {
@@ -75,8 +73,8 @@ impl Running {
     pub(super) fn end(&mut self) {
         match self {
             Self::Process { child, .. } => {
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = child.child.kill();
+                let _ = child.child.wait();
             }
             Self::Thread { thread, stop } => {
                 stop.store(true, Ordering::Relaxed);
@@ -119,33 +117,35 @@ fn sockets(setup: &Setup, extras: &Extras, folder: &Path) -> Result<Sockets, Qem
     })
 }
 
-fn arguments(setup: &Setup, extras: &Extras, folder: &Path) -> Vec<String> {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let mut line = String::from("-accel tcg -S -machine q35 -nodefaults -display none");
-    // Writing to a String does not fail.
-    let _ = write!(line, " -m {MEMORY_MIB} -qtest-log none");
-    let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+/// The command line. QEMU runs in the folder of its sockets, so that their names need no escapes.
+fn arguments(setup: &Setup, extras: &Extras) -> io::Result<Vec<OsString>> {
+    let line = format!(
+        "-accel tcg -S -machine q35 -nodefaults -display none -m {MEMORY_MIB} -qtest-log none \
+         -qtest unix:qtest -qmp unix:qmp"
+    );
+    let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
     for (index, vectors) in setup.vectors.iter().enumerate() {
-        let socket = path(&format!("iv{index}"));
-        arguments.extend(["-chardev".to_owned(), format!("socket,path={socket},id=iv{index}")]);
         let slot = slot(index);
         let vectors = extras.told_vectors.unwrap_or_else(|| u32::from(*vectors));
         let device = format!(
             "ivshmem-doorbell,chardev=iv{index},vectors={vectors},master=on,addr={slot:#x}"
         );
-        arguments.extend(["-device".to_owned(), device]);
+        let chardev = format!("socket,path=iv{index},id=iv{index}");
+        arguments.extend(["-chardev", &chardev, "-device", &device].map(OsString::from));
     }
-    arguments.extend(["-qtest".to_owned(), format!("unix:{}", path("qtest"))]);
-    arguments.extend(["-qmp".to_owned(), format!("unix:{}", path("qmp"))]);
-    if let Some(stream) = &setup.incoming {
-        arguments.extend(["-incoming".to_owned(), format!("exec:cat {}", stream.display())]);
+    if setup.incoming.is_some() {
+        arguments.extend(["-incoming", "defer"].map(OsString::from));
     }
     if let Some(trace) = &extras.trace {
-        let trace = trace.display().to_string();
-        arguments.extend(["-trace", "memory_region_ops_write", "-D", &trace].map(str::to_owned));
+        arguments.extend(["-trace", "memory_region_ops_write", "-D"].map(OsString::from));
+        arguments.push(absolute(trace)?.into());
     }
-    arguments.extend(extras.arguments.iter().cloned());
-    arguments
+    arguments.extend(extras.arguments.iter().map(OsString::from));
+    Ok(arguments)
+}
+
+fn start_failed(program: &Path, source: io::Error) -> QemuError {
+    QemuError::Start { program: program.display().to_string(), source }
 }
 
 /// The end of what QEMU wrote about its troubles.

@@ -28,7 +28,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn config(&mut self, arrow: &'static str) -> Result<ConfigAccess<'a>, ParseError> {
-        let name = self.take("a device name")?;
+        let name = self.name()?;
         let text = self.take("BUS:DEVICE.FUNCTION")?;
         let bdf = Bdf::parse(text).ok_or_else(|| self.wrong("BUS:DEVICE.FUNCTION", text))?;
         let text = self.take("@0xOFFSET")?;
@@ -47,7 +47,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn control(&mut self) -> Result<What<'a>, ParseError> {
         self.word("dev")?;
-        let name = self.take("a device name")?;
+        let name = self.name()?;
         self.word("enabled")?;
         let enabled = self.bit()?;
         self.word("masked")?;
@@ -90,6 +90,13 @@ impl<'a> Fields<'a> {
             "apic-msi" | "kvm-apic-msi" => TracedRegion::Messages,
             _ => TracedRegion::Other,
         })
+    }
+
+    /// The type name of a device.
+    fn name(&mut self) -> Result<&'a str, ParseError> {
+        let wanted = "a device name of at most 128 bytes";
+        let name = self.take(wanted)?;
+        if name.len() > MAX_NAME { Err(self.wrong(wanted, name)) } else { Ok(name) }
     }
 
     fn bit(&mut self) -> Result<bool, ParseError> {
@@ -140,6 +147,9 @@ impl<'a> Fields<'a> {
         ParseError::Field { event: self.event, wanted, got }
     }
 }
+
+/// QEMU's own are below 40 bytes. A name is repeated in every report about its device.
+const MAX_NAME: usize = 128;
 
 /// At most 40 characters of a log's text, without control characters, fit for a terminal.
 pub(super) fn shortened(text: &str) -> String {

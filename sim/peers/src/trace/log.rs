@@ -70,8 +70,12 @@ pub trait LogVisitor {
     /// # Errors
     /// The visitor's own; the walk ends with it.
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Self::Error>;
-    /// Is called now and then with the number of bytes read since the last call.
-    fn progress(&mut self, bytes: u64);
+    /// Is called now and then with the whole lines read so far, and the number of bytes read since the
+    /// last call.
+    ///
+    /// # Errors
+    /// The visitor's own; the walk ends with it.
+    fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Self::Error>;
 }
 
 /// Reads all of a log. A last line that lacks its line end or does not parse was cut short when
@@ -91,7 +95,7 @@ pub fn walk<V: LogVisitor>(mut reader: impl BufRead, visitor: &mut V) -> Result<
         let length = reader.by_ref().take(limit).read_until(b'\n', &mut buffer).map_err(read)?;
         unreported += length as u64;
         if length == 0 || unreported >= PROGRESS_STEP {
-            visitor.progress(std::mem::take(&mut unreported));
+            visitor.progress(lines, std::mem::take(&mut unreported))?;
         }
         if length == 0 {
             return if lines == 0 {
@@ -104,7 +108,7 @@ pub fn walk<V: LogVisitor>(mut reader: impl BufRead, visitor: &mut V) -> Result<
             if length > MAX_LINE {
                 return Err(LogError::TooLong { line }.into());
             }
-            visitor.progress(std::mem::take(&mut unreported));
+            visitor.progress(lines, std::mem::take(&mut unreported))?;
             let reason = "it has no line end".to_owned();
             return Ok(LogEnd { lines, dropped: Some(reason) });
         };
@@ -115,7 +119,7 @@ pub fn walk<V: LogVisitor>(mut reader: impl BufRead, visitor: &mut V) -> Result<
                 if !reader.fill_buf().map_err(read)?.is_empty() {
                     return Err(LogError::Malformed { line, source }.into());
                 }
-                visitor.progress(std::mem::take(&mut unreported));
+                visitor.progress(lines, std::mem::take(&mut unreported))?;
                 return Ok(LogEnd { lines, dropped: Some(source.to_string()) });
             }
         }
@@ -142,8 +146,9 @@ mod tests {
             self.events.push(line);
             Ok(())
         }
-        fn progress(&mut self, bytes: u64) {
+        fn progress(&mut self, _: u64, bytes: u64) -> Result<(), LogError> {
             self.bytes += bytes;
+            Ok(())
         }
     }
 

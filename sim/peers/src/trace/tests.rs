@@ -74,7 +74,10 @@ fn other_text_is_foreign() {
 #[test]
 fn a_line_of_ours_that_does_not_parse_says_what_is_wrong() {
     for (line, reason) in [
-        ("pci_cfg_write", "pci_cfg_write: a device name expected, got nothing"),
+        (
+            "pci_cfg_write",
+            "pci_cfg_write: a device name of at most 128 bytes expected, got nothing",
+        ),
         ("pci_cfg_write nvme 04:0 @0x4 <- 0x1", "BUS:DEVICE.FUNCTION expected, got '04:0'"),
         ("pci_cfg_write nvme 00:20.0 @0x4 <- 0x1", "BUS:DEVICE.FUNCTION"),
         ("pci_cfg_write nvme 00:04.0 @0x1000 <- 0x1", "below 4096 expected, got '@0x1000'"),
@@ -93,6 +96,16 @@ fn a_line_of_ours_that_does_not_parse_says_what_is_wrong() {
         let error = refused(line);
         assert!(error.contains(reason), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_name_longer_than_any_device_has_is_refused() {
+    let [longest, longer] = [128, 129].map(|len| "x".repeat(len));
+    let line = |name: &str| format!("pci_cfg_write {name} 00:04.0 @0x42 <- 0xc040");
+    assert!(matches!(what(&line(&longest)), What::ConfigWrite(write) if write.name == longest));
+    assert!(refused(&line(&longer)).contains("at most 128 bytes expected, got 'xxxx"));
+    let control = format!("msix_write_config dev {longer} enabled 1 masked 0");
+    assert!(refused(&control).contains("at most 128 bytes"));
 }
 
 #[test]

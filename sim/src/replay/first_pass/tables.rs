@@ -274,6 +274,6 @@ fn size(facts: &mut LoggedFunction, extent: Extent, bar: Option<u8>) -> u64 {
 }
 
 /// Bounds what a hostile log can make us remember.
-const MAX_TABLES: usize = 4096;
+const MAX_TABLES: usize = 1024;
 /// A table with everything around it in a BAR is not further away than this.
 const REACH: u64 = 1 << 32;
