@@ -3,10 +3,13 @@
 mod bar_map;
 mod config;
 mod devices;
+mod oracle;
 mod properties;
 mod refused;
+mod remedies;
 
 use super::*;
+use msix_core::Region;
 
 /// A config space that is made by hand.
 #[derive(Debug, Clone)]
