@@ -1,8 +1,9 @@
-//! The map as a whole: by hand-made functions, QEMU's, and random ones.
+//! The map as a whole: by hand-made functions, QEMU's, real and random ones.
 
 mod bar_map;
 mod config;
 mod devices;
+mod functions;
 mod oracle;
 mod properties;
 mod refused;
