@@ -5,6 +5,17 @@
 //! BAR whether it may be mapped to the guest, and who handles an access that traps ([`BarMap`]).
 //! The function's bytes are not trusted: what is invalid is refused ([`AssignError`]).
 //!
+//! Real functions have their faults, and these are the remedies:
+//!
+//! - A table or PBA that cannot be where the device claims it matters only where the guest would see
+//!   it. [`Relocation::Auto`] gives the guest another, and [`Relocation::Nowhere`] hides MSI-X and
+//!   leaves MSI and INTx. [`Assigned::own_msix`] tells what is wrong.
+//! - Registers that the VMM emulates may be reached by another way: a window to the table, a mirror
+//!   of config space. [`AssignOptions::traps`] takes such ranges with the answer to them;
+//!   [`TrapRange::known`] returns those that are known from public documentation.
+//! - Ports of 1 or 2 bytes, as of IDE functions at their fixed ports, are 4 bytes to the guest, of
+//!   which the rest has no owner. Reserved bits in capability pointers are masked.
+//!
 //! ```
 //! use msix_backends::assign::{Assigned, BarOwner, FunctionBars, KernelBar, AssignOptions, ConfigOwner};
 //! use msix_core::BarIndex;
