@@ -3,7 +3,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use msix_backends::assign::{
     AssignOptions, Assigned, Bar, BarKind, BarMap, BarOwner, ConfigOwner, FunctionBars, KernelBar,
-    Mappable, Masks, OwnTable, OwnedRange, PageSize, PbaOwner, Relocation, SmallBars,
+    Mappable, Masks, OwnTable, OwnedRange, PageSize, PbaOwner, Relocation, SmallBars, TrapAnswer,
+    TrapRange,
 };
 use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
 use msix_core::{BarIndex, Layout, Region};
@@ -23,7 +24,9 @@ struct Wanted {
     /// table is mapped; bits 7:5 the relocation: to a BAR, none or automatic.
     options: u8,
     /// Bits 1:0 the size of config space: 256, 4096, or as many bytes as there are. Bit 2: areas and
-    /// accesses are as large as they come.
+    /// accesses are as large as they come. Bit 3: MSI-X is hidden. Bits 6:4: the first of `areas`
+    /// traps in the BAR before this one, and what is known of the device does; at 0 and 7 nothing.
+    /// Bit 7: who answers there, with bit 0 of the area's start.
     size: u8,
     /// Offset and length.
     accesses: [(u64, u64); 4],
@@ -55,7 +58,18 @@ pub fn assign(data: &[u8]) {
         }
     }
     let Some(bars) = bars(&config, wanted.bars) else { return };
-    let options = options(&wanted);
+    let mut options = options(&wanted);
+    if let Ok(bar) = BarIndex::new((wanted.size >> 4 & 7).wrapping_sub(1)) {
+        let (start, len) = wanted.areas[0];
+        let answer = match (wanted.size & 0x80 != 0, start & 1 != 0) {
+            (false, false) => TrapAnswer::Device,
+            (false, true) => TrapAnswer::Nobody,
+            (true, false) => TrapAnswer::Config,
+            (true, true) => TrapAnswer::TableWindow,
+        };
+        options.traps = TrapRange::known(&config, &bars);
+        options.traps.push(TrapRange { bar, range: start..start.saturating_add(len), answer });
+    }
     let made = match Assigned::new(&config, bars, &options) {
         Ok(made) => made,
         Err(error) => return assert!(!error.to_string().is_empty()),
@@ -74,6 +88,7 @@ pub fn assign(data: &[u8]) {
     }
     for (index, map) in made.bars() {
         hidden(&made, index, &options);
+        trapped(&made, index, &options);
         for run in map.runs() {
             bar_access(&made, index, run.range.start.saturating_sub(5), 9);
             bar_access(&made, index, run.range.end - 1, 9);
@@ -120,6 +135,7 @@ fn options(wanted: &Wanted) -> AssignOptions {
     options.pba = if bit(8) { PbaOwner::Device } else { PbaOwner::Emulated };
     options.own_table = if bit(16) { OwnTable::Mapped } else { OwnTable::Hidden };
     options.relocation = match BarIndex::new(wanted.options >> 5) {
+        _ if wanted.size & 8 != 0 => Relocation::Nowhere,
         Ok(index) => Relocation::Bar(index),
         Err(_) if bit(32) => Relocation::Auto,
         Err(_) => Relocation::None,
@@ -139,15 +155,29 @@ fn parts(made: &Assigned, config: &[u8], bars: &FunctionBars, options: &AssignOp
     let body = made.capability(CAPABILITY_ID).map(|found| &config[usize::from(found.at)..]);
     let own = body
         .and_then(|body| body.first_chunk())
-        .and_then(|body| Layout::from_capability(body, &bars.memory_sizes()).ok());
-    assert_eq!(made.own_msix(), own);
+        .map(|body| Layout::from_capability(body, &bars.memory_sizes()).ok());
+    assert_eq!(made.own_msix().map(Result::ok), own);
     match (made.msix(), options.relocation) {
-        (guest, Relocation::None) => assert_eq!(guest, own),
+        (guest, Relocation::None) => assert_eq!(guest, own.flatten()),
+        (guest, Relocation::Nowhere) => assert_eq!(guest, None),
         (Some(guest), Relocation::Bar(to)) => {
             assert_eq!([Region::Table, Region::Pba].map(|r| guest.location(r).bar), [to; 2]);
         }
-        (guest, _) => assert_eq!(guest.map(|g| g.vectors()), own.map(|own| own.vectors())),
+        (guest, _) => {
+            let vectors = body.map(|body| (u16::from_le_bytes([body[2], body[3]]) & 0x7ff) + 1);
+            assert_eq!(guest.map(|g| g.vectors()), vectors);
+        }
     }
+    // The chain as the guest reads it is that of the device, but for a hidden MSI-X.
+    let mut to = 0;
+    for (from, at) in made.pointers() {
+        assert_eq!(made.owner(from.into()), ConfigOwner::Emulated);
+        assert!(to == 0 || from == to + 1, "{from:#x}");
+        to = u16::from(at);
+        let id = config[usize::from(to)];
+        assert!(to == 0 || id != CAPABILITY_ID || made.msix().is_some(), "{to:#x}");
+    }
+    assert_eq!(to, 0);
 }
 
 /// A byte of config space is answered by whom its owner says.
@@ -200,7 +230,8 @@ fn byte_of(made: &Assigned, index: BarIndex, map: &BarMap, at: u64, owner: BarOw
         BarOwner::Pba => region == Some(Region::Pba),
         // The device may have its own PBA.
         BarOwner::Device => region != Some(Region::Table),
-        BarOwner::Nobody => region.is_none(),
+        // A range that traps may be over the device's own PBA.
+        _ => region != Some(Region::Table),
     };
     assert!(right, "BAR {index:?} at {at:#x}: {region:?} is {owner:?}'s");
     let mapped = map.mapped().iter().any(|range| range.contains(&at));
@@ -212,13 +243,26 @@ fn byte_of(made: &Assigned, index: BarIndex, map: &BarMap, at: u64, owner: BarOw
 
 /// After a relocation the device's own table is nobody's, unless it may be seen.
 fn hidden(made: &Assigned, index: BarIndex, options: &AssignOptions) {
-    let Some(own) = made.own_msix().filter(|own| made.msix() != Some(*own)) else { return };
     let kernel = &options.kernel[usize::from(index.index())];
     let seen = options.own_table == OwnTable::Mapped && kernel.msix_mappable;
-    let place = own.location(Region::Table);
-    if place.bar == index && !seen {
-        let mut runs = made.trap(index, place.offset, own.len(Region::Table));
+    let own = made.own_msix().and_then(Result::ok).filter(|own| made.msix() != Some(*own));
+    let place = own.map(|own| (own.location(Region::Table), own.len(Region::Table)));
+    if let Some((place, len)) = place.filter(|(place, _)| place.bar == index && !seen) {
+        assert_eq!(made.hidden(), Some((index, place.offset..place.offset + len)));
+    }
+    if let Some((bar, range)) = made.hidden().filter(|(bar, _)| *bar == index) {
+        let mut runs = made.trap(bar, range.start, range.end - range.start);
         assert!(runs.all(|run| run.owner == BarOwner::Nobody), "BAR {index:?}");
+    }
+}
+
+/// What must trap is not mapped.
+fn trapped(made: &Assigned, index: BarIndex, options: &AssignOptions) {
+    for trap in options.traps.iter().filter(|trap| trap.bar == index) {
+        let shared = |mapped: &std::ops::Range<u64>| {
+            mapped.start < trap.range.end && trap.range.start < mapped.end && !trap.range.is_empty()
+        };
+        assert!(!made.bar(index).is_some_and(|map| map.mapped().iter().any(shared)), "{trap:x?}");
     }
 }
 

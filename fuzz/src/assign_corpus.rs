@@ -35,6 +35,20 @@ fn the_functions_in_the_corpus_are_these() {
     let memory64 = [bars[0] | 2 << 6, 0, 5 | 3 << 6, 0, 0, 0];
     committed("assign", "nvme-of-areas", &seed(memory64, [2; 6], STAY | 8 | 4, &nvme));
     committed("assign", "nvme-to-bar-2", &seed(bars, [1; 6], 2 << 5, &nvme));
+    // MSI-X is hidden, and pages 0 of BAR 0 and of the window of a network card trap.
+    let mut hidden = seed(bars, [5; 6], STAY, &nvme);
+    hidden[SIZE] |= 1 << 3 | 1 << 4;
+    committed("assign", "nvme-hidden", &hidden);
+    let mut network = nvme.clone();
+    network[..4].copy_from_slice(&[0xec, 0x10, 0x68, 0x81]);
+    let mut window = seed([bars[0] | 1 << 6, 0, 12 | 1 << 6, 0, 0, 0], [5; 6], STAY, &network);
+    window[SIZE] |= 3 << 4;
+    committed("assign", "window", &window);
+    // Table and PBA both at 0.
+    let mut wrong = nvme.clone();
+    wrong[0x44..0x4c].fill(0);
+    committed("assign", "nvme-wrong", &seed(bars, [5; 6], STAY, &wrong));
+    committed("assign", "nvme-wrong-relocated", &seed(bars, [5; 6], AUTO, &wrong));
     let mut looped = nvme.clone();
     looped[0x41] = 0x40;
     committed("assign", "looped", &seed(bars, [5; 6], STAY, &looped));
@@ -42,6 +56,9 @@ fn the_functions_in_the_corpus_are_these() {
     bridge[0x0e] = 1;
     committed("assign", "bridge", &seed(bars, [5; 6], STAY, &bridge));
 }
+
+/// Where a seed has the size of config space, and what is hidden and traps.
+const SIZE: usize = 61;
 
 /// What [`crate::assign`] decodes: log2 of the BARs' sizes, the kernel's word, options, and accesses
 /// to the MSI-X capability, to table and PBA, and to registers.

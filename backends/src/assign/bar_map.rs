@@ -22,7 +22,7 @@ pub struct Bar {
     /// Whether its memory is prefetchable (bit 3 of the register).
     pub prefetchable: bool,
     /// The size, bytes, a power of two: 16 to 2 GiB of 32-bit memory, 16 and more of 64-bit memory,
-    /// 4 to 64 KiB of ports.
+    /// 1 to 64 KiB of ports.
     pub size: u64,
 }
 
@@ -37,6 +37,11 @@ impl Bar {
     #[must_use]
     pub const fn is_memory(&self) -> bool {
         !matches!(self.kind, BarKind::Io)
+    }
+
+    /// Returns the BAR as the guest sees it: no register of ports has less than 4.
+    pub(super) fn seen(self) -> Self {
+        if self.is_memory() { self } else { Self { size: self.size.max(4), ..self } }
     }
 }
 
@@ -55,7 +60,8 @@ impl FunctionBars {
             let limits = match bar.kind {
                 BarKind::Memory32 => 16..=1 << 31,
                 BarKind::Memory64 => 16..=1 << 63,
-                BarKind::Io => 4..=1 << 16,
+                // Less than a register can tell: control blocks of IDE at their fixed ports.
+                BarKind::Io => 1..=1 << 16,
             };
             let size = bar.size;
             if !size.is_power_of_two() || !limits.contains(&size) {
@@ -198,7 +204,9 @@ mod tests {
             (sized(Memory32, 1 << 32), "to 0x80000000"),
             (sized(Memory64, 0), "BAR 0 has 0x0 bytes"),
             (sized(Memory64, u64::MAX), "to 0x8000000000000000"),
-            (sized(Io, 2), "from 0x4 to 0x10000"),
+            (sized(Io, 1), "ok"),
+            (sized(Io, 2), "ok"),
+            (sized(Io, 3), "from 0x1 to 0x10000"),
             (sized(Io, 0x20000), "BAR 0 has 0x20000 bytes"),
             (sized(Memory64, 1 << 63), "ok"),
             ([None, None, None, None, None, M64], "BAR 5 has 64 bits, and no slot behind it"),

@@ -81,9 +81,10 @@ impl Walk {
         read: impl Fn(u16) -> Option<(u16, u16, u16, u16)>,
     ) -> Result<(), AssignError> {
         let mut from = self.first;
-        while to != 0 {
-            if !to.is_multiple_of(4) {
-                return Err(AssignError::Misaligned { from, to });
+        loop {
+            to &= !3; // reserved, and software masks them
+            if to == 0 {
+                return Ok(());
             }
             if to < self.least {
                 return Err(AssignError::Below { from, to, least: self.least });
@@ -91,7 +92,7 @@ impl Walk {
             if found.iter().any(|capability| capability.at == to) {
                 return Err(AssignError::Loop { from, to });
             }
-            let Some((id, len, pointer, next)) = read(to) else { break };
+            let Some((id, len, pointer, next)) = read(to) else { return Ok(()) };
             let capability = Capability { id, at: to, len };
             let (end, limit) = (capability.end(), self.limit);
             if end > limit {
@@ -100,7 +101,6 @@ impl Walk {
             found.push(capability);
             (from, to) = (pointer, next);
         }
-        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Checks what must hold of every map, from the outside: for tests and fuzzing.
 
 use super::capabilities::{EXTENDED, POINTER};
-use super::{Assigned, BarMap, BarOwner, ConfigOwner, bytes_of, intersection};
+use super::owned_range::intersection;
+use super::places::bytes_of;
+use super::{Assigned, BarMap, BarOwner, ConfigOwner};
 use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
 use msix_core::{BarIndex, Layout, Region};
 use std::ops::Range;
@@ -103,7 +105,7 @@ impl Assigned {
 
     fn check_mapped(&self, index: BarIndex, map: &BarMap) -> Result<(), MapViolation> {
         let (bar, page) = (index.index(), self.page.bytes());
-        let own = self.own.bar(index).map_or(0, |bar| bar.size);
+        let size = self.own.bar(index).map_or(0, |bar| bar.size);
         for range in map.mapped() {
             let offset = range.start;
             let pages = offset.is_multiple_of(page) && range.end.is_multiple_of(page);
@@ -111,11 +113,11 @@ impl Assigned {
                 return Err(MapViolation::Pages { bar, offset });
             }
             let mut owners = map.split(offset, range.end - offset).map(|run| run.owner);
-            let table = self.msix.is_some_and(|msix| {
-                let hides = |layout| shares(&bytes_of(layout, Region::Table, index), range);
-                hides(&msix.guest) || hides(&msix.own) && !msix.exposed
-            });
-            if range.end > own || table || owners.any(|owner| owner != BarOwner::Device) {
+            let guest = self.msix().map_or(0..0, |guest| bytes_of(&guest, Region::Table, index));
+            let own = self.msix.map_or(0..0, |msix| msix.own.table_in(index));
+            let is_hidden = self.msix.is_some_and(|msix| msix.moved() && !msix.exposed);
+            let table = shares(&guest, range) || is_hidden && shares(&own, range);
+            if range.end > size || table || owners.any(|owner| owner != BarOwner::Device) {
                 return Err(MapViolation::Mapped { bar, offset });
             }
         }
@@ -130,7 +132,7 @@ impl Assigned {
     ) -> Result<(), MapViolation> {
         let bar = index.index();
         let own = self.own.bar(index).map_or(0, |bar| bar.size);
-        let moved = self.own_msix() != Some(*layout);
+        let moved = self.own_msix() != Some(Ok(*layout));
         for region in [Region::Table, Region::Pba] {
             let bytes = bytes_of(layout, region, index);
             let offset = bytes.start;
@@ -140,8 +142,9 @@ impl Assigned {
             for run in map.split(offset, bytes.end - offset) {
                 let right = match (region, run.owner) {
                     (Region::Table, BarOwner::Table) | (Region::Pba, BarOwner::Pba) => true,
-                    (Region::Pba, BarOwner::Device) => !moved, // its own, if that was chosen
-                    _ => false,
+                    (_, BarOwner::Table | BarOwner::Pba) | (Region::Table, _) => false,
+                    // Its own, if that was chosen, and what traps there for another reason.
+                    (Region::Pba, _) => !moved,
                 };
                 if !right {
                     return Err(MapViolation::Owner { bar, region, offset: run.range.start });
@@ -153,7 +156,7 @@ impl Assigned {
             let region = match run.owner {
                 BarOwner::Table => Region::Table,
                 BarOwner::Pba => Region::Pba,
-                BarOwner::Device | BarOwner::Nobody => continue,
+                _ => continue,
             };
             if run.range != bytes_of(layout, region, index) {
                 return Err(MapViolation::Owner { bar, region, offset: run.range.start });

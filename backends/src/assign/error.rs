@@ -30,14 +30,6 @@ pub enum AssignError {
         /// First byte that a capability of its chain can have.
         least: u16,
     },
-    /// A pointer of the chain is not a multiple of 4.
-    #[error("the capability pointer at {from:#x} is {to:#x}, must be a multiple of 4")]
-    Misaligned {
-        /// Where the pointer is.
-        from: u16,
-        /// Where it leads.
-        to: u16,
-    },
     /// The chain leads to a capability a second time.
     #[error("the capability pointer at {from:#x} leads back to {to:#x}")]
     Loop {
@@ -83,11 +75,12 @@ pub enum AssignError {
     /// The MSI capability is invalid (A14).
     #[error("MSI capability: {0}")]
     Msi(#[from] MsiCapabilityError),
-    /// The MSI-X capability does not fit the BARs or contradicts itself (A1, A2). A BAR that is not
-    /// there has 0 bytes.
+    /// The MSI-X capability does not fit the BARs or contradicts itself (A1, A2), and the guest
+    /// would see it as it is: relocate or hide it ([`Relocation`](super::Relocation)). A BAR that is
+    /// not there has 0 bytes.
     #[error("MSI-X capability: {0}")]
     Layout(#[from] LayoutError),
-    /// Table or PBA lies in a BAR that decodes ports (A1).
+    /// Table or PBA lies in a BAR that decodes ports (A1), and the guest would see it there.
     #[error("MSI-X capability: {region} in BAR {}, which decodes I/O ports", .bar.index())]
     InPorts {
         /// Table or PBA.
@@ -104,4 +97,17 @@ pub enum AssignError {
     /// Relocation would make a BAR of a size it cannot have.
     #[error("the table cannot be relocated: {0}")]
     RelocatedBar(BarError),
+    /// A range that must trap is not in its BAR, or ends before it begins. A BAR that is not there
+    /// has 0 bytes.
+    #[error("the range {start:#x} to {end:#x} must trap, but BAR {} has {size:#x} bytes", .bar.index())]
+    TrapOutside {
+        /// The BAR.
+        bar: BarIndex,
+        /// First byte of the range.
+        start: u64,
+        /// First byte behind it.
+        end: u64,
+        /// The BAR's size, bytes.
+        size: u64,
+    },
 }

@@ -5,6 +5,17 @@
 //! BAR whether it may be mapped to the guest, and who handles an access that traps ([`BarMap`]).
 //! The function's bytes are not trusted: what is invalid is refused ([`AssignError`]).
 //!
+//! Real functions have their faults, and these are the remedies:
+//!
+//! - A table or PBA that cannot be where the device claims it matters only where the guest would see
+//!   it. [`Relocation::Auto`] gives the guest another, and [`Relocation::Nowhere`] hides MSI-X and
+//!   leaves MSI and INTx. [`Assigned::own_msix`] tells what is wrong.
+//! - Registers that the VMM emulates may be reached by another way: a window to the table, a mirror
+//!   of config space. [`AssignOptions::traps`] takes such ranges with the answer to them;
+//!   [`TrapRange::known`] returns those that are known from public documentation.
+//! - Ports of 1 or 2 bytes, as of IDE functions at their fixed ports, are 4 bytes to the guest, of
+//!   which the rest has no owner. Reserved bits in capability pointers are masked.
+//!
 //! ```
 //! use msix_backends::assign::{Assigned, BarOwner, FunctionBars, KernelBar, AssignOptions, ConfigOwner};
 //! use msix_core::BarIndex;
@@ -43,12 +54,17 @@ mod check;
 mod config;
 mod error;
 mod kernel;
+mod options;
+mod own_msix;
 mod owned_range;
 mod pages;
+mod places;
 mod relocation;
 mod rules;
+mod table_window;
 #[cfg(test)]
 mod tests;
+mod trap_range;
 
 pub use bar_map::{Bar, BarError, BarKind, FunctionBars};
 pub use capabilities::Capability;
@@ -56,27 +72,20 @@ pub use check::MapViolation;
 pub use config::{ConfigOwner, Masks};
 pub use error::AssignError;
 pub use kernel::{KernelBar, Mappable};
+pub use options::{AssignOptions, PbaOwner};
 pub use owned_range::OwnedRange;
 pub use pages::{BarMap, BarOwner, PageSize, SmallBars};
 pub use relocation::{OwnTable, Relocation};
+pub use table_window::{TableWindow, WindowAccess};
+pub use trap_range::{TrapAnswer, TrapRange};
 
-use capabilities::{byte, rest};
+use capabilities::{POINTER, byte, rest};
 use config::ConfigMap;
-use msix_core::spec::{CAPABILITY_ID, ISOLATION, MSI_CAPABILITY_ID};
-use msix_core::{BarIndex, Layout, MsiCapability, Region};
-use owned_range::{Tiles, intersection};
-use relocation::RelocationPlan;
+use msix_core::spec::{CAPABILITY_ID, MSI_CAPABILITY_ID};
+use msix_core::{BarIndex, Layout, MsiCapability};
+use own_msix::OwnMsix;
+use places::{Maps, MsixPlaces};
 use std::ops::Range;
-
-/// The owner of the pending bits that the guest reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum PbaOwner {
-    /// The engine: the guest sees the pending bits of the vectors that it programmed.
-    #[default]
-    Emulated,
-    /// The device: the guest reads its PBA (D11). A relocated PBA is emulated all the same.
-    Device,
-}
 
 /// An interrupt pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,24 +100,6 @@ pub enum Pin {
     D,
 }
 
-/// The caller's choices, and what the kernel reports.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct AssignOptions {
-    /// The size of the host's pages.
-    pub page: PageSize,
-    /// The kernel's reports of VFIO's regions 0 to 5; by default nothing may be mapped.
-    pub kernel: [KernelBar; 6],
-    /// What becomes of BARs smaller than a page.
-    pub small_bars: SmallBars,
-    /// The owner of the pending bits.
-    pub pba: PbaOwner,
-    /// Where the guest sees table and PBA.
-    pub relocation: Relocation,
-    /// What becomes of the device's own table, if that is elsewhere.
-    pub own_table: OwnTable,
-}
-
 /// The map of a passed-through function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
@@ -119,18 +110,7 @@ pub struct Assigned {
     msix: Option<MsixPlaces>,
     page: PageSize,
     own: FunctionBars,
-    maps: [Option<BarMap>; 6],
-}
-
-/// The places of table and PBA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct MsixPlaces {
-    /// Where the device has them.
-    own: Layout,
-    /// Where the guest sees them.
-    guest: Layout,
-    /// Whether the device's own may be seen too.
-    exposed: bool,
+    maps: Maps,
 }
 
 impl Assigned {
@@ -171,11 +151,9 @@ impl Assigned {
             }
             None => None,
         };
-        let own = match find(CAPABILITY_ID).and_then(|body| body.first_chunk()) {
-            Some(body) => Some(layout(body, &bars)?),
-            None => None,
-        };
-        let (msix, maps) = bar_maps(own, &bars, options)?;
+        let claimed = find(CAPABILITY_ID).and_then(|body| body.first_chunk());
+        let own = claimed.map(|body| OwnMsix::new(body, &bars));
+        let (msix, maps) = places::place(own, &bars, options)?;
         let config = ConfigMap::new(config.len(), &capabilities);
         Ok(Self { config, capabilities, pin, msi, msix, page: options.page, own: bars, maps })
     }
@@ -209,16 +187,37 @@ impl Assigned {
         find(&self.capabilities, u16::from(id))
     }
 
-    /// Returns table and PBA as the guest sees them.
-    #[must_use]
-    pub fn msix(&self) -> Option<Layout> {
-        self.msix.map(|msix| msix.guest)
+    /// Returns the pointers of the first chain as the guest reads them: where each is in config
+    /// space, and its value. They are emulated. A hidden MSI-X ([`Relocation::Nowhere`]) is not in
+    /// this chain, and the reserved bits of a pointer read 0.
+    pub fn pointers(&self) -> impl Iterator<Item = (u16, u8)> {
+        let is_hidden = |id| id == u16::from(CAPABILITY_ID) && self.msix().is_none();
+        let seen = move |c: &&Capability| !c.is_extended() && !is_hidden(c.id);
+        let places = self.capabilities.iter().filter(seen).map(|c| c.at);
+        let from = [POINTER].into_iter().chain(places.clone().map(|at| at + 1));
+        from.zip(places.map(|at| at.to_le_bytes()[0]).chain([0]))
     }
 
-    /// Returns table and PBA as the device has them.
+    /// Returns table and PBA as the guest sees them; `None` also if MSI-X is hidden from it.
     #[must_use]
-    pub fn own_msix(&self) -> Option<Layout> {
-        self.msix.map(|msix| msix.own)
+    pub fn msix(&self) -> Option<Layout> {
+        self.msix?.guest
+    }
+
+    /// Returns table and PBA as the device claims to have them, or why that cannot be: such a
+    /// function is accepted only where the guest sees them elsewhere, or not at all.
+    #[must_use]
+    pub fn own_msix(&self) -> Option<Result<Layout, AssignError>> {
+        Some(self.msix?.own.layout)
+    }
+
+    /// Returns the bytes of the device's own table that are hidden from the guest. There are none
+    /// if the guest sees that table or may see it, or if the device does not have it where it
+    /// claims.
+    #[must_use]
+    pub fn hidden(&self) -> Option<(BarIndex, Range<u64>)> {
+        let hidden = |index| Some((index, self.msix?.hidden(index)));
+        bar_map::indexes().filter_map(hidden).find(|(_, range)| !range.is_empty())
     }
 
     /// Returns the MSI capability.
@@ -265,106 +264,4 @@ impl Assigned {
 
 fn find(capabilities: &[Capability], id: u16) -> Option<Capability> {
     capabilities.iter().find(|c| c.id == id && !c.is_extended()).copied()
-}
-
-fn layout(body: &[u8; 12], bars: &FunctionBars) -> Result<Layout, AssignError> {
-    let ports = |bar| bars.bar(bar).is_some_and(|bar| !bar.is_memory());
-    for (region, byte) in [(Region::Table, body[4]), (Region::Pba, body[8])] {
-        match BarIndex::new(byte & 7) {
-            Ok(bar) if ports(bar) => return Err(AssignError::InPorts { region, bar }),
-            _ => {}
-        }
-    }
-    Ok(Layout::from_capability(body, &bars.memory_sizes())?)
-}
-
-type Maps = [Option<BarMap>; 6];
-
-/// Returns where the guest sees table and PBA, and its BARs.
-fn bar_maps(
-    own: Option<Layout>,
-    bars: &FunctionBars,
-    options: &AssignOptions,
-) -> Result<(Option<MsixPlaces>, Maps), AssignError> {
-    let stay = own.map(|own| MsixPlaces { own, guest: own, exposed: false });
-    let relocated = |own: Layout, plan: RelocationPlan| {
-        let table = usize::from(own.location(Region::Table).bar.index());
-        let mappable = options.kernel.get(table).is_some_and(|kernel| kernel.msix_mappable);
-        let exposed = mappable && options.own_table == OwnTable::Mapped;
-        let msix = MsixPlaces { own, guest: plan.layout, exposed };
-        (Some(msix), maps(Some(msix), bars, &plan.bars, options))
-    };
-    match (options.relocation, own) {
-        (Relocation::Bar(_), None) => Err(AssignError::NothingToRelocate),
-        (Relocation::Bar(to), Some(own)) => {
-            Ok(relocated(own, relocation::plan(&own, bars, to, options.page)?))
-        }
-        (Relocation::Auto, Some(own)) => {
-            let staying = (stay, maps(stay, bars, bars, options));
-            let moving =
-                relocation::automatic(&own, bars, options.page).map(|plan| relocated(own, plan));
-            let gain = |maps: &Maps| useful(maps, &own);
-            Ok(match moving {
-                Some(moving) if gain(&moving.1) > gain(&staying.1) => moving,
-                _ => staying,
-            })
-        }
-        (Relocation::None, _) | (_, None) => Ok((stay, maps(stay, bars, bars, options))),
-    }
-}
-
-fn maps(
-    msix: Option<MsixPlaces>,
-    own: &FunctionBars,
-    guest: &FunctionBars,
-    options: &AssignOptions,
-) -> Maps {
-    let mut maps = [const { None }; 6];
-    for ((index, kernel), map) in bar_map::indexes().zip(&options.kernel).zip(&mut maps) {
-        let Some(bar) = guest.bar(index) else { continue };
-        let size = own.bar(index).map_or(0, |bar| bar.size);
-        let mut tiles = Tiles::new(bar.size, BarOwner::Nobody);
-        tiles.give(0..size, BarOwner::Device);
-        if let Some(msix) = msix {
-            let moved = msix.own != msix.guest;
-            if moved && !msix.exposed {
-                tiles.give(bytes_of(&msix.own, Region::Table, index), BarOwner::Nobody);
-            }
-            tiles.give(bytes_of(&msix.guest, Region::Table, index), BarOwner::Table);
-            if moved || options.pba == PbaOwner::Emulated {
-                tiles.give(bytes_of(&msix.guest, Region::Pba, index), BarOwner::Pba);
-            }
-        }
-        let areas = kernel.areas(size);
-        *map = Some(BarMap::new(bar, tiles, &areas, options.page, options.small_bars));
-    }
-    maps
-}
-
-/// Returns how many bytes are mapped, without the 4 KiB blocks of the device's table and PBA, in
-/// which nothing else may be (A2).
-fn useful(maps: &Maps, own: &Layout) -> u128 {
-    let mut useful = 0;
-    for (index, map) in bar_map::indexes().zip(maps) {
-        let Some(map) = map else { continue };
-        let mut tiles = Tiles::new(map.bar().size, false);
-        map.mapped().iter().for_each(|range| tiles.give(range.clone(), true));
-        for region in [Region::Table, Region::Pba] {
-            let Range { start, end } = bytes_of(own, region, index);
-            tiles.give(start - start % ISOLATION..end.next_multiple_of(ISOLATION), false);
-        }
-        useful += tiles
-            .runs()
-            .iter()
-            .filter(|run| run.owner)
-            .map(|run| u128::from(run.range.end - run.range.start))
-            .sum::<u128>();
-    }
-    useful
-}
-
-/// Returns the bytes of table or PBA in BAR `index`; none if it is in another.
-fn bytes_of(layout: &Layout, region: Region, index: BarIndex) -> Range<u64> {
-    let place = layout.location(region);
-    if place.bar == index { place.offset..place.offset + layout.len(region) } else { 0..0 }
 }

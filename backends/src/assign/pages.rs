@@ -55,6 +55,15 @@ pub enum BarOwner {
     /// No owner: reads 0, and writes are dropped. Such are the device's own table after a
     /// relocation, and what a relocation added to a BAR.
     Nobody,
+    /// The device, as for [`Device`](Self::Device), but never mapped: the VMM sees every access and
+    /// forwards it.
+    Watched,
+    /// A mirror of config space that begins at this offset of the BAR:
+    /// [`Assigned::split`](super::Assigned::split) gives the owners of its bytes.
+    Config(u64),
+    /// A window to the table that begins at this offset of the BAR:
+    /// [`TableWindow`](super::TableWindow) answers.
+    TableWindow(u64),
 }
 
 /// The map of one BAR as the guest sees it. Offsets are bytes from its start.

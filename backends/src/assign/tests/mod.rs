@@ -1,12 +1,16 @@
-//! The map as a whole: by hand-made functions, QEMU's, and random ones.
+//! The map as a whole: by hand-made functions, QEMU's, real and random ones.
 
 mod bar_map;
 mod config;
 mod devices;
+mod functions;
+mod oracle;
 mod properties;
 mod refused;
+mod remedies;
 
 use super::*;
+use msix_core::Region;
 
 /// A config space that is made by hand.
 #[derive(Debug, Clone)]

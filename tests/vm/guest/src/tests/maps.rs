@@ -57,7 +57,7 @@ fn maps(world: &mut World) -> Result<(), String> {
         for page in PageSize::ALL {
             let function = assigned(device, page)?;
             function.check().map_err(|violation| format!("{}: {violation:?}", device.name))?;
-            if let Some(layout) = function.own_msix() {
+            if let Some(Ok(layout)) = function.own_msix() {
                 let at = layout.location(Region::Table);
                 // D11: the kernel has the capability for the BAR of the table, and it is trapped.
                 let bar = at.bar.index();
@@ -86,7 +86,7 @@ fn maps(world: &mut World) -> Result<(), String> {
             }
             mapped += len;
         }
-        let msix = function.own_msix().map(|layout| layout.vectors());
+        let msix = function.msix().map(|layout| layout.vectors());
         println!("VM-FIGURE: {}: {mapped:#x} bytes mapped, MSI-X vectors {msix:?}", device.name);
         same("the MSI-X of the capability", msix.is_some(), function.capability(0x11).is_some())?;
     }
