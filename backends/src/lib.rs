@@ -14,6 +14,8 @@ pub mod eventfd;
 mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+#[cfg(all(test, feature = "eventfd"))]
+mod testing;
 mod unavailable;
 #[cfg(feature = "vfio")]
 pub mod vfio;

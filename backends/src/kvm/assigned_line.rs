@@ -1,7 +1,7 @@
 //! Brings the INTx line of a passed-through device to the guest's interrupt controller.
 
 use super::physical::PhysicalIntx;
-use crate::eventfd::{EventSource, Loop};
+use crate::eventfd::{self, EventSource, Loop};
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
@@ -141,7 +141,7 @@ impl AssignedLine {
     /// Returns whether userspace brings the line to the guest and the line has fired; takes the
     /// event.
     pub(super) fn take(&mut self) -> bool {
-        self.by == Bringer::Userspace && self.trigger.read().is_ok()
+        self.by == Bringer::Userspace && eventfd::take(&self.trigger)
     }
 
     pub(super) fn unmask(&mut self) {
@@ -165,8 +165,8 @@ impl AssignedLine {
     }
 
     fn drain(&self) {
-        // An empty eventfd is no error here.
-        let _ = (self.trigger.read(), self.resample.read());
+        eventfd::take(&self.trigger);
+        eventfd::take(&self.resample);
     }
 }
 

@@ -28,7 +28,7 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// and a migration thread saves through clones of one function.
 ///
 /// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes
-/// the eventfd. All other methods take the function's lock, and some take the lock of the
+/// the eventfd, unless others hold that as well. All other methods take the function's lock, and some take the lock of the
 /// [`Routes`] inside it, for a query or a commit. Neither lock is held when an [`EventSource`] or
 /// another function is called.
 ///
@@ -135,7 +135,8 @@ impl<P: Platform + 'static> Function<P> {
 impl<P: Platform> Function<P> {
     /// Returns the eventfd of device vector `vector`, for a device that does not call
     /// [`notify`](Self::notify), such as a vhost worker or another process. Each event written to
-    /// it reaches the guest by the vector of the current mode, or sets its pending bit.
+    /// it reaches the guest by the vector of the current mode, or sets its pending bit. From now on
+    /// others may hold it, so [`notify`](Self::notify) of this vector takes the lock.
     ///
     /// # Errors
     /// Those of `eventfd2`; `InvalidInput` past the vectors of every mode.
@@ -148,8 +149,8 @@ impl<P: Platform> Function<P> {
     /// [`eventfd::import`](crate::eventfd::import) for one that another process sent.
     ///
     /// # Errors
-    /// `InvalidInput` past the vectors of every mode; `AlreadyExists` when the vector has an eventfd.
-    /// `eventfd` is then closed.
+    /// `InvalidInput` past the vectors of every mode, and for an eventfd that was made with
+    /// EFD_SEMAPHORE; `AlreadyExists` when the vector has an eventfd. `eventfd` is then closed.
     pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
         let mut locked = self.shared.lock();
         let failed = locked.host.connect(vector, eventfd)?;
@@ -159,7 +160,7 @@ impl<P: Platform> Function<P> {
     }
 
     /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
-    /// the vector; then it returns [`Delivery::Sent`].
+    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`].
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].

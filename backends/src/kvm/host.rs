@@ -16,7 +16,7 @@ use super::platform::{IntxPlatform, Platform};
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_set::VectorSet;
-use crate::eventfd::EventSource;
+use crate::eventfd::{EventSource, refuse_semaphore};
 use crate::{Host, Route};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector, Vectors};
@@ -195,11 +195,13 @@ impl<P: Platform> KvmHost<P> {
     /// holds. Returns the vectors to report through [`msix_core::Msix::report_failed`].
     ///
     /// # Errors
-    /// `InvalidInput` past the table; `AlreadyExists` when the vector has an eventfd. `eventfd` is
-    /// then closed.
+    /// `InvalidInput` past the table, and for an eventfd that was made with EFD_SEMAPHORE (see
+    /// [`eventfd::import`](crate::eventfd::import)); `AlreadyExists` when the vector has an eventfd.
+    /// `eventfd` is then closed.
     pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
+        refuse_semaphore(&eventfd)?;
         gated.connect(eventfd)?;
         self.uses[usize::from(index)].external = true;
         if let Some(target) = self.target(index) {
@@ -222,7 +224,8 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Returns the eventfd of `vector`, which may be written elsewhere from now on. While KVM does
+    /// Returns the eventfd of `vector`, which may be held and written elsewhere from now on. The function
+    /// itself writes it no more: a holder can make it full and blocking (K14). While KVM does
     /// not own it, the VMM reads it ([`take`](Self::take)) and notifies the engine.
     ///
     /// # Errors
@@ -230,7 +233,7 @@ impl<P: Platform> KvmHost<P> {
     pub fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
-        let eventfd = Arc::clone(gated.get_or_make()?);
+        let eventfd = Arc::clone(gated.share()?);
         self.uses[usize::from(index)].external = true;
         self.join_target(index);
         Ok(eventfd)

@@ -6,6 +6,7 @@ pub(crate) mod fake;
 mod faults;
 mod flow;
 mod modes;
+mod neighbours;
 mod random;
 mod random_modes;
 

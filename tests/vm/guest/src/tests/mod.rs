@@ -1,6 +1,7 @@
 //! The tests. A file of tests has a table `TESTS`, and [`all`] lists the tables.
 
 mod backend;
+mod eventfds;
 mod machine;
 mod maps;
 mod modes;
@@ -14,10 +15,16 @@ pub(crate) type Test = fn(&mut World) -> Result<(), String>;
 
 /// Names, and tests; in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS, restore::TESTS, maps::TESTS]
-        .into_iter()
-        .flatten()
-        .copied()
+    let tables = [
+        machine::TESTS,
+        eventfds::TESTS,
+        trigger::TESTS,
+        backend::TESTS,
+        modes::TESTS,
+        restore::TESTS,
+        maps::TESTS,
+    ];
+    tables.into_iter().flatten().copied()
 }
 
 /// Both are equal, or an error that says what it is about.
