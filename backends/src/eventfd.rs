@@ -23,7 +23,8 @@ use std::{fmt, io};
 /// The token of the waker; no source has it.
 const AWAKE: Token = Token(usize::MAX);
 
-/// Receives the events of a [`Loop`].
+/// Receives the events of a [`Loop`], in the thread that runs it and without any lock: it may use the
+/// loop, functions and routes.
 pub trait EventSource: Send + Sync {
     /// Handles that the eventfd of `vector` can be read.
     fn readable(&self, vector: Vector);
@@ -73,6 +74,12 @@ impl Loop {
     /// Removes a source. Its eventfds must not be watched any more.
     pub fn leave(&self, id: usize) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
+    }
+
+    /// Returns how many sources there are.
+    #[cfg(all(test, feature = "kvm"))]
+    pub(crate) fn joined(&self) -> usize {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
     }
 
     /// Watches `eventfd`: calls source `id` with `vector` whenever it is written, and once if it

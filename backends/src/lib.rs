@@ -14,6 +14,7 @@ pub mod eventfd;
 mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+mod panics;
 #[cfg(all(test, feature = "eventfd"))]
 mod testing;
 mod unavailable;

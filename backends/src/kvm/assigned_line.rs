@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// The system calls that a line makes on a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12).
+/// The system calls that a line makes on a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12). Called
+/// under the function's lock: they must not use the function or its routes.
 pub trait Resampling: Send + Sync {
     /// Makes a write of `trigger` assert `gsi`; the guest's EOI then lowers it and writes
     /// `resample`.

@@ -1,6 +1,7 @@
 //! The backend on a VM that counts, fails and pretends.
 
 mod both;
+mod calls;
 mod connect;
 pub(crate) mod fake;
 mod faults;
