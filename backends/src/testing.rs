@@ -1,6 +1,7 @@
 //! A bound on what must not wait, and a peer that makes it.
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -31,4 +32,31 @@ pub(crate) fn make_blocking(eventfd: &EventFd) {
     // SAFETY: it is that of `eventfd`, which lives longer than this call.
     let descriptor = unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) };
     fcntl_setfl(descriptor, OFlags::empty()).unwrap();
+}
+
+/// A number that threads write without any lock.
+struct Unprotected(UnsafeCell<u64>);
+
+#[expect(unsafe_code, reason = "the race that ThreadSanitizer must find")]
+// SAFETY: none; it is used by the test below alone, which an ordinary run ignores.
+unsafe impl Sync for Unprotected {}
+
+impl Unprotected {
+    #[expect(unsafe_code, reason = "the race that ThreadSanitizer must find")]
+    fn add(&self) {
+        // SAFETY: none, as above.
+        unsafe { *self.0.get() += 1 }
+    }
+}
+
+#[test]
+#[ignore = "a race, for ThreadSanitizer to report: see tests/run"]
+fn a_seeded_race() {
+    let number = Unprotected(UnsafeCell::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..1000).for_each(|_| number.add()));
+        }
+    });
+    assert!(number.0.into_inner() > 0);
 }
