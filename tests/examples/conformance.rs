@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else if said("--front") {
         front()?
     } else if said("--kvm") {
-        vec![on_kvm()?]
+        on_kvm()?
     } else if said("--edu") {
         whole.push(Box::new(EduSubject::find(Path::new(QEMU))?));
         Vec::new()
     } else {
         whole = function_subjects();
         let kvm = on_kvm().inspect_err(|why| eprintln!("not on KVM: {why}"));
-        subjects().into_iter().chain(kvm.ok()).collect()
+        subjects().into_iter().chain(kvm.into_iter().flatten()).collect()
     };
     let of_msix = subjects.iter().map(|subject| Report {
         subject: subject.name(),
@@ -99,13 +99,14 @@ fn front() -> Result<Vec<Box<dyn Subject>>, String> {
     Err("the qtest front takes feature `kvm`".into())
 }
 
-/// The engine on this machine's KVM.
+/// The whole function on this machine's KVM, and MSI-X alone.
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
-fn on_kvm() -> Result<Box<dyn Subject>, String> {
-    Ok(Box::new(msix_tests::conformance::KvmSubject::open()?))
+fn on_kvm() -> Result<Vec<Box<dyn Subject>>, String> {
+    use msix_tests::conformance::{KvmFunctionSubject, KvmSubject};
+    Ok(vec![Box::new(KvmFunctionSubject::open()?), Box::new(KvmSubject::open()?)])
 }
 
 #[cfg(not(all(feature = "kvm", target_arch = "x86_64")))]
-fn on_kvm() -> Result<Box<dyn Subject>, String> {
+fn on_kvm() -> Result<Vec<Box<dyn Subject>>, String> {
     Err("the test machine takes feature `kvm` and x86-64".into())
 }

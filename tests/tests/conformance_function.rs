@@ -25,7 +25,8 @@ fn the_function_and_its_model_pass_all_but_what_qemus_policy_does_otherwise() {
     for subject in function_subjects() {
         let name = subject.name();
         let expected: Vec<&str> = function_deviations(&name).map(|d| d.case).collect();
-        assert_eq!(expected.is_empty(), name.ends_with(", SPEC"), "{name}");
+        let of_the_policy = expected.iter().filter(|case| **case != "M17").count();
+        assert_eq!(of_the_policy == 0, name.contains(", SPEC,"), "{name}");
         // The model has no bytes that it is saved as.
         let unseen: &[&str] = if name.starts_with("naive") { &RESTORES } else { &[] };
         assert_eq!(surprises(subject.as_ref(), &expected, unseen), [""; 0], "{name}");

@@ -217,6 +217,15 @@ impl VectorHost {
     /// Commits and arms what waits, and tries again what failed. Returns the vectors that failed,
     /// because the kernel refuses their routes.
     pub(super) fn flush(&mut self) -> Vec<Vector> {
+        let failed = self.flush_routes();
+        if !self.paused {
+            self.send_all_again();
+        }
+        failed
+    }
+
+    /// Does the same, but for messages that could not be sent.
+    pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         let paused = self.paused;
         let owner = self.messages(self.owner);
@@ -239,9 +248,6 @@ impl VectorHost {
         }
         for vector in self.unwatched.take() {
             self.watch(vector);
-        }
-        if !paused {
-            self.send_all_again();
         }
         failed
     }

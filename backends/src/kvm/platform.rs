@@ -27,9 +27,9 @@ pub trait IntxPlatform: Platform {
 /// A function's pin at the guest's interrupt controller. Called without the function's lock, so a call
 /// may use functions; see [`FunctionSetup`](super::FunctionSetup#calls-to-the-vmm).
 pub trait GuestPin: Send {
-    /// Drives the pin, unless KVM does. May be repeated after an EOI while the level is high;
-    /// idempotent. Of levels that follow each other while another call is being made, the last one
-    /// arrives, and at most one before it.
+    /// Drives the pin, unless KVM does. May be repeated after an EOI while the level is high, and at a
+    /// resume; idempotent. Of levels that follow each other while another call is being made, the last
+    /// one arrives, and at most one before it.
     fn set_level(&mut self, asserted: bool);
 }
 

@@ -2,12 +2,12 @@
 
 use super::bench::Outcome;
 use super::lab::Lab;
-use super::{backend, claims, delivery, host, layout, out_of_range, registers, snapshots};
+use super::{backend, claims, delivery, host, layout, meeting, out_of_range, registers, snapshots};
 
 /// One case of the suite.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// Its id, which never changes: `C01` to `C48`.
+    /// Its id, which never changes: `C01` to `C52`.
     pub id: &'static str,
     /// What must be seen.
     pub intent: &'static str,
@@ -47,11 +47,11 @@ const fn at(
 }
 
 /// All cases, in the order of `CONFORMANCE.md` and with its words.
-pub const CASES: [Case; 48] = [
+pub const CASES: [Case; 52] = [
     at(
         ALL,
         "C01",
-        "reset: Enable=0, Function Mask=0, every vector masked, PBA=0, no claims",
+        "new and reset: Enable=0, Function Mask=0, every vector masked, PBA=0; a new device has no claims",
         registers::c01,
     ),
     at(ALL, "C02", "all ones written to cap+0 (4 bytes): only bits 31:30 change", registers::c02),
@@ -275,5 +275,29 @@ pub const CASES: [Case; 48] = [
         "C48",
         "overlap, misalignment, BIR 6 or 7, outside the BAR, u32 overflow: refused with the reason",
         layout::c48,
+    ),
+    at(
+        ALL,
+        "C49",
+        "a live entry rewritten in parts, in any order: each event goes as the registers read",
+        meeting::c49,
+    ),
+    at(
+        ALL,
+        "C50",
+        "a restore that changes Enable: INTx deasserted or re-evaluated at the resume, once",
+        meeting::c50,
+    ),
+    at(
+        ALL,
+        "C51",
+        "an event while detached: pending, saved, withdrawn and reset as any other, or sent once",
+        meeting::c51,
+    ),
+    at(
+        ALL,
+        "C52",
+        "accesses, events and a save between load and resume: nothing before the resume, then one loaded message",
+        meeting::c52,
     ),
 ];

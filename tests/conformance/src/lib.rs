@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The conformance suite: cases that judge any implementation of MSI-X, MSI and INTx.
 //!
 //! An adapter shows an implementation to the suite: [`Device`] drives one function with MSI-X,
@@ -26,6 +27,7 @@ mod function;
 mod host;
 mod lab;
 mod layout;
+mod meeting;
 mod out_of_range;
 mod recorded_field;
 mod registers;

@@ -241,6 +241,10 @@ pub(super) fn c44(lab: &Lab<'_>) -> Outcome {
     bench.load(&saved)?;
     bench.expect_silence()?;
     bench.expect_moves_if_logged(&[])?;
+    if gated {
+        bench.bus_master(true)?; // the snapshot of a whole function has it off
+    }
+    bench.expect_silence()?;
     bench.resume()?;
     let expected: Vec<Message> = if gated { vec![message_of(last)] } else { vec![] };
     bench.expect_messages(&expected)?;

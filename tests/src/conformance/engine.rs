@@ -116,10 +116,12 @@ impl<H: SuiteHost> EngineDevice<H> {
     fn input<T>(&mut self, input: impl FnOnce(&mut Msix<Boxed>, &mut Fx) -> T) -> T {
         let answer = input(&mut self.msix, &mut self.fx);
         carry_out(&mut self.msix, &mut self.fx, &mut self.host);
-        // What the host cannot deliver, userspace reads from the eventfd (H11).
+        // What the host cannot deliver, userspace reads from the eventfd (H11), and everything
+        // while there is no host.
         let msix = &self.msix;
-        let fallback = |v| msix.is_fallback(Vector::new(v)) == Some(true);
-        for vector in self.host.take_held(&fallback) {
+        let by_userspace =
+            |v| !msix.is_attached() || msix.is_fallback(Vector::new(v)) == Some(true);
+        for vector in self.host.take_held(&by_userspace) {
             let event = self.msix.notify(Vector::new(vector), &mut self.fx);
             event.expect("the host holds events of vectors of the table only");
             carry_out(&mut self.msix, &mut self.fx, &mut self.host);
@@ -175,7 +177,8 @@ impl<H: SuiteHost> Device for EngineDevice<H> {
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
         let claims = vector_of(vector).ok().and_then(|v| self.msix.claims(v));
         // A device has an eventfd for the vectors it claims, and signals it while a backend listens.
-        let by_host = self.path == EventPath::Irqfd && self.msix.is_attached();
+        let listens = self.msix.is_attached() && !self.msix.is_loading();
+        let by_host = self.path == EventPath::Irqfd && listens;
         match (claims, u16::try_from(vector)) {
             (Some(1..), Ok(v)) if by_host => {
                 self.signal(v);

@@ -80,6 +80,15 @@ impl KvmSubject {
         Self { kernel, ..self }
     }
 
+    /// Whether there are descriptors for so many vectors.
+    fn provided(&self, vectors: u32) -> Result<(), NoDevice> {
+        if (self.most + 1..=2048).contains(&vectors) {
+            let most = self.most;
+            return Err(NoDevice::NotOffered(format!("more than descriptors for {most} vectors")));
+        }
+        Ok(())
+    }
+
     /// A machine with the backend's routes on it, and the record of what they ask for.
     fn routes(&self) -> Result<(Lease, Shared, Arc<Routes>), NoDevice> {
         let lease = self.machines.lease().map_err(NoDevice::NotOffered)?;
@@ -118,10 +127,7 @@ impl Subject for KvmSubject {
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
-        if (self.most + 1..=2048).contains(&vectors) {
-            let most = self.most;
-            return Err(NoDevice::NotOffered(format!("more than descriptors for {most} vectors")));
-        }
+        self.provided(vectors)?;
         device_on(vectors, Policy::SPEC, EventPath::Irqfd, |vectors| self.host(vectors))
     }
 

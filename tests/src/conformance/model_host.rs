@@ -48,6 +48,11 @@ impl ModelHost {
         true
     }
 
+    /// Whether it delivers any vector.
+    pub(super) fn is_armed(&self) -> bool {
+        !self.armed.is_empty()
+    }
+
     pub(super) fn disarm_one(&mut self, vector: u16) {
         self.calls.push(HostCall::Disarm { vector });
         self.armed.remove(&vector);

@@ -79,10 +79,12 @@ impl NaiveDevice {
         answer
     }
 
-    /// What the host cannot deliver, userspace reads from the eventfd (H11).
+    /// What the host cannot deliver, userspace reads from the eventfd (H11), and everything while
+    /// there is no host.
     fn serve_fallback(&mut self) {
         let model = &self.model;
-        for v in self.host.take_held(&|v| model.is_fallback(usize::from(v))) {
+        let by_userspace = |v| !model.is_attached() || model.is_fallback(usize::from(v));
+        for v in self.host.take_held(&by_userspace) {
             let (_, effects) = self.model.apply(&Operation::Notify(Vector::new(v)));
             self.carry_out(effects);
         }
@@ -186,7 +188,8 @@ impl Device for NaiveDevice {
     fn fire(&mut self, vector: u32) -> Result<(), Refused> {
         let checked = self.checked(vector)?;
         let claimed = self.model.claims(usize::from(checked.index())) > 0;
-        if claimed && self.path == EventPath::Irqfd && self.model.is_attached() {
+        let listens = self.model.is_attached() && !self.model.is_loading();
+        if claimed && self.path == EventPath::Irqfd && listens {
             self.signal(checked.index());
             return Ok(());
         }

@@ -29,6 +29,12 @@ pub(super) struct Broken {
     control: u8,
     /// Events that the fault counts.
     counted: usize,
+    /// The messages from before a rewrite that the fault ignores.
+    stale: BTreeMap<u16, Message>,
+    /// Whether a backend listens.
+    pub(super) attached: bool,
+    /// Whether a load waits for its resume.
+    pub(super) loading: bool,
 }
 
 impl Broken {
@@ -45,6 +51,9 @@ impl Broken {
             marked: BTreeSet::new(),
             control: 0,
             counted: 0,
+            stale: BTreeMap::new(),
+            attached: true,
+            loading: false,
         }
     }
 
@@ -207,6 +216,9 @@ impl Broken {
                 return true;
             }
             Fault::SaveDoesNotPoll if unmasks => self.let_held_events_in(),
+            Fault::LiveRewriteNotSent if !masked && field < 3 => {
+                self.stale.entry(v).or_insert(old);
+            }
             _ => {}
         }
         false
@@ -314,6 +326,14 @@ impl Device for Broken {
                 self.extra.push(message);
             }
             Fault::FailedArmIsDead if self.marked.contains(&v) => return Ok(()),
+            Fault::LiveRewriteNotSent if self.stale.contains_key(&v) => {
+                self.extra.push(self.stale[&v]);
+                return Ok(());
+            }
+            Fault::SendsBeforeResume if self.loading => {
+                let message = self.message(v);
+                self.extra.push(message);
+            }
             _ => {}
         }
         self.inner.fire(vector)

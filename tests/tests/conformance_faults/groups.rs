@@ -92,6 +92,7 @@ impl HostScript for Broken {
         let fault = self.fault;
         match fault {
             Fault::HeldEventIsLost if self.is_masked(vector) => {}
+            Fault::LosesWhileDetached if !self.attached => {}
             Fault::SaveDoesNotPoll if self.is_masked(vector) => _ = self.marked.insert(vector),
             _ => inner!(self.host_script).signal(vector),
         }
@@ -101,10 +102,12 @@ impl HostScript for Broken {
 impl Attachment for Broken {
     fn attach(&mut self) {
         inner!(self.attachment).attach();
+        self.attached = true;
     }
     fn detach(&mut self) {
         self.log_calls(|_| true);
         inner!(self.attachment).detach();
+        self.attached = false;
         let leaks = self.is(Fault::DetachLeaks);
         self.log_calls(|call| !leaks || !matches!(call, HostCall::Disarm { .. }));
         if !self.is(Fault::DetachKeepsRoutes) {
@@ -124,6 +127,7 @@ impl Snapshots for Broken {
             self.log.push(HostCall::Arm { vector: 0, message });
         }
         let answer = inner!(self.snapshots).load(bytes);
+        self.loading |= answer.is_ok();
         if self.is(Fault::LoadChangesOnError) && answer.is_err() {
             self.inner.write_table(0, &[4; 4]);
         }
@@ -131,7 +135,13 @@ impl Snapshots for Broken {
     }
     fn resume(&mut self) {
         self.log_calls(|_| true);
+        self.loading = false;
+        let told = inner!(self.intx).calls();
+        self.intx.extend(told);
         inner!(self.snapshots).resume();
+        if self.is(Fault::RestoreForgetsIntx) {
+            inner!(self.intx).calls();
+        }
         let silent = self.is(Fault::RestoreWithoutArm);
         self.log_calls(|call| !silent || !matches!(call, HostCall::Arm { .. }));
     }

@@ -10,7 +10,7 @@ use msix_conformance::{
     case, judge,
 };
 use msix_core::Policy;
-use msix_tests::conformance::{EngineSubject, EventPath};
+use msix_tests::conformance::{EngineSubject, EventPath, deviations};
 
 /// The defects, each with the case that must catch it.
 macro_rules! faults {
@@ -79,6 +79,10 @@ faults! {
     "C46" IntxAtEveryWrite
     "C47" PbaRightBehindTheTable
     "C48" OverlapAccepted
+    "C49" LiveRewriteNotSent
+    "C50" RestoreForgetsIntx
+    "C51" LosesWhileDetached
+    "C52" SendsBeforeResume
 }
 
 /// Defects that a second case must catch too.
@@ -148,11 +152,19 @@ impl Layouts for Faulty {
     }
 }
 
+/// The paths on which the engine passes a case without a defect.
+fn passing(id: &str) -> impl Iterator<Item = EventPath> {
+    [EventPath::Userspace, EventPath::Irqfd].into_iter().filter(move |path| {
+        let engine = EngineSubject::new(Policy::SPEC, *path);
+        !deviations(&engine.name()).any(|deviation| deviation.case == id)
+    })
+}
+
 #[test]
 fn every_defect_is_caught_by_its_case() {
     for (id, fault) in FAULTS.iter().chain(TWICE) {
         let case = case(id).expect("a case of the list");
-        for delivery in [EventPath::Userspace, EventPath::Irqfd] {
+        for delivery in passing(id) {
             let verdict = judge(&Faulty::new(*fault, delivery), case);
             let caught = matches!(verdict, Verdict::Failed { .. });
             assert!(caught, "{id} does not catch {fault:?}, {delivery:?}: {verdict:#?}");
@@ -169,8 +181,8 @@ fn no_case_is_without_a_defect_that_it_catches() {
 
 #[test]
 fn without_a_defect_the_same_adapter_passes_every_case() {
-    for delivery in [EventPath::Userspace, EventPath::Irqfd] {
-        for case in &CASES {
+    for case in &CASES {
+        for delivery in passing(case.id) {
             let verdict = judge(&Faulty::new(Fault::None, delivery), case);
             assert!(matches!(verdict, Verdict::Passed { .. }), "{case:?}: {verdict:#?}");
         }

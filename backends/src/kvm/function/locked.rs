@@ -23,6 +23,8 @@ pub(super) struct LockedFunction {
     pub(super) fx: Box<Fx>,
     pub(super) host: VectorHost,
     pub(super) device: Option<DeviceBehind>,
+    /// The level that the pin was last set to, or is about to be.
+    pub(super) is_high: bool,
     /// The mode that the device's interrupt indices were last set to.
     pub(super) mode: Mode,
     /// Whether the backend is attached, so that KVM or the loop takes events.
@@ -128,7 +130,7 @@ impl LockedFunction {
     /// armed afterwards ([`device_was_reset`](Self::device_was_reset)).
     pub(super) fn reset(&mut self) {
         self.take_in_all();
-        self.host.forget_unsent();
+        self.host.take_unsent(); // A13
         if let Some(device) = &mut self.device {
             device.resets_due += 1;
         }
@@ -214,6 +216,16 @@ impl LockedFunction {
         }
     }
 
+    /// Drives the pin of a physical line to the level that it was last set to. The line is not
+    /// saved, but the interrupt controller is, and may have been restored with a level that nobody
+    /// would lower. KVM lowers what it brings at the next EOI (K12).
+    pub(super) fn repeat_line(&mut self) {
+        let line = self.device.as_ref().and_then(|device| device.line.as_ref());
+        if line.is_some_and(|line| !line.is_brought_by_kernel()) {
+            self.host.calls.push(Call::SetLevel(self.is_high));
+        }
+    }
+
     /// Takes in the events in the eventfds while KVM does not take them and no effect asks for
     /// them: while the backend is detached, between a load and its resume, and while a message is
     /// half written.
@@ -224,11 +236,20 @@ impl LockedFunction {
     }
 
     /// Takes in what no effect of a save asks for: of vectors that are live, and not KVM's for the time
-    /// being, and what KVM refused (H14).
+    /// being, and what KVM refused (H14): it is sent, or pending where it cannot be any more.
     pub(super) fn take_in_due(&mut self) {
         self.take_in_unowned();
-        if !self.engine.is_loading() {
-            self.host.send_all_again();
+        self.take_in_unsent();
+    }
+
+    /// Gives the engine back what KVM refused.
+    fn take_in_unsent(&mut self) {
+        if self.engine.is_loading() {
+            return;
+        }
+        for (mode, vector) in self.host.take_unsent() {
+            let held = Vectors::one(Vector::new(vector));
+            self.step(|engine, fx| always(engine.report_held(mode.into(), held, fx)));
         }
     }
 
@@ -262,9 +283,10 @@ impl LockedFunction {
         Delivery::Pending
     }
 
-    /// Commits and arms what waits.
+    /// Commits and arms what waits, and sends what KVM refused.
     pub(super) fn flush(&mut self) {
-        let failed = self.guarded(|locked| locked.host.flush()).unwrap_or_default();
+        self.take_in_unsent();
+        let failed = self.guarded(|locked| locked.host.flush_routes()).unwrap_or_default();
         let mode = self.host.owner().into();
         failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
     }
@@ -399,14 +421,20 @@ impl LockedFunction {
             }
             (IntxEffect::Unmask, Some(DeviceBehind { line: Some(line), .. })) => line.unmask(),
             (IntxEffect::Assert, device) => {
-                self.host.calls.push(Call::SetLevel(true));
-                if let Some(device) = device {
+                let is_mapped = device.is_some();
+                self.set_level(true);
+                if let Some(device) = self.device.as_mut().filter(|_| is_mapped) {
                     device.map(false, &mut self.host.calls);
                 }
             }
-            (IntxEffect::Deassert, _) => self.host.calls.push(Call::SetLevel(false)),
+            (IntxEffect::Deassert, _) => self.set_level(false),
             (IntxEffect::Arm | IntxEffect::Disarm | IntxEffect::Unmask, _) => {}
         }
+    }
+
+    fn set_level(&mut self, high: bool) {
+        self.is_high = high;
+        self.host.calls.push(Call::SetLevel(high));
     }
 
     fn arm_line(&mut self) {

@@ -1,6 +1,9 @@
 //! The engine, and anything else that takes its operations, as a subject.
 
+use super::super::engine::name_of;
+use super::super::model_host::{EventPath, ModelHost};
 use super::super::subjects::policy_name;
+use super::super::suite_host::SuiteHost as _;
 use crate::lockstep::layout;
 use crate::vector_effects::VectorEffect;
 use crate::whole_function::{PartEffect, vector_effects};
@@ -11,7 +14,7 @@ use msix_conformance::{
 use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{
     Boxed, Function, FunctionEffects, IntxEffect, IntxSource, MAX_FUNCTION_EFFECTS, Message, Mode,
-    MsiCapability, Parts, Policy, Vector,
+    MsiCapability, Parts, Policy, Vector, Vectors,
 };
 
 /// A function that is driven by operations.
@@ -22,35 +25,38 @@ pub(super) trait Operated {
     fn mode(&self) -> Mode;
     /// The Status register.
     fn status(&self) -> u16;
+    /// Whether a resume is to come.
+    fn is_loading(&self) -> bool;
     /// The function, if it can be saved to bytes.
     fn as_engine(&mut self) -> Option<&mut Function<Boxed>> {
         None
     }
 }
 
-/// The engine, with a host that carries everything out.
+/// The engine under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineFunctionSubject {
     policy: Policy,
+    path: EventPath,
 }
 
 impl EngineFunctionSubject {
-    /// The engine under a policy.
+    /// The engine under `policy`.
     #[must_use]
-    pub const fn new(policy: Policy) -> Self {
-        Self { policy }
+    pub const fn new(policy: Policy, path: EventPath) -> Self {
+        Self { policy, path }
     }
 }
 
 impl FunctionSubject for EngineFunctionSubject {
     fn name(&self) -> String {
-        format!("function, {}", policy_name(&self.policy))
+        format!("function, {}, {}", policy_name(&self.policy), name_of(self.path))
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
         let policy = self.policy;
         let make = move |parts| Engine(Function::boxed(parts, policy));
-        OperatedDevice::boxed(Box::new(make), vectors, masks)
+        OperatedDevice::boxed(Box::new(make), self.path, vectors, masks)
     }
 }
 
@@ -71,6 +77,10 @@ impl Operated for Engine {
         self.0.status()
     }
 
+    fn is_loading(&self) -> bool {
+        self.0.is_loading()
+    }
+
     fn as_engine(&mut self) -> Option<&mut Function<Boxed>> {
         Some(&mut self.0)
     }
@@ -81,11 +91,12 @@ pub(super) struct OperatedDevice<F> {
     make: Box<dyn Fn(Parts) -> F>,
     parts: Parts,
     function: F,
+    path: EventPath,
+    /// Where the messages of MSI and of MSI-X are armed.
+    hosts: [ModelHost; 2],
     messages: Vec<Message>,
     line: bool,
     log: Vec<(Mode, bool)>,
-    /// How many vectors of MSI and of MSI-X are armed.
-    armed: [usize; 2],
     /// The physical line: asserted, armed, masked.
     physical: (bool, bool, bool),
     fired: u32,
@@ -94,6 +105,7 @@ pub(super) struct OperatedDevice<F> {
 impl<F: Operated + 'static> OperatedDevice<F> {
     pub(super) fn boxed(
         make: Box<dyn Fn(Parts) -> F>,
+        path: EventPath,
         vectors: u16,
         masks: bool,
     ) -> Result<Box<dyn FunctionDevice>, NoDevice> {
@@ -101,18 +113,19 @@ impl<F: Operated + 'static> OperatedDevice<F> {
         let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
         let msi = Some(if masks { plain.with_masks() } else { plain });
         let parts = Parts { msi, msix: Some(layout(1)), pin: Some(IntxSource::Emulated) };
-        Ok(Box::new(Self::started(make, parts)))
+        Ok(Box::new(Self::started(make, path, parts)))
     }
 
-    fn started(make: Box<dyn Fn(Parts) -> F>, parts: Parts) -> Self {
+    fn started(make: Box<dyn Fn(Parts) -> F>, path: EventPath, parts: Parts) -> Self {
         let mut device = Self {
             function: make(parts),
             make,
             parts,
+            path,
+            hosts: [ModelHost::default(), ModelHost::default()],
             messages: Vec::new(),
             line: false,
             log: Vec::new(),
-            armed: [0; 2],
             physical: (false, false, false),
             fired: 0,
         };
@@ -155,25 +168,48 @@ impl<F: Operated + 'static> OperatedDevice<F> {
                 return;
             }
         };
-        let armed = &mut self.armed[usize::from(mode == Mode::MsiX)];
+        let host = host_of(&mut self.hosts, mode);
+        let was_armed = host.is_armed();
+        let mut is_held = None;
         match effect {
-            VectorEffect::Send(_, message) => self.messages.push(message),
-            VectorEffect::Arm(..) => {
-                *armed += 1;
-                self.log.extend((*armed == 1).then_some((mode, true)));
-            }
-            VectorEffect::Disarm(_) => {
-                *armed -= 1;
-                self.log.extend((*armed == 0).then_some((mode, false)));
-            }
-            _ => {}
+            VectorEffect::Send(vector, message) => host.send_one(vector, message),
+            VectorEffect::Arm(vector, message) => _ = host.arm_one(vector, message),
+            VectorEffect::Reroute(vector, message) => _ = host.reroute_one(vector, message),
+            VectorEffect::Disarm(vector) => host.disarm_one(vector),
+            VectorEffect::Drain(vector) => host.drain_one(vector),
+            VectorEffect::Poll(vector) => is_held = host.poll_one(vector).then_some(vector),
+            VectorEffect::Snoop(_) | VectorEffect::IntxDeassert | VectorEffect::IntxReevaluate => {}
         }
+        if host.is_armed() != was_armed {
+            self.log.push((mode, host.is_armed()));
+        }
+        self.messages.append(&mut host.messages);
+        if let Some(vector) = is_held {
+            let held = Vectors::one(Vector::new(vector));
+            self.give(FunctionOperation::ReportHeld(mode, held));
+        }
+    }
+
+    /// The vector that an event of `vector` is sent as.
+    fn target(&mut self, mode: Mode, vector: u16) -> u16 {
+        let mut control = [0; 2];
+        match mode {
+            Mode::Msi => self.read_msi(2, &mut control),
+            _ => return vector,
+        }
+        let capable = 1 << (control[0] >> 1 & 7);
+        let allocated = 1 << (control[0] >> 4 & 7);
+        vector % u16::min(capable, allocated)
     }
 
     /// Writes at most 8 bytes at a time.
     fn command(&mut self, offset: u8, value: u64) {
         self.give(FunctionOperation::WriteCommand { offset, len: 1, value });
     }
+}
+
+fn host_of(hosts: &mut [ModelHost; 2], mode: Mode) -> &mut ModelHost {
+    &mut hosts[usize::from(mode == Mode::MsiX)]
 }
 
 fn value(bytes: &[u8]) -> u64 {
@@ -208,6 +244,14 @@ impl<F: Operated + 'static> FunctionDevice for OperatedDevice<F> {
 
     fn fire(&mut self, vector: u16) {
         match self.function.mode() {
+            mode @ (Mode::Msi | Mode::MsiX)
+                if self.path == EventPath::Irqfd && !self.function.is_loading() =>
+            {
+                let target = self.target(mode, vector);
+                let host = host_of(&mut self.hosts, mode);
+                host.signal(target);
+                self.messages.append(&mut host.messages);
+            }
             Mode::Msi | Mode::MsiX => {
                 self.give(FunctionOperation::Notify(Vector::new(vector)));
             }
@@ -243,7 +287,7 @@ impl<F: Operated + 'static> FunctionDevice for OperatedDevice<F> {
             let function = (self.make)(parts);
             let make = std::mem::replace(&mut self.make, Box::new(|_| unreachable!("replaced")));
             drop(function);
-            *self = Self::started(make, parts);
+            *self = Self::started(make, self.path, parts);
         }
         Some(self)
     }

@@ -1,5 +1,7 @@
 //! The naive model as a subject.
 
+use super::super::engine::name_of;
+use super::super::model_host::EventPath;
 use super::super::subjects::policy_name;
 use super::engine::{Operated, OperatedDevice};
 use crate::whole_function::PartEffect;
@@ -8,29 +10,30 @@ use msix_conformance::{FunctionDevice, FunctionSubject, NoDevice};
 use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{Mode, Policy};
 
-/// [`NaiveFunction`], with a host that carries everything out.
+/// [`NaiveFunction`] under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]
 pub struct NaiveFunctionSubject {
     policy: Policy,
+    path: EventPath,
 }
 
 impl NaiveFunctionSubject {
-    /// The model under a policy.
+    /// The model under `policy`.
     #[must_use]
-    pub const fn new(policy: Policy) -> Self {
-        Self { policy }
+    pub const fn new(policy: Policy, path: EventPath) -> Self {
+        Self { policy, path }
     }
 }
 
 impl FunctionSubject for NaiveFunctionSubject {
     fn name(&self) -> String {
-        format!("naive function, {}", policy_name(&self.policy))
+        format!("naive function, {}, {}", policy_name(&self.policy), name_of(self.path))
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
         let policy = self.policy;
         let make = move |parts| NaiveFunction::new(parts, policy);
-        OperatedDevice::boxed(Box::new(make), vectors, masks)
+        OperatedDevice::boxed(Box::new(make), self.path, vectors, masks)
     }
 }
 
@@ -45,5 +48,10 @@ impl Operated for NaiveFunction {
 
     fn status(&self) -> u16 {
         self.status()
+    }
+
+    /// It cannot be loaded.
+    fn is_loading(&self) -> bool {
+        false
     }
 }

@@ -3,10 +3,12 @@
 //! Its events are written to its eventfds, as a device outside the VMM writes them: what KVM does not
 //! take, the loop of the backend finds. Recorded and compared as for MSI-X alone.
 
+mod msix;
+
 use super::record::{Memory, Shared};
 use super::{KvmSubject, Lease, apics};
 use crate::lockstep::layout;
-use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes};
+use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes, Vm};
 use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, Message,
     MsixBeside, NoDevice, PhysicalLine, Refused, Withdrawal,
@@ -15,6 +17,7 @@ use msix_core::{Mode, MsiCapability, Vector};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
 
 /// The function under [`Policy::SPEC`](msix_core::Policy::SPEC), on KVM.
 #[derive(Debug, Clone)]
@@ -28,6 +31,32 @@ impl KvmFunctionSubject {
     pub fn open() -> Result<Self, String> {
         KvmSubject::open().map(Self)
     }
+
+    /// As [`KvmSubject::with_backend`].
+    #[must_use]
+    pub fn with_backend(self, backend: fn(Box<dyn Vm>) -> Box<dyn Vm>) -> Self {
+        Self(self.0.with_backend(backend))
+    }
+
+    /// As [`KvmSubject::with_kernel`].
+    #[must_use]
+    pub fn with_kernel(self, kernel: fn(Box<dyn Vm>) -> Box<dyn Vm>) -> Self {
+        Self(self.0.with_kernel(kernel))
+    }
+
+    /// A function on a machine of its own, with what `parts` adds, and bus master on.
+    fn function(
+        &self,
+        parts: impl FnOnce(&mut FunctionSetup<Memory>, &Arc<AtomicBool>),
+    ) -> Result<KvmFunction, NoDevice> {
+        let (lease, record, routes) = self.0.routes()?;
+        let line = Arc::new(AtomicBool::new(false));
+        let mut setup = FunctionSetup::new(Memory(record.clone()));
+        parts(&mut setup, &line);
+        let function = Function::new(&routes, setup);
+        function.write_command(0, &[4]);
+        Ok(KvmFunction { function, routes, record, line, lease })
+    }
 }
 
 impl FunctionSubject for KvmFunctionSubject {
@@ -36,19 +65,13 @@ impl FunctionSubject for KvmFunctionSubject {
     }
 
     fn device(&self, vectors: u16, masks: bool) -> Result<Box<dyn FunctionDevice>, NoDevice> {
-        let (lease, record, routes) = self.0.routes()?;
         let plain = MsiCapability::new(u32::from(vectors));
         let plain = plain.map_err(|why| NoDevice::Refused(why.to_string()))?.with_64_bit_address();
-        let line = Arc::new(AtomicBool::new(false));
-        let setup = FunctionSetup {
-            msi: Some(if masks { plain.with_masks() } else { plain }),
-            msix: Some(layout(1)),
-            pin: Some(Box::new(Pin(Arc::clone(&line)))),
-            ..FunctionSetup::new(Memory(record.clone()))
-        };
-        let function = Function::new(&routes, setup);
-        function.write_command(0, &[4]);
-        let device = KvmFunction { function, routes, record, line, lease };
+        let device = self.function(|setup, line| {
+            setup.msi = Some(if masks { plain.with_masks() } else { plain });
+            setup.msix = Some(layout(1));
+            setup.pin = Some(Box::new(Pin(Arc::clone(line))));
+        })?;
         device.claim();
         Ok(Box::new(device))
     }
@@ -82,6 +105,30 @@ impl KvmFunction {
     fn run(&self) {
         self.routes.run(Some(Duration::ZERO)).expect("epoll works");
     }
+
+    /// The eventfd of a vector, which the record hears of.
+    fn eventfd(&self, vector: u16) -> Arc<EventFd> {
+        let eventfd = self.function.eventfd(Vector::new(vector));
+        let eventfd = eventfd.expect("descriptors were provided for");
+        self.record.lock().introduce(&eventfd, vector);
+        eventfd
+    }
+
+    /// An event of a device that writes eventfds.
+    fn signal(&self, vector: u16) {
+        let eventfd = self.eventfd(vector);
+        eventfd.write(1).expect("a counter of a few events is not full");
+        self.record.lock().written(&eventfd);
+        self.run();
+    }
+
+    /// The messages sent so far, which must be what the local APICs say.
+    fn take_messages(&self) -> Vec<Message> {
+        self.run();
+        let requested = self.record.lock().take_requested();
+        apics::compare(self.lease.machine(), &requested);
+        self.record.lock().take_messages()
+    }
 }
 
 impl FunctionDevice for KvmFunction {
@@ -108,14 +155,7 @@ impl FunctionDevice for KvmFunction {
 
     fn fire(&mut self, vector: u16) {
         match self.function.inspect(msix_core::Function::mode) {
-            Mode::Msi | Mode::MsiX => {
-                let eventfd = self.function.eventfd(Vector::new(vector));
-                let eventfd = eventfd.expect("a vector of the function");
-                self.record.lock().introduce(&eventfd, vector);
-                eventfd.write(1).expect("a counter of a few events is not full");
-                self.record.lock().written(&eventfd);
-                self.run();
-            }
+            Mode::Msi | Mode::MsiX => self.signal(vector),
             Mode::Intx | Mode::None => self.function.set_level(true),
         }
     }
@@ -125,10 +165,7 @@ impl FunctionDevice for KvmFunction {
     }
 
     fn messages(&mut self) -> Vec<Message> {
-        self.run();
-        let requested = self.record.lock().take_requested();
-        apics::compare(self.lease.machine(), &requested);
-        self.record.lock().take_messages()
+        self.take_messages()
     }
 
     fn line(&mut self) -> bool {

@@ -42,4 +42,7 @@ pub const UNSEEN: &[(&str, &str)] = &[
     ("C46", "the doorbell device has no interrupt pin"),
     ("C47", "the layout cannot be asked for without a device"),
     ("C48", "the checks cannot be asked without a device"),
+    ("C50", "the doorbell device has no interrupt pin"),
+    ("C51", "without KVM there is no host that comes and goes"),
+    ("C52", "the msix field is offered (C45), not the stream as a snapshot"),
 ];
