@@ -1,39 +1,30 @@
-//! Eventfds that userspace reads: an epoll loop that a VMM runs in a thread, or from its own loop.
+//! Eventfds that userspace reads: an epoll loop that a VMM runs in a thread, or from its own loop,
+//! and reads and writes of eventfds that other processes hold.
+//!
+//! Whoever holds an eventfd can do with it what its owner can: write it at any rate, empty it, fill
+//! it, and change the flags of the open file, O_NONBLOCK among them. So a holder can lose or invent
+//! events of this one eventfd, and no more: [`take`] and [`ring`] never wait for it.
+
+mod shared;
+
+#[cfg(feature = "kvm")]
+pub(crate) use shared::refuse_semaphore;
+pub use shared::{import, ring, take};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use msix_core::Vector;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
-use vmm_sys_util::eventfd::EventFd;
-
-/// Takes over an eventfd that another process sent. The sender is not trusted: another kind of
-/// descriptor could block, raise a signal, or fill up when it is written. The eventfd is made
-/// non-blocking, for all processes that have it.
-///
-/// # Errors
-/// `InvalidInput` for another kind of descriptor; errors of `fcntl`, and of reading `/proc`. The
-/// descriptor is then closed.
-#[expect(unsafe_code, reason = "`EventFd` is made of a raw descriptor only")]
-pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
-    let kind = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))?;
-    if kind.as_os_str() != "anon_inode:[eventfd]" {
-        let what = format!("{} is no eventfd", kind.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    }
-    fcntl_setfl(&descriptor, fcntl_getfl(&descriptor)? | OFlags::NONBLOCK)?;
-    // SAFETY: the descriptor is open and owned here, and given up.
-    Ok(unsafe { EventFd::from_raw_fd(descriptor.into_raw_fd()) })
-}
 
 /// The token of the waker; no source has it.
 const AWAKE: Token = Token(usize::MAX);
 
-/// Receives the events of a [`Loop`].
+/// Receives the events of a [`Loop`], in the thread that runs it and without any lock: it may use the
+/// loop, functions and routes.
 pub trait EventSource: Send + Sync {
     /// Handles that the eventfd of `vector` can be read.
     fn readable(&self, vector: Vector);
@@ -83,6 +74,12 @@ impl Loop {
     /// Removes a source. Its eventfds must not be watched any more.
     pub fn leave(&self, id: usize) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
+    }
+
+    /// Returns how many sources there are.
+    #[cfg(all(test, feature = "kvm"))]
+    pub(crate) fn joined(&self) -> usize {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
     }
 
     /// Watches `eventfd`: calls source `id` with `vector` whenever it is written, and once if it

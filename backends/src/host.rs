@@ -1,5 +1,6 @@
 //! The host, as the engine sees it.
 
+use crate::panics::Panics;
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
 use smallvec::{SmallVec, smallvec};
 use std::mem::discriminant;
@@ -16,7 +17,8 @@ pub struct Route {
 /// What a host does for a function's vectors: one method for each kind of effect. The effects of
 /// one kind that an input emits arrive in one call, so that a host can answer them with one system
 /// call (C38). No method has a default: a forgotten handler loses interrupts, so it must not
-/// compile.
+/// compile. The engine is borrowed meanwhile, so a handler cannot use it: a message that the guest
+/// aimed at the function's own table must be dispatched after [`carry_out`] has returned.
 #[cfg_attr(test, mockall::automock)]
 pub trait Host {
     /// Delivers these from now on: routes, then arms them (K6). Returns those it cannot deliver,
@@ -46,18 +48,23 @@ pub trait Host {
 
 /// Carries out `fx` on `host` in order, reports the host's answers to `msix`, and carries out what
 /// that emits, until nothing is left. It ends, because an answer can only cause Send.
+///
+/// # Panics
+/// When the host does, after the rest was carried out: no effect is lost. Vectors that it did not
+/// arm or reroute for that are reported as failed.
 pub fn carry_out<S: Storage, H: Host, const CAP: usize>(
     msix: &mut Msix<S>,
     fx: &mut Effects<CAP>,
     host: &mut H,
 ) {
-    let mut held = Vec::new();
-    run(msix, fx, host, &mut held);
+    let (mut held, mut panics) = (Vec::new(), Panics::default());
+    run(msix, fx, host, &mut held, &mut panics);
     for vectors in held {
         if msix.report_held(vectors, fx).is_ok() {
-            run(msix, fx, host, &mut Vec::new());
+            run(msix, fx, host, &mut Vec::new(), &mut panics);
         }
     }
+    panics.resume();
 }
 
 fn run<S: Storage, H: Host, const CAP: usize>(
@@ -65,6 +72,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     fx: &mut Effects<CAP>,
     host: &mut H,
     held: &mut Vec<Vectors>,
+    panics: &mut Panics,
 ) {
     let mut next = fx.take();
     while let Some(effect) = next {
@@ -78,7 +86,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
                 other => break other,
             }
         };
-        let done = one_kind(host, effect, &sets, |vector| msix.message(vector));
+        let done = one_kind(host, effect, &sets, |vector| msix.message(vector), panics);
         done.failed.into_iter().for_each(|vector| msix.report_failed(Vectors::one(vector)));
         held.extend(done.held);
     }
@@ -96,28 +104,39 @@ pub(crate) struct HostAnswers {
     pub(crate) held: Vec<Vectors>,
 }
 
-/// Carries out one kind of effect for all its sets.
+/// Carries out one kind of effect for all its sets. A vector that a panic of the host left out is one
+/// that the host could not arm or reroute.
 pub(crate) fn one_kind<H: Host>(
     host: &mut H,
     effect: Effect,
     sets: &[Vectors],
     message: impl Fn(Vector) -> Option<Message>,
+    panics: &mut Panics,
 ) -> HostAnswers {
     let mut done = HostAnswers::default();
     let routes = || -> SmallVec<[Route; 1]> {
         let vectors = sets.iter().flat_map(|set| set.iter());
         vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })).collect()
     };
+    let all = || sets.iter().flat_map(|set| set.iter()).collect();
     match effect {
-        Effect::Arm(_) => done.failed = host.arm(&routes()),
-        Effect::Reroute(_) => done.failed = host.reroute(&routes()),
-        Effect::Disarm(_) => host.disarm(sets),
-        Effect::Send(_) => routes().into_iter().for_each(|route| host.send(route)),
-        Effect::Snoop(_) => routes().into_iter().for_each(|route| host.snoop(route)),
-        Effect::Drain(_) => host.drain(sets),
-        Effect::Poll(_) => done.held = host.poll(sets),
-        Effect::IntxDeassert => host.intx_deassert(),
-        Effect::IntxReevaluate => host.intx_reevaluate(),
+        Effect::Arm(_) => {
+            done.failed = panics.catch(|| host.arm(&routes())).unwrap_or_else(all);
+        }
+        Effect::Reroute(_) => {
+            done.failed = panics.catch(|| host.reroute(&routes())).unwrap_or_else(all);
+        }
+        Effect::Send(_) => {
+            routes().into_iter().for_each(|route| _ = panics.catch(|| host.send(route)));
+        }
+        Effect::Snoop(_) => {
+            routes().into_iter().for_each(|route| _ = panics.catch(|| host.snoop(route)));
+        }
+        Effect::Poll(_) => done.held = panics.catch(|| host.poll(sets)).unwrap_or_default(),
+        Effect::Disarm(_) => _ = panics.catch(|| host.disarm(sets)),
+        Effect::Drain(_) => _ = panics.catch(|| host.drain(sets)),
+        Effect::IntxDeassert => _ = panics.catch(|| host.intx_deassert()),
+        Effect::IntxReevaluate => _ = panics.catch(|| host.intx_reevaluate()),
     }
     done
 }
@@ -175,6 +194,28 @@ mod tests {
         }
         assert_eq!(msix.is_fallback(V0), Some(false));
         assert_eq!(msix.counters().failures, 1);
+    }
+
+    #[test]
+    fn a_panic_of_the_host_costs_no_other_effect() {
+        let (mut msix, mut fx) = engine();
+        msix.write_config(3, &[0xc0], &mut fx).unwrap();
+        while fx.take().is_some() {}
+        for vector in [V0, V1] {
+            msix.set_mask(vector, false, &mut fx).unwrap();
+            assert_eq!(msix.notify(vector, &mut fx), Ok(Delivery::Pending));
+        }
+        let mut host = MockHost::new();
+        host.expect_arm().times(1).returning(|_| panic!("a bug of the VMM"));
+        let sent = |vector| move |route: &Route| route.vector == vector;
+        host.expect_send().withf(sent(V0)).times(1).returning(|_| panic!("another one"));
+        host.expect_send().withf(sent(V1)).times(1).return_const(());
+        msix.write_config(3, &[0x80], &mut fx).unwrap();
+        let carried_out = std::panic::AssertUnwindSafe(|| carry_out(&mut msix, &mut fx, &mut host));
+        let panic = std::panic::catch_unwind(carried_out).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"a bug of the VMM"), "the first one");
+        assert_eq!((msix.is_fallback(V0), msix.is_fallback(V1)), (Some(true), Some(true)));
+        assert!(fx.is_empty());
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub mod eventfd;
 mod host;
 #[cfg(feature = "kvm")]
 pub mod kvm;
+mod panics;
+#[cfg(all(test, feature = "eventfd"))]
+mod testing;
 mod unavailable;
 #[cfg(feature = "vfio")]
 pub mod vfio;

@@ -1,13 +1,14 @@
 //! Brings the INTx line of a passed-through device to the guest's interrupt controller.
 
 use super::physical::PhysicalIntx;
-use crate::eventfd::{EventSource, Loop};
+use crate::eventfd::{self, EventSource, Loop};
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// The system calls that a line makes on a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12).
+/// The system calls that a line makes on a VM: KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE (K12). Called
+/// under the function's lock: they must not use the function or its routes.
 pub trait Resampling: Send + Sync {
     /// Makes a write of `trigger` assert `gsi`; the guest's EOI then lowers it and writes
     /// `resample`.
@@ -146,7 +147,7 @@ impl AssignedLine {
     /// Returns whether userspace brings the line to the guest and the line has fired; takes the
     /// event.
     pub(super) fn take(&mut self) -> bool {
-        self.by == Bringer::Userspace && self.trigger.read().is_ok()
+        self.by == Bringer::Userspace && eventfd::take(&self.trigger)
     }
 
     pub(super) fn unmask(&mut self) {
@@ -170,8 +171,8 @@ impl AssignedLine {
     }
 
     fn drain(&self) {
-        // An empty eventfd is no error here.
-        let _ = (self.trigger.read(), self.resample.read());
+        eventfd::take(&self.trigger);
+        eventfd::take(&self.resample);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
-/// The system calls that a doorbell makes on a VM: KVM_IOEVENTFD.
+/// The system calls that a doorbell makes on a VM: KVM_IOEVENTFD. They must not use the doorbell.
 #[cfg_attr(test, mockall::automock)]
 pub trait Ioeventfds: Send + Sync {
     /// Makes a write of the 4 bytes `value` at `address` write `eventfd`.

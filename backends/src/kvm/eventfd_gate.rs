@@ -3,34 +3,49 @@
 #[cfg(test)]
 mod model;
 
+use crate::eventfd::take;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// KVM owns the eventfd.
-const OWNED: u8 = 1;
+const OWNED: u32 = 1;
 /// The device claims the vector. MSI-X drops the events of unclaimed vectors (C24).
-const CLAIMED: u8 = 2;
+const CLAIMED: u32 = 2;
 /// KVM owns the eventfd for MSI, which counts no claims.
-const FOR_MSI: u8 = 4;
+const FOR_MSI: u32 = 4;
+/// Others hold the eventfd, so that a write could wait (K14).
+const SHARED: u32 = 8;
+/// One writer between its two looks at the gate; the bits from here on count them.
+const WRITER: u32 = 16;
 
 /// The storage of a gate's bits: an atomic of the standard library, or of a model checker.
 pub(super) trait GateBits {
-    fn load(&self) -> u8;
-    fn set(&self, bits: u8);
-    fn clear(&self, bits: u8);
+    fn load(&self) -> u32;
+    fn set(&self, bits: u32);
+    fn clear(&self, bits: u32);
+    /// Counts a writer. Returns the bits.
+    fn enter(&self) -> u32;
+    /// Counts a writer no more. Returns the bits.
+    fn leave(&self) -> u32;
 }
 
-impl GateBits for AtomicU8 {
-    fn load(&self) -> u8 {
+impl GateBits for AtomicU32 {
+    fn load(&self) -> u32 {
         self.load(Ordering::SeqCst)
     }
-    fn set(&self, bits: u8) {
+    fn set(&self, bits: u32) {
         self.fetch_or(bits, Ordering::SeqCst);
     }
-    fn clear(&self, bits: u8) {
+    fn clear(&self, bits: u32) {
         self.fetch_and(!bits, Ordering::SeqCst);
+    }
+    fn enter(&self) -> u32 {
+        self.fetch_add(WRITER, Ordering::SeqCst)
+    }
+    fn leave(&self) -> u32 {
+        self.fetch_sub(WRITER, Ordering::SeqCst)
     }
 }
 
@@ -53,7 +68,7 @@ pub(super) enum Fired {
 /// the GSI that the eventfd is assigned to at the time of the write decides both. So an event that
 /// passes the gate while the guest switches modes is sent by the mode in force at the write.
 #[derive(Debug, Default)]
-pub(super) struct EventfdGate<B = AtomicU8>(B);
+pub(super) struct EventfdGate<B = AtomicU32>(B);
 
 impl<B: GateBits> EventfdGate<B> {
     /// Opens the gate: KVM owns the eventfd. Call it before the first event may pass.
@@ -75,18 +90,39 @@ impl<B: GateBits> EventfdGate<B> {
         }
     }
 
+    /// Closes the gate for good, because others are about to hold the eventfd. When this returns
+    /// nobody writes it past the gate any more. `pause` is called while one still does, who never
+    /// waits: nobody else has the eventfd yet.
+    pub(super) fn share(&self, mut pause: impl FnMut()) {
+        self.0.set(SHARED);
+        while self.0.load() >= WRITER {
+            pause();
+        }
+    }
+
     /// Fires: `write` writes the eventfd and returns whether it could.
     ///
-    /// The second check is the one that prevents a loss. If it still finds the gate open, the event
+    /// The last look is the one that prevents a loss. If it still finds the gate open, the event
     /// was written before the gate was closed, and so before KVM let go of the eventfd; or KVM has
-    /// taken the eventfd again since, with its content (K7), for the same mode or another.
+    /// taken the eventfd again since, with its content (K7), for the same mode or another. The first
+    /// look keeps those out for whom [`share`](Self::share) would wait without end.
     pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
-        let bits = self.0.load();
-        if bits & OWNED == 0 || bits & (CLAIMED | FOR_MSI) == 0 || !write() {
+        if !is_open(self.0.load()) {
             return Fired::Tell;
         }
-        if self.0.load() & OWNED != 0 { Fired::Taken } else { Fired::Collect }
+        let written = is_open(self.0.enter()) && write();
+        let is_owned = self.0.leave() & OWNED != 0;
+        match (written, is_owned) {
+            (false, _) => Fired::Tell,
+            (true, true) => Fired::Taken,
+            (true, false) => Fired::Collect,
+        }
     }
+}
+
+/// Returns whether an event may pass.
+const fn is_open(bits: u32) -> bool {
+    bits & OWNED != 0 && bits & (CLAIMED | FOR_MSI) != 0 && bits & SHARED == 0
 }
 
 /// A device vector's eventfd behind its gate, made or connected when first needed.
@@ -97,6 +133,7 @@ pub(super) struct GatedEventfd {
 }
 
 impl GatedEventfd {
+    /// Fires. The eventfd is written only while nobody else holds it, so this never waits.
     pub(super) fn fire(&self) -> Fired {
         let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
         self.gate.fire(|| match eventfd.write(1) {
@@ -105,6 +142,13 @@ impl GatedEventfd {
             // (A12).
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         })
+    }
+
+    /// Returns the eventfd, made when first needed, for others to hold.
+    pub(super) fn share(&self) -> io::Result<&Arc<EventFd>> {
+        let eventfd = self.get_or_make()?;
+        self.gate.share(std::thread::yield_now);
+        Ok(eventfd)
     }
 
     /// Returns the eventfd, and makes it when first needed.
@@ -118,6 +162,9 @@ impl GatedEventfd {
 
     /// Takes over an eventfd that was made elsewhere.
     pub(super) fn connect(&self, eventfd: EventFd) -> io::Result<()> {
+        if self.eventfd.get().is_none() {
+            self.gate.share(std::thread::yield_now);
+        }
         self.eventfd.set(Arc::new(eventfd)).map_err(|_| io::ErrorKind::AlreadyExists.into())
     }
 
@@ -129,6 +176,6 @@ impl GatedEventfd {
     /// Empties the eventfd. Returns whether it held an event. Must not be called while KVM owns it
     /// (K7).
     pub(super) fn take(&self) -> bool {
-        self.eventfd.get().is_some_and(|eventfd| eventfd.read().is_ok())
+        self.eventfd.get().is_some_and(|eventfd| take(eventfd))
     }
 }

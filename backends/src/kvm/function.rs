@@ -2,20 +2,23 @@
 
 mod guest;
 mod locked;
+mod outside;
 mod sources;
 
 use super::eventfd_gate::{Fired, GatedEventfd};
-use super::host::{KvmHost, MessageMode};
+use super::host::{MessageMode, VectorHost};
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
-use super::setup::{EventfdOrigin, FunctionSetup};
+use super::setup::FunctionSetup;
 use crate::eventfd::EventSource;
-use locked::{DeviceBehind, DrivenPin, LockedFunction};
+use crate::panics::Panics;
+use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
     Boxed, Delivery, Function as Engine, FunctionEffects, IntxSource, LoadError,
     MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Parts, Vector, VectorError,
     Vectors,
 };
+use outside::{Outside, is_calling_out};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use std::{fmt, io};
@@ -28,12 +31,12 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// and a migration thread saves through clones of one function.
 ///
 /// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes
-/// the eventfd. All other methods take the function's lock, and some take the lock of the
-/// [`Routes`] inside it, for a query or a commit. Neither lock is held when an [`EventSource`] or
-/// another function is called.
+/// the eventfd, unless others hold that as well. All other methods take the function's lock, and some take the lock of the
+/// [`Routes`] inside it, for a query or a commit. Neither lock is held when an [`EventSource`], another
+/// function or the VMM is called ([`FunctionSetup`](FunctionSetup#calls-to-the-vmm)).
 ///
 /// Inputs have the names and meanings of [`msix_core::Function`]; their effects are carried out when
-/// they return. The interrupts of a passed-through device follow the guest's mode, one at a time (D2).
+/// they return, but for calls to the VMM that another thread or an outer call is about to make. The interrupts of a passed-through device follow the guest's mode, one at a time (D2).
 /// After [`new`](Self::new) and after a reset bus master is off, as Command says: a function sends
 /// nothing before [`write_command`](Self::write_command).
 ///
@@ -63,7 +66,13 @@ impl<P: Platform> Clone for Function<P> {
 
 pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
-    locked: Mutex<LockedFunction<P>>,
+    locked: Mutex<LockedFunction>,
+    /// Taken before the other, and never waited for, except by [`Function::platform`].
+    outside: Mutex<Outside<P>>,
+    routes: Arc<Routes>,
+    /// The number among those that wait for commits.
+    waiter: u64,
+    me: Weak<Self>,
     /// Keeps the source alive: the loop has a weak reference.
     line: Option<Arc<dyn EventSource>>,
     #[cfg(test)]
@@ -82,52 +91,46 @@ impl<P: Platform + 'static> Function<P> {
         let engine = Engine::boxed(Parts { msi: setup.msi, msix: setup.msix, pin }, setup.policy);
         let msix = setup.msix.map_or(0, |layout| layout.vectors());
         let msi = setup.msi.map_or(0, MsiCapability::vectors);
-        let mut host = KvmHost::with_both(routes, msix, msi, setup.format, setup.platform);
-        if setup.eventfds == EventfdOrigin::Connected {
-            host = host.with_connected_eventfds();
-        }
+        let mut host = VectorHost::new(routes, msix, msi, setup.format);
+        host.set_origin(setup.eventfds);
         if let Some(physical) = device.as_mut().and_then(|device| device.msix.take()) {
-            host = host.with_physical(physical);
+            host.set_physical(physical);
         }
-        let device = device.map(|device| DeviceBehind {
-            msi: device.msi,
-            msi_vectors: 0,
-            msi_bound: 0,
-            msi_again: false,
-            line: device.line,
-            control: device.control,
-            quiet: device.quiet,
-            unmapped: None,
-        });
+        let (device, control) = device.map(DeviceBehind::new).unzip();
+        let platform = setup.platform;
+        let outside = Outside { platform, pin: setup.pin, is_high: false, control };
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);
             let mut locked = LockedFunction {
                 engine,
                 fx: Box::new(Fx::new()),
-                ahead: None,
                 host,
-                pin: setup.pin.map(|pin| DrivenPin { pin, is_high: false }),
                 device,
+                is_high: false,
                 mode: Mode::None,
                 attached: false,
+                panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
                 locked: Mutex::new(locked),
+                outside: Mutex::new(outside),
+                routes: Arc::clone(routes),
+                waiter: routes.join(Weak::clone(shared) as Weak<dyn Waiter>),
+                me: Weak::clone(shared),
                 line,
                 #[cfg(test)]
                 locks: std::sync::atomic::AtomicUsize::new(0),
             }
         });
-        routes.join(Arc::downgrade(&shared) as Weak<dyn Waiter>);
-        let mut locked = shared.lock();
-        locked.claim_all();
-        locked.tell_claims();
-        locked.input(|engine, fx| always(engine.attach(fx)));
-        locked.attached = true;
-        drop(locked);
+        shared.with(|locked| {
+            locked.claim_all();
+            locked.tell_claims();
+            locked.input(|engine, fx| always(engine.attach(fx)));
+            locked.attached = true;
+        });
         Self { shared }
     }
 }
@@ -135,12 +138,13 @@ impl<P: Platform + 'static> Function<P> {
 impl<P: Platform> Function<P> {
     /// Returns the eventfd of device vector `vector`, for a device that does not call
     /// [`notify`](Self::notify), such as a vhost worker or another process. Each event written to
-    /// it reaches the guest by the vector of the current mode, or sets its pending bit.
+    /// it reaches the guest by the vector of the current mode, or sets its pending bit. From now on
+    /// others may hold it, so [`notify`](Self::notify) of this vector takes the lock.
     ///
     /// # Errors
     /// Those of `eventfd2`; `InvalidInput` past the vectors of every mode.
     pub fn eventfd(&self, vector: Vector) -> io::Result<Arc<EventFd>> {
-        self.shared.lock().host.eventfd(vector)
+        self.shared.with(|locked| locked.host.eventfd(vector))
     }
 
     /// Connects device vector `vector` to an eventfd that was made and is written elsewhere, at any
@@ -148,18 +152,19 @@ impl<P: Platform> Function<P> {
     /// [`eventfd::import`](crate::eventfd::import) for one that another process sent.
     ///
     /// # Errors
-    /// `InvalidInput` past the vectors of every mode; `AlreadyExists` when the vector has an eventfd.
-    /// `eventfd` is then closed.
+    /// `InvalidInput` past the vectors of every mode, and for an eventfd that was made with
+    /// EFD_SEMAPHORE; `AlreadyExists` when the vector has an eventfd. `eventfd` is then closed.
     pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
-        let mut locked = self.shared.lock();
-        let failed = locked.host.connect(vector, eventfd)?;
-        let mode = locked.host.owner().into();
-        failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
-        Ok(())
+        self.shared.with(|locked| {
+            let failed = locked.host.connect(vector, eventfd)?;
+            let mode = locked.host.owner().into();
+            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
+            Ok(())
+        })
     }
 
     /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
-    /// the vector; then it returns [`Delivery::Sent`].
+    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`].
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -167,8 +172,8 @@ impl<P: Platform> Function<P> {
         let gated = self.shared.eventfds.get(usize::from(vector.index()));
         match gated.map_or(Fired::Tell, GatedEventfd::fire) {
             Fired::Taken => Ok(Delivery::Sent),
-            Fired::Collect => Ok(self.shared.lock().collect(vector)),
-            Fired::Tell => self.shared.lock().notify(vector),
+            Fired::Collect => Ok(self.shared.with(|locked| locked.collect(vector))),
+            Fired::Tell => self.shared.with(|locked| locked.notify(vector)),
         }
     }
 
@@ -191,10 +196,11 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`], [`VectorError::TooManyClaims`].
     pub fn claim(&self, vector: Vector) -> Result<(), VectorError> {
-        let mut locked = self.shared.lock();
-        let claimed = locked.input(|engine, fx| engine.claim(vector, fx));
-        locked.tell_claim(vector);
-        claimed
+        self.shared.with(|locked| {
+            let claimed = locked.input(|engine, fx| engine.claim(vector, fx));
+            locked.tell_claim(vector);
+            claimed
+        })
     }
 
     /// Removes a claim ([`msix_core::Function::unclaim`]).
@@ -202,17 +208,19 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`].
     pub fn unclaim(&self, vector: Vector) -> Result<(), VectorError> {
-        let mut locked = self.shared.lock();
-        let unclaimed = locked.input(|engine, fx| engine.unclaim(vector, fx));
-        locked.tell_claim(vector);
-        unclaimed
+        self.shared.with(|locked| {
+            let unclaimed = locked.input(|engine, fx| engine.unclaim(vector, fx));
+            locked.tell_claim(vector);
+            unclaimed
+        })
     }
 
     /// Removes all claims ([`msix_core::Function::unclaim_all`]).
     pub fn unclaim_all(&self) {
-        let mut locked = self.shared.lock();
-        always(locked.input(|engine, fx| engine.unclaim_all(fx)));
-        locked.tell_claims();
+        self.shared.with(|locked| {
+            always(locked.input(|engine, fx| engine.unclaim_all(fx)));
+            locked.tell_claims();
+        })
     }
 
     /// Sets or clears a mask bit from a side channel ([`msix_core::Function::set_mask`]).
@@ -228,33 +236,36 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`VectorError::OutOfRange`].
     pub fn set_message(&self, vector: Vector, message: Message) -> Result<(), VectorError> {
-        let mut locked = self.shared.lock();
-        let set = locked.input(|engine, fx| engine.set_message(vector, message, fx));
-        locked.compare(MessageMode::MsiX, vector.index());
-        set
+        self.shared.with(|locked| {
+            let set = locked.input(|engine, fx| engine.set_message(vector, message, fx));
+            locked.compare(MessageMode::MsiX, vector.index());
+            set
+        })
     }
 
     /// Resets the function ([`msix_core::Function::reset`]) and the device behind it, and arms INTx
     /// again. A policy that clears claims has an emulated device claim its vectors again.
     pub fn reset(&self) {
-        self.shared.lock().reset();
+        self.shared.with(LockedFunction::reset);
     }
 
     /// Detaches the backend ([`msix_core::Function::detach`]), then gives all GSIs back. The
     /// eventfds stay, because others may write them. Until the next [`attach`](Self::attach) every
     /// input, read and save first takes in the events in them.
     pub fn detach(&self) {
-        let mut locked = self.shared.lock();
-        locked.input(|engine, fx| always(engine.detach(fx)));
-        locked.attached = false;
-        locked.host.give_back();
+        self.shared.with(|locked| {
+            locked.input(|engine, fx| always(engine.detach(fx)));
+            locked.attached = false;
+            locked.host.give_back();
+        })
     }
 
     /// Attaches the backend again ([`msix_core::Function::attach`]).
     pub fn attach(&self) {
-        let mut locked = self.shared.lock();
-        locked.input(|engine, fx| always(engine.attach(fx)));
-        locked.attached = true;
+        self.shared.with(|locked| {
+            locked.input(|engine, fx| always(engine.attach(fx)));
+            locked.attached = true;
+        })
     }
 
     /// Returns a snapshot ([`msix_core::Function::save`]), which includes events that were still in
@@ -262,13 +273,14 @@ impl<P: Platform> Function<P> {
     /// controllers after this.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
-        let mut locked = self.shared.lock();
-        locked.take_in_due();
-        locked.input(|engine, fx| always(engine.prepare_save(fx)));
-        let mut bytes = vec![0; locked.engine.saved_len()];
-        let saved = locked.engine.save(&mut bytes);
-        debug_assert_eq!(saved, Ok(bytes.len()));
-        bytes
+        self.shared.with(|locked| {
+            locked.take_in_due();
+            locked.input(|engine, fx| always(engine.prepare_save(fx)));
+            let mut bytes = vec![0; locked.engine.saved_len()];
+            let saved = locked.engine.save(&mut bytes);
+            debug_assert_eq!(saved, Ok(bytes.len()));
+            bytes
+        })
     }
 
     /// Loads a snapshot ([`msix_core::Function::load`]). Nothing is delivered before
@@ -277,23 +289,25 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`LoadError`]; the function is then as it was.
     pub fn load(&self, bytes: &[u8]) -> Result<(), LoadError> {
-        let mut locked = self.shared.lock();
-        locked.engine.load(bytes)?;
-        locked.host.pause();
-        locked.tell_claims();
-        Ok(())
+        self.shared.with(|locked| {
+            locked.engine.load(bytes)?;
+            locked.host.pause();
+            locked.tell_claims();
+            Ok(())
+        })
     }
 
     /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, then assigns irqfds,
     /// then sends what is pending. Drives the pin of a passed-through device to its level, because
     /// the restored interrupt controller may have another.
     pub fn resume(&self) {
-        let mut locked = self.shared.lock();
-        let loaded = locked.engine.is_loading();
-        locked.input(|engine, fx| always(engine.resume(fx)));
-        if loaded {
-            locked.repeat_line();
-        }
+        self.shared.with(|locked| {
+            let loaded = locked.engine.is_loading();
+            locked.input(|engine, fx| always(engine.resume(fx)));
+            if loaded {
+                locked.repeat_line();
+            }
+        });
     }
 
     /// Commits and arms what waits of this function, as [`Routes::flush`] does for all.
@@ -304,42 +318,84 @@ impl<P: Platform> Function<P> {
     /// Maps the BARs of a passed-through device again after a quiet time, by the VMM's clock.
     /// Returns when to call it again; `None` when they are mapped.
     pub fn tick(&self, now: Instant) -> Option<Instant> {
-        let mut locked = self.shared.lock();
-        let asserted = locked.engine.intx().is_some_and(msix_core::Intx::is_asserted);
-        let device = locked.device.as_mut()?;
-        let due = device.unmapped? + device.quiet;
-        if now < due {
-            return Some(due);
-        }
-        if asserted {
-            return Some(now + device.quiet); // the next access is still the guest's answer
-        }
-        device.map(true);
-        None
+        self.shared.with(|locked| {
+            let asserted = locked.engine.intx().is_some_and(msix_core::Intx::is_asserted);
+            let device = locked.device.as_mut()?;
+            let due = device.unmapped? + device.quiet;
+            if now < due {
+                return Some(due);
+            }
+            if asserted {
+                return Some(now + device.quiet); // the next access is still the guest's answer
+            }
+            device.map(true, &mut locked.host.calls);
+            None
+        })
     }
 
-    /// Calls `look` with the engine, under the lock.
+    /// Calls `look` with the engine, under the lock: it must not use a function.
     pub fn inspect<T>(&self, look: impl FnOnce(&Engine<Boxed>) -> T) -> T {
         look(&self.shared.lock().engine)
     }
 
-    /// Calls `look` with the VMM's own part, under the lock.
+    /// Calls `look` with the VMM's own part, after any call to it that another thread is making.
+    ///
+    /// # Panics
+    /// When it is called from inside a call to the VMM's parts, where it could wait for itself.
     pub fn platform<T>(&self, look: impl FnOnce(&mut P) -> T) -> T {
-        look(&mut self.shared.lock().host.platform)
+        self.shared.platform(look)
     }
 }
 
 impl<P: Platform> SharedFunction<P> {
-    fn lock(&self) -> MutexGuard<'_, LockedFunction<P>> {
+    fn lock(&self) -> MutexGuard<'_, LockedFunction> {
         #[cfg(test)]
         self.locks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // A panic can only come from the VMM's parts, in an effect; the next input carries out the
-        // rest of the list.
+        // A panic of the VMM's parts stops nothing (`LockedFunction::guarded`).
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Calls `act` under the lock, then makes the calls to the VMM that it queued.
+    fn with<T>(&self, act: impl FnOnce(&mut LockedFunction) -> T) -> T {
+        let mut panics = Panics::default();
+        let mut locked = self.lock();
+        let result = panics.catch(|| act(&mut locked));
+        panics.add(locked.take_panics());
+        let queued = locked.host.calls.len();
+        drop(locked);
+        self.call_out(queued, &mut panics);
+        panics.finish(result)
+    }
+
+    fn call_out(&self, queued: usize, panics: &mut Panics) {
+        // Without a handle the function is going.
+        if queued > 0
+            && let Some(me) = self.me.upgrade()
+        {
+            outside::call_out(me, queued, panics);
+        }
+    }
+
+    fn platform<T>(&self, look: impl FnOnce(&mut P) -> T) -> T {
+        assert!(!is_calling_out(), "the VMM's part of a function is used by a call to such a part");
+        let mut panics = Panics::default();
+        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = panics.catch(|| look(&mut outside.platform));
+        drop(outside);
+        // Others left to this thread what they queued meanwhile.
+        let queued = self.lock().host.calls.len();
+        self.call_out(queued, &mut panics);
+        panics.finish(result)
+    }
+
     fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {
-        self.lock().input(input)
+        self.with(|locked| locked.input(input))
+    }
+}
+
+impl<P: Platform> Drop for SharedFunction<P> {
+    fn drop(&mut self) {
+        self.routes.leave(self.waiter);
     }
 }
 

@@ -5,6 +5,7 @@
 //! neither the mode nor the guest's allocation. An event that is written while one of them changes
 //! is sent by the GSI that KVM has at that moment, or stays in the eventfd for the next.
 
+mod calls;
 mod effects;
 mod eventfds;
 mod half_written;
@@ -12,14 +13,13 @@ mod half_written;
 use super::eventfd_gate::GatedEventfd;
 use super::message::Format;
 use super::physical::PhysicalMsix;
-use super::platform::{IntxPlatform, Platform};
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_set::VectorSet;
-use crate::eventfd::EventSource;
-use crate::{Host, Route};
+use crate::eventfd::{EventSource, refuse_semaphore};
+pub(super) use calls::{Call, CallQueue};
 pub(super) use effects::OfMode;
-use msix_core::{Message, Mode, Vector, Vectors};
+use msix_core::{Message, Mode, Vector};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
@@ -94,11 +94,8 @@ impl From<MessageMode> for Mode {
     }
 }
 
-/// The host of one function: the part of [`Function`](super::Function) under its lock. By itself it
-/// is the [`Host`] of an engine of MSI-X alone, for a VMM that has its own lock around its devices.
-pub struct KvmHost<P: Platform> {
-    /// The VMM's own part.
-    pub platform: P,
+/// The host of one function's vectors. It makes no call to the VMM, but queues those that are due.
+pub(super) struct VectorHost {
     /// The eventfds, by the device's vectors.
     pub(super) eventfds: Arc<[GatedEventfd]>,
     routes: Arc<Routes>,
@@ -122,6 +119,8 @@ pub struct KvmHost<P: Platform> {
     stuck: VectorSet,
     /// Vectors with an eventfd that should be watched and could not be.
     unwatched: VectorSet,
+    /// Calls to the VMM, in order.
+    pub(super) calls: CallQueue,
     /// The number of commits that KVM had taken when `waiting` was last looked through.
     seen: u64,
     /// Whether a load waits for its resume (H15): until then no eventfd belongs to KVM, and none is
@@ -129,26 +128,12 @@ pub struct KvmHost<P: Platform> {
     paused: bool,
 }
 
-impl<P: Platform> KvmHost<P> {
-    /// Makes a host for a function with `vectors` vectors of MSI-X, 1 to 2048. GSIs, routes and
-    /// eventfds are made when first needed.
-    #[must_use]
-    pub fn new(routes: &Arc<Routes>, vectors: u16, format: Format, platform: P) -> Self {
-        Self::with_both(routes, vectors, 0, format, platform)
-    }
-
+impl VectorHost {
     /// Makes a host for a function with these numbers of vectors of MSI-X and MSI, which share
-    /// their eventfds.
-    pub(super) fn with_both(
-        routes: &Arc<Routes>,
-        msix: u16,
-        msi: u16,
-        format: Format,
-        platform: P,
-    ) -> Self {
+    /// their eventfds. GSIs, routes and eventfds are made when first needed.
+    pub(super) fn new(routes: &Arc<Routes>, msix: u16, msi: u16, format: Format) -> Self {
         let vectors = msix.max(msi);
         Self {
-            platform,
             eventfds: (0..vectors).map(|_| GatedEventfd::default()).collect(),
             routes: Arc::clone(routes),
             format,
@@ -163,43 +148,33 @@ impl<P: Platform> KvmHost<P> {
             uses: vec![EventfdUse::default(); usize::from(vectors)],
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
+            calls: CallQueue::new(msix, msi),
             seen: 0,
             paused: false,
         }
     }
 
-    /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Call it
-    /// before the first effect.
-    #[must_use]
-    pub fn with_physical(mut self, physical: Box<dyn PhysicalMsix>) -> Self {
+    /// Puts a device behind the function, before the first effect.
+    pub(super) fn set_physical(&mut self, physical: Box<dyn PhysicalMsix>) {
         self.physical = Some((physical, false));
-        self
     }
 
-    /// Makes no eventfds: they are made elsewhere and given to [`connect`](Self::connect). Call it
-    /// before the first effect.
-    #[must_use]
-    pub const fn with_connected_eventfds(mut self) -> Self {
-        self.origin = EventfdOrigin::Connected;
-        self
+    /// Sets the origin of the eventfds, before the first effect.
+    pub(super) const fn set_origin(&mut self, origin: EventfdOrigin) {
+        self.origin = origin;
     }
 
-    /// Makes the loop of the [`Routes`] call `source` when an eventfd should be read. Call it
-    /// before the first effect; without it the VMM watches the eventfds itself.
-    pub fn join(&mut self, source: Weak<dyn EventSource>) {
+    /// Makes the loop of the [`Routes`] call `source` when an eventfd should be read, before the
+    /// first effect.
+    pub(super) fn join(&mut self, source: Weak<dyn EventSource>) {
         self.id = Some(self.routes.events().join(source));
     }
 
-    /// Connects `vector` to an eventfd that was made and is written elsewhere, at any time: a guest
-    /// that has unmasked the vector already gets the events from now on, and those that the eventfd
-    /// holds. Returns the vectors to report through [`msix_core::Msix::report_failed`].
-    ///
-    /// # Errors
-    /// `InvalidInput` past the table; `AlreadyExists` when the vector has an eventfd. `eventfd` is
-    /// then closed.
-    pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
+    /// Connects `vector` to an eventfd that was made elsewhere. Returns the vectors that failed.
+    pub(super) fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
+        refuse_semaphore(&eventfd)?;
         gated.connect(eventfd)?;
         self.uses[usize::from(index)].external = true;
         if let Some(target) = self.target(index) {
@@ -213,7 +188,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have
     /// changed the bit (D7).
-    pub fn set_enabled(&mut self, enabled: bool) {
+    pub(super) fn set_enabled(&mut self, enabled: bool) {
         if let Some((physical, told)) = &mut self.physical
             && *told != enabled
         {
@@ -222,32 +197,26 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Returns the eventfd of `vector`, which may be written elsewhere from now on. While KVM does
-    /// not own it, the VMM reads it ([`take`](Self::take)) and notifies the engine.
-    ///
-    /// # Errors
-    /// Those of `eventfd2`; `InvalidInput` past the table.
-    pub fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
+    /// Returns the eventfd of `vector`, which may be held and written elsewhere from now on. The
+    /// function itself writes it no more: a holder can make it full and blocking (K14).
+    pub(super) fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
         let index = vector.index();
         let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
-        let eventfd = Arc::clone(gated.get_or_make()?);
+        let eventfd = Arc::clone(gated.share()?);
         self.uses[usize::from(index)].external = true;
         self.join_target(index);
         Ok(eventfd)
     }
 
-    /// Takes an event from the eventfd of `vector`, which KVM must not own, and does nothing else.
-    /// Returns whether there was one. An event of a live vector belongs to the engine
-    /// ([`msix_core::Msix::notify`]); that of a masked one should stay in the eventfd until a poll
-    /// takes it (K8).
-    pub fn take(&mut self, vector: Vector) -> bool {
+    /// Takes an event from the eventfd of `vector`, unless KVM owns it. Returns whether there was one.
+    pub(super) fn take(&mut self, vector: Vector) -> bool {
         let index = usize::from(vector.index());
         self.uses.get(index).is_some_and(|u| u.assigned.is_none()) && self.eventfds[index].take()
     }
 
-    /// Commits and arms what waits, and tries again what failed. Returns the vectors to report
-    /// through [`msix_core::Msix::report_failed`], because the kernel refuses their routes.
-    pub fn flush(&mut self) -> Vec<Vector> {
+    /// Commits and arms what waits, and tries again what failed. Returns the vectors that failed,
+    /// because the kernel refuses their routes.
+    pub(super) fn flush(&mut self) -> Vec<Vector> {
         let failed = self.flush_routes();
         if !self.paused {
             self.send_all_again();
@@ -285,7 +254,7 @@ impl<P: Platform> KvmHost<P> {
 
     /// Gives back the GSIs of all vectors that have no irqfd. Nothing may be live. A GSI that KVM
     /// refused to let go of is kept, because its next owner would get this function's events.
-    pub fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         let assigned: BTreeSet<u32> = self.uses.iter().filter_map(|u| u.assigned).collect();
         let all = self.msix.vectors.iter_mut().chain(&mut self.msi.vectors);
         let free = all.filter(|state| state.gsi.is_some_and(|gsi| !assigned.contains(&gsi)));
@@ -313,45 +282,7 @@ impl<P: Platform> KvmHost<P> {
     }
 }
 
-impl<P: IntxPlatform> Host for KvmHost<P> {
-    fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
-        self.arm_of(MessageMode::MsiX, routes)
-    }
-
-    fn disarm(&mut self, vectors: &[Vectors]) {
-        self.disarm_of(MessageMode::MsiX, vectors);
-    }
-
-    fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
-        self.reroute_of(MessageMode::MsiX, routes)
-    }
-
-    fn send(&mut self, route: Route) {
-        self.send_of(MessageMode::MsiX, route);
-    }
-
-    fn poll(&mut self, vectors: &[Vectors]) -> Vec<Vectors> {
-        self.take_held(MessageMode::MsiX, vectors)
-    }
-
-    fn drain(&mut self, vectors: &[Vectors]) {
-        self.take_held(MessageMode::MsiX, vectors);
-    }
-
-    fn snoop(&mut self, route: Route) {
-        self.platform.snoop(route);
-    }
-
-    fn intx_deassert(&mut self) {
-        self.platform.intx_deassert();
-    }
-
-    fn intx_reevaluate(&mut self) {
-        self.platform.intx_reevaluate();
-    }
-}
-
-impl<P: Platform> Drop for KvmHost<P> {
+impl Drop for VectorHost {
     fn drop(&mut self) {
         self.set_enabled(false);
         for vector in (0..).take(self.uses.len()) {
@@ -365,9 +296,9 @@ impl<P: Platform> Drop for KvmHost<P> {
     }
 }
 
-impl<P: Platform> fmt::Debug for KvmHost<P> {
+impl fmt::Debug for VectorHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KvmHost")
+        f.debug_struct("VectorHost")
             .field("msix", &self.msix.vectors.len())
             .field("msi", &self.msi.vectors.len())
             .finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! The real device behind a passed-through function.
+//! The real device behind a passed-through function. Its traits are called under the function's lock.
 
 use msix_core::Vector;
 use std::io;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// A real device that writes the eventfds of a function's vectors. It is called after KVM, so that
-/// an event finds its way prepared.
+/// an event finds its way prepared; under the function's lock, so it must not use the function or its
+/// routes, nor wait for a thread that does.
 pub trait PhysicalMsix: Send {
     /// Follows the guest's MSI-X Enable. Nothing is bound while it is clear.
     fn set_enabled(&mut self, enabled: bool);
@@ -22,7 +23,8 @@ pub trait PhysicalMsix: Send {
     fn unused(&mut self, vectors: &[Vector]);
 }
 
-/// A real device's MSI. Its vectors are bound all at once.
+/// A real device's MSI. Its vectors are bound all at once. Called under the function's lock: it must
+/// not use the function or its routes, nor wait for a thread that does.
 pub trait PhysicalMsi: Send {
     /// Enables `vectors` vectors, 1 to 32: their events go to their eventfds from now on. Replaces
     /// any previous enable. Returns how many vectors, counted from 0, were enabled.
@@ -35,7 +37,8 @@ pub trait PhysicalMsi: Send {
     fn disable(&mut self);
 }
 
-/// A real device's INTx: masked when it fires, until it is unmasked (D12).
+/// A real device's INTx: masked when it fires, until it is unmasked (D12). Called under the function's
+/// lock: it must not use the function or its routes, nor wait for a thread that does.
 pub trait PhysicalIntx: Send {
     /// Enables the line: it writes `trigger` when it fires, from now on.
     ///

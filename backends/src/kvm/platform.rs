@@ -2,10 +2,12 @@
 
 use crate::Route;
 
-/// What every function needs from its VMM. Called with the function's lock held.
-pub trait Platform: Send {
+/// What every function needs from its VMM. A [`Function`](super::Function) calls it without its lock,
+/// so a call may use functions; see [`FunctionSetup`](super::FunctionSetup#calls-to-the-vmm). A
+/// [`KvmHost`](super::KvmHost) calls it under the VMM's own lock.
+pub trait Platform: Send + 'static {
     /// Writes `data` to guest memory, as a bus master would: the message's address is not that of
-    /// an interrupt (K11).
+    /// an interrupt (K11). It may be that of a register, of this function too.
     fn write_memory(&mut self, address: u64, data: u32);
     /// Inspects an entry that the guest wrote (G2). Called only under a policy that asks for it
     /// ([`Policy::snoop`](msix_core::Policy::snoop), for Xen).
@@ -13,7 +15,8 @@ pub trait Platform: Send {
 }
 
 /// Drives INTx, for a VMM that uses [`KvmHost`](super::KvmHost) with an engine of MSI-X alone and
-/// so keeps the pin itself.
+/// so keeps the pin itself. Called under the VMM's own lock, if it has one: a call must not use the
+/// host or its engine.
 pub trait IntxPlatform: Platform {
     /// Lowers the INTx line: MSI-X was enabled (A10).
     fn intx_deassert(&mut self);
@@ -21,21 +24,24 @@ pub trait IntxPlatform: Platform {
     fn intx_reevaluate(&mut self);
 }
 
-/// A function's pin at the guest's interrupt controller.
+/// A function's pin at the guest's interrupt controller. Called without the function's lock, so a call
+/// may use functions; see [`FunctionSetup`](super::FunctionSetup#calls-to-the-vmm).
 pub trait GuestPin: Send {
-    /// Drives the pin, unless KVM does. Called with the function's lock held. May be repeated after
-    /// an EOI while the level is high, and at a resume; idempotent.
+    /// Drives the pin, unless KVM does. May be repeated after an EOI while the level is high, and at a
+    /// resume; idempotent. Of levels that follow each other while another call is being made, the last
+    /// one arrives, and at most one before it.
     fn set_level(&mut self, asserted: bool);
 }
 
-/// What a passed-through function needs from its VMM besides its interrupts. Called with the
-/// function's lock held.
+/// What a passed-through function needs from its VMM besides its interrupts. Called without the
+/// function's lock, so a call may use functions; see
+/// [`FunctionSetup`](super::FunctionSetup#calls-to-the-vmm).
 pub trait DeviceControl: Send {
     /// Maps the function's BARs into the guest, or unmaps them. While they are unmapped, every
     /// access comes to the VMM, which reports it by
     /// [`bar_accessed`](super::Function::bar_accessed).
     fn set_mappings(&mut self, mapped: bool);
     /// Resets the device, if possible, and sets its Command register to 0. No interrupt is bound at
-    /// this time.
+    /// this time, unless another thread enables one at the very moment; the line is armed afterwards.
     fn reset_device(&mut self);
 }

@@ -5,6 +5,7 @@ use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::Loop;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -94,9 +95,16 @@ pub struct Routes {
     /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
     state: Mutex<RoutesState>,
-    waiters: Mutex<Vec<Weak<dyn Waiter>>>,
+    waiters: Mutex<Waiters>,
     events: Arc<Loop>,
     counts: CallCounts,
+}
+
+/// The functions that wait for commits, by number.
+#[derive(Default)]
+struct Waiters {
+    by_id: BTreeMap<u64, Weak<dyn Waiter>>,
+    next: u64,
 }
 
 struct RoutesState {
@@ -126,7 +134,7 @@ impl Routes {
             deferral: options.deferral,
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState { table, pace: CommitPace::default(), generation: 0 }),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::default(),
             events,
             counts: CallCounts::default(),
         })
@@ -151,11 +159,7 @@ impl Routes {
     /// refuses goes on from userspace, and is notified.
     pub fn flush(&self) {
         self.state().pace.clear();
-        let waiters = {
-            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-            waiters.retain(|waiter| waiter.strong_count() > 0);
-            waiters.clone()
-        };
+        let waiters: Vec<_> = self.waiters().by_id.values().cloned().collect();
         waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
     }
 
@@ -206,8 +210,28 @@ impl Routes {
         }
     }
 
-    pub(super) fn join(&self, waiter: Weak<dyn Waiter>) {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).push(waiter);
+    /// Adds a function. Returns its number, which [`leave`](Self::leave) takes.
+    pub(super) fn join(&self, waiter: Weak<dyn Waiter>) -> u64 {
+        let mut waiters = self.waiters();
+        let id = waiters.next;
+        waiters.next += 1;
+        waiters.by_id.insert(id, waiter);
+        id
+    }
+
+    /// Removes a function, which is gone. Its memory is held until then.
+    pub(super) fn leave(&self, id: u64) {
+        self.waiters().by_id.remove(&id);
+    }
+
+    /// Returns how many functions there are.
+    #[cfg(test)]
+    pub(super) fn joined(&self) -> usize {
+        self.waiters().by_id.len()
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the routes of a batch into the table, and commits when that is worth it. Returns how

@@ -10,6 +10,29 @@ use std::time::Duration;
 
 /// The parts of a [`Function`](super::Function), and what it works with.
 ///
+/// # Calls to the VMM
+/// A function calls its [`Platform`](super::Platform), [`GuestPin`] and [`DeviceControl`] when its lock
+/// is gone, one at a time and in the order of the effects. So a call may use any function, the one that
+/// makes it among them: dispatch a message on the VMM's bus, where it may be a write of the function's
+/// own table, or wait for another thread that uses functions. What such a use queues is called later,
+/// after the present call. Only [`Function::platform`](super::Function::platform) panics there, because
+/// the platform is in use.
+///
+/// Outside of calls, an input has made its calls when it returns. If another thread is making calls of
+/// the same function at the time, that one makes these as well, and the input does not wait for it. One
+/// input makes as many calls as were queued when it was done, and 64 more: messages that unmask each
+/// other without end, or a device that answers its own, go on when the loop of the
+/// [`Routes`](super::Routes) flushes next. A vector has one message in the queue, and one that is queued
+/// was sent: it arrives although the vector is masked meanwhile (H24).
+///
+/// A panic in a call stops nothing: the other calls are made, then it goes on in the input. A VMM must
+/// not need in a call a lock that it holds while it uses a function.
+///
+/// The traits that stand for the kernel and the device ([`Vm`](super::Vm), [`PhysicalMsix`],
+/// [`PhysicalMsi`], [`PhysicalIntx`](super::PhysicalIntx), [`Resampling`](super::Resampling)) answer at
+/// once, in an order that the kernel asks for (K6, D2). They are called under the lock: they must not
+/// use a function or its routes, nor wait for a thread that does.
+///
 /// ```
 /// # use msix_backends::{Route, kvm::{Platform, FunctionSetup}};
 /// # struct Vmm;

@@ -20,8 +20,9 @@ impl VectorSet {
         self.0.contains(vector.into())
     }
 
-    pub(super) fn insert(&mut self, vector: u16) {
-        self.0.insert(vector.into());
+    /// Adds `vector`. Returns whether it was no member.
+    pub(super) fn insert(&mut self, vector: u16) -> bool {
+        !self.0.put(vector.into())
     }
 
     /// Removes `vector`. Returns whether it was a member.

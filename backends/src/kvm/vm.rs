@@ -13,7 +13,8 @@ use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// The system calls that the backend makes on a VM. [`VmFd`] implements it; another implementation
-/// can count, fail or pretend.
+/// can count, fail or pretend. They are called under locks of the function and of its routes: they must
+/// use neither, nor wait for a thread that does.
 #[cfg_attr(test, mockall::automock)]
 pub trait Vm: Send + Sync {
     /// Replaces the whole table (KVM_SET_GSI_ROUTING, K1).

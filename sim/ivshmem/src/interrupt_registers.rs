@@ -2,7 +2,7 @@
 
 use super::Board;
 use super::platform::BoardPlatform;
-use msix_backends::eventfd::{EventSource, Loop};
+use msix_backends::eventfd::{EventSource, Loop, take};
 use msix_backends::kvm::Function;
 use msix_core::Vector;
 use std::io;
@@ -86,7 +86,9 @@ impl<B: Board> InterruptRegisters<B> {
     /// Sets everything as after power-on; what the eventfds hold is dropped (E8).
     pub(super) fn reset(&self) {
         let mut state = self.lock();
-        state.eventfds.iter().for_each(|eventfd| drop(eventfd.read()));
+        for eventfd in &state.eventfds {
+            take(eventfd);
+        }
         state.registers = Registers::default();
         self.drive(&state);
     }
@@ -108,7 +110,7 @@ impl<B: Board> EventSource for InterruptRegisters<B> {
     fn readable(&self, vector: Vector) {
         let mut state = self.lock();
         let eventfd = state.eventfds.get(usize::from(vector.index()));
-        if eventfd.is_some_and(|eventfd| eventfd.read().is_ok()) {
+        if eventfd.is_some_and(take) {
             state.registers.status = 1;
             self.drive(&state);
         }

@@ -6,15 +6,21 @@ use loom::sync::atomic as checked;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-impl GateBits for checked::AtomicU8 {
-    fn load(&self) -> u8 {
+impl GateBits for checked::AtomicU32 {
+    fn load(&self) -> u32 {
         self.load(Ordering::SeqCst)
     }
-    fn set(&self, bits: u8) {
+    fn set(&self, bits: u32) {
         self.fetch_or(bits, Ordering::SeqCst);
     }
-    fn clear(&self, bits: u8) {
+    fn clear(&self, bits: u32) {
         self.fetch_and(!bits, Ordering::SeqCst);
+    }
+    fn enter(&self) -> u32 {
+        self.fetch_add(WRITER, Ordering::SeqCst)
+    }
+    fn leave(&self) -> u32 {
+        self.fetch_sub(WRITER, Ordering::SeqCst)
     }
 }
 
@@ -55,7 +61,7 @@ impl Engine {
 }
 
 struct World {
-    gate: EventfdGate<checked::AtomicU8>,
+    gate: EventfdGate<checked::AtomicU32>,
     kernel: Mutex<Kernel>,
     engine: Mutex<Engine>,
 }
@@ -139,7 +145,7 @@ impl World {
 fn explore(look_again: bool, guest: impl Fn(&World) + Send + Sync + Copy + 'static) {
     loom::model(move || {
         let world = Arc::new(World {
-            gate: EventfdGate(checked::AtomicU8::new(0)),
+            gate: EventfdGate(checked::AtomicU32::new(0)),
             kernel: Mutex::default(),
             engine: Mutex::default(),
         });
@@ -209,9 +215,46 @@ fn without_the_second_look_one_is_lost_in_a_switch_of_modes_too() {
     explore(false, |world| world.switch(Some(By::Msi(3)), false));
 }
 
+/// Whether a device ever writes an eventfd that others hold already, while it is handed out.
+fn explore_sharing(counted: bool) {
+    loom::model(move || {
+        let gate = Arc::new(EventfdGate(checked::AtomicU32::new(0)));
+        gate.set_claimed(true);
+        gate.open(false);
+        let held_by_others = Arc::new(checked::AtomicBool::new(false));
+        let (its, held) = (Arc::clone(&gate), Arc::clone(&held_by_others));
+        let device = thread::spawn(move || {
+            let write = || {
+                assert!(!held.load(Ordering::SeqCst), "a write that may wait");
+                true
+            };
+            its.fire(write);
+        });
+        if counted {
+            gate.share(thread::yield_now);
+        } else {
+            gate.0.set(SHARED);
+        }
+        held_by_others.store(true, Ordering::SeqCst);
+        assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn k14_no_device_writes_past_the_lock_what_others_hold() {
+    explore_sharing(true);
+}
+
+#[test]
+#[should_panic(expected = "a write that may wait")]
+fn without_the_count_of_writers_one_does() {
+    explore_sharing(false);
+}
+
 #[test]
 fn the_gate_is_open_only_for_claimed_vectors_or_for_msi() {
-    let gate = EventfdGate::<AtomicU8>::default();
+    let gate = EventfdGate::<AtomicU32>::default();
     assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
     gate.open(false);
     assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
@@ -230,4 +273,7 @@ fn the_gate_is_open_only_for_claimed_vectors_or_for_msi() {
     gate.close();
     gate.open(false);
     assert_eq!(gate.fire(|| unreachable!()), Fired::Tell, "the next mode's claims count again");
+    gate.open(true);
+    gate.share(|| unreachable!());
+    assert_eq!(gate.fire(|| unreachable!()), Fired::Tell, "others hold it");
 }

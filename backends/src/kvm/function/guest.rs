@@ -9,17 +9,19 @@ use msix_core::spec::ENTRY_LEN;
 impl<P: Platform> Function<P> {
     /// Writes the MSI capability ([`msix_core::Function::write_msi`]).
     pub fn write_msi(&self, offset: usize, bytes: &[u8]) {
-        let mut locked = self.shared.lock();
-        locked.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
-        locked.compare_msi();
+        self.shared.with(|locked| {
+            locked.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
+            locked.compare_msi();
+        })
     }
 
     /// Reads the MSI capability ([`msix_core::Function::read_msi`]), including the events in the
     /// eventfds of masked vectors.
     pub fn read_msi(&self, offset: usize, bytes: &mut [u8]) {
-        let mut locked = self.shared.lock();
-        locked.input(|engine, fx| always(engine.poll_msi(offset, bytes.len(), fx)));
-        locked.engine.read_msi(offset, bytes);
+        self.shared.with(|locked| {
+            locked.input(|engine, fx| always(engine.poll_msi(offset, bytes.len(), fx)));
+            locked.engine.read_msi(offset, bytes);
+        })
     }
 
     /// Writes the MSI-X capability ([`msix_core::Function::write_msix`]).
@@ -48,15 +50,16 @@ impl<P: Platform> Function<P> {
 
     /// Writes the table ([`msix_core::Function::write_table`]).
     pub fn write_table(&self, offset: u64, bytes: &[u8]) -> Access {
-        let mut locked = self.shared.lock();
-        let written = locked.input(|engine, fx| engine.write_table(offset, bytes, fx));
-        let last = offset.saturating_add(bytes.len() as u64).saturating_sub(1) / ENTRY_LEN;
-        for vector in offset / ENTRY_LEN..=last.min(offset / ENTRY_LEN + 1) {
-            if let Ok(vector) = u16::try_from(vector) {
-                locked.compare(MessageMode::MsiX, vector);
+        self.shared.with(|locked| {
+            let written = locked.input(|engine, fx| engine.write_table(offset, bytes, fx));
+            let last = offset.saturating_add(bytes.len() as u64).saturating_sub(1) / ENTRY_LEN;
+            for vector in offset / ENTRY_LEN..=last.min(offset / ENTRY_LEN + 1) {
+                if let Ok(vector) = u16::try_from(vector) {
+                    locked.compare(MessageMode::MsiX, vector);
+                }
             }
-        }
-        written.unwrap_or(Access::Unsupported)
+            written.unwrap_or(Access::Unsupported)
+        })
     }
 
     /// Reads the table ([`msix_core::Function::read_table`]).
@@ -67,9 +70,10 @@ impl<P: Platform> Function<P> {
     /// Reads the PBA ([`msix_core::Function::read_pba`]), including the events in the eventfds of
     /// masked vectors (C35).
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        let mut locked = self.shared.lock();
-        locked.input(|engine, fx| always(engine.poll_pba(offset, bytes.len(), fx)));
-        locked.engine.read_pba(offset, bytes)
+        self.shared.with(|locked| {
+            locked.input(|engine, fx| always(engine.poll_pba(offset, bytes.len(), fx)));
+            locked.engine.read_pba(offset, bytes)
+        })
     }
 
     /// Ignores a write of the PBA ([`msix_core::Function::write_pba`]).
@@ -88,9 +92,10 @@ impl<P: Platform> Function<P> {
     /// Takes an access of the guest to an unmapped BAR of a passed-through device. Where no EOI is
     /// available, it counts as one.
     pub fn bar_accessed(&self) {
-        let mut locked = self.shared.lock();
-        if locked.device.as_ref().is_some_and(|device| device.unmapped.is_some()) {
-            locked.input(|engine, fx| always(engine.eoi(fx)));
-        }
+        self.shared.with(|locked| {
+            if locked.device.as_ref().is_some_and(|device| device.unmapped.is_some()) {
+                locked.input(|engine, fx| always(engine.eoi(fx)));
+            }
+        })
     }
 }

@@ -4,9 +4,11 @@
 use super::{Fx, always};
 use crate::host::{HostAnswers, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
-use crate::kvm::host::{KvmHost, MessageMode, OfMode};
+use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
 use crate::kvm::physical::PhysicalMsi;
-use crate::kvm::platform::{DeviceControl, GuestPin, Platform};
+use crate::kvm::platform::DeviceControl;
+use crate::kvm::setup::PassedThrough;
+use crate::panics::Panics;
 use msix_core::{
     Boxed, Delivery, Effect, Function, FunctionEffect, IntxEffect, Mode, Msi, Msix, Vector,
     VectorError, Vectors,
@@ -16,39 +18,19 @@ use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 /// The state behind the lock.
-pub(super) struct LockedFunction<P: Platform> {
+pub(super) struct LockedFunction {
     pub(super) engine: Function<Boxed>,
     pub(super) fx: Box<Fx>,
-    /// An effect to carry out before those of the list.
-    pub(super) ahead: Option<FunctionEffect>,
-    pub(super) host: KvmHost<P>,
-    pub(super) pin: Option<DrivenPin>,
+    pub(super) host: VectorHost,
     pub(super) device: Option<DeviceBehind>,
+    /// The level that the pin was last set to, or is about to be.
+    pub(super) is_high: bool,
     /// The mode that the device's interrupt indices were last set to.
     pub(super) mode: Mode,
     /// Whether the backend is attached, so that KVM or the loop takes events.
     pub(super) attached: bool,
-}
-
-/// The guest's pin, and the level that it was last set to.
-pub(super) struct DrivenPin {
-    pub(super) pin: Box<dyn GuestPin>,
-    pub(super) is_high: bool,
-}
-
-impl DrivenPin {
-    fn set_level(&mut self, high: bool) {
-        self.is_high = high;
-        self.pin.set_level(high);
-    }
-}
-
-impl Drop for DrivenPin {
-    fn drop(&mut self) {
-        if self.is_high {
-            self.set_level(false); // others may share the line
-        }
-    }
+    /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
+    pub(super) panics: Panics,
 }
 
 /// The device behind a passed-through function. Its MSI-X belongs to the host.
@@ -61,42 +43,71 @@ pub(super) struct DeviceBehind {
     /// Whether one of the others was armed since.
     pub(super) msi_again: bool,
     pub(super) line: Option<AssignedLine>,
-    pub(super) control: Box<dyn DeviceControl>,
+    /// Resets of the device that are not done. Meanwhile the line is not armed, because nothing of the
+    /// device may be bound.
+    pub(super) resets_due: usize,
+    /// Whether the line is to be armed after them.
+    pub(super) arm_after_reset: bool,
     pub(super) quiet: Duration,
     /// The time of the last interrupt, while BARs are not mapped.
     pub(super) unmapped: Option<Instant>,
 }
 
 impl DeviceBehind {
-    /// Maps its BARs into the guest, or unmaps them.
-    pub(super) fn map(&mut self, mapped: bool) {
+    /// Makes it of the VMM's description, without its MSI-X. Returns the VMM's control of it, too.
+    pub(super) fn new(device: PassedThrough) -> (Self, Box<dyn DeviceControl>) {
+        let PassedThrough { msi, line, quiet, control, .. } = device;
+        let behind = Self {
+            msi,
+            msi_vectors: 0,
+            msi_bound: 0,
+            msi_again: false,
+            line,
+            resets_due: 0,
+            arm_after_reset: false,
+            quiet,
+            unmapped: None,
+        };
+        (behind, control)
+    }
+
+    /// Has its BARs mapped into the guest, or unmapped.
+    pub(super) fn map(&mut self, mapped: bool, calls: &mut CallQueue) {
         let was = self.unmapped.is_none();
         self.unmapped = (!mapped).then(Instant::now);
         if was != mapped {
-            self.control.set_mappings(mapped);
+            calls.push(Call::SetMappings(mapped));
         }
     }
 }
 
-impl<P: Platform> LockedFunction<P> {
+impl LockedFunction {
     pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         self.take_in_all();
-        self.step(false, input)
+        self.step(input)
     }
 
-    /// Gives the engine an input and carries its effects out; `reset` as for
-    /// [`carry_out`](Self::carry_out).
-    fn step<T>(
-        &mut self,
-        reset: bool,
-        input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T,
-    ) -> T {
-        self.carry_out_left();
+    /// Gives the engine an input and carries its effects out. A panic of the VMM's parts stops nothing
+    /// of that, and goes on when the lock is gone.
+    fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         let answer = input(&mut self.engine, &mut self.fx);
-        self.leave();
-        self.carry_out(reset);
-        self.enter();
+        self.guarded(Self::leave);
+        self.carry_out();
+        self.guarded(Self::enter);
         answer
+    }
+
+    /// Lets a part of the VMM act. A panic is kept for later.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let mut panics = Panics::default();
+        let result = panics.catch(|| act(self));
+        self.panics.add(panics);
+        result
+    }
+
+    /// Takes the panics of the VMM's parts so far.
+    pub(super) fn take_panics(&mut self) -> Panics {
+        std::mem::take(&mut self.panics)
     }
 
     /// Compares the messages of MSI, after a write of them, with those that KVM has.
@@ -115,16 +126,30 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Resets the function, and the device once nothing of it is bound any more.
+    /// Resets the function. The device is reset once nothing of it is bound any more, and its line
+    /// armed afterwards ([`device_was_reset`](Self::device_was_reset)).
     pub(super) fn reset(&mut self) {
         self.take_in_all();
         self.host.take_unsent(); // A13
-        self.step(true, |engine, fx| always(engine.reset(fx)));
         if let Some(device) = &mut self.device {
-            device.map(true);
+            device.resets_due += 1;
+        }
+        self.step(|engine, fx| always(engine.reset(fx)));
+        if let Some(device) = &mut self.device {
+            self.host.calls.push(Call::ResetDevice);
+            device.map(true, &mut self.host.calls);
         }
         self.claim_all();
         self.tell_claims();
+    }
+
+    /// Arms the line, if it waited for this reset of the device.
+    pub(super) fn device_was_reset(&mut self) {
+        let Some(device) = &mut self.device else { return };
+        device.resets_due = device.resets_due.saturating_sub(1);
+        if device.resets_due == 0 && std::mem::take(&mut device.arm_after_reset) {
+            self.arm_line();
+        }
     }
 
     /// Claims all vectors of MSI-X that have no claim, because a real device may raise any of them.
@@ -196,10 +221,8 @@ impl<P: Platform> LockedFunction<P> {
     /// would lower. KVM lowers what it brings at the next EOI (K12).
     pub(super) fn repeat_line(&mut self) {
         let line = self.device.as_ref().and_then(|device| device.line.as_ref());
-        if line.is_some_and(|line| !line.is_brought_by_kernel())
-            && let Some(pin) = &mut self.pin
-        {
-            pin.set_level(pin.is_high);
+        if line.is_some_and(|line| !line.is_brought_by_kernel()) {
+            self.host.calls.push(Call::SetLevel(self.is_high));
         }
     }
 
@@ -226,7 +249,7 @@ impl<P: Platform> LockedFunction<P> {
         }
         for (mode, vector) in self.host.take_unsent() {
             let held = Vectors::one(Vector::new(vector));
-            self.step(false, |engine, fx| always(engine.report_held(mode.into(), held, fx)));
+            self.step(|engine, fx| always(engine.report_held(mode.into(), held, fx)));
         }
     }
 
@@ -250,20 +273,20 @@ impl<P: Platform> LockedFunction<P> {
         };
         let index = usize::from(vector.index());
         if index < here
-            && let Ok(delivery) = self.step(false, |engine, fx| engine.notify(vector, fx))
+            && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
         {
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
-        self.step(false, |engine, fx| always(engine.report_held(mode, held, fx)));
+        self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
         Delivery::Pending
     }
 
     /// Commits and arms what waits, and sends what KVM refused.
     pub(super) fn flush(&mut self) {
         self.take_in_unsent();
-        let failed = self.host.flush_routes();
+        let failed = self.guarded(|locked| locked.host.flush_routes()).unwrap_or_default();
         let mode = self.host.owner().into();
         failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
     }
@@ -319,25 +342,17 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
-    /// Carries out the rest of a list that a panic of the VMM interrupted.
-    fn carry_out_left(&mut self) {
-        if self.ahead.is_some() || !self.fx.is_empty() {
-            self.carry_out(false);
-        }
-    }
-
-    /// Carries out the list, and what the answers to it emit. In a `reset` the device is reset once
-    /// nothing of it is bound any more.
-    pub(super) fn carry_out(&mut self, reset: bool) {
+    /// Carries out the list, and what the answers to it emit.
+    pub(super) fn carry_out(&mut self) {
         let loading = self.engine.is_loading();
         if !loading {
-            self.host.unpause();
+            self.guarded(|locked| locked.host.unpause());
         }
         if let Some(msi) = self.engine.msi().filter(|_| !loading) {
             self.host.set_allocated(msi.allocated());
         }
-        let held = self.carry_out_list(reset);
-        self.host.join_targets();
+        let held = self.carry_out_list();
+        self.guarded(|locked| locked.host.join_targets());
         match self.engine.mode() {
             Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
@@ -345,27 +360,24 @@ impl<P: Platform> LockedFunction<P> {
         }
         for (mode, set) in held {
             always(self.engine.report_held(mode, set, &mut *self.fx));
-            self.carry_out_list(false); // an answer can only cause Send, so this ends
+            self.carry_out_list(); // an answer can only cause Send, so this ends
         }
     }
 
-    fn carry_out_list(&mut self, mut reset: bool) -> Vec<(Mode, Vectors)> {
+    fn carry_out_list(&mut self) -> Vec<(Mode, Vectors)> {
         let mut held = Vec::new();
-        while let Some(effect) = self.ahead.take().or_else(|| self.fx.take()) {
+        let mut next = self.fx.take();
+        while let Some(effect) = next {
             let mut sets: Sets = smallvec![vectors(effect)];
-            while let Some(more) = self.fx.take() {
-                if !is_like(more, effect) {
-                    self.ahead = Some(more); // here, so that no panic takes it along
-                    break;
+            next = loop {
+                match self.fx.take() {
+                    Some(more) if is_like(more, effect) => sets.push(vectors(more)),
+                    other => break other,
                 }
-                sets.push(vectors(more));
-            }
-            if effect == FunctionEffect::Intx(IntxEffect::Arm) && std::mem::take(&mut reset) {
-                self.reset_device();
-            }
+            };
             let (mode, kind) = match effect {
                 FunctionEffect::Intx(effect) => {
-                    self.carry_out_intx(effect);
+                    self.guarded(|locked| locked.carry_out_intx(effect));
                     continue;
                 }
                 FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
@@ -377,9 +389,6 @@ impl<P: Platform> LockedFunction<P> {
             }
             held.extend(answers.into_iter().map(|set| (mode.into(), set)));
         }
-        if reset {
-            self.reset_device();
-        }
         held
     }
 
@@ -390,38 +399,48 @@ impl<P: Platform> LockedFunction<P> {
         }
         let engine = &self.engine;
         let message = |vector| engine.message(mode.into(), vector);
-        one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message)
+        one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message, &mut self.panics)
     }
 
     fn carry_out_intx(&mut self, effect: IntxEffect) {
         let device = self.device.as_mut().filter(|device| device.line.is_some());
         match (effect, device) {
-            (IntxEffect::Arm, Some(DeviceBehind { line: Some(line), .. })) => {
-                if !line.arm() {
-                    self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
+            (IntxEffect::Arm, Some(device)) => {
+                if device.resets_due > 0 {
+                    device.arm_after_reset = true;
+                } else {
+                    self.arm_line();
                 }
             }
             (IntxEffect::Disarm, Some(device)) => {
+                device.arm_after_reset = false;
                 if let Some(line) = &mut device.line {
                     line.disarm();
                 }
-                device.map(true);
+                device.map(true, &mut self.host.calls);
             }
             (IntxEffect::Unmask, Some(DeviceBehind { line: Some(line), .. })) => line.unmask(),
             (IntxEffect::Assert, device) => {
-                set_level(&mut self.pin, true);
-                if let Some(device) = device {
-                    device.map(false);
+                let is_mapped = device.is_some();
+                self.set_level(true);
+                if let Some(device) = self.device.as_mut().filter(|_| is_mapped) {
+                    device.map(false, &mut self.host.calls);
                 }
             }
-            (IntxEffect::Deassert, _) => set_level(&mut self.pin, false),
+            (IntxEffect::Deassert, _) => self.set_level(false),
             (IntxEffect::Arm | IntxEffect::Disarm | IntxEffect::Unmask, _) => {}
         }
     }
 
-    fn reset_device(&mut self) {
-        if let Some(device) = &mut self.device {
-            device.control.reset_device();
+    fn set_level(&mut self, high: bool) {
+        self.is_high = high;
+        self.host.calls.push(Call::SetLevel(high));
+    }
+
+    fn arm_line(&mut self) {
+        let line = self.device.as_mut().and_then(|device| device.line.as_mut());
+        if line.is_some_and(|line| !line.arm()) {
+            self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
         }
     }
 }
@@ -432,12 +451,6 @@ impl Drop for DeviceBehind {
         if let Some(msi) = self.msi.as_mut().filter(|_| self.msi_vectors > 0) {
             msi.disable();
         }
-    }
-}
-
-fn set_level(pin: &mut Option<DrivenPin>, high: bool) {
-    if let Some(pin) = pin {
-        pin.set_level(high);
     }
 }
 

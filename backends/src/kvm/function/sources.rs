@@ -12,13 +12,13 @@ use std::sync::{Arc, Weak};
 /// The vectors' eventfds.
 impl<P: Platform> EventSource for SharedFunction<P> {
     fn readable(&self, vector: Vector) {
-        self.lock().read_eventfd(vector);
+        self.with(|locked| locked.read_eventfd(vector));
     }
 }
 
 impl<P: Platform> Waiter for SharedFunction<P> {
     fn flush(&self) {
-        self.lock().flush();
+        self.with(LockedFunction::flush);
     }
 }
 
@@ -29,15 +29,15 @@ struct LineTrigger<P: Platform>(Weak<SharedFunction<P>>);
 impl<P: Platform> EventSource for LineTrigger<P> {
     fn readable(&self, _: Vector) {
         if let Some(shared) = self.0.upgrade() {
-            shared.lock().read_line();
+            shared.with(LockedFunction::read_line);
         }
     }
 }
 
-impl<P: Platform + 'static> LockedFunction<P> {
+impl LockedFunction {
     /// Makes the loop call `shared` when the physical line has fired, as long as the returned
     /// source is alive.
-    pub(super) fn join_line(
+    pub(super) fn join_line<P: Platform>(
         &mut self,
         events: &Arc<Loop>,
         shared: &Weak<SharedFunction<P>>,

@@ -1,19 +1,18 @@
 //! Carries out the effects of one mode.
 
-use super::{KvmHost, MessageMode};
-use crate::kvm::platform::Platform;
+use super::{Call, MessageMode, VectorHost};
 use crate::kvm::routes::{RoutePlace, WantedRoute};
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
 use smallvec::{SmallVec, smallvec};
 
 /// The host as one mode of a whole function sees it.
-pub(in crate::kvm) struct OfMode<'a, P: Platform>(
-    pub(in crate::kvm) &'a mut KvmHost<P>,
+pub(in crate::kvm) struct OfMode<'a>(
+    pub(in crate::kvm) &'a mut VectorHost,
     pub(in crate::kvm) MessageMode,
 );
 
-impl<P: Platform> Host for OfMode<'_, P> {
+impl Host for OfMode<'_> {
     fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
         self.0.arm_of(self.1, routes)
     }
@@ -39,7 +38,7 @@ impl<P: Platform> Host for OfMode<'_, P> {
     }
 
     fn snoop(&mut self, route: Route) {
-        self.0.platform.snoop(route);
+        self.0.calls.push(Call::Snoop(route));
     }
 
     fn intx_deassert(&mut self) {
@@ -51,7 +50,7 @@ impl<P: Platform> Host for OfMode<'_, P> {
     }
 }
 
-impl<P: Platform> KvmHost<P> {
+impl VectorHost {
     pub(super) fn arm_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
         self.owner = mode; // whatever the other mode had was disarmed before (D2)
         let mut failed = Vec::new();
@@ -77,7 +76,7 @@ impl<P: Platform> KvmHost<P> {
             self.messages(mode).of(vector).gsi = want.gsi;
             match (want.place, want.gsi) {
                 (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
-                (RoutePlace::Waiting, Some(_)) => self.messages(mode).waiting.insert(vector),
+                (RoutePlace::Waiting, Some(_)) => _ = self.messages(mode).waiting.insert(vector),
                 _ => failed.push(Vector::new(vector)),
             }
         }
@@ -208,7 +207,7 @@ impl<P: Platform> KvmHost<P> {
     /// Sends a message, now or later.
     fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
         match self.format.encode(message) {
-            None => self.platform.write_memory(message.address, message.data),
+            None => self.calls.push(Call::WriteMemory(mode, vector, message)),
             Some(msi) => {
                 if self.routes.signal(msi).is_err() {
                     self.messages(mode).unsent.insert(vector);

@@ -1,11 +1,10 @@
 //! Gives the eventfds to KVM, to the loop, or to neither.
 
-use super::{KvmHost, MessageMode};
-use crate::kvm::platform::Platform;
+use super::{MessageMode, VectorHost};
 use crate::kvm::setup::EventfdOrigin;
 use msix_core::Vector;
 
-impl<P: Platform> KvmHost<P> {
+impl VectorHost {
     /// Sets how many MSI vectors the guest allocated, before the effects of the input that changed
     /// it; [`join_targets`](Self::join_targets) must follow the effects.
     pub(in crate::kvm) const fn set_allocated(&mut self, allocated: u16) {

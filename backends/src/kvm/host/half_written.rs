@@ -6,11 +6,10 @@
 //! events come the long way, and go out as the registers say at that moment. KVM never has half a
 //! message either.
 
-use super::{KvmHost, MessageMode};
-use crate::kvm::platform::Platform;
+use super::{MessageMode, VectorHost};
 use msix_core::Message;
 
-impl<P: Platform> KvmHost<P> {
+impl VectorHost {
     /// The registers hold `message` for a vector of `mode`. After the effects of an input that may have
     /// changed that.
     pub(in crate::kvm) fn compare(&mut self, mode: MessageMode, vector: u16, message: Message) {

@@ -390,7 +390,7 @@ impl GuestPin for Panicking {
 }
 
 #[test]
-fn what_a_panic_of_the_vmm_leaves_is_carried_out_by_the_next_input() {
+fn a_panic_of_the_vmm_leaves_nothing_out() {
     let panics = Arc::new(Mutex::new(0));
     let routes = World::new().routes;
     let setup = FunctionSetup {
@@ -406,9 +406,9 @@ fn what_a_panic_of_the_vmm_leaves_is_carried_out_by_the_next_input() {
     // Deassert, at which the pin panics; Disarm; Arm of MSI.
     let enable = std::panic::AssertUnwindSafe(|| function.write_msi(2, &[1]));
     assert!(std::panic::catch_unwind(enable).is_err());
-    assert_eq!(routes.stats().assigns, 0);
-    function.read_msi(0, &mut [0; 2]);
     assert_eq!(routes.stats().assigns, 1, "MSI is armed");
+    function.read_msi(0, &mut [0; 2]);
+    assert_eq!(routes.stats().assigns, 1, "once");
     assert!(function.inspect(msix_core::Function::check));
 }
 

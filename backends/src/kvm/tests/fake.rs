@@ -1,5 +1,6 @@
 //! A VM that behaves as KVM does (K1, K2, K4 to K9), and fails on demand.
 
+use crate::eventfd::take;
 use crate::kvm::message::KvmMessage;
 use crate::kvm::route_table::RouteEntry;
 use crate::kvm::vm::MockVm;
@@ -48,7 +49,7 @@ impl FakeState {
     /// KVM takes an event at the write; here it does so at the next query.
     pub(crate) fn pump(&mut self) {
         for (eventfd, gsi) in self.irqfds.values() {
-            if eventfd.0.read().is_ok() {
+            if take(&eventfd.0) {
                 match self.routes.get(gsi) {
                     Some(&msi) => {
                         self.delivered.push(msi.data);

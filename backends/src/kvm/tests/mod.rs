@@ -1,11 +1,13 @@
 //! The backend on a VM that counts, fails and pretends.
 
 mod both;
+mod calls;
 mod connect;
 pub(crate) mod fake;
 mod faults;
 mod flow;
 mod modes;
+mod neighbours;
 mod random;
 mod random_modes;
 

@@ -8,6 +8,7 @@ use crate::eventfd::Loop;
 use crate::kvm::{
     AssignedLine, Deferral, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
 };
+use crate::testing::{in_time, make_blocking};
 use device::Device;
 use msix_core::{BarIndex, Layout, Mode, MsiCapability, Vector};
 use std::sync::Arc;
@@ -362,4 +363,30 @@ fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     let mut bytes = [0; 2];
     function.read_msix(0, &mut bytes);
     assert_eq!(bytes, [0xff; 2], "no MSI-X");
+}
+
+#[test]
+fn k14_no_act_waits_for_a_device_that_makes_the_eventfds_of_its_line_blocking() {
+    for resampled in [true, false] {
+        let acts: [fn(&World); 5] = [
+            |world| world.msi(true),
+            |world| world.function.reset(),
+            |world| world.function.write_command(0, &[6, 4]),
+            |world| world.function.eoi(),
+            |world| world.device.line(true),
+        ];
+        for act in acts {
+            in_time(move || {
+                let world = World::new(resampled, 4);
+                world.program();
+                {
+                    let state = world.device.state();
+                    make_blocking(state.trigger.as_ref().unwrap());
+                    state.resampled.iter().for_each(|(_, resample)| make_blocking(resample));
+                }
+                act(&world);
+                let _ = world.delivered();
+            });
+        }
+    }
 }

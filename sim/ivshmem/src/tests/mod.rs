@@ -136,6 +136,18 @@ impl World {
     }
 }
 
+/// Fails when `what` does not end: a peer made it wait.
+fn in_time(what: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        what();
+        drop(done);
+    });
+    let waited = ended.recv_timeout(Duration::from_secs(60));
+    assert_eq!(waited, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it waits");
+    thread.join().unwrap();
+}
+
 fn shared_memory(len: u64) -> OwnedFd {
     let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
     ftruncate(&file, len).unwrap();

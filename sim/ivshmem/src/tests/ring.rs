@@ -2,6 +2,7 @@
 
 use super::*;
 use msix_backends::kvm::Ioeventfds;
+use rustix::fs::{OFlags, fcntl_setfl};
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -27,6 +28,39 @@ fn a_full_eventfd_does_not_stop_the_guest() {
     rustix::io::write(&theirs[0], &(u64::MAX - 1).to_ne_bytes()).unwrap();
     world.ring(7, 0);
     assert_eq!(world.device.rings(), 1, "an event is in it");
+}
+
+#[test]
+fn k14_a_peer_that_makes_a_full_eventfd_blocking_does_not_stop_the_guest_either() {
+    in_time(|| {
+        let mut world = World::new(DeviceOptions::new(1));
+        let theirs = world.connect(7, 1);
+        rustix::io::write(&theirs[0], &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        fcntl_setfl(&theirs[0], OFlags::empty()).unwrap();
+        world.ring(7, 0);
+        assert_eq!(world.device.rings(), 1, "an event is in it");
+        assert!(taken(&theirs[0]) >= u64::MAX - 1);
+    });
+}
+
+#[test]
+fn k14_a_peer_that_makes_an_own_vector_blocking_stops_neither_the_pin_nor_a_reset() {
+    for interrupt in [Interrupt::Pin, Interrupt::MsiX] {
+        in_time(move || {
+            let mut world = World::new(DeviceOptions { interrupt, ..DeviceOptions::new(1) });
+            let own = world.connect(OWN, 1);
+            fcntl_setfl(&own[0], OFlags::empty()).unwrap();
+            world.device.write_bar(0, 0, &1_u32.to_le_bytes());
+            world.device.reset();
+            world.switch_on();
+            world.device.write_bar(0, 0, &1_u32.to_le_bytes());
+            write(&own[0]);
+            let expected = if interrupt == Interrupt::Pin { vec![true] } else { vec![] };
+            assert_eq!(world.line(), expected);
+            world.device.reset();
+            let _ = world.device.save();
+        });
+    }
 }
 
 /// What KVM_IOEVENTFD was asked: address and value of what is there, in order of value.

@@ -58,9 +58,14 @@ impl World {
 
     /// Whether this kernel's MSI-X index cannot grow while enabled: before 6.5 (D6).
     pub(crate) fn is_noresize(&self) -> Result<bool, String> {
+        self.is_before((6, 5))
+    }
+
+    /// Whether this kernel is older than that release.
+    pub(crate) fn is_before(&self, release: (u32, u32)) -> Result<bool, String> {
         let mut numbers = self.release.split('.').map(str::parse);
         match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) < (6_u32, 5_u32)),
+            (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) < release),
             _ => Err(format!("the kernel's release is {}", self.release)),
         }
     }

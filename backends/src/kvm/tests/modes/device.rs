@@ -1,6 +1,7 @@
 //! A device that behaves as VFIO says one does, and the VMM of its function.
 
 use crate::Route;
+use crate::eventfd::take;
 use crate::kvm::{
     DeviceControl, GuestPin, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform, Resampling,
 };
@@ -57,7 +58,7 @@ impl DeviceState {
     /// What the kernel does by itself: the line's way there and back.
     pub(super) fn run(&mut self) {
         if let Some(unmask) = &self.unmask
-            && unmask.read().is_ok()
+            && take(unmask)
         {
             self.masked = false;
         }
@@ -69,7 +70,7 @@ impl DeviceState {
             self.masked = true;
         }
         if let Some((trigger, _)) = &self.resampled
-            && trigger.read().is_ok()
+            && take(trigger)
         {
             self.kernel_line = true;
         }

@@ -1,6 +1,7 @@
 //! The tests. A file of tests has a table `TESTS`, and [`all`] lists the tables.
 
 mod backend;
+mod eventfds;
 mod machine;
 mod maps;
 mod modes;
@@ -18,18 +19,17 @@ pub(crate) type Test = fn(&mut World) -> Result<(), String>;
 
 /// Names, and tests; in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    [
+    let tables = [
         machine::TESTS,
+        eventfds::TESTS,
         trigger::TESTS,
         backend::TESTS,
         modes::TESTS,
         status::TESTS,
         restore::TESTS,
         maps::TESTS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    ];
+    tables.into_iter().flatten().copied()
 }
 
 /// A test that has its devices opened by other processes, one after another.

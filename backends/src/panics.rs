@@ -1,0 +1,42 @@
+//! Panics of the embedder's code, which must not take along what is due after it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// The first panic of several calls, which goes on once all of them were made.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Panics(Option<Box<dyn Any + Send>>);
+
+impl Panics {
+    /// Calls `call`. Returns its result, or `None` after a panic.
+    pub(crate) fn catch<T>(&mut self, call: impl FnOnce() -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.0.get_or_insert(panic);
+                None
+            }
+        }
+    }
+
+    /// Takes over the panic of `others`, if this has none.
+    #[cfg(feature = "kvm")]
+    pub(crate) fn add(&mut self, others: Self) {
+        self.0 = self.0.take().or(others.0);
+    }
+
+    /// Panics, if a call did; otherwise returns the result of one.
+    #[cfg(feature = "kvm")]
+    pub(crate) fn finish<T>(self, result: Option<T>) -> T {
+        self.resume();
+        result.unwrap_or_else(|| unreachable!("a call without a result panicked"))
+    }
+
+    /// Panics, if a call did.
+    pub(crate) fn resume(self) {
+        if let Some(panic) = self.0 {
+            resume_unwind(panic);
+        }
+    }
+}
