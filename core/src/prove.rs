@@ -10,7 +10,6 @@ use crate::vectors::{Vector, Word};
 use crate::{Counters, vector_range::VectorRange};
 
 /// The facts of a function as a whole that inputs change.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole {
     /// MSI-X Enable.
@@ -30,7 +29,6 @@ pub struct Whole {
 }
 
 /// The state of one vector.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane {
     /// Its mask bit.
@@ -51,9 +49,7 @@ pub struct Lane {
 
 impl<'a> Msix<Borrowed<'a>> {
     /// Makes an engine in a given state. The memory is taken as it is.
-    ///
-    /// # Panics
-    /// Never: slices that do not fit are an engine whose inputs do nothing.
+    /// Slices that do not fit each other are an engine that ignores some vectors.
     #[expect(clippy::too_many_arguments, reason = "they are the whole state")]
     pub fn in_state(
         entries: &'a mut [Entry],

@@ -25,9 +25,7 @@ class Calls(Values):
 
     def docall(self, st, instruction):
         _, dst, ty, callee, args = instruction
-        if callee[0] != "g":
-            raise Unsupported("indirect call")
-        name = callee[1]
+        name = callee[1] if callee[0] == "g" else self.pointed_to(self.val(st, ("p",), callee))
         if name in self.fns:
             after, value = self.call(self.fns[name], [self.val(st, at, av) for at, av in args], st)
             if after is not None and dst:
@@ -50,7 +48,31 @@ class Calls(Values):
         if name.startswith("llvm."):
             st.env[dst] = intrinsic(name, values, ty)
             return st
+        if name == "bcmp" and isc(values[2]):
+            # Only whether it is 0 has a meaning.
+            left, right = (self.load(st, p, values[2].k, False) for p in values[:2])
+            st.env[dst] = ZEXT(NOT(EQ(left, right)), ty[1])
+            return st
         raise Unsupported("call of " + name)
+
+    def pointed_to(self, pointer):
+        """The name of the one function that `pointer` is."""
+        names = {self.objs[o][0] for _, o, _ in pointer if o}
+        if len(names) != 1:
+            raise Unsupported("an indirect call of one of several functions")
+        return names.pop()
+
+    def exempt(self, address, data):
+        """The unknown predicate: any value, but the same for the same message."""
+        value = self.predicate.get((address, data))
+        if value is None:
+            value = var(f"exempt{len(self.predicate)}", 1)
+            for (other_address, other_data), other in self.predicate.items():
+                same = AND(EQ(address, other_address), EQ(data, other_data))
+                self.sol.assume(OR(NOT(same), EQ(value, other)))
+                self.assumed.append(OR(NOT(same), EQ(value, other)))
+            self.predicate[address, data] = value
+        return value
 
     def prover_call(self, st, name, dst, values):
         if name == "__any_u64":
@@ -66,6 +88,8 @@ class Calls(Values):
         elif name == "__prove":
             condition, number = values
             self.properties.append(Property(number.k, st.g, AND(st.g, NOT(condition))))
+        elif name == "__exempt":
+            st.env[dst] = self.exempt(*values)
         elif name == "__observe":
             self.observed.append((st.g, values[0]))
         elif name == "__panicked" or "panic" in name:

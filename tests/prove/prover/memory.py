@@ -50,6 +50,8 @@ class Memory:
         self.properties = []
         self.observed = []
         self.anys = []
+        # The exempt messages: the value of each address and data that was asked for.
+        self.predicate = {}
         self.at = None
 
     def new_obj(self, st, name, size, base):

@@ -7,13 +7,17 @@ import subprocess
 from .concrete import evaluate
 from .terms import EQ, C, M, variables
 
-MEMORY = re.compile(r"%(entries|claims|words)\.\d+\+(\d+)$")
+MEMORY = re.compile(r"%(entries|claims|words|bytes)\.\d+\+(\d+)$")
 
 
-def line(harness, values, anys):
+def line(harness, values, machine):
     """A run as the program `native` reads it."""
     words = [harness]
-    words += [f"any={values.get(any_value.k, 0):x}" for any_value in anys]
+    words += [f"any={values.get(any_value.k, 0):x}" for any_value in machine.anys]
+    for (address, data), exempt in machine.predicate.items():
+        where, what, is_exempt = evaluate([address, data, exempt], values)
+        if is_exempt:
+            words.append(f"exempt+{where:x}={what:x}")
     for name, value in sorted(values.items()):
         place = MEMORY.match(name)
         if place:
@@ -59,10 +63,10 @@ def predict(machine, values):
 
 
 def states(machine, how_many, seed):
-    """States that satisfy the assumptions. Variables that the assumptions do not name are random; of the
-    others as many are fixed to random values as the solver can be made to take."""
+    """States that satisfy the assumptions. Variables that the assumptions do not name are random;
+    of the others as many are fixed to random values as the solver can be made to take."""
     chance = random.Random(seed)
-    names = [v for v in variables() if v.k.startswith("any") or MEMORY.match(v.k)]
+    names = [v for v in variables() if v.k.startswith(("any", "exempt")) or MEMORY.match(v.k)]
     bound = [v for v in names if machine.sol.knows(v)]
     for _ in range(how_many):
         values = {}
@@ -80,12 +84,12 @@ def compare(machine, harness, program, how_many, seed=1):
     """Compares tool and native code on states; returns the first difference as text, or None, and the
     numbers of the properties that were reached."""
     given = list(states(machine, how_many, seed))
-    answers = run(program, [line(harness, values, machine.anys) for values in given])
+    answers = run(program, [line(harness, values, machine) for values in given])
     reached = set()
     for values, answer in zip(given, answers, strict=True):
         predicted = predict(machine, values)
         if predicted != answer:
-            where = line(harness, values, machine.anys)
+            where = line(harness, values, machine)
             return f"tool {predicted}\nnative {answer}\nstate {where}", reached
         reached |= {number for number, _ in answer[0]}
     return None, reached

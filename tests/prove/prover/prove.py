@@ -102,7 +102,7 @@ def explain(machine, harness, found, names, program):
     """Says what was found, and whether native code does the same."""
     for name, is_obligation, values in found:
         yield f"REFUTED {name}"
-        where = native.line(harness, values, machine.anys)
+        where = native.line(harness, values, machine)
         yield f"  state {where}"
         if is_obligation:
             for violated, what in machine.obligations:

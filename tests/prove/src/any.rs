@@ -4,7 +4,7 @@ use msix_core::policy::{
     BusMasterOff, ClaimsOnReset, IntxRule, LiveRewrite, MessageAddress, MessageEnable,
     PendingOnDisable, Policy, TableAccess, UnclaimedPending, VectorControlBits, WhileDisabled,
 };
-use msix_core::{Counters, Vector};
+use msix_core::{Counters, Message, Vector};
 
 mod prover {
     unsafe extern "C" {
@@ -12,6 +12,7 @@ mod prover {
         pub safe fn __assume(condition: bool);
         pub safe fn __prove(condition: bool, property: u32);
         pub safe fn __observe(value: u64);
+        pub safe fn __exempt(address: u64, data: u32) -> bool;
         #[cfg(not(feature = "native"))]
         pub safe fn __panicked() -> !;
     }
@@ -67,20 +68,15 @@ pub enum Property {
 }
 
 pub fn prove(property: Property, condition: bool) {
-    #[expect(clippy::as_conversions, reason = "its number")]
     prover::__prove(condition, property as u32);
 }
 
 pub fn u32() -> u32 {
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "any value")]
-    let value = u64() as u32;
-    value
+    u64() as u32
 }
 
 pub fn u16() -> u16 {
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "any value")]
-    let value = u64() as u16;
-    value
+    u64() as u16
 }
 
 pub fn bool() -> bool {
@@ -96,6 +92,11 @@ pub fn up_to(most: usize) -> usize {
     let value = usize::try_from(u64()).unwrap_or(usize::MAX);
     assume(value <= most);
     value.min(most)
+}
+
+/// Decides which messages are exempt from masks: any function of the message.
+pub fn exempt(message: Message) -> bool {
+    prover::__exempt(message.address, message.data)
 }
 
 fn of<T: Copy, const K: usize>(choices: [T; K]) -> T {

@@ -1,10 +1,13 @@
 //! The rules for one vector: its state, the hypothesis, and what an input does to it.
 
+use crate::engine::EXEMPT;
 use crate::rule::{Registers, Step, Switches, Told, case};
 use crate::sink::Kinds;
-use msix_core::Counters;
-use msix_core::policy::{BusMasterOff, LiveRewrite, Policy, UnclaimedPending, WhileDisabled};
+use msix_core::policy::{
+    BusMasterOff, LiveRewrite, MessageAddress, Policy, UnclaimedPending, WhileDisabled,
+};
 use msix_core::prove::{Lane, Whole};
+use msix_core::{Counters, Message};
 
 /// One vector, and what of the function matters to it.
 #[derive(Debug, Clone, Copy)]
@@ -12,8 +15,6 @@ pub struct Case {
     pub policy: Policy,
     pub whole: Whole,
     pub lane: Lane,
-    /// Its message is exempt from masks (H25).
-    pub exempt: bool,
     /// The counters, if the input is about this vector alone.
     pub counters: Counters,
 }
@@ -34,6 +35,17 @@ impl Ask {
 }
 
 impl Case {
+    /// Returns whether its message is exempt from masks (H25).
+    fn exempt(&self) -> bool {
+        let [low, high, data, _] = self.lane.entry;
+        let low = match self.policy.message_address {
+            MessageAddress::Verbatim => low,
+            MessageAddress::Aligned => low & !3, // H7
+        };
+        let address = u64::from(high) << 32 | u64::from(low);
+        EXEMPT.is_some_and(|exempt| exempt(Message { address, data }))
+    }
+
     fn told(&self) -> Told<bool> {
         let Lane { live, fallback, stale, .. } = self.lane;
         Told { live, fallback, stale }
@@ -41,7 +53,7 @@ impl Case {
 
     fn registers(&self) -> Registers<bool> {
         let Lane { masked, pending, claims, .. } = self.lane;
-        Registers { masked, exempt: self.exempt, pending, claimed: claims > 0 }
+        Registers { masked, exempt: self.exempt(), pending, claimed: claims > 0 }
     }
 
     fn switches(&self) -> Switches<bool> {

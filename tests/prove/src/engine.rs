@@ -7,7 +7,8 @@ use msix_core::{
     BarIndex, Borrowed, Entry, Layout, Message, Msix, Vector, Word, prove::Lane, prove::Whole,
 };
 
-/// `PROVE_N`: the number of vectors, or `..64` for every number up to 64.
+/// `PROVE_N`: the number of vectors, or `..64` for every number up to 64. With an `x` behind it, any set
+/// of messages is exempt from masks (H25).
 const GIVEN: &str = match option_env!("PROVE_N") {
     Some(given) => given,
     None => "2",
@@ -16,6 +17,13 @@ const EXACT: bool = !matches!(GIVEN.as_bytes(), [b'.', ..]);
 /// The number of vectors, or the most there are.
 pub const N: usize = digits(GIVEN.as_bytes());
 pub const WORDS: usize = N.div_ceil(64);
+/// Room for a snapshot.
+pub const BYTES: usize = 18 * N + 8 * WORDS + 24;
+/// The predicate of exempt messages.
+pub const EXEMPT: Option<fn(Message) -> bool> = match GIVEN.as_bytes() {
+    [.., b'x'] => Some(any::exempt),
+    _ => None,
+};
 
 const fn digits(text: &[u8]) -> usize {
     let (mut number, mut at) = (0, 0);
@@ -36,13 +44,14 @@ pub struct Memory<'a> {
     pub entries: &'a mut [Entry; N],
     pub claims: &'a mut [u16; N],
     pub words: &'a mut [Word; WORDS],
+    pub bytes: &'a mut [u8; BYTES],
 }
 
 /// Makes an engine in any state. Returns it with an arbitrary vector, what the rules know of the
 /// vector, and an empty list.
 #[inline(always)]
-pub fn begin(memory: Memory<'_>, exempt: Option<fn(Message) -> bool>) -> Option<Begun<'_>> {
-    let mut begun = any_engine(memory, exempt)?;
+pub fn begin(memory: Memory<'_>) -> Option<Begun<'_>> {
+    let mut begun = any_engine(memory)?;
     let Begun { engine, case, .. } = &mut begun;
     assume(case.sound());
     assume(tail_is_clean(engine));
@@ -57,11 +66,13 @@ pub struct Begun<'a> {
     pub vector: Vector,
     pub case: Case,
     pub fx: Sink,
+    /// A snapshot, or room for one.
+    pub bytes: &'a mut [u8; BYTES],
 }
 
 /// As [`begin`], without the hypothesis.
 #[inline(always)]
-pub fn any_engine(memory: Memory<'_>, exempt: Option<fn(Message) -> bool>) -> Option<Begun<'_>> {
+pub fn any_engine(memory: Memory<'_>) -> Option<Begun<'_>> {
     let vectors = if EXACT { N } else { any::up_to(N) };
     assume(vectors != 0);
     let entries = memory.entries.get_mut(..vectors)?;
@@ -80,22 +91,20 @@ pub fn any_engine(memory: Memory<'_>, exempt: Option<fn(Message) -> bool>) -> Op
     };
     let (policy, stale, counters) = (any::policy(), any::u16(), any::counters());
     let engine =
-        Msix::in_state(entries, claims, words, layout, policy, exempt, whole, stale, counters);
+        Msix::in_state(entries, claims, words, layout, policy, EXEMPT, whole, stale, counters);
     let vector = any::vector();
     assume(vector.index() < engine.vectors());
-    let case = case_of(&engine, vector, exempt);
+    let case = case_of(&engine, vector);
     let fx = Sink::new(engine.vectors(), vector);
-    Some(Begun { engine, vector, case, fx })
+    Some(Begun { engine, vector, case, fx, bytes: memory.bytes })
 }
 
 /// Returns what the rules know of a vector.
-pub fn case_of(engine: &Engine<'_>, vector: Vector, exempt: Option<fn(Message) -> bool>) -> Case {
-    let exempt = exempt.zip(engine.message(vector)).is_some_and(|(exempt, m)| exempt(m));
+pub fn case_of(engine: &Engine<'_>, vector: Vector) -> Case {
     Case {
         policy: *engine.policy(),
         whole: engine.whole(),
         lane: engine.lane(vector),
-        exempt,
         counters: *engine.counters(),
     }
 }
@@ -118,13 +127,8 @@ pub fn stale_is_counted(engine: &Engine<'_>) -> bool {
 
 /// Proves that state and list are as the rules say, and that the hypothesis holds again.
 #[inline(always)]
-pub fn conclude(
-    begun: &Begun<'_>,
-    before: Case,
-    exempt: Option<fn(Message) -> bool>,
-    kinds: Kinds,
-) {
-    let Begun { engine, vector, case: expected, fx } = begun;
+pub fn conclude(begun: &Begun<'_>, before: Case, kinds: Kinds) {
+    let Begun { engine, vector, case: expected, fx, .. } = begun;
     prove(Property::Ordered, fx.ordered);
     prove(Property::Sane, fx.sane);
     prove(
@@ -132,7 +136,7 @@ pub fn conclude(
         usize::from(fx.count) <= 2 + 3 * usize::from(engine.vectors().div_ceil(64)),
     );
     prove(Property::Effects, fx.kinds == kinds);
-    let now = case_of(engine, *vector, exempt);
+    let now = case_of(engine, *vector);
     // Whether another vector is an orphan is not known here.
     let orphans = now.whole.orphans;
     prove(Property::Whole, now.whole == Whole { orphans, ..expected.whole });
@@ -213,19 +217,24 @@ fn observe(engine: &Engine<'_>, now: &Case, fx: &Sink) {
 #[macro_export]
 macro_rules! harness {
     ($name:ident, |$m:ident, $v:ident, $c:ident, $fx:ident| $body:block) => {
+        $crate::harness!($name, |$m, $v, $c, $fx, _bytes| $body);
+    };
+    ($name:ident, |$m:ident, $v:ident, $c:ident, $fx:ident, $bytes:ident| $body:block) => {
         #[unsafe(no_mangle)]
         pub extern "C" fn $name(
             entries: &mut [msix_core::Entry; $crate::engine::N],
             claims: &mut [u16; $crate::engine::N],
             words: &mut [msix_core::Word; $crate::engine::WORDS],
+            bytes: &mut [u8; $crate::engine::BYTES],
         ) {
-            let memory = $crate::engine::Memory { entries, claims, words };
-            let Some(mut begun) = $crate::engine::begin(memory, None) else { return };
+            let memory = $crate::engine::Memory { entries, claims, words, bytes };
+            let Some(mut begun) = $crate::engine::begin(memory) else { return };
             let before = begun.case;
-            let $crate::engine::Begun { engine: $m, vector, case: $c, fx: $fx } = &mut begun;
+            let $crate::engine::Begun { engine: $m, vector, case: $c, fx: $fx, bytes: $bytes } =
+                &mut begun;
             let $v = *vector;
             let kinds: $crate::sink::Kinds = $body;
-            $crate::engine::conclude(&begun, before, None, kinds);
+            $crate::engine::conclude(&begun, before, kinds);
         }
     };
 }

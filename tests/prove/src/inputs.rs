@@ -5,12 +5,14 @@ mod device;
 mod guest;
 mod host;
 mod snapshot;
+mod start;
 
-use crate::engine::{N, WORDS};
+use crate::engine::{BYTES, N, WORDS};
 use msix_core::{Entry, Word};
 
-/// A harness: it takes the memory of an engine.
-pub type Harness = extern "C" fn(&mut [Entry; N], &mut [u16; N], &mut [Word; WORDS]);
+/// A harness: it takes the memory of an engine, and that of a snapshot.
+pub type Harness =
+    extern "C" fn(&mut [Entry; N], &mut [u16; N], &mut [Word; WORDS], &mut [u8; BYTES]);
 
 macro_rules! harnesses {
     ($($module:ident::$name:ident),* $(,)?) => {
@@ -27,5 +29,6 @@ harnesses! {
     guest::prove_write_other, guest::prove_poll_pba, guest::prove_read_table, guest::prove_read_pba,
     host::prove_attach, host::prove_detach, host::prove_set_bus_master, host::prove_report_failed,
     host::prove_report_held, host::prove_reset,
-    snapshot::prove_prepare_save, snapshot::prove_resume,
+    snapshot::prove_prepare_save, snapshot::prove_resume, snapshot::prove_load_qemu, snapshot::prove_load,
+    snapshot::prove_save_qemu, snapshot::prove_save, start::prove_new,
 }

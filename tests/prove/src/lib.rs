@@ -9,7 +9,6 @@
 //! `../prover` executes the compiled harnesses symbolically. With the feature `native` they also run on
 //! one state, to test the prover and to check what it finds.
 #![cfg_attr(not(feature = "native"), no_std)]
-#![expect(missing_docs, clippy::missing_errors_doc, reason = "nothing outside this crate uses it")]
 
 pub mod any;
 pub mod case;

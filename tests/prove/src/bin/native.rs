@@ -2,11 +2,12 @@
 //!
 //! Each line of the standard input is one run: the name of a harness, then words `any=VALUE` (one for
 //! each value that the harness asks for, in order), `entries+OFFSET=VALUE`, `claims+OFFSET=VALUE` and
-//! `words+OFFSET=VALUE`, all hexadecimal: 8 bytes of memory each. What is not given is 0. For each run
+//! `words+OFFSET=VALUE` and `bytes+OFFSET=VALUE`, all hexadecimal: 8 bytes of memory each. What is not
+//! given is 0. `exempt+ADDRESS=DATA` makes a message exempt from masks. For each run
 //! it prints one line: the numbers of the properties in order, each followed by `+` where it holds and
 //! `-` where it does not, then what the harness observed as `=VALUE`, then `assumed+` or `assumed-`.
 
-use prove::engine::{N, WORDS};
+use prove::engine::{BYTES, N, WORDS};
 use prove::{HARNESSES, Harness};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::io::{BufRead, Write};
 #[derive(Default)]
 struct Run {
     any: VecDeque<u64>,
+    exempt: Vec<(u64, u32)>,
     assumed: bool,
     properties: Vec<(u32, bool)>,
     observed: Vec<u64>,
@@ -44,11 +46,17 @@ extern "C" fn __observe(value: u64) {
     RUN.with_borrow_mut(|run| run.observed.push(value));
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn __exempt(address: u64, data: u32) -> bool {
+    RUN.with_borrow(|run| run.exempt.contains(&(address, data)))
+}
+
 /// Memory that can be given as bytes.
 struct Memory {
     entries: [msix_core::Entry; N],
     claims: [u16; N],
     words: [msix_core::Word; WORDS],
+    bytes: [u8; BYTES],
 }
 
 impl Memory {
@@ -63,6 +71,7 @@ impl Memory {
             "entries" => (self.entries.as_mut_ptr().cast::<u8>(), size_of_val(&self.entries)),
             "claims" => (self.claims.as_mut_ptr().cast::<u8>(), size_of_val(&self.claims)),
             "words" => (self.words.as_mut_ptr().cast::<u8>(), size_of_val(&self.words)),
+            "bytes" => (self.bytes.as_mut_ptr().cast::<u8>(), size_of_val(&self.bytes)),
             _ => return None,
         };
         // SAFETY: the bytes of one array, of plain integers.
@@ -86,11 +95,16 @@ fn one(line: &str) -> Option<String> {
             run.any.push_back(value);
         } else {
             let (array, offset) = place.split_once('+')?;
-            memory.store(array, usize::from_str_radix(offset, 16).ok()?, value)?;
+            let offset = u64::from_str_radix(offset, 16).ok()?;
+            if array == "exempt" {
+                run.exempt.push((offset, u32::try_from(value).ok()?));
+            } else {
+                memory.store(array, usize::try_from(offset).ok()?, value)?;
+            }
         }
     }
     RUN.set(run);
-    harness(&mut memory.entries, &mut memory.claims, &mut memory.words);
+    harness(&mut memory.entries, &mut memory.claims, &mut memory.words, &mut memory.bytes);
     let run = RUN.take();
     let mut line = String::new();
     for (property, holds) in run.properties {

@@ -1,7 +1,7 @@
 //! The engine's own question whether its invariants hold.
 
 use crate::any::{self, Property, prove};
-use crate::engine::{self, Begun, Memory, N, WORDS, stale_is_counted, tail_is_clean};
+use crate::engine::{self, BYTES, Begun, Memory, N, WORDS, stale_is_counted, tail_is_clean};
 use crate::sink::contains;
 use msix_core::{Entry, Vectors, Violation, Word};
 
@@ -12,8 +12,9 @@ pub extern "C" fn prove_check(
     entries: &mut [Entry; N],
     claims: &mut [u16; N],
     words: &mut [Word; WORDS],
+    bytes: &mut [u8; BYTES],
 ) {
-    let Some(begun) = engine::any_engine(Memory { entries, claims, words }, None) else { return };
+    let Some(begun) = engine::any_engine(Memory { entries, claims, words, bytes }) else { return };
     let Begun { engine, vector, case, .. } = begun;
     // What INTx was told is not of the vectors.
     any::assume(case.whole.loading || case.whole.intx_told == case.whole.enabled);

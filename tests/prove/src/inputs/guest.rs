@@ -46,13 +46,27 @@ harness!(prove_write_config, |m, _v, c, fx| {
     }
 });
 
+/// Returns whether an access has a width and an alignment that are defined (A4).
+fn is_aligned(offset: u64, len: u64) -> bool {
+    len == 4 && offset.is_multiple_of(4) || len == 8 && offset.is_multiple_of(8)
+}
+
 /// Returns whether an access of `len` bytes at `offset` of a structure of `size` bytes carries out the
 /// dword at byte `at` of it (A4, H6).
 fn covers(policy: &Policy, offset: u64, len: u64, size: u64, at: u64) -> bool {
-    let aligned = len == 4 && offset % 4 == 0 || len == 8 && offset % 8 == 0;
+    let aligned = is_aligned(offset, len);
     let whole = at >= offset && len >= 4 && at - offset <= len - 4;
     let carried_out = aligned || policy.table_access == TableAccess::Dwords && len <= 8;
     offset < size && at < size && whole && carried_out
+}
+
+/// Returns the bits of Vector Control that are kept besides the mask (H7).
+pub(super) fn kept(bits: VectorControlBits) -> u32 {
+    match bits {
+        VectorControlBits::Verbatim => !1,
+        VectorControlBits::SteeringTag => 0xffff_0000,
+        VectorControlBits::MaskOnly => 0,
+    }
 }
 
 /// A write to the table.
@@ -81,8 +95,7 @@ impl Write {
             return Kinds::NONE;
         }
         prove(Property::Answer, answer == Ok(Access::Done));
-        #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "a dword")]
-        let dword = |at: u64| (value >> (8 * (entry + at).wrapping_sub(offset) & 63)) as u32;
+        let dword = |at: u64| (value >> (8 * ((entry + at).wrapping_sub(offset) & 7))) as u32;
         let [old_low, old_high, old_data, old_control] = c.lane.entry;
         c.rewrite([
             if low { dword(0) } else { old_low },
@@ -90,13 +103,8 @@ impl Write {
             if data { dword(8) } else { old_data },
         ]);
         if control {
-            let kept = match c.policy.vector_control {
-                VectorControlBits::Verbatim => !1,
-                VectorControlBits::SteeringTag => 0xffff_0000,
-                VectorControlBits::MaskOnly => 0,
-            };
             c.lane.masked = dword(12) & 1 != 0;
-            c.lane.entry[3] = dword(12) & kept;
+            c.lane.entry[3] = dword(12) & kept(c.policy.vector_control);
         } else {
             c.lane.entry[3] = old_control;
         }
@@ -108,19 +116,19 @@ impl Write {
 
 harness!(prove_write_dword, |m, v, c, fx| {
     let (offset, value) = (any::u64(), any::u64());
-    any::assume(offset % 4 == 0);
+    any::assume(offset.is_multiple_of(4));
     Write { offset, len: 4, value }.give(m, v, c, fx)
 });
 
 harness!(prove_write_qword, |m, v, c, fx| {
     let (offset, value) = (any::u64(), any::u64());
-    any::assume(offset % 8 == 0);
+    any::assume(offset.is_multiple_of(8));
     Write { offset, len: 8, value }.give(m, v, c, fx)
 });
 
 harness!(prove_write_other, |m, v, c, fx| {
     let (offset, value, len) = (any::u64(), any::u64(), any::up_to(12));
-    any::assume(!(len == 4 && offset % 4 == 0 || len == 8 && offset % 8 == 0));
+    any::assume(!is_aligned(offset, len as u64));
     Write { offset, len, value }.give(m, v, c, fx)
 });
 
