@@ -137,6 +137,12 @@ impl<S: Storage> Msix<S> {
         set & !inside == 0
     }
 
+    /// Returns how many vectors are pending.
+    pub fn pending_count(&self) -> u64 {
+        let words = self.storage.memory().words.iter();
+        words.fold(0, |sum: u64, word| sum.wrapping_add(u64::from(word.pending.get().count_ones())))
+    }
+
     /// Returns the count of entries with a message that the host was not told.
     pub const fn stale_entries(&self) -> u16 {
         self.stale_entries

@@ -7,6 +7,7 @@ from .terms import (
     EQ,
     EXTRACT,
     FALSE,
+    ITE,
     NOT,
     OR,
     SEXT,
@@ -20,6 +21,32 @@ from .terms import (
     sgn,
 )
 
+_increments = {}
+
+
+def increment(t, base):
+    """What was added to `base` to make `t`; None where it is not made so. Counters are only added to,
+    so the sums of a list are compared without the counter itself."""
+    if t is base:
+        return C(0, t.w)
+    if t.op not in ("ite", "add"):
+        return None
+    key = (t.id, base.id)
+    if key not in _increments:
+        found = None
+        if t.op == "ite":
+            a, b = increment(t.a[1], base), increment(t.a[2], base)
+            if a is not None and b is not None:
+                found = ITE(t.a[0], a, b)
+        else:
+            for i in (0, 1):
+                a = increment(t.a[i], base)
+                if a is not None:
+                    found = ADD(a, t.a[1 - i])
+                    break
+        _increments[key] = found
+    return _increments[key]
+
 
 def SUB(a, b):
     if a.w == 1:
@@ -28,6 +55,10 @@ def SUB(a, b):
         return C(0, a.w)
     if b.op == "c":
         return ADD(a, C(-b.k, a.w))
+    if b.op == "v":
+        added = increment(a, b)
+        if added is not None:
+            return added
     if a.op == "add" and b.op == "add":
         for i in (0, 1):
             for j in (0, 1):

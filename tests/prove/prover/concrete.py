@@ -3,9 +3,10 @@
 from .terms import M, sgn
 
 
-def evaluate(terms, variables):
-    """The values of `terms`, with `variables` by name; a variable that is not there is 0."""
-    known = {}
+def evaluate(terms, variables, known=None):
+    """The values of `terms`, with `variables` by name; a variable that is not there is 0. `known` keeps
+    what was found before, by the ids of terms."""
+    known = {} if known is None else known
     for term in terms:
         stack = [term]
         while stack:

@@ -103,17 +103,18 @@ def explain(machine, harness, found, names, program):
     for name, is_obligation, values in found:
         yield f"REFUTED {name}"
         where = native.line(harness, values, machine)
-        yield f"  state {where}"
+        yield f"  as native reads it: {where}"
+        if program:
+            yield from native.show(program, where)
         if is_obligation:
             for violated, what in machine.obligations:
                 if native.evaluate([violated], values)[0]:
                     yield f"  {what}"
         elif program:
-            properties, observed, assumed = native.run(program, [where])[0]
+            properties, _, assumed = native.run(program, [where])[0] or ([], [], True)
             failing = {names[number] for number, holds in properties if not holds}
             if not assumed or name not in failing:
                 yield f"  native code does not do that: it fails {failing or 'nothing'}"
-            yield f"  native code fails {', '.join(sorted(failing))}; observed {observed}"
 
 
 def statistics():

@@ -20,7 +20,13 @@ mod prover {
 
 #[cfg(not(feature = "native"))]
 pub use prover::__panicked as panicked;
-pub use prover::{__any_u64 as u64, __assume as assume, __observe as observe};
+pub use prover::{__assume as assume, __observe as observe};
+
+pub fn u64() -> u64 {
+    let value = prover::__any_u64();
+    crate::show!("any value", format_args!("{value:#x}"));
+    value
+}
 
 /// The properties that are proven, by number. The prover prints their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +65,14 @@ pub enum Property {
     EffectCounters = 19,
     /// An event ends in one place.
     EventCounters = 20,
-    /// A byte that a guest reads.
+    /// A byte that a guest reads, or that a save writes.
     Byte = 21,
     /// `check` finds what does not hold.
     Complete = 22,
     /// What `check` finds does not hold.
     True = 23,
+    /// Every event is sent, pending, coalesced, withdrawn, left to INTx, or counted as dropped.
+    Conserved = 24,
 }
 
 pub fn prove(property: Property, condition: bool) {

@@ -4,7 +4,8 @@ use crate::any::{self, Property, assume, prove};
 use crate::case::Case;
 use crate::sink::{Kinds, Sink, Sums};
 use msix_core::{
-    BarIndex, Borrowed, Entry, Layout, Message, Msix, Vector, Word, prove::Lane, prove::Whole,
+    BarIndex, Borrowed, Counters, Entry, Layout, Message, Msix, Vector, Word, prove::Lane,
+    prove::Whole,
 };
 
 /// `PROVE_N`: the number of vectors, or `..64` for every number up to 64. With an `x` behind it, any set
@@ -51,11 +52,17 @@ pub struct Memory<'a> {
 /// vector, and an empty list.
 #[inline(always)]
 pub fn begin(memory: Memory<'_>) -> Option<Begun<'_>> {
+    #[cfg(feature = "native")]
+    crate::show::started(false);
     let mut begun = any_engine(memory)?;
     let Begun { engine, case, .. } = &mut begun;
     assume(case.sound());
     assume(tail_is_clean(engine));
     assume(stale_is_counted(engine));
+    #[cfg(feature = "native")]
+    crate::show::started(true);
+    crate::show!("state", begun.case);
+    crate::show!("vector", begun.vector);
     Some(begun)
 }
 
@@ -66,6 +73,8 @@ pub struct Begun<'a> {
     pub vector: Vector,
     pub case: Case,
     pub fx: Sink,
+    /// How many vectors are pending.
+    pub pending: u64,
     /// A snapshot, or room for one.
     pub bytes: &'a mut [u8; BYTES],
 }
@@ -96,7 +105,8 @@ pub fn any_engine(memory: Memory<'_>) -> Option<Begun<'_>> {
     assume(vector.index() < engine.vectors());
     let case = case_of(&engine, vector);
     let fx = Sink::new(engine.vectors(), vector);
-    Some(Begun { engine, vector, case, fx, bytes: memory.bytes })
+    let pending = engine.pending_count();
+    Some(Begun { engine, vector, case, fx, pending, bytes: memory.bytes })
 }
 
 /// Returns what the rules know of a vector.
@@ -137,6 +147,8 @@ pub fn conclude(begun: &Begun<'_>, before: Case, kinds: Kinds) {
     );
     prove(Property::Effects, fx.kinds == kinds);
     let now = case_of(engine, *vector);
+    crate::show!("expected", (expected.whole, expected.lane, kinds));
+    crate::show!("got", (now.whole, now.lane, fx.kinds));
     // Whether another vector is an orphan is not known here.
     let orphans = now.whole.orphans;
     prove(Property::Whole, now.whole == Whole { orphans, ..expected.whole });
@@ -161,7 +173,28 @@ pub fn conclude(begun: &Begun<'_>, before: Case, kinds: Kinds) {
         sent: is.sent.wrapping_sub(was.sent),
     };
     prove(Property::EffectCounters, sums == fx.sums);
+    if N <= 4 {
+        let ended = ended(is, was).wrapping_add(engine.pending_count());
+        prove(Property::Conserved, begun.pending.wrapping_add(fx.events) == ended);
+    }
     observe(engine, &now, fx);
+}
+
+/// Returns how many events have ended otherwise than pending.
+fn ended(is: &Counters, was: &Counters) -> u64 {
+    [
+        is.sent.wrapping_sub(was.sent),
+        is.coalesced.wrapping_sub(was.coalesced),
+        is.withdrawn.wrapping_sub(was.withdrawn),
+        is.to_intx.wrapping_sub(was.to_intx),
+        is.dropped_unclaimed.wrapping_sub(was.dropped_unclaimed),
+        is.dropped_disabled.wrapping_sub(was.dropped_disabled),
+        is.dropped_bus_master.wrapping_sub(was.dropped_bus_master),
+        is.dropped_reset.wrapping_sub(was.dropped_reset),
+        is.dropped_load.wrapping_sub(was.dropped_load),
+    ]
+    .into_iter()
+    .fold(0, u64::wrapping_add)
 }
 
 /// Shows the result, for the comparison of the prover with native code.
@@ -228,10 +261,13 @@ macro_rules! harness {
             bytes: &mut [u8; $crate::engine::BYTES],
         ) {
             let memory = $crate::engine::Memory { entries, claims, words, bytes };
-            let Some(mut begun) = $crate::engine::begin(memory) else { return };
+            let Some(mut begun) = $crate::engine::begin(memory) else {
+                return;
+            };
             let before = begun.case;
-            let $crate::engine::Begun { engine: $m, vector, case: $c, fx: $fx, bytes: $bytes } =
-                &mut begun;
+            let $crate::engine::Begun {
+                engine: $m, vector, case: $c, fx: $fx, bytes: $bytes, ..
+            } = &mut begun;
             let $v = *vector;
             let kinds: $crate::sink::Kinds = $body;
             $crate::engine::conclude(&begun, before, kinds);

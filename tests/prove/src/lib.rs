@@ -15,6 +15,7 @@ pub mod case;
 pub mod engine;
 mod inputs;
 mod rule;
+pub mod show;
 pub mod sink;
 
 pub use inputs::{HARNESSES, Harness};

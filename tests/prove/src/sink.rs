@@ -3,7 +3,7 @@
 use msix_core::{Effect, EffectSink, Vector, Vectors};
 
 /// A set of kinds of effects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kinds(pub u16);
 
 impl Kinds {
@@ -21,6 +21,24 @@ impl Kinds {
     #[must_use]
     pub const fn when(self, condition: bool) -> Self {
         if condition { self } else { Self::NONE }
+    }
+}
+
+impl core::fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let names = [
+            "IntxDeassert",
+            "Poll",
+            "Disarm",
+            "Drain",
+            "Arm",
+            "Reroute",
+            "Snoop",
+            "Send",
+            "IntxReevaluate",
+        ];
+        let named = (0..).zip(names).filter(|(rank, _)| self.0 >> rank & 1 != 0);
+        f.debug_set().entries(named.map(|(_, name)| name)).finish()
     }
 }
 
@@ -54,6 +72,8 @@ pub struct Sink {
     /// Every effect names a vector of the table, and no kind names one twice.
     pub sane: bool,
     pub sums: Sums,
+    /// The events that the input brought.
+    pub events: u64,
 }
 
 impl Sink {
@@ -68,6 +88,7 @@ impl Sink {
             ordered: true,
             sane: true,
             sums: Sums::default(),
+            events: 0,
         }
     }
 

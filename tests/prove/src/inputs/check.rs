@@ -14,7 +14,9 @@ pub extern "C" fn prove_check(
     words: &mut [Word; WORDS],
     bytes: &mut [u8; BYTES],
 ) {
-    let Some(begun) = engine::any_engine(Memory { entries, claims, words, bytes }) else { return };
+    let Some(begun) = engine::any_engine(Memory { entries, claims, words, bytes }) else {
+        return;
+    };
     let Begun { engine, vector, case, .. } = begun;
     // What INTx was told is not of the vectors.
     any::assume(case.whole.loading || case.whole.intx_told == case.whole.enabled);

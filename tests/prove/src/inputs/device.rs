@@ -10,11 +10,12 @@ use msix_core::{Delivery, DropReason, Message};
 harness!(prove_notify, |m, v, c, fx| {
     let of = any::vector();
     let answer = m.notify(of, fx);
+    fx.events = u64::from(answer.is_ok());
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
     if of != v {
         let intx = answer == Ok(Delivery::Intx);
         prove(Property::Answer, !intx || !c.whole.enabled);
-        return_kinds(intx)
+        Kinds::REEVALUATE.when(intx)
     } else {
         let one = |total: &mut u64| *total = total.wrapping_add(1);
         let (delivery, kinds) = if c.lane.claims == 0 {
@@ -44,10 +45,6 @@ harness!(prove_notify, |m, v, c, fx| {
         kinds
     }
 });
-
-fn return_kinds(intx: bool) -> Kinds {
-    Kinds::REEVALUATE.when(intx)
-}
 
 harness!(prove_withdraw, |m, v, c, fx| {
     let of = any::vector();

@@ -34,9 +34,18 @@ harness!(prove_report_failed, |m, v, c, _fx| {
     Kinds::NONE
 });
 
+/// Returns those of a set that are vectors of a table.
+fn inside(set: Vectors, vectors: u16) -> u64 {
+    match vectors.saturating_sub(set.word().saturating_mul(64)) {
+        count @ 0..64 => set.bits() & !(u64::MAX << count),
+        _ => set.bits(),
+    }
+}
+
 harness!(prove_report_held, |m, v, c, fx| {
     let held = Vectors::new(any::u16(), any::u64());
     prove(Property::Answer, m.report_held(held, fx).is_ok());
+    fx.events = u64::from(inside(held, m.vectors()).count_ones());
     if held.word() >= m.vectors().div_ceil(64) {
         Kinds::NONE
     } else {

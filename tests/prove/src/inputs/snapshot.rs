@@ -63,7 +63,7 @@ fn fits(control: u16, vectors: u16) -> bool {
     control & 0x3fff == vectors - 1
 }
 
-harness!(prove_load_qemu, |m, v, c, _fx, bytes| {
+harness!(prove_load_qemu, |m, v, c, fx, bytes| {
     let (control, len) = (any::u16(), any::up_to(BYTES));
     let given = bytes.get(..len).unwrap_or_default();
     let answer = m.load_qemu(control, given);
@@ -78,11 +78,12 @@ harness!(prove_load_qemu, |m, v, c, _fx, bytes| {
     if answer.is_ok() {
         take(c, v, given, 0, 16 * vectors, control);
         prove(Property::StaleCount, m.stale_entries() == 0);
+        fx.events = m.pending_count(); // what it brought
     }
     Kinds::NONE
 });
 
-harness!(prove_load, |m, v, c, _fx, bytes| {
+harness!(prove_load, |m, v, c, fx, bytes| {
     let len = any::up_to(BYTES);
     let given = bytes.get(..len).unwrap_or_default();
     let answer = m.load(given);
@@ -100,6 +101,7 @@ harness!(prove_load, |m, v, c, _fx, bytes| {
         let at = claims + 2 * usize::from(v.index());
         c.lane.claims = u16::from_le_bytes([byte(at), byte(at + 1)]);
         prove(Property::StaleCount, m.stale_entries() == 0);
+        fx.events = m.pending_count(); // what it brought
     }
     Kinds::NONE
 });

@@ -14,10 +14,16 @@ pub extern "C" fn prove_new(
 ) {
     let (policy, vector) = (any::policy(), any::vector());
     assume(usize::from(vector.index()) < N);
-    let Ok(storage) = Borrowed::new(entries, claims, words) else { return };
+    let Ok(storage) = Borrowed::new(entries, claims, words) else {
+        return;
+    };
     let Ok(bar) = BarIndex::new(0) else { return };
-    let Ok(layout) = Layout::exclusive_bar(u32::try_from(N).unwrap_or(0), bar) else { return };
-    let Ok(mut engine) = Msix::with_storage(storage, layout, policy) else { return };
+    let Ok(layout) = Layout::exclusive_bar(u32::try_from(N).unwrap_or(0), bar) else {
+        return;
+    };
+    let Ok(mut engine) = Msix::with_storage(storage, layout, policy) else {
+        return;
+    };
     if let Some(exempt) = EXEMPT {
         engine = engine.with_exempt_messages(exempt);
     }
