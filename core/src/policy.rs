@@ -61,7 +61,7 @@ impl Policy {
         table_access: TableAccess::Aligned,
         vector_control: VectorControlBits::SteeringTag,
         message_address: MessageAddress::Aligned,
-        claims_on_reset: ClaimsOnReset::Clear,
+        claims_on_reset: ClaimsOnReset::Keep,
         unclaimed_pending: UnclaimedPending::Keep,
         bus_master_off: BusMasterOff::Latch,
         intx: IntxRule::OnChange,
@@ -180,9 +180,9 @@ pub enum MessageAddress {
 /// What becomes of claims at a function reset ([H8](crate::rules#h8)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimsOnReset {
-    /// They become 0, and the device claims its vectors again. SPEC.
+    /// They become 0. Until the device claims its vectors again, their events are dropped.
     Clear,
-    /// They stay. QEMU.
+    /// They stay: a reset is of registers, and the claims are the device's. SPEC and QEMU.
     Keep,
 }
 

@@ -37,7 +37,7 @@ pub(crate) mod sealed {
 }
 
 /// Memory for the state of each vector: [`Inline`], [`Borrowed`] or, with feature `alloc`,
-/// [`Boxed`].
+/// `Boxed`.
 ///
 /// Sealed, because the engine relies on slices that fit each other. No input allocates
 /// ([I7](crate::rules#i7)), and the type knows the bound of a list ([I6](crate::rules#i6)).
@@ -47,7 +47,7 @@ pub trait Storage: sealed::Sealed {
 }
 
 /// The engine's memory: N entries, N claim counts, ceil(N / 64) words. Embedders name [`Inline`],
-/// [`Borrowed`] or, with feature `alloc`, [`Boxed`].
+/// [`Borrowed`] or, with feature `alloc`, `Boxed`.
 #[derive(Debug, Clone)]
 pub struct VectorMemory<E, C, W> {
     entries: E,

@@ -148,41 +148,68 @@ pub(crate) fn per_word_mut<T>(items: &mut [T]) -> impl Iterator<Item = &mut [T]>
     full.iter_mut().map(<[T; 64]>::as_mut_slice).chain(rest)
 }
 
+/// What `bitvec` stores 64 bits in: it has no 64-bit store on 32-bit machines.
+#[cfg(target_pointer_width = "64")]
+mod store {
+    pub(super) type Store = u64;
+
+    pub(super) const fn of(bits: u64) -> Store {
+        bits
+    }
+
+    pub(super) const fn bits(store: Store) -> u64 {
+        store
+    }
+}
+
+#[cfg(not(target_pointer_width = "64"))]
+mod store {
+    pub(super) type Store = [u32; 2];
+
+    pub(super) const fn of(bits: u64) -> Store {
+        [bits as u32, (bits >> 32) as u32]
+    }
+
+    pub(super) const fn bits([low, high]: Store) -> u64 {
+        (high as u64) << 32 | low as u64
+    }
+}
+
 /// One fact about each of 64 vectors. The storage is `bitvec`'s. Work is done on whole words,
 /// because `bitvec`'s bit-wise calls keep panic paths and its iterators are ten times slower.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Bits(BitArray<u64, Lsb0>);
+pub(crate) struct Bits(BitArray<store::Store, Lsb0>);
 
 impl Bits {
     pub(crate) const fn new(bits: u64) -> Self {
-        Self(BitArray { data: bits, ..BitArray::ZERO })
+        Self(BitArray { data: store::of(bits), ..BitArray::ZERO })
     }
 
     pub(crate) const fn get(self) -> u64 {
-        self.0.data
+        store::bits(self.0.data)
     }
 
     pub(crate) fn insert(&mut self, bits: u64) {
-        self.0.data |= bits;
+        *self = Self::new(self.get() | bits);
     }
 
     /// Inserts `bits`; returns whether any of them was not a member before.
     pub(crate) fn insert_new(&mut self, bits: u64) -> bool {
-        let new = bits & !self.0.data != 0;
+        let new = bits & !self.get() != 0;
         self.insert(bits);
         new
     }
 
     pub(crate) fn keep(&mut self, bits: u64) {
-        self.0.data &= bits;
+        *self = Self::new(self.get() & bits);
     }
 
     pub(crate) fn toggle(&mut self, bits: u64) {
-        self.0.data ^= bits;
+        *self = Self::new(self.get() ^ bits);
     }
 
     pub(crate) fn remove(&mut self, bits: u64) {
-        self.0.data &= !bits;
+        *self = Self::new(self.get() & !bits);
     }
 }
 

@@ -2,7 +2,7 @@
 //! any descriptors, as its socket does.
 
 use msix_ivshmem::{ReceiveError, Receiver};
-use msix_tests::server_model::check;
+use msix_tests::server_model::{With, check};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -35,9 +35,11 @@ pub fn ivshmem_server(data: &[u8]) {
             match receiver.receive(&ours) {
                 Ok(None) => break,
                 Ok(Some(message)) => {
-                    let got = (message.value, message.descriptor.is_some());
+                    let descriptor = message.descriptor.transpose().expect("one is free");
+                    let got = (message.value, descriptor.is_some());
                     assert_eq!(Some(got), expected.next());
-                    messages.push(got);
+                    let with = if got.1 { With::Descriptor } else { With::Nothing };
+                    messages.push((got.0, with));
                 }
                 Err(error) => {
                     assert!(matches!(error, ReceiveError::Descriptors), "{error}");
@@ -48,7 +50,7 @@ pub fn ivshmem_server(data: &[u8]) {
         }
         assert!(expected.is_short(), "a whole message is there");
     }
-    if let Err(difference) = check(vectors.into(), &messages) {
+    if let Err(difference) = check(vectors.into(), usize::MAX, &messages) {
         panic!("{difference}: {messages:?}");
     }
 }

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Replays recorded guests through the MSI-X engine, and compares.
 //!
 //! QEMU can log what a guest does to its devices and what the devices do. [`replay::replay`] takes

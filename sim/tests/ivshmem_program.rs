@@ -5,7 +5,7 @@
 use msix_peers::QemuClient;
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +25,14 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msix"));
         let started = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self(started.unwrap())
+    }
+
+    /// With soft and hard limits of its descriptors.
+    fn start_limited(soft: u32, hard: u32, arguments: &[&str]) -> Self {
+        let limited = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_msix")]).args(arguments);
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// How it ended; it is given a while for that.
@@ -53,10 +61,15 @@ fn server(socket: &Path) -> Process {
     let path = socket.to_str().unwrap();
     let arguments = ["ivshmem-server", "--socket", path, "--vectors", "2", "--size", "1048576"];
     let mut server = Process::start(&arguments);
-    let mut line = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim_end(), format!("listening on {path}"));
+    assert_eq!(said(&mut server), format!("listening on {path}"));
     server
+}
+
+/// The first line of a program.
+fn said(program: &mut Process) -> String {
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
 
 fn refused(arguments: &[&str]) -> Output {
@@ -123,6 +136,38 @@ fn a_harness_drives_the_front_on_the_server_and_ends_both() {
 }
 
 #[test]
+fn a_server_whose_clients_do_not_fit_raises_its_limit_or_says_so_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server").to_str().unwrap().to_owned();
+    let arguments = ["ivshmem-server", "--socket", &path, "--vectors", "2048", "--size", "1048576"];
+    let (ended, stderr) = Process::start_limited(512, 1024, &arguments).ended();
+    let reason = "a client with 2048 vectors takes 2049 descriptors; of the 1024 that this process";
+    assert!(!ended && stderr.contains(reason), "{stderr}");
+    assert!(!Path::new(&path).exists());
+
+    let mut server = Process::start_limited(512, 4096, &arguments);
+    assert_eq!(said(&mut server), format!("listening on {path}"));
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut greeting = [1; 16];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(greeting, [0; 16], "version 0, id 0");
+}
+
+#[test]
+fn a_server_that_was_killed_can_be_started_again_and_not_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server");
+    drop(server(&path));
+    assert!(path.exists());
+    let _server = server(&path);
+    let path = path.to_str().unwrap();
+    let again = refused(&["ivshmem-server", "--socket", path, "--vectors", "1", "--size", "4096"]);
+    let stderr = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(stderr, format!("error: {path}: a server listens there already\n"));
+}
+
+#[test]
 fn a_front_ends_with_its_harness_or_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -151,6 +196,10 @@ fn what_cannot_be_is_refused_with_the_reason() {
     for (arguments, reason) in [
         (vec!["ivshmem-server", "--vectors", "0", "--size", "4096"], "not in 1..=2048"),
         (vec!["ivshmem-server", "--vectors", "1", "--size", "5000"], "5000 bytes of shared memory"),
+        (
+            vec!["ivshmem-server", "--vectors", "1", "--size", "140737488355328"],
+            "a power of two, from 16 to 2^46",
+        ),
         (vec!["ivshmem-server", "--vectors", "1", "--size", "-1"], "unexpected argument"),
         (vec!["ivshmem-server", "--vectors", "1", "--size", "4096"], nowhere),
         (vec!["qtest", "--ivshmem-socket", nowhere, "--vectors", "3"], nowhere),

@@ -66,7 +66,7 @@ fn the_engine_keeps_to_its_memory_budget() {
 fn benchmark() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["bench", "--package", "msix-core", "--bench", "instructions", "--no-run"])
+        .args(["bench", "--package", "msix-core-benches", "--bench", "instructions", "--no-run"])
         .args(["--message-format", "json", "--manifest-path"])
         .arg(manifest)
         .output()

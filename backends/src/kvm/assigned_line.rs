@@ -138,6 +138,11 @@ impl AssignedLine {
         self.drain();
     }
 
+    /// Returns whether KVM brings the line to the guest.
+    pub(super) fn is_brought_by_kernel(&self) -> bool {
+        matches!(self.by, Bringer::Kernel(_))
+    }
+
     /// Returns whether userspace brings the line to the guest and the line has fired; takes the
     /// event.
     pub(super) fn take(&mut self) -> bool {

@@ -235,7 +235,7 @@ impl<P: Platform> Function<P> {
     }
 
     /// Resets the function ([`msix_core::Function::reset`]) and the device behind it, and arms INTx
-    /// again. An emulated device claims its vectors again, where the policy clears claims.
+    /// again. A policy that clears claims has an emulated device claim its vectors again.
     pub fn reset(&self) {
         self.shared.lock().reset();
     }
@@ -258,7 +258,8 @@ impl<P: Platform> Function<P> {
     }
 
     /// Returns a snapshot ([`msix_core::Function::save`]), which includes events that were still in
-    /// eventfds (C42).
+    /// eventfds (C42). Sends those of them that the guest lets through, so save the interrupt
+    /// controllers after this.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut locked = self.shared.lock();
@@ -284,9 +285,15 @@ impl<P: Platform> Function<P> {
     }
 
     /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, then assigns irqfds,
-    /// then sends what is pending.
+    /// then sends what is pending. Drives the pin of a passed-through device to its level, because
+    /// the restored interrupt controller may have another.
     pub fn resume(&self) {
-        self.shared.input(|engine, fx| always(engine.resume(fx)));
+        let mut locked = self.shared.lock();
+        let loaded = locked.engine.is_loading();
+        locked.input(|engine, fx| always(engine.resume(fx)));
+        if loaded {
+            locked.repeat_line();
+        }
     }
 
     /// Commits and arms what waits of this function, as [`Routes::flush`] does for all.

@@ -248,6 +248,15 @@ impl<P: Platform> KvmHost<P> {
     /// Commits and arms what waits, and tries again what failed. Returns the vectors to report
     /// through [`msix_core::Msix::report_failed`], because the kernel refuses their routes.
     pub fn flush(&mut self) -> Vec<Vector> {
+        let failed = self.flush_routes();
+        if !self.paused {
+            self.send_all_again();
+        }
+        failed
+    }
+
+    /// Does the same, but for messages that could not be sent.
+    pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
         let paused = self.paused;
         let owner = self.messages(self.owner);
@@ -270,9 +279,6 @@ impl<P: Platform> KvmHost<P> {
         }
         for vector in self.unwatched.take() {
             self.watch(vector);
-        }
-        if !paused {
-            self.send_all_again();
         }
         failed
     }

@@ -24,7 +24,7 @@ pub trait IntxPlatform: Platform {
 /// A function's pin at the guest's interrupt controller.
 pub trait GuestPin: Send {
     /// Drives the pin, unless KVM does. Called with the function's lock held. May be repeated after
-    /// an EOI while the level is high; idempotent.
+    /// an EOI while the level is high, and at a resume; idempotent.
     fn set_level(&mut self, asserted: bool);
 }
 

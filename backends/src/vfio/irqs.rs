@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
-    VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
-    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_INTX_IRQ_INDEX,
-    VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE, vfio_irq_info, vfio_irq_set,
+    VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_ACTION_UNMASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
+    VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE,
+    vfio_irq_info, vfio_irq_set,
 };
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ptr};
@@ -153,7 +154,14 @@ impl<D: AsRawFd + Send> LineIrqs<D> {
 impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
     fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-        self.set_irqs(flags, 1, &[trigger.as_raw_fd()])
+        self.set_irqs(flags, 1, &[trigger.as_raw_fd()])?;
+        // The host's interrupt controller may have missed a level that rose before its pin was set
+        // up; the unmask of a masked line looks at the device's Interrupt Status (D12).
+        let masked = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, 1, &[]);
+        if masked.is_ok() {
+            self.unmask();
+        }
+        Ok(())
     }
 
     fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {

@@ -145,7 +145,9 @@ impl<S: Storage> Function<S> {
 
     /// Ends a load, once the interrupt controllers are restored. Emits Disarm for what was live
     /// before the load, in whatever mode; then Arm for what is wanted now, and Send or Assert for
-    /// what is pending. Does nothing when no load came before.
+    /// what is pending. Does nothing when no load came before. A restored interrupt controller may
+    /// have the pin of a physical line high: drive the pin as
+    /// [`Intx::is_asserted`](crate::Intx::is_asserted) says then.
     ///
     /// # Errors
     /// [`NotCarriedOut`].

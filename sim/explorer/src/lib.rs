@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Visits every reachable state of the engine together with its environment, nearest first, and checks
 //! what must hold in each state and of each step.
 //!

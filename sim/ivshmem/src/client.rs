@@ -1,7 +1,7 @@
 //! What a client makes of the server's messages (E4, E5). Pure: descriptors are whatever `D` is, and
 //! what is not handed on is dropped, which closes it.
 
-use super::wire::ServerMessage;
+use super::wire::{OutOfDescriptors, ServerMessage};
 use std::collections::BTreeMap;
 
 /// What a message meant.
@@ -23,8 +23,22 @@ pub enum ClientEvent<D> {
         /// Its eventfd, or what claims to be one.
         descriptor: D,
     },
+    /// The next vector of a peer, or of this client itself, whose descriptor was lost (E10).
+    Lost {
+        /// Whose.
+        peer: u16,
+        /// 0 and up, in order.
+        vector: u16,
+    },
+    /// The shared memory, whose descriptor was lost (E10): the setup cannot be completed.
+    MemoryLost,
     /// A vector beyond what this client's device has; its descriptor is closed (E5).
     Surplus {
+        /// Whose.
+        peer: u16,
+    },
+    /// A vector of a peer beyond [`Client::with_most_peers`]; its descriptor is closed.
+    Refused {
         /// Whose.
         peer: u16,
     },
@@ -79,15 +93,32 @@ pub struct Client {
     vectors: u16,
     stage: Stage,
     has_memory: bool,
-    /// How many vectors each peer has connected, surplus ones not counted.
-    peers: BTreeMap<u16, u16>,
+    /// How many vectors each peer has announced, surplus ones not counted; `None` for a refused one.
+    peers: BTreeMap<u16, Option<u16>>,
+    /// Other peers that are not refused.
+    others: usize,
+    most_others: usize,
 }
 
 impl Client {
     /// Creates the client of a device with `vectors` vectors, before the first message.
     #[must_use]
     pub const fn new(vectors: u16) -> Self {
-        Self { vectors, stage: Stage::Version, has_memory: false, peers: BTreeMap::new() }
+        Self {
+            vectors,
+            stage: Stage::Version,
+            has_memory: false,
+            peers: BTreeMap::new(),
+            others: 0,
+            most_others: usize::MAX,
+        }
+    }
+
+    /// Refuses peers while `most` others are there. A refused one stays so until it has gone.
+    #[must_use]
+    pub const fn with_most_peers(mut self, most: usize) -> Self {
+        self.most_others = most;
+        self
     }
 
     /// Returns this client's id, once the server has sent it.
@@ -105,10 +136,10 @@ impl Client {
         self.id().is_some() && self.has_memory
     }
 
-    /// Returns how many vectors `peer` has connected.
+    /// Returns how many vectors of `peer` have come, lost ones among them.
     #[must_use]
     pub fn connected(&self, peer: u16) -> u16 {
-        self.peers.get(&peer).copied().unwrap_or(0)
+        self.peers.get(&peer).copied().flatten().unwrap_or(0)
     }
 
     /// Takes the next message.
@@ -150,34 +181,64 @@ impl Client {
             Stage::Peers { own } => {
                 let peer = u16::try_from(value).map_err(|_| ProtocolViolation::Value(value))?;
                 match descriptor {
-                    Some(descriptor) => Ok(self.connect(peer, descriptor)),
+                    Some(descriptor) => Ok(self.connect(peer, own, descriptor)),
                     None if peer == own => Err(ProtocolViolation::OwnEnd(own)),
-                    None if self.peers.remove(&peer).is_some() => {
-                        Ok(ClientEvent::Disconnected { peer })
-                    }
-                    None => Ok(ClientEvent::Nothing),
+                    None => Ok(self.disconnect(peer)),
                 }
             }
         }
     }
 
-    fn memory<D>(&mut self, descriptor: Option<D>) -> Result<ClientEvent<D>, ProtocolViolation> {
+    fn memory<D>(
+        &mut self,
+        descriptor: Option<Result<D, OutOfDescriptors>>,
+    ) -> Result<ClientEvent<D>, ProtocolViolation> {
         if self.has_memory {
             return Err(ProtocolViolation::MemoryTwice);
         }
-        let memory = descriptor.ok_or(ProtocolViolation::NoMemory)?;
-        self.has_memory = true;
-        Ok(ClientEvent::Memory(memory))
+        match descriptor.ok_or(ProtocolViolation::NoMemory)? {
+            Ok(memory) => {
+                self.has_memory = true;
+                Ok(ClientEvent::Memory(memory))
+            }
+            Err(OutOfDescriptors) => Ok(ClientEvent::MemoryLost),
+        }
     }
 
-    fn connect<D>(&mut self, peer: u16, descriptor: D) -> ClientEvent<D> {
-        let count = self.peers.entry(peer).or_insert(0);
-        if *count >= self.vectors {
-            return ClientEvent::Surplus { peer };
+    fn connect<D>(
+        &mut self,
+        peer: u16,
+        own: u16,
+        descriptor: Result<D, OutOfDescriptors>,
+    ) -> ClientEvent<D> {
+        let is_other = peer != own;
+        let has_place = !is_other || self.others < self.most_others;
+        let announced = self.peers.entry(peer).or_insert_with(|| {
+            self.others += usize::from(is_other && has_place);
+            has_place.then_some(0)
+        });
+        match (announced, descriptor) {
+            (None, _) => ClientEvent::Refused { peer },
+            (Some(count), _) if *count >= self.vectors => ClientEvent::Surplus { peer },
+            (Some(count), descriptor) => {
+                let vector = *count;
+                *count += 1;
+                match descriptor {
+                    Ok(descriptor) => ClientEvent::Connected { peer, vector, descriptor },
+                    Err(OutOfDescriptors) => ClientEvent::Lost { peer, vector },
+                }
+            }
         }
-        let vector = *count;
-        *count += 1;
-        ClientEvent::Connected { peer, vector, descriptor }
+    }
+
+    fn disconnect<D>(&mut self, peer: u16) -> ClientEvent<D> {
+        match self.peers.remove(&peer) {
+            Some(Some(_)) => {
+                self.others -= 1;
+                ClientEvent::Disconnected { peer }
+            }
+            Some(None) | None => ClientEvent::Nothing,
+        }
     }
 }
 
@@ -193,7 +254,7 @@ mod tests {
         value: i64,
         with: bool,
     ) -> Result<ClientEvent<()>, ProtocolViolation> {
-        client.receive(ServerMessage { value, descriptor: with.then_some(()) })
+        client.receive(ServerMessage { value, descriptor: with.then_some(Ok(())) })
     }
 
     /// After version 0 and id 5.
@@ -250,6 +311,48 @@ mod tests {
             );
             assert_eq!(given(&mut client, 65535, false), Ok(ClientEvent::Nothing), "gone already");
         }
+    }
+
+    #[test]
+    fn a_lost_descriptor_counts_and_connects_nothing() {
+        let mut client = known(3);
+        let lose = |client: &mut Client, value| {
+            let message = ServerMessage { value, descriptor: Some(Err(OutOfDescriptors)) };
+            client.receive::<()>(message)
+        };
+        let connected = |peer, vector| ClientEvent::Connected { peer, vector, descriptor: () };
+        for peer in [5, 9] {
+            assert_eq!(given(&mut client, peer.into(), true), Ok(connected(peer, 0)));
+            assert_eq!(lose(&mut client, peer.into()), Ok(ClientEvent::Lost { peer, vector: 1 }));
+            assert_eq!(given(&mut client, peer.into(), true), Ok(connected(peer, 2)));
+            assert_eq!(lose(&mut client, peer.into()), Ok(ClientEvent::Surplus { peer }));
+            assert_eq!(client.connected(peer), 3);
+        }
+        assert_eq!(lose(&mut client, -1), Ok(ClientEvent::MemoryLost));
+        assert!(!client.is_set_up());
+        assert_eq!(given(&mut client, -1, true), Ok(ClientEvent::Memory(())), "sent again");
+        assert_eq!(given(&mut client, 9, false), Ok(ClientEvent::Disconnected { peer: 9 }));
+        let broken = lose(&mut Client::new(1), 0);
+        assert_eq!(broken, Err(ProtocolViolation::UnexpectedDescriptor(0)));
+    }
+
+    #[test]
+    fn peers_beyond_the_limit_are_refused_until_they_come_anew() {
+        let mut client = Client::new(2).with_most_peers(1);
+        given(&mut client, 0, false).unwrap();
+        given(&mut client, 5, false).unwrap();
+        let connected = |peer, vector| Ok(ClientEvent::Connected { peer, vector, descriptor: () });
+        let refused = Ok(ClientEvent::Refused { peer: 8 });
+        assert_eq!(given(&mut client, 7, true), connected(7, 0));
+        assert_eq!(given(&mut client, 5, true), connected(5, 0), "itself is no other");
+        assert_eq!(given(&mut client, 8, true), refused);
+        assert_eq!(given(&mut client, 7, false), Ok(ClientEvent::Disconnected { peer: 7 }));
+        assert_eq!(given(&mut client, 8, true), refused, "vector 1 of it is not vector 0");
+        assert_eq!(client.connected(8), 0);
+        assert_eq!(given(&mut client, 8, false), Ok(ClientEvent::Nothing));
+        assert_eq!(given(&mut client, 8, true), connected(8, 0));
+        assert_eq!(given(&mut client, 5, true), connected(5, 1));
+        assert_eq!(given(&mut client, 7, true), Ok(ClientEvent::Refused { peer: 7 }));
     }
 
     #[test]

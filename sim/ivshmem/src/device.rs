@@ -1,24 +1,28 @@
 //! The device.
 
 use super::access::{DOORBELL, Width};
-use super::client::ClientEvent;
+use super::client::{Client, ClientEvent};
 use super::config::{CAPABILITY, Config, Shape};
+use super::descriptors::descriptor_limit;
 use super::interrupt_registers::InterruptRegisters;
-use super::memory::{SharedMemory, SharedMemoryError};
+use super::memory::{SharedMemory, SharedMemoryError, is_bar_size};
 use super::peers::Peers;
 use super::platform::{Board, BoardPlatform};
 use super::session::{Session, SessionError};
+use super::unconnected::{ConnectError, Unconnected};
+use super::wire::OutOfDescriptors;
 use msix_backends::eventfd::import;
 use msix_backends::kvm::{
     Doorbell, EventfdOrigin, Format, Function, FunctionSetup, GuestPin, Ioeventfds, Routes,
 };
 use msix_core::spec::{CAPABILITY_LEN, STATUS_INTERRUPT};
 use msix_core::{BarIndex, Layout, LayoutError, Policy, Vector};
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
+use vmm_sys_util::eventfd::EventFd;
 
 /// How a doorbell device interrupts its guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +66,14 @@ pub struct DeviceOptions {
     pub master: Option<bool>,
     /// How long the setup may take.
     pub patience: Duration,
+    /// How many other peers to connect at most; the vectors of more are closed, and cannot be rung.
+    /// `None`: those whose vectors fit in half of the descriptors that the process may have
+    /// (`RLIMIT_NOFILE`), so that the server cannot take them all.
+    pub most_peers: Option<usize>,
 }
 
 impl DeviceOptions {
-    /// With MSI-X, revision 1, strict, and 5 s for the setup.
+    /// With MSI-X, revision 1, strict, 5 s for the setup, and as many peers as descriptors allow.
     #[must_use]
     pub fn new(vectors: u16) -> Self {
         Self {
@@ -77,6 +85,7 @@ impl DeviceOptions {
             format: Format::default(),
             master: None,
             patience: Duration::from_secs(5),
+            most_peers: None,
         }
     }
 }
@@ -111,6 +120,8 @@ pub struct IvshmemDevice<B: Board> {
     pub(super) peers: Peers,
     pub(super) memory: Option<SharedMemory>,
     session: Option<Session>,
+    most_peers: usize,
+    unconnected: Option<Unconnected>,
     /// `None` before the server said it; a plain device's is 0.
     pub(super) id: Option<u16>,
     pub(super) rings: u64,
@@ -135,6 +146,8 @@ impl<B: Board> IvshmemDevice<B> {
             peers: Peers::new(None),
             memory: Some(memory),
             session: None,
+            most_peers: 0,
+            unconnected: None,
             id: Some(0),
             rings: 0,
         })
@@ -177,11 +190,13 @@ impl<B: Board> IvshmemDevice<B> {
         };
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };
         let expected = match options.revision {
-            Revision::Zero { memory } if memory.is_power_of_two() && memory >= 16 => memory,
+            Revision::Zero { memory } if is_bar_size(memory) => memory,
             Revision::Zero { memory } => return Err(SharedMemoryError::Size(memory).into()),
             Revision::One => 16,
         };
-        let session = Session::new(stream, options.vectors).map_err(SessionError::from)?;
+        let most_peers = options.most_peers.unwrap_or_else(|| fitting_peers(options.vectors));
+        let client = Client::new(options.vectors).with_most_peers(most_peers);
+        let session = Session::new(stream, client).map_err(SessionError::from)?;
         let mut device = Self {
             options,
             config: Config::new(shape(&options, table_bar, expected, has_pin)),
@@ -191,6 +206,8 @@ impl<B: Board> IvshmemDevice<B> {
             peers: Peers::new(vm.map(Doorbell::new)),
             memory: None,
             session: Some(session),
+            most_peers,
+            unconnected: None,
             id: None,
             rings: 0,
         };
@@ -205,7 +222,8 @@ impl<B: Board> IvshmemDevice<B> {
     }
 
     /// Takes what the server has sent by now, up to a thousand messages. When that is the end of the
-    /// connection the error says why, once; the device goes on with the peers it has.
+    /// connection the error says why, once; the device goes on with the peers it has. A vector that could
+    /// not be connected is no error: see [`unconnected`](Self::unconnected).
     ///
     /// # Errors
     /// [`SessionError`].
@@ -283,6 +301,12 @@ impl<B: Board> IvshmemDevice<B> {
         self.peers.vectors(peer)
     }
 
+    /// The last vector that came and is not connected, and how many there were.
+    #[must_use]
+    pub const fn unconnected(&self) -> Option<&Unconnected> {
+        self.unconnected.as_ref()
+    }
+
     /// Peers that the server has told of, this device included, lowest first.
     pub fn peers(&self) -> impl Iterator<Item = u16> + '_ {
         self.peers.ids()
@@ -345,22 +369,49 @@ impl<B: Board> IvshmemDevice<B> {
                 self.memory = Some(memory);
                 self.apply_command();
             }
+            ClientEvent::MemoryLost => return Err(OutOfDescriptors.into()),
             ClientEvent::Connected { peer, vector, descriptor } => {
                 let wrong = |source| SessionError::NoEventfd { peer, vector, source };
                 let eventfd = import(descriptor).map_err(wrong)?;
-                if self.id == Some(peer) {
-                    let own = eventfd.try_clone().map_err(wrong)?;
-                    match self.msix_function() {
-                        Some(function) => function.connect(Vector::new(vector), own),
-                        None => self.interrupt.connect(own),
-                    }
-                    .map_err(wrong)?;
+                if let Err(source) = self.connect(peer, vector, eventfd) {
+                    self.miss(peer, ConnectError::System { vector, source });
                 }
-                self.peers.connect(peer, eventfd);
+            }
+            ClientEvent::Lost { peer, vector } => {
+                self.peers.connect(peer, None);
+                let source = OutOfDescriptors;
+                self.miss(peer, ConnectError::OutOfDescriptors { vector, source });
+            }
+            ClientEvent::Refused { peer } => {
+                self.miss(peer, ConnectError::PeerLimit(self.most_peers));
             }
             ClientEvent::Disconnected { peer } => self.peers.disconnect(peer),
         }
         Ok(())
+    }
+
+    /// Connects the next vector of `peer`. The device's own has an eventfd to be rung by, and one to ring.
+    fn connect(&mut self, peer: u16, vector: u16, eventfd: EventFd) -> io::Result<()> {
+        if self.id != Some(peer) {
+            self.peers.connect(peer, Some(eventfd));
+            return Ok(());
+        }
+        let ring = eventfd.try_clone();
+        let connected = match self.msix_function() {
+            Some(function) => function.connect(Vector::new(vector), eventfd),
+            None => self.interrupt.connect(eventfd),
+        };
+        let (ring, failed) = match connected.and(ring) {
+            Ok(ring) => (Some(ring), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.peers.connect(peer, ring);
+        failed
+    }
+
+    fn miss(&mut self, peer: u16, reason: ConnectError) {
+        let before = self.unconnected.as_ref().map_or(0, |unconnected| unconnected.count);
+        self.unconnected = Some(Unconnected { peer, reason, count: before.saturating_add(1) });
     }
 
     /// The function, if the device has MSI-X.
@@ -397,6 +448,12 @@ impl<B: Board> fmt::Debug for IvshmemDevice<B> {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// How many peers fit in half of the descriptors that the process may have.
+fn fitting_peers(vectors: u16) -> usize {
+    let half = usize::try_from(descriptor_limit() / 2).unwrap_or(usize::MAX);
+    half / usize::from(vectors).max(1)
 }
 
 /// What of an access at `offset` lies in the capability: from which byte of it, at which offset of the

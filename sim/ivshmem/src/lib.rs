@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The inter-VM shared memory device on the engine, complete (section E of the rules): a worked
 //! example of embedding `msix-core` and `msix-backends`, its server, and a client of any server.
 //!
@@ -5,6 +6,26 @@
 //! registers with a doorbell (BAR0), MSI-X through the engine (BAR1), shared memory (BAR2). [`Server`]
 //! introduces the devices to each other. A device checks everything that the server sends: see
 //! [`ProtocolViolation`] and [`SessionError`].
+//!
+//! # Who is trusted
+//!
+//! Clients trust each other, and the server: that is the protocol's (E11). Every client holds the eventfds
+//! of all others, and writes the shared memory. It can ring anybody, and it can take anybody's events.
+//! Connect only what may do that to all others, and keep the rest out with the permissions of the
+//! socket's folder.
+//!
+//! Neither a device nor the server relies on that trust for itself:
+//!
+//! | who | can do | and cannot |
+//! |---|---|---|
+//! | guest | write any register, its own configuration space, the shared memory, and ring any vector | make the device fail |
+//! | server | end the connection, withhold or repeat peers, send anything | take all descriptors of the process (`DeviceOptions::most_peers`); have what is no eventfd written, or no memory taken for the BAR |
+//! | peer | ring the device, take its events, shrink the shared memory | make the device fail, or touch memory that is gone |
+//! | client of the server | take a place, leave its messages unread | keep the server from serving the others (E9): see [`Server`] |
+//!
+//! The VMM is trusted: `Board` and `Routes` are its own.
+//!
+//! # Example
 //!
 #![cfg_attr(feature = "kvm", doc = "```")]
 #![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
@@ -51,6 +72,8 @@ mod bar_access;
 mod client;
 #[cfg(feature = "kvm")]
 mod config;
+mod connection;
+mod descriptors;
 #[cfg(feature = "kvm")]
 mod device;
 mod hub;
@@ -65,20 +88,26 @@ mod server;
 mod session;
 #[cfg(feature = "kvm")]
 mod snapshot;
+mod socket;
 #[cfg(all(test, feature = "kvm"))]
 mod tests;
+#[cfg(feature = "kvm")]
+mod unconnected;
 mod wire;
 
 #[cfg(feature = "kvm")]
 pub use access::Width;
 pub use client::{Client, ClientEvent, ProtocolViolation};
+pub use descriptors::raise_descriptor_limit;
 #[cfg(feature = "kvm")]
 pub use device::{DeviceError, DeviceOptions, Interrupt, IvshmemDevice, Revision};
 pub use memory::{SharedMemory, SharedMemoryError};
 #[cfg(feature = "kvm")]
 pub use platform::{Board, routes_without_vm};
-pub use server::{Server, ServerError, ServerOptions};
+pub use server::{Server, ServerError, ServerIncident, ServerOptions};
 pub use session::{Session, SessionError};
 #[cfg(feature = "kvm")]
 pub use snapshot::{DeviceLoadError, DeviceSaveError};
-pub use wire::{ReceiveError, Receiver, ServerMessage, send_whole};
+#[cfg(feature = "kvm")]
+pub use unconnected::{ConnectError, Unconnected};
+pub use wire::{OutOfDescriptors, ReceiveError, Receiver, ServerMessage, send_whole};

@@ -9,7 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// The eventfds of all peers, the device itself among them, and the register that writes them.
 #[derive(Debug)]
 pub(super) struct Peers {
-    by_id: BTreeMap<u16, Vec<Arc<EventFd>>>,
+    by_id: BTreeMap<u16, Vec<Option<Arc<EventFd>>>>,
     /// With KVM: rings without an exit.
     doorbell: Option<Doorbell>,
 }
@@ -19,12 +19,14 @@ impl Peers {
         Self { by_id: BTreeMap::new(), doorbell }
     }
 
-    /// The next vector of `peer`.
-    pub(super) fn connect(&mut self, peer: u16, eventfd: EventFd) {
+    /// The next vector of `peer`; without an eventfd it cannot be rung.
+    pub(super) fn connect(&mut self, peer: u16, eventfd: Option<EventFd>) {
         let vectors = self.by_id.entry(peer).or_default();
-        let eventfd = Arc::new(eventfd);
-        if let (Some(doorbell), Ok(vector)) = (&mut self.doorbell, u16::try_from(vectors.len())) {
-            doorbell.connect(value(peer, vector), Arc::clone(&eventfd));
+        let eventfd = eventfd.map(Arc::new);
+        if let (Some(doorbell), Some(eventfd), Ok(vector)) =
+            (&mut self.doorbell, &eventfd, u16::try_from(vectors.len()))
+        {
+            doorbell.connect(value(peer, vector), Arc::clone(eventfd));
         }
         vectors.push(eventfd);
     }
@@ -41,7 +43,9 @@ impl Peers {
     pub(super) fn ring(&self, value: u32) -> bool {
         let (peer, vector) = ((value >> 16) as u16, value as u16);
         let vectors = self.by_id.get(&peer);
-        let Some(eventfd) = vectors.and_then(|v| v.get(usize::from(vector))) else { return false };
+        let Some(Some(eventfd)) = vectors.and_then(|v| v.get(usize::from(vector))) else {
+            return false;
+        };
         match eventfd.write(1) {
             Ok(()) => true,
             // It is full: an event is in it already (A12).
@@ -58,7 +62,7 @@ impl Peers {
 
     /// Vectors that `peer` has connected.
     pub(super) fn vectors(&self, peer: u16) -> usize {
-        self.by_id.get(&peer).map_or(0, Vec::len)
+        self.by_id.get(&peer).map_or(0, |vectors| vectors.iter().flatten().count())
     }
 
     /// Peers there are, the device itself included.

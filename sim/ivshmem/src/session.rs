@@ -2,7 +2,7 @@
 
 use super::client::{Client, ClientEvent, ProtocolViolation};
 use super::memory::SharedMemoryError;
-use super::wire::{ReceiveError, Receiver};
+use super::wire::{OutOfDescriptors, ReceiveError, Receiver};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +22,9 @@ pub enum SessionError {
     /// What came as shared memory is none.
     #[error(transparent)]
     Memory(#[from] SharedMemoryError),
+    /// The shared memory was lost: the setup cannot be completed.
+    #[error("the shared memory: {0}")]
+    MemoryLost(#[from] OutOfDescriptors),
     /// What came as a vector is no eventfd.
     #[error("vector {vector} of peer {peer}: {source}")]
     NoEventfd {
@@ -49,14 +52,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins the session of a device with `vectors` vectors on a connected stream, which does not block
-    /// from now on.
+    /// Begins the session of `client` on a connected stream, which does not block from now on.
     ///
     /// # Errors
     /// Of `fcntl`.
-    pub fn new(stream: UnixStream, vectors: u16) -> io::Result<Self> {
+    pub fn new(stream: UnixStream, client: Client) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, receiver: Receiver::default(), client: Client::new(vectors) })
+        Ok(Self { stream, receiver: Receiver::default(), client })
     }
 
     /// Takes the next event that has arrived; `None` when there is no more.

@@ -20,9 +20,14 @@ const MOST_DESCRIPTORS: usize = 4;
 pub struct ServerMessage<D = OwnedFd> {
     /// A version, an id, or -1.
     pub value: i64,
-    /// What came with it.
-    pub descriptor: Option<D>,
+    /// What came with it, if something did.
+    pub descriptor: Option<Result<D, OutOfDescriptors>>,
 }
+
+/// A descriptor came, and the kernel dropped it, because none was free in this process (E10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no descriptor was free to receive it (RLIMIT_NOFILE)")]
+pub struct OutOfDescriptors;
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +52,7 @@ pub enum ReceiveError {
 pub struct Receiver {
     bytes: [u8; LEN],
     have: usize,
-    descriptor: Option<OwnedFd>,
+    descriptor: Option<Result<OwnedFd, OutOfDescriptors>>,
 }
 
 impl Receiver {
@@ -73,12 +78,15 @@ impl Receiver {
             for message in control.drain() {
                 let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
                 for descriptor in descriptors {
-                    if self.descriptor.replace(descriptor).is_some() {
+                    if self.descriptor.replace(Ok(descriptor)).is_some() {
                         return Err(ReceiveError::Descriptors);
                     }
                 }
             }
-            if received.flags.contains(ReturnFlags::CTRUNC) {
+            // There was room for more than one: if one was dropped, none was free.
+            if received.flags.contains(ReturnFlags::CTRUNC)
+                && self.descriptor.replace(Err(OutOfDescriptors)).is_some()
+            {
                 return Err(ReceiveError::Descriptors);
             }
             if received.bytes == 0 {

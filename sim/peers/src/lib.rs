@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The other side of a comparison: a real QEMU, and what it leaves behind.
 //!
 //! [`Qemu`] runs one, stopped, and drives it through qtest and QMP; a [`Player`] other than QEMU can

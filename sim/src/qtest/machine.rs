@@ -46,6 +46,8 @@ pub(super) struct Machine {
     trace: Option<File>,
     /// What is read where nothing is.
     nothing: u8,
+    /// Vectors of peers that are known to be not connected.
+    unconnected: u64,
 }
 
 impl Machine {
@@ -58,7 +60,9 @@ impl Machine {
         trace: Option<File>,
     ) -> Self {
         let nothing = if policy == Peer::Qemu { 0 } else { 0xff };
-        Self { device, clock: 0, bus, ram: vec![0; RAM], config_address: 0, slot, trace, nothing }
+        let ram = vec![0; RAM];
+        let (clock, config_address, unconnected) = (0, 0, 0);
+        Self { device, clock, bus, ram, config_address, slot, trace, nothing, unconnected }
     }
 
     /// Everything as after power-on, but for RAM, which a reset leaves alone.
@@ -161,6 +165,11 @@ impl Machine {
     pub(super) fn catch_up(&mut self) {
         if let Err(error) = self.device.serve() {
             eprintln!("ivshmem server: {error}");
+        }
+        if let Some(unconnected) = self.device.unconnected()
+            && std::mem::replace(&mut self.unconnected, unconnected.count) != unconnected.count
+        {
+            eprintln!("ivshmem server: {unconnected}");
         }
         self.carry_out();
     }

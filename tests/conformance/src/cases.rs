@@ -51,7 +51,7 @@ pub const CASES: [Case; 52] = [
     at(
         ALL,
         "C01",
-        "reset: Enable=0, Function Mask=0, every vector masked, PBA=0, no claims",
+        "new and reset: Enable=0, Function Mask=0, every vector masked, PBA=0; a new device has no claims",
         registers::c01,
     ),
     at(ALL, "C02", "all ones written to cap+0 (4 bytes): only bits 31:30 change", registers::c02),

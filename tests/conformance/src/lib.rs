@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The conformance suite: cases that judge any implementation of MSI-X, MSI and INTx.
 //!
 //! An adapter shows an implementation to the suite: [`Device`] drives one function with MSI-X,

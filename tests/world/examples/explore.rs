@@ -1,7 +1,9 @@
-//! Searches the histories of one vector as deep as time allows.
+//! Searches the histories of one vector as deep as time allows, and prints one line of figures.
 //!
-//! `cargo run --release -p msix-world --example explore -- SETUP SECONDS [DEPTH] [failures] [-INPUT]..`;
-//! without arguments it names the setups. `-Input` leaves out the inputs whose names begin so.
+//! `cargo run --release -p msix-world --example explore -- SETUP [SECONDS] [DEPTH] [failures] [threads=N]
+//! [states=N] [-INPUT]..`; without arguments it names the setups. `SECONDS` (60) are processor time by
+//! thread, so that it may run beside others (`nice`). The search ends at `states` states (30 million, about
+//! 200 bytes each) too. `-Input` leaves out the inputs whose names begin so.
 
 use msix_world::{Bounds, Setup, search};
 use std::process::ExitCode;
@@ -15,20 +17,37 @@ fn main() -> ExitCode {
         setups.iter().for_each(|(name, _)| println!("{name}"));
         return if chosen.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };
-    let rest: Vec<String> = arguments.collect();
-    let mut numbers = rest.iter().filter_map(|argument| argument.parse().ok());
-    let time = Duration::from_secs(numbers.next().unwrap_or(60));
-    let depth = numbers.next().map_or(usize::MAX, |depth| depth as usize);
+    let mut bounds = Bounds { time: Duration::from_secs(60), ..Bounds::default() };
     let mut alphabet = setup.alphabet();
-    if rest.iter().any(|argument| argument == "failures") {
-        alphabet.extend(setup.failures());
+    let mut numbers = 0;
+    let mut what = String::new();
+    for argument in arguments {
+        let known = if argument == "failures" {
+            alphabet.extend(setup.failures());
+            what.push_str(", failures");
+            Some(())
+        } else if let Some(threads) = argument.strip_prefix("threads=") {
+            threads.parse().ok().map(|threads| bounds.threads = threads)
+        } else if let Some(states) = argument.strip_prefix("states=") {
+            states.parse().ok().map(|states| bounds.states = states)
+        } else if let Some(input) = argument.strip_prefix('-') {
+            alphabet.retain(|other| !format!("{other:?}").starts_with(input));
+            what.push_str(&format!(", no {input}"));
+            Some(())
+        } else {
+            numbers += 1;
+            argument.parse().ok().map(|number: u64| match numbers {
+                1 => bounds.time = Duration::from_secs(number),
+                _ => bounds.depth = number as usize,
+            })
+        };
+        if known.is_none() {
+            eprintln!("{argument}?");
+            return ExitCode::FAILURE;
+        }
     }
-    let left_out: Vec<&str> =
-        rest.iter().filter_map(|argument| argument.strip_prefix('-')).collect();
-    alphabet.retain(|input| !left_out.iter().any(|name| format!("{input:?}").starts_with(name)));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let searched = search(*setup, None, &alphabet, Bounds { depth, time, threads });
-    println!("{name}: {searched}");
+    let searched = search(*setup, None, &alphabet, bounds);
+    println!("{name}{what}: {searched}");
     match searched.found {
         Some(found) => {
             println!("{found}");

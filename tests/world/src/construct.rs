@@ -7,7 +7,7 @@ use crate::kernel::PIN_GSI;
 use crate::naive::Mode;
 use crate::outside::Shared;
 use crate::setup::{Behind, Producers, Setup};
-use crate::world::World;
+use crate::world::{Producer, World};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
     AssignedLine, Deferral, EventfdOrigin, Function, FunctionSetup, Irqchip, PassedThrough,
@@ -25,7 +25,7 @@ impl World {
     /// Makes the function, in a process of its own.
     pub(crate) fn build(&mut self) {
         let (setup, outside) = (self.setup, &self.outside);
-        self.routes = routes(&setup, outside);
+        self.routes = routes(&setup, outside, &self.events);
         let msi = setup.msi.map(|shape| {
             let vectors = u32::from(setup.vectors).next_power_of_two();
             let plain = MsiCapability::new(vectors).unwrap_or_else(|_| unreachable!());
@@ -35,7 +35,7 @@ impl World {
         let bar = BarIndex::new(0).unwrap_or_else(|_| unreachable!());
         let layout = Layout::exclusive_bar(setup.vectors.into(), bar).ok().filter(|_| setup.msix);
         let origin = match setup.producers {
-            Producers::Connected => EventfdOrigin::Connected,
+            Producers::Connected | Producers::Late => EventfdOrigin::Connected,
             Producers::None | Producers::Own => EventfdOrigin::Own,
         };
         let function = Function::new(
@@ -58,25 +58,24 @@ impl World {
         for vector in (0..setup.vectors).filter(|_| setup.producers != Producers::None) {
             let vector = Vector::new(vector.into());
             let eventfd = if origin == EventfdOrigin::Connected {
-                let made = EventFd::new(EFD_NONBLOCK).expect("a descriptor");
-                let copy = made.try_clone().expect("a descriptor");
-                let fd = copy.as_raw_fd();
-                function.connect(vector, copy).expect("it has none");
-                (fd, made)
+                Arc::new(EventFd::new(EFD_NONBLOCK).expect("a descriptor"))
             } else {
-                let own = function.eventfd(vector).expect("a descriptor");
-                (own.as_raw_fd(), own.try_clone().expect("a descriptor"))
+                function.eventfd(vector).expect("a descriptor")
             };
-            self.producers.push(eventfd);
+            let fd = (origin == EventfdOrigin::Own).then(|| eventfd.as_raw_fd());
+            self.producers.push(Producer { fd, eventfd });
         }
         self.function = Some(function);
+        for vector in (0..setup.vectors).filter(|_| setup.producers == Producers::Connected) {
+            self.connect(vector).expect("it has none");
+        }
         self.claim_all();
     }
 
     fn behind(&self) -> PassedThrough {
         let (setup, outside) = (self.setup, &self.outside);
         let count = u16::from(setup.vectors);
-        let index = IrqIndex { count: count.into(), noresize: false, holes: true };
+        let index = IrqIndex { count: count.into(), noresize: setup.noresize, holes: true };
         let msix = VectorIndex(outside.clone(), Mode::MsiX);
         let msi = DeviceMsi::new(VectorIndex(outside.clone(), Mode::Msi), count);
         let msi: Box<dyn PhysicalMsi> = if self.defect == Some(Defect::UnboundMsiForgotten) {
@@ -89,10 +88,9 @@ impl World {
             Behind::ResampledDevice => line.resampled_by(Box::new(outside.clone()), PIN_GSI),
             Behind::Device | Behind::Emulated => line,
         };
+        let masked = if setup.keeps_masked { WhileMasked::Physical } else { WhileMasked::Eventfd };
         PassedThrough {
-            msix: setup
-                .msix
-                .then(|| Box::new(DeviceMsix::new(msix, index, WhileMasked::Eventfd)) as _),
+            msix: setup.msix.then(|| Box::new(DeviceMsix::new(msix, index, masked)) as _),
             msi: setup.msi.map(|_| msi),
             line: setup.pin.then_some(line),
             ..PassedThrough::new(Box::new(outside.clone()))
@@ -124,11 +122,12 @@ impl World {
     }
 }
 
-pub(crate) fn routes(setup: &Setup, outside: &Shared) -> Arc<Routes> {
+pub(crate) fn routes(setup: &Setup, outside: &Shared, events: &Arc<Loop>) -> Arc<Routes> {
     let hour = Duration::from_secs(3600);
     let patient = Deferral { growth: 8, quiet: hour, longest: hour };
     let deferral = if setup.deferred { patient } else { Deferral::NONE };
-    let mut options = RouteOptions::new(Irqchip::Full);
+    let irqchip = if setup.split { Irqchip::Split } else { Irqchip::Full };
+    let mut options = RouteOptions::new(irqchip);
     options.deferral = deferral;
-    Routes::new(Box::new(outside.clone()), options, Loop::new().expect("a descriptor"))
+    Routes::new(Box::new(outside.clone()), options, Arc::clone(events))
 }

@@ -23,6 +23,8 @@ pub enum Defect {
     HeldNotSavedWhileDetached,
     /// What eventfds hold while no backend is attached outlives a reset.
     HeldOutlivesReset,
+    /// The same outlives a withdrawal.
+    HeldOutlivesWithdraw,
     /// A function that goes leaves its pin high.
     PinLeftHigh,
     /// A message that is rewritten under an irqfd is never told.
@@ -33,7 +35,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DeafLineAtResume,
         Self::EagerAfterLoad,
         Self::OpenGateAfterLoad,
@@ -41,6 +43,7 @@ impl Defect {
         Self::UnboundMsiForgotten,
         Self::HeldNotSavedWhileDetached,
         Self::HeldOutlivesReset,
+        Self::HeldOutlivesWithdraw,
         Self::PinLeftHigh,
         Self::RewriteNeverTold,
         Self::HalfWriteNotHeard,

@@ -6,9 +6,9 @@ use msix_backends::kvm::{DeviceControl, PhysicalIntx};
 use msix_backends::vfio::Irqs;
 use msix_core::Mode;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -19,6 +19,8 @@ const EINVAL: i32 = 22;
 pub(crate) struct Device {
     /// Vectors of MSI and of MSI-X.
     pub(crate) vectors: u32,
+    /// The kernel cannot bind more vectors of MSI-X than it did at first (D6).
+    pub(crate) noresize: bool,
     /// Vectors that the host can have for MSI.
     pub(crate) available_msi: u32,
     /// The index that is active (D2).
@@ -30,7 +32,7 @@ pub(crate) struct Device {
     /// Events that were dropped with their index (D8).
     pub(crate) dropped: BTreeSet<u32>,
     /// Copies of what was bound, ever.
-    known: BTreeMap<u32, (RawFd, EventFd)>,
+    known: BTreeMap<u32, Arc<EventFd>>,
     trigger: Option<EventFd>,
     unmask: Option<EventFd>,
     /// The line fired and was not unmasked (D12).
@@ -73,7 +75,7 @@ impl Device {
     }
 
     /// The eventfd that `vector` had last.
-    pub(crate) fn eventfd(&self, vector: u32) -> Option<&(RawFd, EventFd)> {
+    pub(crate) fn eventfd(&self, vector: u32) -> Option<&Arc<EventFd>> {
         self.known.get(&vector)
     }
 
@@ -87,6 +89,13 @@ impl Device {
             (self.enabled, self.allocated, self.pending.clone(), self.masked, self.asserts),
             (self.bound.keys().copied().collect::<Vec<_>>(), self.unmask.is_some()),
         )
+    }
+
+    /// The same, for a number.
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        (self.enabled, self.allocated, &self.pending, self.masked, self.asserts).hash(hasher);
+        self.bound.keys().for_each(|vector| vector.hash(hasher));
+        self.unmask.is_some().hash(hasher);
     }
 
     fn disable(&mut self) {
@@ -128,6 +137,9 @@ impl Outside {
                 return if available > 0 { Ok(available) } else { Err(no_space()) };
             }
             (device.enabled, device.allocated) = (Some(mode), end);
+        } else if device.noresize && end > device.allocated {
+            self.broke("D16: more vectors at a kernel that cannot grow");
+            return Err(invalid());
         } else if end > available {
             return Err(no_space());
         } else if fails.is_err() {
@@ -139,7 +151,7 @@ impl Outside {
             device.bound.remove(&vector);
             let Some(eventfd) = eventfd else { continue };
             device.bound.insert(vector, Arc::clone(eventfd));
-            device.known.insert(vector, (eventfd.as_raw_fd(), eventfd.try_clone()?));
+            device.known.insert(vector, Arc::clone(eventfd));
             if device.pending.remove(&vector) {
                 eventfd.write(1)?; // D8
             }

@@ -2,8 +2,12 @@
 
 use crate::defect::Defect;
 use crate::naive::Mode;
-use crate::world::{Violation, World, violated};
+use crate::outside::is_readable;
+use crate::platform::give_back;
+use crate::world::{Producer, Violation, World, violated};
 use msix_core::{Delivery, DropReason, Vector};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 
 impl World {
     pub(crate) fn event(&mut self, vector: u8) -> Result<(), Violation> {
@@ -18,7 +22,7 @@ impl World {
         let index = Vector::new(vector.into());
         let delivery = if self.defect == Some(Defect::OpenGateAfterLoad)
             && self.loading
-            && let Some((_, eventfd)) = self.producers.get(usize::from(vector))
+            && let Some(Producer { eventfd, .. }) = self.producers.get(usize::from(vector))
         {
             eventfd.write(1).expect("it is not full");
             Delivery::Pending
@@ -47,11 +51,40 @@ impl World {
     }
 
     pub(crate) fn produce(&mut self, vector: u8) {
-        let Some((_, eventfd)) = self.producers.get(usize::from(vector)) else { return };
+        let Some(Producer { eventfd, fd }) = self.producers.get(usize::from(vector)) else {
+            return;
+        };
         eventfd.write(1).expect("it is not full");
+        if fd.is_none() {
+            return; // nobody's, before it is connected
+        }
         // The events of an unclaimed vector may be dropped (C24), but KVM does not know of claims.
         let sure = !self.setup.msix || self.claims[usize::from(vector)] > 0;
         self.fire(vector, sure);
+    }
+
+    /// Connects the eventfd of somebody else, with what it holds (E8).
+    pub(crate) fn connect(&mut self, vector: u8) -> Result<(), Violation> {
+        let number = Vector::new(vector.into());
+        let index = usize::from(vector);
+        let Producer { eventfd, fd } = &self.producers[index];
+        let copy = eventfd.try_clone().expect("a descriptor");
+        let is_second = fd.is_some();
+        let (fd, holds) = (copy.as_raw_fd(), is_readable(eventfd));
+        let connected = self.function().connect(number, copy).map_err(|error| error.kind());
+        match (connected, is_second) {
+            (Ok(()), false) => {}
+            (Err(ErrorKind::AlreadyExists), true) => return Ok(()),
+            _ => {
+                return violated(format!("E8: connected: {connected:?}, the second: {is_second}"));
+            }
+        }
+        self.producers[index].fd = Some(fd);
+        if holds {
+            let sure = !self.setup.msix || self.claims[index] > 0;
+            self.fire(vector, sure);
+        }
+        Ok(())
     }
 
     fn fire(&mut self, vector: u8, sure: bool) {
@@ -61,7 +94,9 @@ impl World {
 
     pub(crate) fn withdraw(&mut self, vector: u8) {
         let mode = if self.setup.msix { Mode::MsiX } else { Mode::Msi };
+        let hidden = self.hide(Defect::HeldOutlivesWithdraw);
         let withdrawn = self.function().withdraw(mode, Vector::new(vector.into()));
+        give_back(&hidden);
         debug_assert!(withdrawn.is_ok(), "{withdrawn:?}");
         self.dropping.push(vector);
     }

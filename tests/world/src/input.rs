@@ -71,6 +71,10 @@ pub enum Input {
     Unclaim(u8),
     /// Somebody else writes a vector's eventfd.
     Produce(u8),
+    /// Somebody else's eventfd of a vector is connected; a second one is refused.
+    Connect(u8),
+    /// Platform: its I/O APIC has other routes.
+    KeepRoutes(bool),
     /// Platform: a backend listens.
     Attach,
     /// Platform: none does.

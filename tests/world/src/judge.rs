@@ -1,13 +1,14 @@
 //! What must hold after every input.
 
 use crate::input::{Call, Input};
+use crate::ledger::Owed;
 use crate::naive::Mode;
 use crate::outside::is_readable;
 use crate::setup::Producers;
 use crate::world::{Violation, World, violated};
 use msix_core::{Msi, Msix, Vectors};
 use std::collections::BTreeSet;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use vmm_sys_util::eventfd::EventFd;
 
 /// What an input is compared with.
@@ -37,18 +38,19 @@ impl World {
     pub(crate) fn judge(&mut self, input: Input, before: &Moment) -> Result<(), Violation> {
         let (broken, failed, unsent) = {
             let mut outside = self.outside.lock();
-            let unsent = std::mem::take(&mut outside.unsent);
+            let unsent = outside.unsent.take();
             (outside.broken.pop(), outside.failed.clone(), unsent)
         };
         if let Some(rule) = broken {
             return violated(rule);
         }
         self.tolerant |= !failed.is_empty();
-        if unsent {
+        if let Some(refused) = unsent {
             for (unsent, owed) in self.unsent.iter_mut().zip(&self.owed) {
                 *unsent |= owed.may > 0;
             }
             self.unsent_as.extend(before.messages.iter().copied().flatten());
+            self.share_unsent(refused);
         }
         if self.unsent.contains(&true) {
             self.unsent_as.extend(self.messages().into_iter().flatten());
@@ -65,7 +67,7 @@ impl World {
         }
         self.judge_read()?;
         if input == Input::Save {
-            self.note_saved();
+            self.note_saved(unsent.is_some());
         }
         self.judge_owed(input, &failed)?;
         self.judge_registers()?;
@@ -77,6 +79,25 @@ impl World {
             self.outside.lock().failed.clear();
         }
         Ok(())
+    }
+
+    /// A message that was refused is of the vector of MSI, and no more of one of the device's (A15).
+    fn share_unsent(&mut self, refused: (u64, u32)) {
+        if self.registers.mode() != Mode::Msi {
+            return;
+        }
+        for vector in self.registers.allocated()..self.setup.vectors {
+            let is_its = self.registers.message(Mode::Msi, vector) == Some(refused);
+            if !is_its || self.own_places(vector) > 0 {
+                continue;
+            }
+            let of = usize::from(vector % self.registers.allocated());
+            let shared = &mut self.owed[usize::from(vector)];
+            let Owed { must, may } = *shared;
+            shared.must = false;
+            self.owed[of].share(must, may);
+            self.unsent[of] |= may > 0;
+        }
     }
 
     /// Every event is delivered, or held somewhere.
@@ -130,13 +151,16 @@ impl World {
     fn own_places(&self, vector: u8) -> u8 {
         let (msix, _) = self.pending();
         let outside = self.outside.lock();
-        let holds = |(fd, eventfd): &(RawFd, EventFd)| {
-            !outside.kernel.is_assigned(*fd) && is_readable(eventfd)
-        };
+        let holds =
+            |fd: RawFd, eventfd: &EventFd| !outside.kernel.is_assigned(fd) && is_readable(eventfd);
+        let device = outside.device.eventfd(vector.into());
+        let producer = self.producers.get(usize::from(vector));
         let places = [
             msix >> vector & 1 != 0,
-            outside.device.eventfd(vector.into()).is_some_and(holds),
-            self.producers.get(usize::from(vector)).is_some_and(holds),
+            device.is_some_and(|eventfd: &std::sync::Arc<EventFd>| {
+                holds(eventfd.as_raw_fd(), eventfd)
+            }),
+            producer.is_some_and(|p| p.fd.is_some_and(|fd| holds(fd, &p.eventfd))),
         ];
         places.into_iter().map(u8::from).sum()
     }
@@ -196,6 +220,7 @@ impl World {
         let silent = match input {
             Input::Load => true,
             Input::NewProcess | Input::Detach => false,
+            Input::KeepRoutes(_) => false, // the VMM's own
             _ => before.loading && self.loading && outside.failed.is_empty(),
         };
         let calls = outside.calls - before.calls;

@@ -4,18 +4,22 @@ use crate::input::Call;
 use crate::outside::{Shared, is_readable};
 use msix_backends::kvm::{KvmMessage, Resampling, RouteEntry, Vm};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 const EINVAL: i32 = 22;
 const EBUSY: i32 = 16;
+/// The first GSI that is no pin's.
+const PINS: u32 = 24;
 /// The GSI of the function's pin.
 pub(crate) const PIN_GSI: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Irqfd {
-    eventfd: EventFd,
+    eventfd: Arc<EventFd>,
     gsi: u32,
     /// What the eventfd held when it was assigned was injected then, and stays readable (K7).
     residue: u64,
@@ -29,7 +33,11 @@ pub(crate) struct Kernel {
     /// The eventfds of the resampled pin: trigger and resample.
     resampled: Option<(EventFd, EventFd)>,
     /// Copies of the eventfds that were assigned, ever.
-    known: BTreeMap<RawFd, EventFd>,
+    known: BTreeMap<RawFd, Arc<EventFd>>,
+    /// It has local APICs alone.
+    pub(crate) is_split: bool,
+    /// The routes of the I/O APIC that is in userspace then.
+    pub(crate) kept: Vec<RouteEntry>,
     /// Events that were injected without a route are gone (K5).
     pub(crate) lost: usize,
     /// An irqfd that is taken back goes on delivering, for a defect.
@@ -82,6 +90,15 @@ impl Kernel {
         all
     }
 
+    /// What tells two states of it apart. Eventfds are told apart by their GSIs.
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        self.routes.hash(hasher);
+        self.assigned().hash(hasher);
+        self.resampled.is_some().hash(hasher);
+        self.kept.len().hash(hasher);
+        self.holds().hash(hasher);
+    }
+
     /// Whether the eventfd is assigned: then it holds nothing that was not injected.
     pub(crate) fn is_assigned(&self, fd: RawFd) -> bool {
         self.irqfds.contains_key(&fd)
@@ -90,14 +107,14 @@ impl Kernel {
     /// Whether an eventfd that was assigned once, and is not now, holds something.
     pub(crate) fn holds(&self) -> bool {
         let free = self.known.iter().filter(|(fd, _)| !self.irqfds.contains_key(fd));
-        free.map(|(_, eventfd)| eventfd).any(is_readable)
+        free.map(|(_, eventfd)| &**eventfd).any(is_readable)
     }
 
     /// What the eventfds that are not assigned hold is taken; it can be given back.
-    pub(crate) fn hide(&self) -> Vec<EventFd> {
+    pub(crate) fn hide(&self) -> Vec<Arc<EventFd>> {
         let free = self.known.iter().filter(|(fd, _)| !self.irqfds.contains_key(fd));
         free.filter(|(_, eventfd)| eventfd.read().is_ok())
-            .filter_map(|(_, eventfd)| eventfd.try_clone().ok())
+            .map(|(_, eventfd)| Arc::clone(eventfd))
             .collect()
     }
 
@@ -117,16 +134,25 @@ impl Vm for Shared {
             }
             RouteEntry::Pin { .. } => None,
         };
-        if routes.iter().filter(|entry| msi(entry).is_none()).count() != 40 {
+        let is_pin = |entry: &&RouteEntry| {
+            let gsi = match **entry {
+                RouteEntry::Msi { gsi, .. } | RouteEntry::Pin { gsi, .. } => gsi,
+            };
+            gsi < PINS
+        };
+        let pins: Vec<RouteEntry> = routes.iter().filter(is_pin).copied().collect();
+        let kernel = &outside.kernel;
+        if if kernel.is_split { pins != kernel.kept } else { pins.len() != 40 } {
             outside.broke("K1: the pins' routes are gone");
         }
-        let mut new: BTreeMap<u32, (u64, u32)> = routes.iter().filter_map(msi).collect();
+        let vectors = routes.iter().filter(|entry| !is_pin(entry));
+        let mut new: BTreeMap<u32, (u64, u32)> = vectors.filter_map(msi).collect();
         if outside.kernel.is_stubborn {
             for (gsi, message) in &mut new {
                 *message = outside.kernel.routes.get(gsi).copied().unwrap_or(*message);
             }
         }
-        if new.len() + 40 != routes.len() {
+        if new.len() + pins.len() != routes.len() {
             outside.broke("K2: a GSI twice");
             return Err(io::Error::from_raw_os_error(EINVAL));
         }
@@ -149,12 +175,15 @@ impl Vm for Shared {
             outside.broke("K4: the eventfd has an irqfd already");
             return Err(io::Error::from_raw_os_error(EBUSY));
         }
-        let copy = eventfd.try_clone()?;
+        let copy = match kernel.known.get(&fd) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(eventfd.try_clone()?),
+        };
         let residue = copy.read().unwrap_or(0);
         if residue > 0 {
             copy.write(residue)?; // K7
         }
-        kernel.known.insert(fd, eventfd.try_clone()?);
+        kernel.known.insert(fd, Arc::clone(&copy));
         let message = kernel.routes.get(&gsi).copied();
         kernel.irqfds.insert(fd, Irqfd { eventfd: copy, gsi, residue });
         if residue > 0 {
@@ -186,10 +215,13 @@ impl Vm for Shared {
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         let mut outside = self.lock();
-        outside.call(Call::Signal)?;
+        let called = outside.call(Call::Signal);
         let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
-        outside.controller.sent.push((address, msi.data));
-        Ok(true)
+        match called {
+            Ok(()) => outside.controller.sent.push((address, msi.data)),
+            Err(_) => outside.unsent = Some((address, msi.data)),
+        }
+        called.map(|()| true)
     }
 }
 
@@ -197,6 +229,9 @@ impl Resampling for Shared {
     fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Resample)?;
+        if outside.kernel.is_split {
+            return Err(io::Error::from_raw_os_error(EINVAL)); // K12
+        }
         if gsi != PIN_GSI || outside.kernel.resampled.is_some() {
             outside.broke("K4: the pin has a resampling irqfd already");
             return Err(io::Error::from_raw_os_error(EBUSY));

@@ -20,6 +20,12 @@ impl Owed {
         self.may = (self.may + 1).min(MOST);
     }
 
+    /// The events of another vector are of this one from now on.
+    pub(crate) fn share(&mut self, must: bool, may: u8) {
+        self.must |= must;
+        self.may = (self.may + may).min(MOST);
+    }
+
     /// It was dropped, by a rule that says so.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
@@ -36,21 +42,23 @@ impl Owed {
     }
 }
 
-/// Has a message stand for the events of `candidates`; whether it may. One message less may come for one
-/// of them: rather for the one that just `fired`, or one of which fewer are `waiting` than may come.
+/// Has a message stand for the events of `candidates`, if it may. One message less may come for one of
+/// them, which is returned: rather for the one that just `fired`, one of which fewer are `waiting` than may
+/// come, or one with a message that was not sent.
 pub(crate) fn charge(
     owed: &mut [Owed],
     candidates: &[usize],
     fired: Option<u8>,
     waiting: impl Fn(usize) -> u8,
-) -> bool {
+    unsent: &[bool],
+) -> Option<usize> {
     let rank = |&v: &usize| {
         let gone = owed[v].may.saturating_sub(waiting(v));
-        (fired.map(usize::from) != Some(v), MOST - gone, MOST - owed[v].may)
+        (fired.map(usize::from) != Some(v), MOST - gone, !unsent[v], MOST - owed[v].may)
     };
     let may = candidates.iter().copied().filter(|&v| owed[v].may > 0);
-    let Some(vector) = may.min_by_key(rank) else { return false };
+    let vector = may.min_by_key(rank)?;
     owed[vector].may -= 1;
     candidates.iter().for_each(|&v| owed[v].must = false);
-    true
+    Some(vector)
 }

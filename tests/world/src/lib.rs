@@ -9,9 +9,12 @@
 //!
 //! # What is modelled
 //! - The kernel: routes, irqfds, resampling irqfds and messages, and what it refuses (K1, K2, K4 to K12).
-//!   An eventfd that is readable when it is assigned is injected and stays readable (K7).
+//!   An eventfd that is readable when it is assigned is injected and stays readable (K7). With a split
+//!   irqchip it has no pins, keeps the routes of the I/O APIC in userspace, and refuses to resample.
 //! - A device behind VFIO's three indices, one at a time, with its own pending bits, an automasked line
-//!   and a host that may have too few vectors (D1 to D8, D12).
+//!   and a host that may have too few vectors, or that cannot bind more than at first (D1 to D8, D12, D16).
+//! - Others who write eventfds: the function's, or their own, connected at the start or at any later time.
+//!   What such an eventfd holds is nobody's before it is connected.
 //! - The guest's interrupt controllers: messages that arrived, and the pin.
 //! - Who acts: [`Input`], in any order. [`Setup`] says which function it is and what it can get.
 //!
@@ -37,9 +40,18 @@
 //!
 //! # What is folded
 //! [`search`] takes two histories for one state when all is equal that can be observed: the engine but for
-//! its totals, what kernel and device were told, what eventfds hold, the levels, the snapshot, and what the
-//! judge knows. What the backend keeps to itself is not compared: which mode has what eventfds hold, what
-//! waits for the loop, and the plans. Random histories do not fold.
+//! its totals, what kernel and device were told, what eventfds hold, the levels, and what the judge knows.
+//! It goes on from a state as it comes there, and counts the states to which the shortest way does not lead
+//! as well (`unlike`): they show what observing does not.
+//! - What the backend keeps to itself is not compared: which mode has what eventfds hold, what waits for
+//!   the loop, and the plans. Random histories do not fold.
+//! - The snapshot that was taken is no part of a state, for only a load uses it. Each snapshot that any
+//!   history can take is loaded, here and in a new process, as if another function had taken it. So all
+//!   loads of one function are tried, and more.
+//! - Loads are tried in one state of those that differ only in what a load replaces: registers, what is
+//!   pending in the engine, and claims. The engine's own models and exploration show that a load replaces
+//!   all of these. What the host was told, what eventfds hold and what is owed tell two states apart.
+//! - A state is brought to its end up to where another one was in the same state, at the same place.
 
 mod closing;
 mod construct;
@@ -47,6 +59,8 @@ mod controller;
 mod defect;
 mod device;
 mod events;
+mod graph;
+mod history;
 mod input;
 mod judge;
 mod kernel;
@@ -63,7 +77,8 @@ mod world;
 mod writes;
 
 pub use defect::Defect;
+pub use history::{Counterexample, Step, play, play_steps};
 pub use input::{Call, Input};
-pub use search::{Bounds, Counterexample, Searched, play, search};
+pub use search::{Bounds, Searched, search};
 pub use setup::{Behind, MsiShape, Producers, Setup};
 pub use world::{Violation, World};

@@ -25,13 +25,14 @@ impl World {
         let mut sent: Vec<_> = sent.into_iter().map(|m| (m, self.may_be_of(m, before))).collect();
         // First what can be of few.
         sent.sort_by_key(|(_, vectors)| vectors.len());
-        let fired = self.fired.take();
+        let mut fired = self.fired.take();
         for (message, vectors) in sent {
             if old.contains(&message) && self.owed.iter().any(|owed| owed.may > 0) {
                 // It may be anybody's.
                 self.owed.iter_mut().for_each(|owed| owed.must = false);
             } else {
-                self.charge(message, vectors, fired)?;
+                let charged = self.charge(message, vectors, fired)?;
+                fired = fired.filter(|&v| usize::from(v) != charged);
             }
         }
         Ok(())
@@ -53,7 +54,7 @@ impl World {
         message: Message,
         mut vectors: Vec<usize>,
         fired: Option<u8>,
-    ) -> Result<(), Violation> {
+    ) -> Result<usize, Violation> {
         let is_due = vectors.iter().any(|&v| self.owed[v].may > 0);
         if !is_due && (!vectors.is_empty() || self.unsent_as.contains(&message)) {
             // What was not sent, goes as it would have gone then.
@@ -76,14 +77,14 @@ impl World {
             .filter(|&&v| is_told_apart && self.is_pending_in_other_mode(v as u8))
             .map(|&v| (v, self.owed[v].must))
             .collect();
-        if !charge(&mut self.owed, &vectors, fired, waiting) {
+        let Some(charged) = charge(&mut self.owed, &vectors, fired, waiting, &self.unsent) else {
             return violated(format!(
                 "{data:#x} was sent to {address:#x} for no event of vectors {vectors:?}"
             ));
-        }
+        };
         for (vector, must) in elsewhere {
             self.owed[vector].must |= must;
         }
-        Ok(())
+        Ok(charged)
     }
 }

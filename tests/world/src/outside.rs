@@ -26,8 +26,8 @@ pub(crate) struct Outside {
     pub(crate) failed: BTreeSet<Call>,
     /// Calls that failed.
     pub(crate) failures: usize,
-    /// A message could not be sent.
-    pub(crate) unsent: bool,
+    /// A message that could not be sent.
+    pub(crate) unsent: Option<(u64, u32)>,
     /// Rules that a call broke.
     pub(crate) broken: Vec<String>,
 }
@@ -40,7 +40,6 @@ impl Outside {
         if self.failing == Some(call) {
             self.failing = None;
             self.failures += 1;
-            self.unsent |= call == Call::Signal;
             self.failed.insert(call);
             return Err(io::Error::from_raw_os_error(12));
         }

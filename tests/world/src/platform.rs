@@ -1,9 +1,12 @@
 //! What a platform does: save, load, a new process, resume, reset, unplug.
 
 use crate::defect::Defect;
+use crate::kernel::PIN_GSI;
 use crate::ledger::Owed;
-use crate::naive::Registers;
+use crate::naive::{ADDRESS, Registers};
 use crate::world::{Saved, Violation, World, violated};
+use msix_backends::kvm::{KvmMessage, RouteEntry};
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 impl World {
@@ -12,32 +15,34 @@ impl World {
         let bytes = self.function().save();
         give_back(&hidden);
         let (registers, claims) = (self.registers.clone(), self.claims.clone());
-        self.saved = Some(Saved { bytes, registers, claims, owed: Vec::new() });
+        self.saved = Some(Arc::new(Saved { bytes, registers, claims, owed: Vec::new() }));
     }
 
-    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent.
-    pub(crate) fn note_saved(&mut self) {
+    /// What the snapshot that was just taken owes: what is pending, once what a save sends is sent. What
+    /// KVM `refused` in the save is none of it: the function here goes on trying.
+    pub(crate) fn note_saved(&mut self, refused: bool) {
         let outside = self.outside.lock();
-        let is_left_out = |v: usize| outside.device.pending.contains(&(v as u32));
+        let is_left_out =
+            |v: usize| outside.device.pending.contains(&(v as u32)) || refused && self.unsent[v];
         let capabilities = u8::from(self.setup.msix) + u8::from(self.setup.msi.is_some());
         let owed = self.owed.iter().enumerate();
         let owed = owed
             .map(|(v, o)| Owed { must: o.must && !is_left_out(v), ..o.saved(capabilities) })
             .collect();
         drop(outside);
-        if let Some(saved) = &mut self.saved {
+        if let Some(saved) = self.saved.as_mut().and_then(Arc::get_mut) {
             saved.owed = owed;
         }
     }
 
     /// Takes what eventfds hold, for a defect.
-    fn hide(&self, defect: Defect) -> Vec<EventFd> {
+    pub(crate) fn hide(&self, defect: Defect) -> Vec<Arc<EventFd>> {
         if self.defect != Some(defect) || self.attached {
             return Vec::new();
         }
-        let producers = self.producers.iter().map(|(_, eventfd)| eventfd);
+        let producers = self.producers.iter().map(|producer| &producer.eventfd);
         let producers = producers.filter(|eventfd| eventfd.read().is_ok());
-        let mut hidden: Vec<_> = producers.filter_map(|eventfd| eventfd.try_clone().ok()).collect();
+        let mut hidden: Vec<_> = producers.map(Arc::clone).collect();
         hidden.extend(self.outside.lock().kernel.hide());
         hidden
     }
@@ -51,9 +56,9 @@ impl World {
         if let Err(error) = loaded {
             return violated(format!("its own snapshot is refused: {error}"));
         }
-        self.registers = saved.registers;
-        self.claims = saved.claims;
-        for (owed, saved) in self.owed.iter_mut().zip(saved.owed) {
+        self.registers.clone_from(&saved.registers);
+        self.claims.clone_from(&saved.claims);
+        for (owed, saved) in self.owed.iter_mut().zip(saved.owed.iter().copied()) {
             owed.load(saved);
         }
         self.loading = true;
@@ -66,6 +71,7 @@ impl World {
         {
             let mut outside = self.outside.lock();
             outside.kernel.forget();
+            outside.kernel.kept.clear();
             outside.device.forget();
         }
         self.attached = true;
@@ -73,10 +79,29 @@ impl World {
         self.build();
         self.loading = false;
         self.load()?;
-        self.registers.level = saved.registers.level;
-        self.owed = saved.owed;
+        self.owed.clone_from(&saved.owed);
         self.unsent.fill(false);
         Ok(())
+    }
+
+    /// The I/O APIC of the VMM has other routes. Where KVM refuses them, it has those before.
+    pub(crate) fn keep_routes(&mut self, alt: bool) -> Result<(), Violation> {
+        let message = KvmMessage { address_lo: ADDRESS, address_hi: 0, data: 0x80, device: None };
+        let kept = vec![RouteEntry::Msi { gsi: PIN_GSI, msi: message }; usize::from(alt)];
+        let (before, failures) = {
+            let mut outside = self.outside.lock();
+            (std::mem::replace(&mut outside.kernel.kept, kept.clone()), outside.failures)
+        };
+        let result = self.routes.keep(kept);
+        let mut outside = self.outside.lock();
+        let is_refused = outside.failures > failures;
+        if is_refused {
+            outside.kernel.kept = before;
+        }
+        if result.is_err() == is_refused {
+            return Ok(());
+        }
+        violated(format!("K2: {result:?}, and refused: {is_refused}"))
     }
 
     pub(crate) fn resume(&mut self) {
@@ -129,7 +154,7 @@ impl World {
     }
 }
 
-fn give_back(hidden: &[EventFd]) {
+pub(crate) fn give_back(hidden: &[Arc<EventFd>]) {
     for eventfd in hidden {
         eventfd.write(1).expect("it was empty");
     }

@@ -19,6 +19,12 @@ pub struct Setup {
     pub producers: Producers,
     /// The host has one vector less for MSI than the device has, while the world goes on.
     pub scarce: bool,
+    /// The kernel cannot bind more vectors of MSI-X than it did at first (D6, D16).
+    pub noresize: bool,
+    /// The device keeps the events of masked vectors itself.
+    pub keeps_masked: bool,
+    /// The VM has local APICs alone in the kernel (K1, K12).
+    pub split: bool,
     /// Routes wait for each other until the loop runs.
     pub deferred: bool,
     /// The engine tells no rewrite of a live message, as QEMU does of MSI-X (H4).
@@ -54,6 +60,8 @@ pub enum Producers {
     Own,
     /// Others write eventfds that they made.
     Connected,
+    /// Others do, and their eventfds are connected when they say so.
+    Late,
 }
 
 impl Setup {
@@ -68,6 +76,9 @@ impl Setup {
             behind: Behind::Emulated,
             producers: Producers::None,
             scarce: false,
+            noresize: false,
+            keeps_masked: false,
+            split: false,
             deferred: false,
             lazy: false,
         }
@@ -89,7 +100,7 @@ impl Setup {
     #[must_use]
     pub fn single() -> Vec<(&'static str, Self)> {
         let (device, resampled) = (Behind::Device, Behind::ResampledDevice);
-        let (own, connected) = (Producers::Own, Producers::Connected);
+        let (own, connected, late) = (Producers::Own, Producers::Connected, Producers::Late);
         let all = Self { pin: true, msi: Self::msi(1, true, true).msi, ..Self::msix(1) };
         vec![
             ("msix", Self::msix(1)),
@@ -118,6 +129,18 @@ impl Setup {
             ("all-own", Self { producers: own, ..all }),
             ("all-device", Self { behind: device, ..all }),
             ("all-resampled", Self { behind: resampled, ..all }),
+            ("msix-late", Self { producers: late, ..Self::msix(1) }),
+            ("msi-late", Self { producers: late, ..Self::msi(1, true, true) }),
+            ("all-late", Self { producers: late, ..all }),
+            ("msix-device-noresize", Self { behind: device, noresize: true, ..Self::msix(1) }),
+            ("msix-device-keeps", Self { behind: device, keeps_masked: true, ..Self::msix(1) }),
+            (
+                "all-device-keeps",
+                Self { behind: device, keeps_masked: true, noresize: true, ..all },
+            ),
+            ("msix-split", Self { split: true, ..Self::msix(1) }),
+            ("pin-split", Self { split: true, behind: resampled, ..Self::pin() }),
+            ("all-split", Self { split: true, behind: resampled, ..all }),
         ]
     }
 
@@ -149,6 +172,9 @@ impl Setup {
         for bus_master in both {
             let disables = both.into_iter().filter(|&disable| self.pin || !disable);
             all.extend(disables.map(|intx_disable| Command { bus_master, intx_disable }));
+        }
+        if self.split {
+            all.extend(both.map(KeepRoutes));
         }
         if self.pin {
             all.extend([ReadStatus, Eoi, Level(false), Level(true)]);
@@ -188,6 +214,9 @@ impl Setup {
             if self.producers != Producers::None {
                 all.push(Produce(vector));
             }
+            if self.producers == Producers::Late {
+                all.push(Connect(vector));
+            }
         }
         if self.msix {
             if !self.is_physical() {
@@ -219,12 +248,10 @@ impl Setup {
         all
     }
 
-    /// All inputs but one: a message that KVM refuses is known to outlive a reset while detached.
+    /// All inputs, failures too.
     #[must_use]
     pub fn fuzzed(&self) -> Vec<Input> {
-        let mut all = [self.alphabet(), self.failures()].concat();
-        all.retain(|input| *input != Input::Fail(Call::Signal));
-        all
+        [self.alphabet(), self.failures()].concat()
     }
 
     /// The failures that can make a difference to this function.
@@ -234,7 +261,7 @@ impl Setup {
             Call::Commit | Call::Assign | Call::Deassign | Call::Signal => {
                 self.msix || self.msi.is_some()
             }
-            Call::Resample => self.pin && self.behind == Behind::ResampledDevice,
+            Call::Resample => self.pin && self.behind == Behind::ResampledDevice && !self.split,
             Call::SetIrqs => self.is_physical(),
             Call::Disable => self.is_physical() && self.msix,
         };

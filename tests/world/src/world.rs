@@ -7,6 +7,7 @@ use crate::ledger::Owed;
 use crate::naive::{Mode, Registers};
 use crate::outside::Shared;
 use crate::setup::Setup;
+use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Function, Routes};
 use msix_core::Vector;
 use std::collections::BTreeSet;
@@ -39,15 +40,24 @@ pub(crate) struct Saved {
     pub(crate) owed: Vec<Owed>,
 }
 
+/// Somebody who writes a vector's eventfd.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    pub(crate) eventfd: Arc<EventFd>,
+    /// The function's descriptor of it, if it is connected.
+    pub(crate) fd: Option<RawFd>,
+}
+
 /// The function, and all that is around it.
 pub struct World {
     pub(crate) setup: Setup,
     pub(crate) defect: Option<Defect>,
     pub(crate) outside: Shared,
+    pub(crate) events: Arc<Loop>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) function: Option<Function<Shared>>,
-    /// The eventfds that somebody else writes, with the function's descriptors of them.
-    pub(crate) producers: Vec<(RawFd, EventFd)>,
+    /// Those who write eventfds, by vector.
+    pub(crate) producers: Vec<Producer>,
     pub(crate) registers: Registers,
     pub(crate) claims: Vec<u8>,
     pub(crate) attached: bool,
@@ -61,7 +71,7 @@ pub struct World {
     pub(crate) unsent: Vec<bool>,
     /// The messages as which it may have been sent.
     pub(crate) unsent_as: BTreeSet<(u64, u32)>,
-    pub(crate) saved: Option<Saved>,
+    pub(crate) saved: Option<Arc<Saved>>,
     /// The host has too few vectors for MSI, or had when they were asked for.
     pub(crate) is_scarce: bool,
     /// Pending bits that the guest just read, and of which mode.
@@ -77,11 +87,18 @@ impl World {
     /// When the machine has no descriptors left.
     #[must_use]
     pub fn new(setup: Setup, defect: Option<Defect>) -> Self {
+        Self::with_loop(setup, defect, &Loop::new().expect("a descriptor"))
+    }
+
+    /// The same, with a loop that another world had before: it takes long to make one.
+    pub(crate) fn with_loop(setup: Setup, defect: Option<Defect>, events: &Arc<Loop>) -> Self {
         let outside = Shared::default();
         {
             let mut all = outside.lock();
             all.device.vectors = setup.vectors.into();
             all.device.available_msi = u32::from(setup.vectors) - u32::from(setup.scarce);
+            all.device.noresize = setup.noresize;
+            all.kernel.is_split = setup.split;
             all.kernel.is_stubborn = defect == Some(Defect::RewriteNeverTold);
         }
         let registers = Registers::new(&setup);
@@ -89,7 +106,8 @@ impl World {
         let mut world = Self {
             setup,
             defect,
-            routes: routes(&setup, &outside),
+            events: Arc::clone(events),
+            routes: routes(&setup, &outside, events),
             outside,
             function: None,
             producers: Vec::new(),
@@ -158,6 +176,8 @@ impl World {
                 self.registers.level = high;
                 self.function().set_level(high);
             }
+            Input::Connect(vector) => return self.connect(vector),
+            Input::KeepRoutes(alt) => return self.keep_routes(alt),
             Input::Withdraw(vector) => self.withdraw(vector),
             Input::Claim(vector) => {
                 let claimed = self.function().claim(Vector::new(vector.into()));

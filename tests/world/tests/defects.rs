@@ -28,8 +28,11 @@ fn place(defect: Defect) -> (Setup, Vec<Input>) {
                 Setup { scarce: true, behind: Behind::Device, ..Setup::msi(1, true, true) };
             (scarce, vec![MsiControl { enable: true, log: 0 }, MsiMask(1), MsiMask(0)])
         }
-        Defect::HeldNotSavedWhileDetached | Defect::HeldOutlivesReset => {
-            let inputs = vec![enable, Mask(0, false), Detach, Produce(0), Save, NewProcess, Reset];
+        Defect::HeldNotSavedWhileDetached
+        | Defect::HeldOutlivesReset
+        | Defect::HeldOutlivesWithdraw => {
+            let held = [enable, Mask(0, false), Detach, Produce(0)];
+            let inputs = [&held[..], &[Save, NewProcess, Reset, Withdraw(0)]].concat();
             (own(Setup::msix(1)), inputs)
         }
         Defect::PinLeftHigh => (Setup::pin(), vec![Level(true)]),
@@ -44,7 +47,8 @@ fn place(defect: Defect) -> (Setup, Vec<Input>) {
 
 #[test]
 fn every_seeded_defect_is_found_and_nothing_else_is() {
-    let bounds = Bounds { depth: 6, time: Duration::from_secs(30), threads: 2 };
+    let bounds =
+        Bounds { depth: 6, time: Duration::from_secs(30), threads: 2, ..Bounds::default() };
     for defect in Defect::ALL {
         let (setup, alphabet) = place(defect);
         let found = search(setup, Some(defect), &alphabet, bounds);

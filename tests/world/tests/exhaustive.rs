@@ -17,7 +17,7 @@ fn search_all(what: &str, more: impl Fn(&Setup) -> Vec<Input>, less: usize) {
         let alphabet = [setup.alphabet(), more(&setup)].concat();
         // The time is no bound but for a machine that hangs.
         let time = Duration::from_secs(600);
-        let bounds = Bounds { depth: depth(&setup) - less, time, threads: 2 };
+        let bounds = Bounds { depth: depth(&setup) - less, time, threads: 2, ..Bounds::default() };
         let searched = search(setup, None, &alphabet, bounds);
         println!("{name}{what}: {searched}");
         if let Some(found) = searched.found {

@@ -35,3 +35,17 @@ fn a13_a_reset_while_detached_drops_a_message_that_kvm_refused() {
     let refused = [ENABLE, Mask(0, false), Detach, Fail(Call::Signal), Event(0)];
     passes(Setup::msix(1), &[&refused[..], &[Reset, Attach, ReadPba]].concat());
 }
+
+#[test]
+fn h14_a_snapshot_has_the_event_of_a_message_that_kvm_refused_while_detached() {
+    let refused = [Mask(0, false), Event(0), Detach, Fail(Call::Signal), ENABLE];
+    passes(Setup::msix(1), &[&refused[..], &[Save, NewProcess]].concat());
+}
+
+#[test]
+fn k6_an_eventfd_that_a_message_gets_later_is_not_assigned_to_a_route_that_kvm_does_not_know() {
+    // The first message is rewritten while it has no eventfd. The second vector's is folded to it.
+    let setup = Setup { producers: Producers::Late, ..Setup::msi(2, true, true) };
+    let enable = |log| MsiControl { enable: true, log };
+    passes(setup, &[Produce(1), enable(1), MsiAddress(true), Connect(1), enable(0)]);
+}

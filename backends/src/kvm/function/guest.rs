@@ -78,7 +78,9 @@ impl<P: Platform> Function<P> {
     }
 
     /// Takes the guest's EOI of the pin, from an interrupt controller in userspace
-    /// ([`msix_core::Function::eoi`]).
+    /// ([`msix_core::Function::eoi`]). Where no EOI is available, call it also when the guest reads
+    /// Status of a passed-through device and finds Interrupt Status 0: it may have satisfied the
+    /// device for another function on the line, and makes no other access for this one.
     pub fn eoi(&self) {
         self.shared.input(|engine, fx| always(engine.eoi(fx)));
     }

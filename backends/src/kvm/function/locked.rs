@@ -118,7 +118,7 @@ impl<P: Platform> LockedFunction<P> {
     /// Resets the function, and the device once nothing of it is bound any more.
     pub(super) fn reset(&mut self) {
         self.take_in_all();
-        self.host.forget_unsent();
+        self.host.take_unsent(); // A13
         self.step(true, |engine, fx| always(engine.reset(fx)));
         if let Some(device) = &mut self.device {
             device.map(true);
@@ -191,6 +191,18 @@ impl<P: Platform> LockedFunction<P> {
         }
     }
 
+    /// Drives the pin of a physical line to the level that it was last set to. The line is not
+    /// saved, but the interrupt controller is, and may have been restored with a level that nobody
+    /// would lower. KVM lowers what it brings at the next EOI (K12).
+    pub(super) fn repeat_line(&mut self) {
+        let line = self.device.as_ref().and_then(|device| device.line.as_ref());
+        if line.is_some_and(|line| !line.is_brought_by_kernel())
+            && let Some(pin) = &mut self.pin
+        {
+            pin.set_level(pin.is_high);
+        }
+    }
+
     /// Takes in the events in the eventfds while KVM does not take them and no effect asks for
     /// them: while the backend is detached, between a load and its resume, and while a message is
     /// half written.
@@ -201,11 +213,20 @@ impl<P: Platform> LockedFunction<P> {
     }
 
     /// Takes in what no effect of a save asks for: of vectors that are live, and not KVM's for the time
-    /// being, and what KVM refused (H14).
+    /// being, and what KVM refused (H14): it is sent, or pending where it cannot be any more.
     pub(super) fn take_in_due(&mut self) {
         self.take_in_unowned();
-        if !self.engine.is_loading() {
-            self.host.send_all_again();
+        self.take_in_unsent();
+    }
+
+    /// Gives the engine back what KVM refused.
+    fn take_in_unsent(&mut self) {
+        if self.engine.is_loading() {
+            return;
+        }
+        for (mode, vector) in self.host.take_unsent() {
+            let held = Vectors::one(Vector::new(vector));
+            self.step(false, |engine, fx| always(engine.report_held(mode.into(), held, fx)));
         }
     }
 
@@ -239,9 +260,10 @@ impl<P: Platform> LockedFunction<P> {
         Delivery::Pending
     }
 
-    /// Commits and arms what waits.
+    /// Commits and arms what waits, and sends what KVM refused.
     pub(super) fn flush(&mut self) {
-        let failed = self.host.flush();
+        self.take_in_unsent();
+        let failed = self.host.flush_routes();
         let mode = self.host.owner().into();
         failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
     }

@@ -137,6 +137,9 @@ impl<P: Platform> KvmHost<P> {
                         revived = true;
                         self.messages(mode).waiting.insert(index);
                         armed.push((route.vector, gsi));
+                    } else if std::mem::take(&mut self.messages(mode).of(index).open) {
+                        // No eventfd needs the route yet; the next one waits for it.
+                        self.wait_for_route(mode, index);
                     }
                 }
                 _ => failed.push(route.vector),
@@ -184,7 +187,7 @@ impl<P: Platform> KvmHost<P> {
     }
 
     /// Sends again what could not be sent before, of all modes.
-    pub(in crate::kvm) fn send_all_again(&mut self) {
+    pub(super) fn send_all_again(&mut self) {
         for mode in [MessageMode::MsiX, MessageMode::Msi] {
             for vector in self.messages(mode).unsent.members() {
                 self.send_again(mode, vector);
@@ -192,10 +195,14 @@ impl<P: Platform> KvmHost<P> {
         }
     }
 
-    /// Forgets what could not be sent: a reset drops it (A13).
-    pub(in crate::kvm) fn forget_unsent(&mut self) {
-        self.msix.unsent.take();
-        self.msi.unsent.take();
+    /// Takes what could not be sent, of all modes.
+    pub(in crate::kvm) fn take_unsent(&mut self) -> Vec<(MessageMode, u16)> {
+        let mut all = Vec::new();
+        for mode in [MessageMode::MsiX, MessageMode::Msi] {
+            let unsent = self.messages(mode).unsent.take();
+            all.extend(unsent.into_iter().map(|vector| (mode, vector)));
+        }
+        all
     }
 
     /// Sends a message, now or later.

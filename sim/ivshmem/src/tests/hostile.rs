@@ -66,6 +66,20 @@ fn shared_memory_that_no_bar_can_have_is_refused() {
 }
 
 #[test]
+fn a_revision_0_of_a_size_that_no_bar_can_have_is_refused() {
+    for memory in [0, 8, 24, 1 << 47, 1 << 63] {
+        let revision = Revision::Zero { memory };
+        let options = DeviceOptions { revision, ..DeviceOptions::new(2) };
+        let vmm = Vmm::default();
+        let routes = routes_without_vm(vmm.clone()).unwrap();
+        let client = UnixStream::pair().unwrap().1;
+        let refused = IvshmemDevice::doorbell(client, options, &routes, vmm, None);
+        let is_named = matches!(&refused, Err(DeviceError::Memory(SharedMemoryError::Size(size))) if *size == memory);
+        assert!(is_named, "{refused:?}");
+    }
+}
+
+#[test]
 fn a_connection_that_ends_at_any_byte_of_the_setup_is_an_error() {
     let memory = shared_memory(1 << 20);
     let whole = [0_i64.to_le_bytes(), 3_i64.to_le_bytes()].concat();

@@ -42,14 +42,17 @@ pub(crate) fn functions(vendor: u16, device: u16) -> Result<Vec<PathBuf>, String
     Ok(found)
 }
 
-/// Takes a function from its driver, if it has one, and gives it to vfio-pci.
+/// Takes a function from its driver, if it has another, and gives it to vfio-pci.
 pub(crate) fn bind_to_vfio(function: &Path) -> Result<(), String> {
+    let driver = function.join("driver");
+    if fs::read_link(&driver).is_ok_and(|driver| driver.ends_with("vfio-pci")) {
+        return Ok(());
+    }
     let name = function.file_name().unwrap_or_default().to_string_lossy();
     let write = |path: &Path, text: &str| {
         fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
     write(&function.join("driver_override"), "vfio-pci")?;
-    let driver = function.join("driver");
     if driver.exists() {
         write(&driver.join("unbind"), &name)?;
     }
@@ -64,6 +67,12 @@ pub(crate) fn bind_to_vfio(function: &Path) -> Result<(), String> {
 /// command line said what this is. On any other machine that would be a disaster.
 pub(crate) fn is_init_of_the_test_machine() -> bool {
     rustix::process::getpid().is_init() && std::env::var_os("MSIX_VM_KERNEL").is_some()
+}
+
+/// Whether that init started this process.
+pub(crate) fn is_child_of_the_init() -> bool {
+    rustix::process::getppid().is_some_and(rustix::process::Pid::is_init)
+        && std::env::var_os("MSIX_VM_KERNEL").is_some()
 }
 
 /// The end, once the console is written.

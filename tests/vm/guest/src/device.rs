@@ -32,8 +32,19 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Opens the first function with these ids, if there is one, in `container`.
+    pub(crate) fn find(
+        (vendor, device): (u16, u16),
+        container: &Arc<VfioContainer>,
+    ) -> Result<Option<Self>, String> {
+        match boot::functions(vendor, device)?.as_slice() {
+            [] => Ok(None),
+            [function, ..] => Self::open(function, container).map(Some),
+        }
+    }
+
     /// Takes the function at `sysfs` from its driver and opens it in `container`.
-    pub(crate) fn open(sysfs: &Path, container: &Arc<VfioContainer>) -> Result<Self, String> {
+    fn open(sysfs: &Path, container: &Arc<VfioContainer>) -> Result<Self, String> {
         boot::bind_to_vfio(sysfs)?;
         let name = sysfs.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let group = std::fs::read_link(sysfs.join("iommu_group"))

@@ -5,6 +5,7 @@ use crate::device::Device;
 use crate::nested;
 use crate::tests::{same, text};
 use crate::world::World;
+use kvm_bindings::kvm_lapic_state;
 use kvm_ioctls::{VcpuFd, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
@@ -227,20 +228,31 @@ impl Chain {
 /// The interrupts that wait in a local APIC, which forgets them.
 pub(crate) fn take(vcpu: &VcpuFd) -> Result<Vec<u8>, String> {
     let mut lapic = vcpu.get_lapic().map_err(text)?;
-    let mut taken = Vec::new();
-    for interrupt in 0..=255_u8 {
-        let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
-        let bit = 1_u8 << (interrupt % 8);
-        if lapic.regs[byte].cast_unsigned() & bit != 0 {
-            taken.push(interrupt);
-            lapic.regs[byte] &= (!bit).cast_signed();
-        }
+    let taken = requested(&lapic);
+    for interrupt in &taken {
+        let (byte, bit) = place(*interrupt);
+        lapic.regs[byte] &= (!bit).cast_signed();
     }
     if !taken.is_empty() {
         // What came since it was read is lost: one at a time is waited for.
         vcpu.set_lapic(&lapic).map_err(text)?;
     }
     Ok(taken)
+}
+
+/// The interrupts that wait in a local APIC.
+pub(crate) fn requested(lapic: &kvm_lapic_state) -> Vec<u8> {
+    let waits = |interrupt: &u8| {
+        let (byte, bit) = place(*interrupt);
+        lapic.regs[byte].cast_unsigned() & bit != 0
+    };
+    (0..=255).filter(waits).collect()
+}
+
+/// The byte of a local APIC's registers, and the bit in it, that say whether an interrupt waits.
+fn place(interrupt: u8) -> (usize, u8) {
+    let byte = 0x200 + usize::from(interrupt / 32) * 16 + usize::from(interrupt % 32 / 8);
+    (byte, 1 << (interrupt % 8))
 }
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

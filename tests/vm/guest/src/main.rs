@@ -1,13 +1,15 @@
 //! The init of a virtual machine that tests VFIO and KVM on a stock Linux kernel.
 //!
-//! It loads the modules, hands the devices to vfio-pci, runs every test of [`tests::all`], prints a
-//! line for each and one for all, and powers the machine off. tests/tests/vm starts it and reads the
-//! console.
+//! It loads the modules, hands the devices to vfio-pci, runs every test of [`tests::all`] and then those
+//! of [`tests::apart`], prints a line for each and one for all, and powers the machine off. tests/tests/vm
+//! starts it and reads the console. It starts itself for the parts of tests that are processes of their own.
 
 mod boot;
+mod controllers;
 mod device;
 mod device_to_apic;
 mod nested;
+mod process;
 mod rig;
 mod tests;
 mod world;
@@ -18,12 +20,17 @@ use std::process::ExitCode;
 use world::World;
 
 fn main() -> ExitCode {
+    if boot::is_child_of_the_init() {
+        let Err(why) = tests::part() else { return ExitCode::SUCCESS };
+        eprintln!("{why}");
+        return ExitCode::FAILURE;
+    }
     if !boot::is_init_of_the_test_machine() {
         eprintln!("this is the init of a test machine; see tests/run vm");
         return ExitCode::FAILURE;
     }
     let tally = match guarded(World::new) {
-        Ok(mut world) => run(&mut world),
+        Ok(world) => run(world),
         Err(why) => {
             println!("VM-RESULT: FAILED boot: {why}");
             Tally { ok: 0, failed: 1 }
@@ -33,28 +40,39 @@ fn main() -> ExitCode {
     boot::power_off()
 }
 
+#[derive(Default)]
 struct Tally {
     ok: usize,
     failed: usize,
 }
 
-fn run(world: &mut World) -> Tally {
-    let mut tally = Tally { ok: 0, failed: 0 };
-    let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();
-    for (name, test) in tests::all().filter(|(name, _)| name.contains(&filter)) {
+impl Tally {
+    fn run(&mut self, name: &str, test: impl FnOnce() -> Result<(), String>) {
         println!("-- {name}");
-        match guarded(|| test(world)) {
+        match guarded(test) {
             Ok(()) => {
                 println!("VM-RESULT: ok {name}");
-                tally.ok += 1;
+                self.ok += 1;
             }
             Err(why) => {
                 println!("VM-RESULT: FAILED {name}: {why}");
-                tally.failed += 1;
+                self.failed += 1;
             }
         }
+    }
+}
+
+fn run(mut world: World) -> Tally {
+    let mut tally = Tally::default();
+    let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();
+    for (name, test) in tests::all().filter(|(name, _)| name.contains(&filter)) {
+        tally.run(name, || test(&mut world));
         // The next test finds what the first one found.
         world.quiesce();
+    }
+    drop(world); // one process at a time has a device
+    for (name, test) in tests::apart().filter(|(name, _)| name.contains(&filter)) {
+        tally.run(name, test);
     }
     tally
 }

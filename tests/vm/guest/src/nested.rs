@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 
 /// A virtual machine whose one processor does some accesses, and then halts with interrupts enabled.
-/// Interrupts from 0x40 to 0x4f are counted, [`LINE`] with a word to the VMM first; 0x50 ends it.
+/// Interrupts from 0x40 to 0x4f are counted, [`LINE`] with a word to the VMM first, and [`SHARED`] with
+/// a question for each of its sharers; 0x50 ends it.
 pub(crate) struct Nested {
     pub(crate) vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
@@ -25,6 +26,8 @@ pub(crate) enum Access {
     Write(u32, u32),
     /// Writes four bytes to a port other than 0xf4.
     Out(u8, u32),
+    /// Reads a byte of a port.
+    In(u8),
 }
 
 const SIZE: usize = 0x4000;
@@ -36,6 +39,15 @@ const FIRST: u8 = 0x40;
 pub(crate) const LINE: u8 = 0x4f;
 /// The port that it writes for that.
 pub(crate) const SATISFY: u8 = 0xf5;
+/// The interrupt whose handler reads Status of each function that may have caused it, and has those
+/// satisfied that say so: a level that functions share.
+pub(crate) const SHARED: u8 = 0x4e;
+/// How many share it.
+pub(crate) const SHARERS: u8 = 3;
+/// The ports of the low byte of Status, one for each that shares.
+pub(crate) const STATUS: u8 = 0xe0;
+/// The ports that are written to satisfy a sharer.
+pub(crate) const SATISFY_SHARER: u8 = 0xe8;
 const LAST: u8 = 0x50;
 
 /// `sti; hlt; jmp` back.
@@ -57,6 +69,7 @@ fn program(accesses: &[Access]) -> Vec<u8> {
                 code.extend(value.to_le_bytes());
                 code.extend([0x66, 0xe7, port]); // out port, eax
             }
+            Access::In(port) => code.extend([0xe4, port]), // in al, port
         }
     }
     code.extend(MAIN);
@@ -74,6 +87,17 @@ fn handler(counter: u16) -> Vec<u8> {
     code
 }
 
+/// Asks sharer by sharer for Interrupt Status, and has those satisfied that assert.
+fn ask_sharers() -> Vec<u8> {
+    let ask = |sharer| {
+        let read = [0xe4, STATUS + sharer]; // in al, STATUS
+        let test = [0xa8, 1 << 3, 0x74, 3]; // test al, Interrupt Status; jz to the next
+        let satisfy = [0x66, 0xe7, SATISFY_SHARER + sharer]; // out SATISFY_SHARER, eax
+        [&read[..], &test, &satisfy].concat()
+    };
+    (0..SHARERS).flat_map(ask).collect()
+}
+
 impl Nested {
     /// Makes it.
     pub(crate) fn new(kvm: &Kvm, accesses: &[Access]) -> Result<Self, String> {
@@ -81,12 +105,13 @@ impl Nested {
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).map_err(text)?;
         memory.write_slice(&program(accesses), GuestAddress(CODE)).map_err(text)?;
         for interrupt in FIRST..=LAST {
-            let place = HANDLERS + u64::from(interrupt - FIRST) * 32;
+            let place = HANDLERS + u64::from(interrupt - FIRST) * 64;
             let counter = u16::try_from(counter(interrupt)).map_err(text)?;
             let code = match interrupt {
                 LAST => vec![0xe6, 0xf4], // out 0xf4, al
                 // out SATISFY, eax: what its device wants before the end of the interrupt
                 LINE => [&[0x66, 0xe7, SATISFY], &*handler(counter)].concat(),
+                SHARED => [ask_sharers(), handler(counter)].concat(),
                 _ => handler(counter),
             };
             memory.write_slice(&code, GuestAddress(place)).map_err(text)?;
@@ -110,8 +135,13 @@ impl Nested {
         Ok(Self { vm, memory, cpu, processor: None })
     }
 
-    /// Starts its processor, whose accesses go to `access`.
-    pub(crate) fn start(&mut self, access: impl FnMut(Access) + Send + 'static) {
+    /// Its processor, which was not started yet.
+    pub(crate) fn cpu(&self) -> Result<&VcpuFd, String> {
+        self.cpu.as_ref().ok_or_else(|| "the processor runs".to_owned())
+    }
+
+    /// Starts its processor, whose accesses go to `access`, which returns what a read reads.
+    pub(crate) fn start(&mut self, access: impl FnMut(Access) -> u8 + Send + 'static) {
         if let Some(cpu) = self.cpu.take() {
             self.processor = Some(std::thread::spawn(move || run(cpu, access)));
         }
@@ -194,7 +224,7 @@ pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
     cpu.set_lapic(&lapic).map_err(text)
 }
 
-fn run(mut cpu: VcpuFd, mut access: impl FnMut(Access)) -> Result<(), String> {
+fn run(mut cpu: VcpuFd, mut access: impl FnMut(Access) -> u8) -> Result<(), String> {
     let value = |data: &[u8]| data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
     loop {
         match cpu.run() {
@@ -202,6 +232,10 @@ fn run(mut cpu: VcpuFd, mut access: impl FnMut(Access)) -> Result<(), String> {
             Ok(VcpuExit::IoOut(port, data)) => {
                 let port = u8::try_from(port).map_err(text)?;
                 access(Access::Out(port, value(data).ok_or("a short port write")?));
+            }
+            Ok(VcpuExit::IoIn(port, data)) => {
+                let port = u8::try_from(port).map_err(text)?;
+                data.fill(access(Access::In(port)));
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
                 let address = u32::try_from(address).map_err(text)?;

@@ -30,6 +30,30 @@ pub(crate) enum Kind {
     Xhci,
 }
 
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Edu, Self::E1000e, Self::Nvme, Self::Xhci];
+
+    /// Vendor and device.
+    pub(crate) const fn id(self) -> (u16, u16) {
+        match self {
+            Self::Edu => (0x1234, 0x11e8),
+            Self::E1000e => (0x8086, 0x10d3),
+            Self::Nvme => (0x1b36, 0x0010),
+            Self::Xhci => (0x1033, 0x0194),
+        }
+    }
+
+    /// The modes that it has.
+    pub(crate) const fn modes(self) -> &'static [Mode] {
+        match self {
+            Self::Edu => &[Mode::Intx, Mode::Msi],
+            Self::Nvme => &[Mode::Intx, Mode::MsiX],
+            Self::E1000e | Self::Xhci => &[Mode::Intx, Mode::Msi, Mode::MsiX],
+        }
+    }
+}
+
 /// What the function told its VMM.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -48,12 +72,30 @@ impl Platform for Vmm {
     fn snoop(&mut self, _: Route) {} // not under this policy
 }
 
-/// The function's pin, in userspace.
-struct ToldPin(Arc<Mutex<Told>>);
+/// Who brings the function's pin to the guest.
+pub(crate) enum Pin {
+    /// Nobody: the function has none.
+    Absent,
+    /// Userspace, which notes the level.
+    Noted,
+    /// Userspace, which notes the level and drives this with it.
+    Driven(Box<dyn GuestPin>),
+    /// KVM, to this GSI.
+    Kernel(u32),
+}
 
-impl GuestPin for ToldPin {
+/// The function's pin, in userspace.
+struct NotedPin {
+    told: Arc<Mutex<Told>>,
+    driven: Option<Box<dyn GuestPin>>,
+}
+
+impl GuestPin for NotedPin {
     fn set_level(&mut self, asserted: bool) {
-        lock(&self.0).line.push(asserted);
+        lock(&self.told).line.push(asserted);
+        if let Some(pin) = &mut self.driven {
+            pin.set_level(asserted);
+        }
     }
 }
 
@@ -93,19 +135,18 @@ impl<'a> Rig<'a> {
         vm.create_irq_chip().map_err(text)?;
         let vcpu = vm.create_vcpu(0).map_err(text)?;
         nested::enable_apic(&vcpu)?;
-        let mut rig = Self::on(world, kind, &vm, None)?;
+        let mut rig = Self::on(device_of(world, kind)?, kind, &vm, Pin::Noted)?;
         rig.vcpu = Some(vcpu);
         Ok(rig)
     }
 
-    /// On a machine of the caller's; `gsi`: where KVM brings the line to its guest.
+    /// On a machine of the caller's.
     pub(crate) fn on(
-        world: &'a World,
+        device: &'a Device,
         kind: Kind,
         vm: &Arc<VmFd>,
-        gsi: Option<u32>,
+        pin: Pin,
     ) -> Result<Self, String> {
-        let device = device_of(world, kind)?;
         let owned =
             || -> Result<OwnedFd, String> { device.as_fd().try_clone_to_owned().map_err(text) };
         let msix_vectors = match kind {
@@ -125,10 +166,13 @@ impl<'a> Rig<'a> {
             let count = u16::try_from(irqs.index().map_err(text)?.count).map_err(text)?;
             Ok(Box::new(DeviceMsi::new(irqs, count)))
         });
-        let mut line = AssignedLine::new(Box::new(LineIrqs::new(owned()?))).map_err(text)?;
-        if let Some(gsi) = gsi {
-            line = line.resampled_by(Box::new(Arc::clone(vm)), gsi);
-        }
+        let line = AssignedLine::new(Box::new(LineIrqs::new(owned()?))).map_err(text)?;
+        let (line, driven) = match pin {
+            Pin::Absent => (None, None),
+            Pin::Noted => (Some(line), None),
+            Pin::Driven(pin) => (Some(line), Some(pin)),
+            Pin::Kernel(gsi) => (Some(line.resampled_by(Box::new(Arc::clone(vm)), gsi)), None),
+        };
         let layout = msix_vectors.map(|vectors| {
             let bar = BarIndex::new(0).map_err(text)?;
             Layout::exclusive_bar(vectors, bar).map_err(text)
@@ -139,20 +183,22 @@ impl<'a> Rig<'a> {
         let told = Arc::new(Mutex::new(Told::default()));
         let reset = {
             let device = Satisfier::of(device, kind)?;
-            let command = crate::device::config_offset(device_of(world, kind)?) + 4;
-            Box::new(move || device.reset(command))
+            Box::new(move || device.reset())
         };
         let behind = PassedThrough {
             msix: device_msix.transpose()?,
             msi: device_msi.transpose()?,
-            line: Some(line),
+            line,
             quiet: Duration::from_millis(50),
             control: Box::new(Control { told: Arc::clone(&told), reset }),
         };
+        let pin = behind.line.is_some().then(|| -> Box<dyn GuestPin> {
+            Box::new(NotedPin { told: Arc::clone(&told), driven })
+        });
         let setup = FunctionSetup {
             msi: msi_capability,
             msix: layout.transpose()?,
-            pin: Some(Box::new(ToldPin(Arc::clone(&told)))),
+            pin,
             device: Some(behind),
             ..FunctionSetup::new(Vmm)
         };
@@ -193,13 +239,29 @@ impl<'a> Rig<'a> {
     }
 
     /// The modes that the device has.
-    pub(crate) fn modes(&self) -> &'static [Mode] {
-        match self.kind {
-            Kind::Edu => &[Mode::Intx, Mode::Msi],
-            Kind::E1000e => &[Mode::Intx, Mode::Msi, Mode::MsiX],
-            Kind::Nvme => &[Mode::Intx, Mode::MsiX],
-            Kind::Xhci => &[Mode::Intx, Mode::Msi, Mode::MsiX],
+    pub(crate) const fn modes(&self) -> &'static [Mode] {
+        self.kind.modes()
+    }
+
+    /// What a guest reads: Command, both capabilities, the table and the PBA.
+    pub(crate) fn registers(&self) -> Vec<u8> {
+        let function = &self.function;
+        let vectors = function.inspect(|f| f.msix().map_or(0, msix_core::Msix::vectors));
+        let (mut msi, mut msix, mut pba) = ([0; 24], [0; 12], [0; 8]);
+        let mut table = vec![0; usize::from(vectors) * 16];
+        function.read_msi(0, &mut msi);
+        function.read_msix(0, &mut msix);
+        for (at, bytes) in (0..).step_by(8).zip(table.chunks_mut(8)) {
+            function.read_table(at, bytes);
         }
+        function.read_pba(0, &mut pba);
+        let command = function.command_and_status().0.to_le_bytes();
+        [&command[..], &msi, &msix, &table, &pba].concat()
+    }
+
+    /// The kernel raises an interrupt of an index, which it refuses where the index is not active.
+    pub(crate) fn loop_back(&self, index: u32) -> Result<(), String> {
+        self.device.loop_back(index, 0)
     }
 
     /// The interrupt that vector `vector` of MSI is: the low bits of its data are the vector (A15).
@@ -311,6 +373,8 @@ pub(crate) struct Satisfier {
     descriptor: OwnedFd,
     /// Where BAR0 is in the descriptor.
     registers: u64,
+    /// Where configuration space is.
+    config: u64,
     kind: Kind,
 }
 
@@ -318,7 +382,15 @@ impl Satisfier {
     pub(crate) fn of(device: &Device, kind: Kind) -> Result<Self, String> {
         let descriptor = device.as_fd().try_clone_to_owned().map_err(text)?;
         let registers = device.vfio().get_region_offset(0);
-        Ok(Self { descriptor, registers, kind })
+        let config = crate::device::config_offset(device);
+        Ok(Self { descriptor, registers, config, kind })
+    }
+
+    /// The low byte of Status, as the device has it.
+    pub(crate) fn status(&self) -> Option<u8> {
+        let mut byte = [0];
+        let read = rustix::io::pread(&self.descriptor, &mut byte, self.config + 6);
+        (read == Ok(1)).then_some(byte[0])
     }
 
     /// Whether the device took it.
@@ -333,11 +405,11 @@ impl Satisfier {
     }
 
     /// Resets the device if it can be; the guest's Command is 0, and this test's is on again.
-    fn reset(&self, command: u64) {
+    fn reset(&self) {
         crate::device::reset(&self.descriptor);
         for value in [0_u16, 6] {
             // What fails shows in the test.
-            let _ = rustix::io::pwrite(&self.descriptor, &value.to_le_bytes(), command);
+            let _ = rustix::io::pwrite(&self.descriptor, &value.to_le_bytes(), self.config + 4);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::boot;
 use crate::device::{Device, Ivshmem};
+use crate::rig::Kind;
 use kvm_ioctls::Kvm;
 use std::sync::Arc;
 use vfio_ioctls::VfioContainer;
@@ -37,15 +38,12 @@ impl World {
         // Type 1 version 2; the devices keep it.
         let container = VfioContainer::new(None).map_err(|error| format!("container: {error}"))?;
         let container = Arc::new(container);
-        let open = |vendor, device| match boot::functions(vendor, device)?.as_slice() {
-            [] => Ok(None),
-            [function, ..] => Device::open(function, &container).map(Some),
-        };
-        let ivshmem = open(0x1af4, 0x1110)?.ok_or("no ivshmem device")?;
-        let nvme = open(0x1b36, 0x0010)?;
-        let edu = open(0x1234, 0x11e8)?.ok_or("no edu device")?;
-        let e1000e = open(0x8086, 0x10d3)?.ok_or("no e1000e device")?;
-        let xhci = open(0x1033, 0x0194)?.ok_or("no USB controller")?;
+        let open = |id| Device::find(id, &container);
+        let ivshmem = open((0x1af4, 0x1110))?.ok_or("no ivshmem device")?;
+        let nvme = open(Kind::Nvme.id())?;
+        let edu = open(Kind::Edu.id())?.ok_or("no edu device")?;
+        let e1000e = open(Kind::E1000e.id())?.ok_or("no e1000e device")?;
+        let xhci = open(Kind::Xhci.id())?.ok_or("no USB controller")?;
         Ok(Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             series: std::env::var("MSIX_VM_KERNEL").map_err(|error| error.to_string())?,

@@ -290,6 +290,34 @@ fn a_function_that_goes_leaves_its_line_low() {
 }
 
 #[test]
+fn h15_a_resume_drives_the_pin_to_its_level_because_the_restored_controller_may_have_another() {
+    // The line is high when it is saved, and with it the controller. The device was reset since.
+    let world = World::new(false, 4);
+    world.device.line(true);
+    assert_eq!(world.log(), ["line true", "mapped false"]);
+    let saved = world.function.save();
+    for asserts in [false, true] {
+        let restored = World::new(false, 4);
+        restored.function.load(&saved).unwrap();
+        restored.device.line(asserts);
+        assert!(restored.log().is_empty(), "H15: not before the resume");
+        restored.function.resume();
+        let mut expected = vec!["line false"];
+        if asserts {
+            expected.extend(["line true", "mapped false"]); // by the loop
+        }
+        assert_eq!(restored.log(), expected);
+        restored.function.resume(); // of no load
+        assert!(restored.log().is_empty());
+    }
+    // KVM lowers by itself what it brings.
+    let restored = World::new(true, 4);
+    restored.function.load(&saved).unwrap();
+    restored.function.resume();
+    assert!(restored.log().is_empty());
+}
+
+#[test]
 fn a17_interrupt_status_behind_a_physical_pin_is_left_to_the_device() {
     for resampled in [true, false] {
         let world = World::new(resampled, 4);

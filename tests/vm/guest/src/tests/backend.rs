@@ -80,10 +80,15 @@ fn handled(world: &mut World) -> Result<(), String> {
     let Assigned { function, routes, .. } = assign(&nested.vm, device, 4, masked, deferral)?;
     let its = function.clone();
     nested.start(move |access| match access {
-        Access::Out(_, value) => its.write_msix(2, &value.to_le_bytes()[..2]),
-        Access::Write(address, value) => {
-            _ = its.write_table(u64::from(address - TABLE), &value.to_le_bytes());
+        Access::Out(_, value) => {
+            its.write_msix(2, &value.to_le_bytes()[..2]);
+            0
         }
+        Access::Write(address, value) => {
+            its.write_table(u64::from(address - TABLE), &value.to_le_bytes());
+            0
+        }
+        Access::In(_) => 0,
     });
     let begun = Instant::now();
     while !of_msix(&function, 3, Msix::is_live) {

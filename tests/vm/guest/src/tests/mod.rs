@@ -4,21 +4,44 @@ mod backend;
 mod machine;
 mod maps;
 mod modes;
+mod processes;
 mod restore;
+mod status;
 mod trigger;
 
+use crate::rig::PATIENCE;
 use crate::world::World;
+use std::time::{Duration, Instant};
 
 /// A test gets a machine whose devices are idle. It may panic.
 pub(crate) type Test = fn(&mut World) -> Result<(), String>;
 
 /// Names, and tests; in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    [machine::TESTS, trigger::TESTS, backend::TESTS, modes::TESTS, restore::TESTS, maps::TESTS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        machine::TESTS,
+        trigger::TESTS,
+        backend::TESTS,
+        modes::TESTS,
+        status::TESTS,
+        restore::TESTS,
+        maps::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
+
+/// A test that has its devices opened by other processes, one after another.
+pub(crate) type TestApart = fn() -> Result<(), String>;
+
+/// Names, and tests that run while this process has no device.
+pub(crate) fn apart() -> impl Iterator<Item = (&'static str, TestApart)> {
+    processes::TESTS.iter().copied()
+}
+
+/// Runs the part of a test that this process was started for.
+pub(crate) use processes::part;
 
 /// Both are equal, or an error that says what it is about.
 pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
@@ -31,6 +54,21 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
     } else {
         Err(format!("{what}: {got:x?} instead of {expected:x?} (hexadecimal)"))
     }
+}
+
+/// Waits until something is so.
+pub(crate) fn wait(
+    what: &str,
+    mut is_so: impl FnMut() -> Result<bool, String>,
+) -> Result<(), String> {
+    let begun = Instant::now();
+    while !is_so()? {
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("in vain: {what}"));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 /// An error as a test returns it.

@@ -1,11 +1,9 @@
 //! A function that is saved, and restored behind the same device: into a new machine, and in its place.
 
-use super::maps::assigned;
 use super::modes::event;
 use super::{Test, same, text};
-use crate::rig::{Kind, MSIX, PATIENCE, QUIET, Rig, device_of};
+use crate::rig::{Kind, MSIX, PATIENCE, QUIET, Rig};
 use crate::world::World;
-use msix_backends::assign::PageSize;
 use msix_core::Mode;
 use std::time::{Duration, Instant};
 
@@ -13,13 +11,10 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("a function restored into a new machine interrupts by the mode it was saved in", new_machine),
     ("a function restored over another mode leaves that one first", over_another),
     ("an event between load and resume is delivered once, after it", between),
-    ("a guest that shares a line reads the device's own Interrupt Status", status),
 ];
 
-const KINDS: [Kind; 4] = [Kind::Edu, Kind::E1000e, Kind::Nvme, Kind::Xhci];
-
 /// What a VMM's threads may do between load and resume.
-fn idle(rig: &Rig<'_>) -> Result<(), String> {
+pub(super) fn idle(rig: &Rig<'_>) -> Result<(), String> {
     let function = &rig.function;
     let mut bytes = [0; 8];
     function.read_msi(0, &mut bytes);
@@ -55,7 +50,7 @@ fn restore(rig: &Rig<'_>, saved: &[u8], mode: Mode) -> Result<(), String> {
 }
 
 fn new_machine(world: &mut World) -> Result<(), String> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let modes = Rig::new(world, kind)?.modes();
         for &mode in modes {
             let saved = saved(world, kind, mode)?; // its function, machine and eventfds are gone
@@ -68,7 +63,7 @@ fn new_machine(world: &mut World) -> Result<(), String> {
 }
 
 fn over_another(world: &mut World) -> Result<(), String> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let modes = Rig::new(world, kind)?.modes();
         for &mode in modes {
             let saved = saved(world, kind, mode)?;
@@ -103,32 +98,6 @@ fn between(world: &mut World) -> Result<(), String> {
         same("once", rig.arrives(QUIET)?, vec![])?;
         rig.satisfy()?;
         event(&rig, mode, 0)?;
-    }
-    Ok(())
-}
-
-fn status(world: &mut World) -> Result<(), String> {
-    for kind in [Kind::Edu, Kind::E1000e] {
-        let device = device_of(world, kind)?;
-        let masks = assigned(device, PageSize::Kib4)?.masks(6);
-        let rig = Rig::new(world, kind)?;
-        let read = || -> Result<u8, String> {
-            let [own, _] = device.config::<2>(6)?;
-            let kept = rig.function.command_and_status().1.to_le_bytes()[0];
-            Ok(masks.to_guest(kept, own) & 8)
-        };
-        rig.switch(Mode::Intx);
-        same("before it asserts", read()?, 0)?;
-        rig.raise(Mode::Intx, 0)?;
-        rig.wait_line(true)?;
-        same("while it asserts", read()?, 8)?;
-        rig.function.write_command(1, &[4]); // Interrupt Disable
-        rig.wait_line(false)?;
-        same("with Interrupt Disable", read()?, 8)?;
-        rig.satisfy()?;
-        same("satisfied", read()?, 0)?;
-        rig.function.write_command(1, &[0]);
-        event(&rig, Mode::Intx, 0)?;
     }
     Ok(())
 }

@@ -1,0 +1,93 @@
+# The engine on other processors, for `tests/run`, which sources this: its tests on 32-bit and big-endian
+# machines, and the images of firmware linked for processors without an operating system.
+#
+# Debian's compiler comes with the library's sources, from which cargo builds the library for any target.
+
+# The processor, Debian's name of its C library, and what runs a program. That of i686 runs natively,
+# by the loader that comes with the library.
+readonly PORTABLE_TARGETS="
+powerpc powerpc qemu-ppc-static -L /usr/powerpc-linux-gnu
+s390x s390x qemu-s390x-static -L /usr/s390x-linux-gnu
+i686 i386 /usr/i686-linux-gnu/lib/ld-linux.so.2 --library-path /usr/i686-linux-gnu/lib
+aarch64 arm64 qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+
+# Rust's name, the most bytes of machine code and of constants: 5 % above what it was on 2026-11-26.
+readonly PORTABLE_IMAGES="
+thumbv7em-none-eabi 35059 1234
+riscv32imac-unknown-none-elf 41550 1268
+aarch64-unknown-none 39526 1239"
+
+portable_install() {
+    debian /usr/bin/rustc rustc-web
+    [ -d /usr/lib/rustlib/src ] || debian msix-no-such-command rust-web-src
+    debian ld.lld lld
+    debian readelf binutils
+    debian qemu-s390x-static qemu-user-static
+    local name library
+    while read -r name library _; do
+        [ -n "$name" ] || continue
+        debian "$name-linux-gnu-gcc" "gcc-$name-linux-gnu"
+        [ -e "/usr/$name-linux-gnu/lib/libc.so.6" ] ||
+            debian msix-no-such-command "libc6-dev-$library-cross"
+    done <<<"$PORTABLE_TARGETS"
+}
+
+# What is missing, if anything.
+portable_missing() {
+    local command
+    for command in /usr/bin/rustc ld.lld readelf qemu-s390x-static i686-linux-gnu-gcc \
+        powerpc-linux-gnu-gcc s390x-linux-gnu-gcc aarch64-linux-gnu-gcc; do
+        command -v "$command" >/dev/null || echo "$command"
+    done
+    [ -d /usr/lib/rustlib/src/rust/library ] || echo "the library's sources"
+}
+
+# Runs cargo with Debian's compiler, for the target named first.
+portable_cargo() { # target, arguments
+    local target=$1 upper runner
+    shift
+    upper=$(tr a-z- A-Z_ <<<"$target")
+    runner=$(sed -n "s/^${target%%-*} [^ ]* //p" <<<"$PORTABLE_TARGETS")
+    env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
+        "CARGO_TARGET_${upper}_LINKER=${target%%-*}-linux-gnu-gcc" \
+        ${runner:+"CARGO_TARGET_${upper}_RUNNER=$runner"} \
+        cargo "$@" --target "$target"
+}
+
+portable() {
+    local name most_text most_constants
+    while read -r name _; do
+        [ -n "$name" ] || continue
+        note "the engine on $name"
+        portable_cargo "$name-unknown-linux-gnu" test --quiet -p msix-core --all-features --lib --tests \
+            -Zbuild-std=std,panic_abort,test --target-dir target/portable
+    done <<<"$PORTABLE_TARGETS"
+    while read -r name most_text most_constants; do
+        [ -n "$name" ] || continue
+        note "the images for $name"
+        portable_image "$name" "$most_text" "$most_constants"
+    done <<<"$PORTABLE_IMAGES"
+}
+
+# Links every input and query, which fails where a panic can be reached, and looks at the size.
+portable_image() { # target, most bytes of machine code, most bytes of constants
+    local target=$1 image name sizes text constants
+    local roots=()
+    (cd tests/image && portable_cargo "$target" build --quiet --release --features function \
+        -Zbuild-std=core --target-dir ../../target/portable-image)
+    for name in $(grep -ho '^pub fn [a-z_]*' tests/image/src/{lib,function}.rs | cut -d' ' -f3); do
+        [ "$name" = seeded_panic ] || roots+=(-u "$name")
+    done
+    image=$(mktemp)
+    ld.lld -static --gc-sections -e msix_write_table "${roots[@]}" --whole-archive \
+        "target/portable-image/$target/release/libmsix_image.a" -o "$image"
+    sizes=$(readelf -SW "$image" | sed 's/^ *\[ *[0-9]*\] *//')
+    rm "$image"
+    text=$((16#$(awk '$1 == ".text" { print $5 }' <<<"$sizes")))
+    constants=$((16#$(awk '$1 == ".rodata" { print $5 }' <<<"$sizes")))
+    echo "$target: $text bytes of machine code, $constants of constants"
+    if [ "$text" -gt "$most_text" ] || [ "$constants" -gt "$most_constants" ]; then
+        echo "more than $most_text and $most_constants bytes"
+        return 1
+    fi
+}
