@@ -148,6 +148,8 @@ mod msix;
 #[cfg(feature = "operations")]
 pub mod operation;
 pub mod policy;
+#[cfg(msix_prove)]
+pub mod prove;
 pub mod rules;
 mod snapshot;
 pub mod spec;

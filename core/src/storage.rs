@@ -141,6 +141,18 @@ impl<'a> Borrowed<'a> {
     }
 }
 
+#[cfg(msix_prove)]
+impl<'a> Borrowed<'a> {
+    /// Takes memory that fits, as it is.
+    pub(crate) const fn lent(
+        entries: &'a mut [Entry],
+        claims: &'a mut [u16],
+        words: &'a mut [Word],
+    ) -> Self {
+        Self { entries, claims, words }
+    }
+}
+
 impl Storage for Borrowed<'_> {
     const MAX_EFFECTS: usize = MAX_EFFECTS;
 }

@@ -1,0 +1,67 @@
+"""Seeded defects: breaks a copy of the engine in one place at a time, and sees it found."""
+
+import re
+import shutil
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+from . import suite
+
+ROOT = suite.HERE.parent.parent
+
+
+def run(names):
+    """Tries all defects, or those with a name that contains one of `names`; returns 0 if each is found
+    by the harness and the property meant for it."""
+    listed = tomllib.loads((suite.HERE / "defects.toml").read_text())["defect"]
+    chosen = [d for d in listed if not names or any(name in d["name"] for name in names)]
+    without = set(suite.property_names().values()) - {d["property"] for d in listed}
+    if without:
+        print(f"no defect for: {', '.join(sorted(without))}")
+    missed = [d["name"] for d in chosen if not found(d)]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} defects found")
+    return int(bool(missed or without))
+
+
+def broken_copy(defect, folder):
+    """Copies what the harnesses are made of, with the defect. Returns their folder in the copy."""
+    ignore = shutil.ignore_patterns("target", "__pycache__")
+    shutil.copytree(ROOT / "core", folder / "core", ignore=ignore)
+    shutil.copytree(suite.HERE, folder / "tests/prove", ignore=ignore)
+    manifest = (ROOT / "Cargo.toml").read_text()
+    manifest = re.sub(r"\nmembers = \[.*?\]", '\nmembers = ["core"]', manifest, flags=re.S)
+    manifest = re.sub(r"\ndefault-members = .*", "", manifest)
+    (folder / "Cargo.toml").write_text(manifest)
+    shutil.copy(ROOT / "README.md", folder)
+    place = folder / "core/src" / defect["file"]
+    text = place.read_text()
+    if text.count(defect["from"]) != 1:
+        raise ValueError(f"{defect['name']}: its place stands {text.count(defect['from'])} times")
+    place.write_text(text.replace(defect["from"], defect["to"]))
+    return folder / "tests/prove"
+
+
+def found(defect):
+    """Whether the harness refutes the property, and native code does the same."""
+    start = time.time()
+    vectors = defect.get("vectors", 2)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = broken_copy(defect, folder)
+        # One target folder for all, so that dependencies are compiled once.
+        targets = suite.HERE / "target/defects"
+        ir = suite.build_ir(vectors, folder / "broken.ll", source, targets / "ir")
+        program = suite.build_native(vectors, folder / "broken", source, targets / "native")
+        status, text = suite.run_one(ir, defect["harness"], program)
+    refuted = re.findall(r"REFUTED ([A-Z][A-Za-z]+|a panic.*)$", text, re.M)
+    good = status == 1 and defect["property"] in refuted and "does not do that" not in text
+    verdict = "found by" if good else "NOT FOUND by"
+    seconds = time.time() - start
+    print(f"{defect['name']}: {verdict} {defect['harness']}, {defect['property']} ({seconds:.0f} s)")
+    if not good:
+        print(text)
+    elif "{" in text:
+        print(flush=True, end="")
+    return good

@@ -1,0 +1,176 @@
+"""Builds the harnesses, and proves many of them in processes of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import prove, selftest
+
+HERE = Path(__file__).resolve().parent.parent
+# Loops stay loops and vectors stay words: the tool executes bit-vectors, not SIMD.
+FLAGS = "--cfg msix_prove -C no-vectorize-loops -C no-vectorize-slp"
+IR_FLAGS = " -C llvm-args=-inline-threshold=2000 -C llvm-args=-unroll-threshold=0"
+# More than ten seconds of CPU at 64 vectors.
+SLOW = {"claim", "load", "read_table", "set_message", "write_dword", "write_qword", "write_other"}
+# Proven for every number of vectors at once.
+EVERY = [
+    "notify",
+    "withdraw",
+    "unclaim",
+    "report_failed",
+    "prepare_save",
+    "poll_pba",
+    "read_pba",
+    "reset",
+]
+# CPU seconds of one harness.
+LIMIT = 1800
+
+
+def cargo(source, vectors, target, *args, flags=""):
+    """Runs cargo on the crate of the harnesses in `source`."""
+    environment = dict(os.environ, PROVE_N=str(vectors), RUSTFLAGS=FLAGS + flags)
+    command = [os.environ.get("CARGO", "cargo"), *args, "--quiet", "--release"]
+    command += ["--manifest-path", str(source / "Cargo.toml"), "--target-dir", str(target)]
+    if args[0] == "rustc":
+        command += ["--", "--emit=llvm-ir", "-C", "linker=true"]
+    subprocess.run(command, env=environment, check=True)
+
+
+def build_ir(vectors, out, source=HERE, target=HERE / "target/ir"):
+    """Compiles all harnesses for a number of vectors to one file of LLVM IR."""
+    cargo(source, vectors, target, "rustc", "--lib", "--crate-type", "cdylib", flags=IR_FLAGS)
+    shutil.copy(target / "release/deps/prove.ll", out)
+    return out
+
+
+def build_native(vectors, out, source=HERE, target=HERE / "target/native"):
+    """Compiles the program that runs them natively."""
+    cargo(source, vectors, target, "build", "--bin", "native", "--features", "native")
+    shutil.copy(target / "release/native", out)
+    return out
+
+
+def property_names(source=HERE):
+    """The names of the properties by number, from the enum in `any.rs`."""
+    text = (source / "src/any.rs").read_text()
+    body = re.search(r"pub enum Property \{(.*?)\n\}", text, re.S)[1]
+    return {int(number): name for name, number in re.findall(r"(\w+) = (\d+),", body)}
+
+
+def harnesses(ir):
+    """The names of the harnesses in an IR file, without `prove_`."""
+    return sorted(re.findall(r"^define .*@prove_(\w+)\(", Path(ir).read_text(), re.M))
+
+
+def one(ir, harness, program=None, smt_folder=None):
+    """Proves one harness in this process, and prints what became of it."""
+    try:
+        result = prove.prove(ir, "prove_" + harness, property_names(), program, smt_folder)
+    except Exception:
+        result = prove.Result(harness, "ERROR", notes=[traceback.format_exc()])
+    print(result, flush=True)
+    return {"PROVED": 0, "REFUTED": 1, "VACUOUS": 2}.get(result.verdict, 3)
+
+
+def run_one(ir, harness, program, smt_folder=None, limit=LIMIT):
+    """Proves one harness in a process of its own. Returns its status, and what it printed. Its status
+    is 3 when the tool failed, or took too long."""
+    command = [sys.executable, "-m", "prover", "one", str(ir), harness]
+    command += ["--native", str(program)] if program else []
+    command += ["--smt", str(smt_folder)] if smt_folder else []
+    shell = ["bash", "-c", f'ulimit -t {limit}; exec nice "$@"', "prover", *command]
+    done = subprocess.run(shell, cwd=HERE, capture_output=True, text=True)
+    text = (done.stdout + done.stderr).strip()
+    if done.returncode not in (0, 1, 2, 3) or not text:
+        return 3, f"ERROR    {harness}: status {done.returncode} after {limit} s at most\n{text}"
+    return done.returncode, text
+
+
+def prove_all(jobs, smt_folder=None):
+    """Proves `jobs`: IR file, native program, harness. Prints each; returns 0 if all hold."""
+    failed = []
+    threads = int(os.environ.get("PROVE_JOBS", os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        running = [
+            (harness, pool.submit(run_one, ir, harness, program, smt_folder))
+            for ir, program, harness in jobs
+        ]
+        for harness, job in running:
+            status, text = job.result()
+            print(text, flush=True)
+            if status:
+                failed.append(harness)
+    if failed:
+        print(f"not proved: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+def built(vectors, folder):
+    """Builds both forms of the harnesses for a number of vectors."""
+    name = str(vectors).replace("..", "up-to-")
+    return (
+        build_ir(vectors, Path(folder, f"{name}.ll")),
+        build_native(vectors, Path(folder, f"native-{name}")),
+    )
+
+
+def size(vectors, chosen):
+    with tempfile.TemporaryDirectory() as folder:
+        ir, program = built(vectors, folder)
+        jobs = [(ir, program, harness) for harness in chosen or harnesses(ir)]
+        return prove_all(jobs)
+
+
+def test_tool(ir, program):
+    """Tests the tool itself; returns 0 if it passes."""
+    wrong = [selftest.rewriting(), *selftest.broken_tool(ir, "set_mask", program)]
+    wrong = [what for what in wrong if what]
+    for what in wrong:
+        print(f"the tool's own test fails: {what}")
+    return int(bool(wrong))
+
+
+def quick():
+    """Two vectors whole, also with exempt messages, and 64 without the slow ones."""
+    start = time.time()
+    status = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for vectors, without in ((2, set()), ("2x", set()), (64, SLOW)):
+            ir, program = built(vectors, folder)
+            if vectors == 2:
+                status |= test_tool(ir, program)
+            print(f"{vectors} vectors", flush=True)
+            chosen = [harness for harness in harnesses(ir) if harness not in without]
+            status |= prove_all([(ir, program, harness) for harness in chosen])
+    print(f"{time.time() - start:.0f} s")
+    return status
+
+
+def long():
+    """Two and 64 vectors whole, also with exempt messages, some inputs for every number of vectors up
+    to 70, and the questions for two asked again of another solver."""
+    from . import recheck
+
+    status = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for vectors in (2, "2x", 64, "..70"):
+            ir, program = built(vectors, folder)
+            if vectors == 2:
+                status |= test_tool(ir, program)
+            print(f"{vectors} vectors", flush=True)
+            questions = Path(folder, f"questions-{vectors}")
+            questions.mkdir()
+            chosen = EVERY if vectors == "..70" else harnesses(ir)
+            again = questions if vectors == 2 else None
+            status |= prove_all([(ir, program, h) for h in chosen], again)
+            if again:
+                status |= recheck.all_of(questions)
+    return status
