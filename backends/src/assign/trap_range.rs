@@ -119,7 +119,7 @@ const KNOWN: &[Known] = &[
         range: 0x70..0x78,
         answer: TrapAnswer::TableWindow,
     },
-    // From the first up to G80, of which the ids are 0x190 to 0x19f: 256 bytes.
+    // Before GeForce 8, of which the first have ids 0x190 to 0x19f: 256 bytes.
     Known::nvidia(&[0x0000..=0x018f, 0x01a0..=0x03ff], 0x1800..0x1900),
     // From NV40 on. Older ones have nothing there.
     Known::nvidia(&[0x0000..=0x22ff, 0x2400..=0x28ff], 0x8_8000..0x8_9000),

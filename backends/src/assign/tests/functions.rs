@@ -252,7 +252,7 @@ fn what_is_known_of_some_of_them_traps() {
         .collect();
     let expected = [
         ("Realtek RTL8111E network controller", 2, 0x70..0x78),
-        ("NVIDIA G80 graphics", 0, 0x8_8000..0x8_9000),
+        ("NVIDIA GeForce 8800 graphics", 0, 0x8_8000..0x8_9000),
     ];
     assert_eq!(known, expected);
 }

@@ -171,7 +171,7 @@ fn what_is_known_of_a_device_traps_by_its_ids() {
     assert_eq!(known(0x10ec, 0x8168, 0x02, [0x100, 0x100, 0, 0, 0, 0]), [], "an older one");
     assert_eq!(known(0x10ec, 0x8139, 0x02, nic), []);
     assert_eq!(known(0x10de, 0x0045, 0x03, gpu), [(0, 0x1800), (0, 0x8_8000)]); // NV40
-    assert_eq!(known(0x10de, 0x0191, 0x03, gpu), [(0, 0x8_8000)]); // G80
+    assert_eq!(known(0x10de, 0x0191, 0x03, gpu), [(0, 0x8_8000)]); // GeForce 8800
     assert_eq!(known(0x10de, 0x1b80, 0x03, gpu), [(0, 0x8_8000)]); // GP104
     assert_eq!(known(0x10de, 0x2330, 0x03, gpu), [(0, 0x9_2000)]); // GH100
     assert_eq!(known(0x10de, 0x2684, 0x03, gpu), [(0, 0x8_8000)]); // AD102
