@@ -98,7 +98,7 @@ impl<P: Platform + 'static> Function<P> {
         }
         let (device, control) = device.map(DeviceBehind::new).unzip();
         let platform = setup.platform;
-        let outside = Outside { platform, pin: setup.pin, is_high: false, control };
+        let outside = Outside { platform, pin: setup.pin, control };
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);

@@ -4,6 +4,7 @@ use crate::defect::Defect;
 use crate::kernel::PIN_GSI;
 use crate::ledger::Owed;
 use crate::naive::{ADDRESS, Registers};
+use crate::setup::Behind;
 use crate::world::{Saved, Violation, World, violated};
 use msix_backends::kvm::{KvmMessage, RouteEntry};
 use std::sync::Arc;
@@ -79,6 +80,9 @@ impl World {
         self.build();
         self.loading = false;
         self.load()?;
+        // The interrupt controller is restored too, with the pin as it may have been at the save.
+        let open = saved.registers.intx_open();
+        self.outside.lock().controller.pin = open && self.setup.behind == Behind::Device;
         self.owed.clone_from(&saved.owed);
         self.unsent.fill(false);
         Ok(())

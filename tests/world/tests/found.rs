@@ -1,6 +1,6 @@
 //! Histories that the world found, and that broke a rule once.
 
-use msix_world::{Call, Input, Input::*, Producers, Setup, play};
+use msix_world::{Behind, Call, Input, Input::*, Producers, Setup, play};
 
 const ENABLE: Input = MsixControl { enable: true, mask: false };
 
@@ -48,4 +48,17 @@ fn k6_an_eventfd_that_a_message_gets_later_is_not_assigned_to_a_route_that_kvm_d
     let setup = Setup { producers: Producers::Late, ..Setup::msi(2, true, true) };
     let enable = |log| MsiControl { enable: true, log };
     passes(setup, &[Produce(1), enable(1), MsiAddress(true), Connect(1), enable(0)]);
+}
+
+/// A function with MSI-X and a pin that userspace brings. What is restored with it may have the pin high.
+const PIN: Setup = Setup { pin: true, behind: Behind::Device, ..Setup::msix(1) };
+
+#[test]
+fn a10_a_reset_before_the_resume_lowers_a_pin_that_was_restored_high() {
+    passes(PIN, &[Save, NewProcess, Reset]);
+}
+
+#[test]
+fn a_function_that_goes_before_the_resume_leaves_a_restored_pin_low() {
+    passes(PIN, &[Save, NewProcess, NewProcess]);
 }

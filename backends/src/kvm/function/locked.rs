@@ -134,7 +134,11 @@ impl LockedFunction {
         if let Some(device) = &mut self.device {
             device.resets_due += 1;
         }
+        let loaded = self.engine.is_loading();
         self.step(|engine, fx| always(engine.reset(fx)));
+        if loaded {
+            self.repeat_line();
+        }
         if let Some(device) = &mut self.device {
             self.host.calls.push(Call::ResetDevice);
             device.map(true, &mut self.host.calls);

@@ -21,8 +21,6 @@ use std::sync::{Arc, TryLockError};
 pub(super) struct Outside<P> {
     pub(super) platform: P,
     pub(super) pin: Option<Box<dyn GuestPin>>,
-    /// The level that the pin was last set to.
-    pub(super) is_high: bool,
     pub(super) control: Option<Box<dyn DeviceControl>>,
 }
 
@@ -34,7 +32,6 @@ impl<P: Platform> Outside<P> {
             }
             Call::Snoop(route) => self.platform.snoop(route),
             Call::SetLevel(high) => {
-                self.is_high = high;
                 if let Some(pin) = &mut self.pin {
                     pin.set_level(high);
                 }
@@ -55,8 +52,8 @@ impl<P: Platform> Outside<P> {
 
 impl<P> Drop for Outside<P> {
     fn drop(&mut self) {
-        // Others may share the line.
-        if let Some(pin) = self.pin.as_mut().filter(|_| self.is_high) {
+        // Others may share the line, and a restored interrupt controller may have it high.
+        if let Some(pin) = &mut self.pin {
             pin.set_level(false);
         }
     }
