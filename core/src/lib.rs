@@ -117,6 +117,10 @@
 //! the table gets a typed error and an unchanged state. What the *host* could not do comes back
 //! through [`Msix::report_failed`].
 //!
+//! # Who is trusted
+//! The embedder alone: its layouts, policies and host. Guest accesses and snapshots may be anything; a
+//! snapshot's checksum is against accidents, so whoever can write one decides the registers.
+//!
 //! # Panics and bounds
 //! Nothing here panics in a release build. The bound of I6 is at most [`MAX_EFFECTS`] for MSI-X,
 //! [`Msi::MAX_EFFECTS`] for MSI, [`Intx::MAX_EFFECTS`] for a pin, and [`Function::MAX_EFFECTS`]
