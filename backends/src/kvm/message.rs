@@ -19,7 +19,8 @@ pub struct KvmMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Format {
     /// The VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids with
-    /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination (K11).
+    /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination, unless bit 4 says that
+    /// the message is in the remappable format of an IOMMU (K11).
     pub extended_destinations: bool,
     /// Requester id to send with every message: needed where KVM_CAP_MSI_DEVID is (K10).
     pub device: Option<u32>,
@@ -34,7 +35,8 @@ impl Format {
         }
         let [a0, a1, a2, a3, rest @ ..] = message.address.to_le_bytes();
         let (lo, hi) = (u32::from_le_bytes([a0, a1, a2, a3]), u32::from_le_bytes(rest));
-        let (address_lo, address_hi) = if self.extended_destinations {
+        let is_remappable = lo & 0x10 != 0;
+        let (address_lo, address_hi) = if self.extended_destinations && !is_remappable {
             let extended = lo >> 5 & 0x7f;
             (lo & !(0x7f << 5), hi | extended << 8)
         } else {
@@ -68,5 +70,8 @@ mod tests {
         let msi = KvmMessage { address_lo: 0xfee3_4008, address_hi: 0x7f00, data: 0, device: None };
         assert_eq!(extended.encode(message), Some(msi));
         assert_eq!(msi.address_hi & 0xff, 0, "K2: KVM refuses others");
+        let remappable = Message { address: 0xfee3_4fe0 | 0x18, data: 0 };
+        let as_it_is = KvmMessage { address_lo: 0xfee3_4ff8, address_hi: 0, data: 0, device: None };
+        assert_eq!(extended.encode(remappable), Some(as_it_is));
     }
 }
