@@ -1,7 +1,7 @@
 //! The VMM's parts of a function, and the calls to them, which are made when no lock is held.
 //!
 //! One thread makes a function's calls at a time: the one that queued them, or another that is making
-//! calls of this function already. So they keep their order. Nobody waits for that thread, because it
+//! calls of this function already. So they keep their order. Nobody waits long for that thread, because it
 //! may be in a part of the VMM that waits for the one who would.
 //!
 //! A call may use any function: dispatch a message to memory on the VMM's bus, to the table of the
@@ -16,6 +16,7 @@ use crate::panics::Panics;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, TryLockError};
+use std::time::{Duration, Instant};
 
 /// The VMM's parts.
 pub(super) struct Outside<P> {
@@ -68,6 +69,10 @@ pub(super) trait CallsOut: Send + Sync {
 /// How many calls a thread makes besides those that were queued when it began.
 pub(super) const MORE_CALLS: usize = 64;
 
+/// How long a thread that set a level lets others run, so that the one that makes the calls sets it. Not
+/// for ever: that one may be in a part of the VMM that waits for this thread.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 thread_local! {
     /// While this thread makes calls: the functions with calls that were queued by them.
     static NEXT: RefCell<Option<VecDeque<Arc<dyn CallsOut>>>> = const { RefCell::new(None) };
@@ -116,10 +121,17 @@ fn begin(function: Arc<dyn CallsOut>) -> Option<Arc<dyn CallsOut>> {
 
 impl<P: Platform> CallsOut for SharedFunction<P> {
     fn make_calls(&self, left: &mut usize, panics: &mut Panics) {
+        // An EOI that returns before the pin is low has the guest interrupted again.
+        let until = Instant::now() + PATIENCE;
+        let is_awaited = self.lock().host.calls.has_level();
         loop {
             let mut outside = match self.outside.try_lock() {
                 Ok(outside) => outside,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if is_awaited && Instant::now() < until => {
+                    std::thread::yield_now();
+                    continue;
+                }
                 // Whoever has it looks at the queue again once it has let go.
                 Err(TryLockError::WouldBlock) => return,
             };

@@ -48,6 +48,11 @@ impl CallQueue {
         self.calls.len()
     }
 
+    /// Returns whether a level of the pin is to be set.
+    pub(in crate::kvm) fn has_level(&self) -> bool {
+        self.calls.iter().any(|call| matches!(call, Call::SetLevel(_)))
+    }
+
     /// Adds a call. It replaces one that it makes superfluous.
     pub(in crate::kvm) fn push(&mut self, call: Call) {
         match call {
