@@ -20,7 +20,7 @@ aarch64-unknown-none 39526 1239"
 # What `provide` of tests/run is to install, a line each.
 portable_wanted() {
     echo /usr/bin/rustc=rustc-web
-    echo /usr/lib/rustlib/src=rust-web-src
+    echo /usr/lib/rustlib/src/rust/library=rust-web-src
     echo ld.lld=lld
     echo readelf=binutils
     echo qemu-s390x-static=qemu-user-static
@@ -32,14 +32,12 @@ portable_wanted() {
     done <<<"$PORTABLE_TARGETS"
 }
 
-# What is missing, if anything.
+# The packages that are missing, if any.
 portable_missing() {
-    local command
-    for command in /usr/bin/rustc ld.lld readelf qemu-s390x-static i686-linux-gnu-gcc \
-        powerpc-linux-gnu-gcc s390x-linux-gnu-gcc aarch64-linux-gnu-gcc; do
-        command -v "$command" >/dev/null || echo "$command"
+    local wanted
+    for wanted in $(portable_wanted); do
+        is_there "$wanted" || echo "${wanted#*=}"
     done
-    [ -d /usr/lib/rustlib/src/rust/library ] || echo "the library's sources"
 }
 
 # Runs cargo with Debian's compiler, for the target named first.

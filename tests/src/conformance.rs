@@ -32,4 +32,4 @@ pub use kvm::{KvmFunctionSubject, KvmSubject};
 pub use model_host::EventPath;
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;
-pub use subjects::{Deviation, KVM_DEVIATIONS, deviations, subjects};
+pub use subjects::{ALONE_DEVIATIONS, Deviation, deviations, subjects};

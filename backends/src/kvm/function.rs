@@ -302,11 +302,7 @@ impl<P: Platform> Function<P> {
     /// the restored interrupt controller may have another.
     pub fn resume(&self) {
         self.shared.with(|locked| {
-            let loaded = locked.engine.is_loading();
             locked.input(|engine, fx| always(engine.resume(fx)));
-            if loaded {
-                locked.repeat_line();
-            }
         });
     }
 

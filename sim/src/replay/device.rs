@@ -8,7 +8,6 @@ use crate::report::{DeviceReport, Masked};
 use crate::timeline::{Band, Moment, Shown};
 use msix_backends::carry_out;
 use msix_core::operation::{Answer, Operation};
-use msix_core::policy::ClaimsOnReset;
 use msix_core::spec::{CONTROL_ENABLE, CONTROL_FUNCTION_MASK};
 use msix_core::{
     Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy, Vector,
@@ -153,9 +152,6 @@ impl Device {
 
     fn restart(&mut self, bus_master: bool, now: Moment) {
         self.apply(Operation::Reset);
-        if self.msix.policy().claims_on_reset == ClaimsOnReset::Clear {
-            self.use_all();
-        }
         self.apply(Operation::SetBusMaster(bus_master));
         self.observe_all(now);
     }

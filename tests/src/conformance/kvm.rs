@@ -89,8 +89,8 @@ impl KvmSubject {
         Ok(())
     }
 
-    /// A machine with the backend's routes on it, and the record of what they ask for.
-    fn routes(&self) -> Result<(Lease, Shared, Arc<Routes>), NoDevice> {
+    /// A machine for one device.
+    fn machine(&self) -> Result<RoutedMachine, NoDevice> {
         let lease = self.machines.lease().map_err(NoDevice::NotOffered)?;
         let events = Loop::new().map_err(|why| NoDevice::NotOffered(why.to_string()))?;
         let record = Shared::default();
@@ -100,19 +100,17 @@ impl KvmSubject {
         // Every change is committed at once, so that a look after an input sees all of it.
         options.deferral = Deferral::NONE;
         let routes = Routes::new((self.backend)(Box::new(recorder)), options, events);
-        Ok((lease, record, routes))
+        Ok(RoutedMachine { routes, record, lease })
     }
 
     fn host(&self, vectors: u16) -> Result<KvmSuiteHost, NoDevice> {
-        let (lease, record, routes) = self.routes()?;
-        let memory = Memory(record.clone());
+        let machine = self.machine()?;
+        let memory = Memory(machine.record.clone());
         Ok(KvmSuiteHost {
-            host: KvmHost::new(&routes, vectors, Format::default(), memory),
-            routes,
-            record,
+            host: KvmHost::new(&machine.routes, vectors, Format::default(), memory),
             calls: Vec::new(),
             written: BTreeSet::new(),
-            lease,
+            machine,
         })
     }
 }
@@ -187,16 +185,54 @@ impl Drop for Lease {
     }
 }
 
-/// The backend, and what was seen of it.
-struct KvmSuiteHost {
-    // Before the lease, so that it has let go of the machine when that is the next one's.
-    host: KvmHost<Memory>,
+/// A machine with the backend's routes on it, and the record of what they ask for.
+struct RoutedMachine {
     routes: Arc<Routes>,
     record: Shared,
+    lease: Lease,
+}
+
+impl RoutedMachine {
+    /// The record hears whose eventfd that is.
+    fn introduce(&self, eventfd: &EventFd, vector: u16) {
+        self.record.lock().introduce(eventfd, vector);
+    }
+
+    /// Writes an eventfd, as a device does.
+    fn signal(&self, eventfd: &EventFd) {
+        eventfd.write(1).expect("a counter of a few events is not full");
+        self.record.lock().written(eventfd);
+    }
+
+    /// What was delivered by now must be what the local APICs say.
+    fn compare(&self) {
+        let requested = self.record.lock().take_requested();
+        apics::compare(self.lease.machine(), &requested);
+    }
+
+    /// The messages since the last call.
+    fn messages(&self) -> Vec<Message> {
+        self.compare();
+        self.record.lock().take_messages()
+    }
+
+    /// The device gave back what it had. The table is this device's alone: with no GSI given out, each of
+    /// its own is back.
+    fn detached(&self) {
+        if self.routes.stats().gsis == 0 {
+            self.record.lock().given_back();
+        }
+    }
+}
+
+/// The backend, and what was seen of it.
+struct KvmSuiteHost {
+    // Before the machine, so that it has let go of it when that is the next one's.
+    host: KvmHost<Memory>,
     calls: Vec<HostCall>,
     /// Vectors whose eventfds were written, and may hold something.
     written: BTreeSet<u16>,
-    lease: Lease,
+    machine: RoutedMachine,
 }
 
 impl KvmSuiteHost {
@@ -204,14 +240,8 @@ impl KvmSuiteHost {
     fn eventfd(&mut self, vector: u16) -> Arc<EventFd> {
         let eventfd =
             self.host.eventfd(Vector::new(vector)).expect("descriptors were provided for");
-        self.record.lock().introduce(&eventfd, vector);
+        self.machine.introduce(&eventfd, vector);
         eventfd
-    }
-
-    /// What was delivered by now must be what the local APICs say.
-    fn compare(&mut self) {
-        let requested = self.record.lock().take_requested();
-        apics::compare(self.lease.machine(), &requested);
     }
 }
 
@@ -272,29 +302,27 @@ fn each(sets: &[Vectors]) -> impl Iterator<Item = u16> {
 
 impl SuiteHost for KvmSuiteHost {
     fn calls(&mut self) -> Vec<HostCall> {
-        self.compare();
+        self.machine.compare();
         std::mem::take(&mut self.calls)
     }
 
     fn intx(&mut self) -> Vec<IntxCall> {
-        self.record.lock().take_intx()
+        self.machine.record.lock().take_intx()
     }
 
     fn messages(&mut self) -> Vec<Message> {
-        self.compare();
-        self.record.lock().take_messages()
+        self.machine.messages()
     }
 
     fn fail_arm(&mut self, vector: u16, fail: bool) {
         let eventfd = self.eventfd(vector);
-        self.record.lock().fail_assigns(&eventfd, fail);
+        self.machine.record.lock().fail_assigns(&eventfd, fail);
     }
 
     fn signal(&mut self, vector: u16) {
         let eventfd = self.eventfd(vector);
-        eventfd.write(1).expect("a counter of a few events is not full");
+        self.machine.signal(&eventfd);
         self.written.insert(vector);
-        self.record.lock().written(&eventfd);
     }
 
     fn take_held(&mut self, wanted: &dyn Fn(u16) -> bool) -> Vec<u16> {
@@ -309,15 +337,12 @@ impl SuiteHost for KvmSuiteHost {
 
     fn detached(&mut self) {
         self.host.give_back();
-        // The table is this device's alone: with no GSI given out, each of its own is back.
-        if self.routes.stats().gsis == 0 {
-            self.record.lock().given_back();
-        }
+        self.machine.detached();
     }
 }
 
 impl BackendLog for KvmSuiteHost {
     fn calls(&mut self) -> Vec<BackendCall> {
-        self.record.lock().take_calls()
+        self.machine.record.lock().take_calls()
     }
 }

@@ -134,11 +134,7 @@ impl LockedFunction {
         if let Some(device) = &mut self.device {
             device.resets_due += 1;
         }
-        let loaded = self.engine.is_loading();
         self.step(|engine, fx| always(engine.reset(fx)));
-        if loaded {
-            self.repeat_line();
-        }
         if let Some(device) = &mut self.device {
             self.host.calls.push(Call::ResetDevice);
             device.map(true, &mut self.host.calls);
@@ -223,7 +219,7 @@ impl LockedFunction {
     /// Drives the pin of a physical line to the level that it was last set to. The line is not
     /// saved, but the interrupt controller is, and may have been restored with a level that nobody
     /// would lower. KVM lowers what it brings at the next EOI (K12).
-    pub(super) fn repeat_line(&mut self) {
+    fn repeat_line(&mut self) {
         let line = self.device.as_ref().and_then(|device| device.line.as_ref());
         if line.is_some_and(|line| !line.is_brought_by_kernel()) {
             self.host.calls.push(Call::SetLevel(self.is_high));
@@ -349,9 +345,7 @@ impl LockedFunction {
     /// Carries out the list, and what the answers to it emit.
     pub(super) fn carry_out(&mut self) {
         let loading = self.engine.is_loading();
-        if !loading {
-            self.guarded(|locked| locked.host.unpause());
-        }
+        let ends_load = !loading && self.guarded(|locked| locked.host.unpause()) == Some(true);
         if let Some(msi) = self.engine.msi().filter(|_| !loading) {
             self.host.set_allocated(msi.allocated());
         }
@@ -365,6 +359,9 @@ impl LockedFunction {
         for (mode, set) in held {
             always(self.engine.report_held(mode, set, &mut *self.fx));
             self.carry_out_list(); // an answer can only cause Send, so this ends
+        }
+        if ends_load {
+            self.repeat_line();
         }
     }
 

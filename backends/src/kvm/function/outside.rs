@@ -122,13 +122,17 @@ fn begin(function: Arc<dyn CallsOut>) -> Option<Arc<dyn CallsOut>> {
 impl<P: Platform> CallsOut for SharedFunction<P> {
     fn make_calls(&self, left: &mut usize, panics: &mut Panics) {
         // An EOI that returns before the pin is low has the guest interrupted again.
-        let until = Instant::now() + PATIENCE;
+        let mut until = None;
         let is_awaited = self.lock().host.calls.has_level();
         loop {
             let mut outside = match self.outside.try_lock() {
                 Ok(outside) => outside,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if is_awaited && Instant::now() < until => {
+                Err(TryLockError::WouldBlock)
+                    if is_awaited
+                        && Instant::now()
+                            < *until.get_or_insert_with(|| Instant::now() + PATIENCE) =>
+                {
                     std::thread::yield_now();
                     continue;
                 }

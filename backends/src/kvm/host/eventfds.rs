@@ -34,11 +34,14 @@ impl VectorHost {
         }
     }
 
-    /// Ends a [`pause`](Self::pause), before the effects of the input that ends it.
-    pub(in crate::kvm) fn unpause(&mut self) {
-        if std::mem::take(&mut self.paused) {
+    /// Ends a [`pause`](Self::pause), before the effects of the input that ends it. Returns whether
+    /// there was one.
+    pub(in crate::kvm) fn unpause(&mut self) -> bool {
+        let paused = std::mem::take(&mut self.paused);
+        if paused {
             (0..).take(self.uses.len()).for_each(|vector| self.watch(vector));
         }
+        paused
     }
 
     /// Takes a vector from KVM, although it stays live: its events go through userspace from now on.

@@ -5,10 +5,10 @@
 
 mod msix;
 
-use super::record::{Memory, Shared};
-use super::{KvmSubject, Lease, apics};
+use super::record::Memory;
+use super::{KvmSubject, RoutedMachine};
 use crate::lockstep::layout;
-use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Routes, Vm};
+use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Vm};
 use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, Message,
     MsixBeside, NoDevice, PhysicalLine, Refused, Withdrawal,
@@ -49,13 +49,13 @@ impl KvmFunctionSubject {
         &self,
         parts: impl FnOnce(&mut FunctionSetup<Memory>, &Arc<AtomicBool>),
     ) -> Result<KvmFunction, NoDevice> {
-        let (lease, record, routes) = self.0.routes()?;
+        let machine = self.0.machine()?;
         let line = Arc::new(AtomicBool::new(false));
-        let mut setup = FunctionSetup::new(Memory(record.clone()));
+        let mut setup = FunctionSetup::new(Memory(machine.record.clone()));
         parts(&mut setup, &line);
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&machine.routes, setup);
         function.write_command(0, &[4]);
-        Ok(KvmFunction { function, routes, record, line, lease })
+        Ok(KvmFunction { function, line, machine })
     }
 }
 
@@ -86,12 +86,10 @@ impl GuestPin for Pin {
 }
 
 struct KvmFunction {
-    // Before the lease, so that it has let go of the machine when that is the next one's.
+    // Before the machine, so that it has let go of it when that is the next one's.
     function: Function<Memory>,
-    routes: Arc<Routes>,
-    record: Shared,
     line: Arc<AtomicBool>,
-    lease: Lease,
+    machine: RoutedMachine,
 }
 
 impl KvmFunction {
@@ -103,31 +101,27 @@ impl KvmFunction {
 
     /// Lets the loop read what there is to read.
     fn run(&self) {
-        self.routes.run(Some(Duration::ZERO)).expect("epoll works");
+        self.machine.routes.run(Some(Duration::ZERO)).expect("epoll works");
     }
 
     /// The eventfd of a vector, which the record hears of.
     fn eventfd(&self, vector: u16) -> Arc<EventFd> {
         let eventfd = self.function.eventfd(Vector::new(vector));
         let eventfd = eventfd.expect("descriptors were provided for");
-        self.record.lock().introduce(&eventfd, vector);
+        self.machine.introduce(&eventfd, vector);
         eventfd
     }
 
     /// An event of a device that writes eventfds.
     fn signal(&self, vector: u16) {
-        let eventfd = self.eventfd(vector);
-        eventfd.write(1).expect("a counter of a few events is not full");
-        self.record.lock().written(&eventfd);
+        self.machine.signal(&self.eventfd(vector));
         self.run();
     }
 
     /// The messages sent so far, which must be what the local APICs say.
     fn take_messages(&self) -> Vec<Message> {
         self.run();
-        let requested = self.record.lock().take_requested();
-        apics::compare(self.lease.machine(), &requested);
-        self.record.lock().take_messages()
+        self.machine.messages()
     }
 }
 

@@ -194,7 +194,7 @@ impl BusMaster for MsixOfKvmFunction {
 impl HostScript for MsixOfKvmFunction {
     fn fail_arm(&mut self, vector: u16, fail: bool) {
         let eventfd = self.device.eventfd(vector);
-        self.device.record.lock().fail_assigns(&eventfd, fail);
+        self.device.machine.record.lock().fail_assigns(&eventfd, fail);
     }
 
     fn signal(&mut self, vector: u16) {
@@ -204,7 +204,7 @@ impl HostScript for MsixOfKvmFunction {
 
 impl BackendLog for MsixOfKvmFunction {
     fn calls(&mut self) -> Vec<BackendCall> {
-        self.device.record.lock().take_calls()
+        self.device.machine.record.lock().take_calls()
     }
 }
 
@@ -217,10 +217,7 @@ impl Attachment for MsixOfKvmFunction {
     fn detach(&mut self) {
         self.function().detach();
         self.attached = false;
-        // The table is this device's alone: with no GSI given out, each of its own is back.
-        if self.device.routes.stats().gsis == 0 {
-            self.device.record.lock().given_back();
-        }
+        self.device.machine.detached();
     }
 }
 
