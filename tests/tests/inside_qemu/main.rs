@@ -1,0 +1,92 @@
+//! QEMU with the engine of this project in place of its own MSI-X, beside the QEMU that it was built from:
+//! the same Linux guest loads its disks and its network on both, and migrates between them under that
+//! load. `./tests/run qemu` builds both and runs these; MSIX_QEMUS is the folder that holds them.
+//!
+//! The guest has one request in flight for each queue of a disk, so each request needs an interrupt of its
+//! own. An interrupt that is lost stops the queue, or the driver complains of a timeout.
+
+#![cfg(all(feature = "kvm", target_arch = "x86_64"))]
+
+mod figures;
+mod machine;
+
+use figures::Figures;
+use machine::{Disks, Machine, Software};
+use msix_tests::{initramfs, stock_guest};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// The QEMUs, by the names of their folders: the original, and ours with QEMU's policy and with SPEC.
+const STOCK: &str = "stock";
+const OURS: &str = "ours";
+const SPEC: &str = "spec";
+
+/// Which QEMU the guest is on, one after the other.
+const WAYS: [&[&str]; 2] = [
+    &[STOCK, OURS, STOCK, OURS, OURS, STOCK, STOCK],
+    &[STOCK, SPEC, STOCK, SPEC, OURS, SPEC, STOCK],
+];
+
+/// How long the guest works on each QEMU.
+const STAY: Duration = Duration::from_secs(2);
+/// How long the guest works when it stays.
+const LOAD: Duration = Duration::from_secs(8);
+
+/// What the guest loads, and with what.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "nvme",
+    "e1000e",
+    "xhci_pci",
+    "usb_storage",
+    "sd_mod",
+];
+
+static SOFTWARE: LazyLock<Software> = LazyLock::new(|| {
+    let kernel = stock_guest::kernel("6.1", "generic").unwrap_or_else(|why| panic!("{why}"));
+    let init = stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let initramfs = initramfs::build(&init, &kernel.join("modules"), MODULES, &[]);
+    Software { kernel: kernel.join("vmlinuz"), initramfs }
+});
+
+#[test]
+#[ignore = "needs a QEMU with the engine in it: ./tests/run qemu"]
+fn every_request_has_its_interrupt_on_each_qemu() {
+    for qemu in [STOCK, OURS, SPEC] {
+        let disks = Disks::new(&["vda", "sda", "nvme0n1"]);
+        let mut machine = Machine::start(&binary(qemu), &disks, &SOFTWARE, None);
+        machine.await_progress(&Figures::default());
+        std::thread::sleep(LOAD);
+        let text = machine.finish();
+        println!("{qemu}:\n{text}");
+        figures::judge(&text, &disks, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs a QEMU with the engine in it: ./tests/run qemu"]
+fn a_guest_under_load_migrates_between_them_and_loses_nothing() {
+    for way in WAYS {
+        // QEMU 7.2 does not migrate nvme.
+        let disks = Disks::new(&["vda", "sda"]);
+        let mut machine = Machine::start(&binary(way[0]), &disks, &SOFTWARE, None);
+        machine.await_progress(&Figures::default());
+        for next in &way[1..] {
+            std::thread::sleep(STAY);
+            machine = machine.migrate(&binary(next), &disks, &SOFTWARE);
+        }
+        std::thread::sleep(STAY);
+        let text = machine.finish();
+        println!("{}:\n{text}", way.join(" -> "));
+        figures::judge(&text, &disks, way.len() - 1);
+    }
+}
+
+/// The program of a QEMU.
+fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("MSIX_QEMUS").expect("./tests/run qemu sets MSIX_QEMUS");
+    Path::new(&folder).join(name).join("qemu-system-x86_64")
+}
