@@ -47,7 +47,9 @@ pub(crate) fn judge(console: &str, disks: &Disks, migrations: usize) {
     }
     let net = figure(console, "net");
     assert!(net["round-trips"] >= 100, "{net:?}");
-    assert!(net["repeated"] <= migrations as u64, "{net:?}: datagrams were lost");
+    assert!(net["late"] == 0, "{net:?}: a card waited for its next interrupt");
+    // QEMU does not migrate what is on the cable between the cards.
+    assert!(net["lost"] <= migrations as u64, "{net:?}");
     for card in ["virtio", "e1000e"] {
         assert!(net[card] >= net["round-trips"], "{net:?}");
     }

@@ -9,6 +9,7 @@
 
 mod figures;
 mod machine;
+mod notifiers;
 
 use figures::Figures;
 use machine::{Disks, Machine, Software};
@@ -82,6 +83,19 @@ fn a_guest_under_load_migrates_between_them_and_loses_nothing() {
         let text = machine.finish();
         println!("{}:\n{text}", way.join(" -> "));
         figures::judge(&text, &disks, way.len() - 1);
+    }
+}
+
+#[test]
+#[ignore = "needs a QEMU with the engine in it: ./tests/run qemu"]
+fn kvm_takes_events_of_the_same_vectors_on_each_qemu() {
+    if !Path::new("/dev/kvm").exists() {
+        let remedy = "needs KVM and leave to open /dev/kvm";
+        msix_tests::peers::skipped("vector notifiers of QEMU", "/dev/kvm", remedy);
+        return;
+    }
+    for qemu in [STOCK, OURS, SPEC] {
+        notifiers::judge(&binary(qemu));
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What it prints: `VM-LOAD: up` when everything runs; `VM-PROGRESS: vda 12, net 30` again and again;
 //! at the end a `VM-FIGURE: vda requests 12 interrupts 12` for each device and
-//! `VM-FIGURE: net round-trips 30 repeated 0 ...`.
+//! `VM-FIGURE: net round-trips 30 late 0 lost 0 virtio 60 e1000e 61`.
 
 mod disk;
 mod interrupts;
@@ -89,11 +89,11 @@ pub(crate) fn run() -> Result<(), String> {
         let interrupts = after.take(&disk.interrupts) - before.take(&disk.interrupts);
         println!("VM-FIGURE: {} requests {asked} interrupts {interrupts}", disk.name);
     }
-    let (returned, repeated) =
-        (pings.returned.load(Ordering::Relaxed), pings.repeated.load(Ordering::Relaxed));
+    let [returned, late, lost] =
+        [&pings.returned, &pings.late, &pings.lost].map(|count| count.load(Ordering::Relaxed));
     let [here, there] = link.names().map(|name| after.take(&name) - before.take(&name));
     println!(
-        "VM-FIGURE: net round-trips {returned} repeated {repeated} virtio {here} e1000e {there}"
+        "VM-FIGURE: net round-trips {returned} late {late} lost {lost} virtio {here} e1000e {there}"
     );
     log::complaints()
 }
