@@ -1,10 +1,12 @@
-//! The C interface: a program in C and one in C++, judged by every case of the conformance suite.
+//! The C interface: programs in C and C++, judged by every case of the conformance suite; what it refuses;
+//! the examples, of which one is a monitor with a guest.
 
 use msix_conformance::{CASES, Case, Verdict, judge};
 use msix_core::Policy;
 use msix_tests::c_programs::Compiler;
 use msix_tests::conformance::{CSubject, EffectPath, EventPath, deviations};
 use msix_tests::peers::skipped;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -74,4 +76,52 @@ fn surprise(subject: &CSubject, case: &Case) -> Option<String> {
         (Verdict::NotObservable { .. }, false, true) => None,
         (verdict, ..) => Some(format!("{name}: {case:?}: {verdict:#?}")),
     }
+}
+
+/// Runs a program to its end. Returns what it wrote.
+fn output_of(command: &mut Command) -> String {
+    let output = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn what_is_wrong_is_answered_with_an_error() {
+    for compiler in compilers("what_is_wrong_is_answered_with_an_error") {
+        assert_eq!(output_of(&mut compiler.build("tests/c/refuses.c").command()), "");
+    }
+}
+
+#[test]
+fn the_example_of_the_readme_sends_a_message() {
+    let example = include_str!("../../backends/capi/examples/engine.c");
+    let (_, code) = example.split_once("*/\n").expect("a comment and a program");
+    let readme = include_str!("../../backends/capi/README.md");
+    assert!(readme.contains(code), "the README has another example than examples/engine.c");
+    if compilers("the_example_of_the_readme_sends_a_message").any(|found| found == Compiler::C) {
+        let said = output_of(&mut Compiler::C.build("backends/capi/examples/engine.c").command());
+        assert_eq!(said, "vector 0: write 0x23 to 0xfee01000\n");
+    }
+}
+
+#[test]
+fn a_monitor_in_c_boots_a_guest_and_counts_its_interrupts() {
+    let name = "a_monitor_in_c_boots_a_guest_and_counts_its_interrupts";
+    if !cfg!(target_arch = "x86_64") || !compilers(name).any(|found| found == Compiler::C) {
+        return;
+    }
+    if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+        return skipped(
+            name,
+            &format!("/dev/kvm: {error}"),
+            "needs KVM and leave to open /dev/kvm",
+        );
+    }
+    let monitor = Compiler::C.build("backends/capi/examples/vmm.c");
+    let said = output_of(monitor.command().arg("2000"));
+    let (guest, kernel) = said.split_once('\n').expect("two lines");
+    assert_eq!(guest, "2003 rings, 2001 interrupts, PBA 0x1 while masked");
+    // Armed at the first unmask and at the second; the pending event was sent by itself.
+    assert!(kernel.contains(" 2 irqfds, 1 messages from userspace, 0 failures"), "{kernel}");
 }
