@@ -156,6 +156,7 @@ extern crate alloc;
 #[cfg(all(feature = "arbitrary", not(test)))]
 extern crate std;
 
+mod checksum;
 mod counters;
 mod effects;
 #[cfg(any(test, feature = "operations"))]

@@ -10,6 +10,7 @@
 //! (`msix_conformance`) judges. [`server_model`] holds the client of the ivshmem server protocol to its
 //! rules. [`stock_guest`] and [`initramfs`] are what a machine with a stock kernel boots.
 
+pub mod c_programs;
 pub mod conformance;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod functions;

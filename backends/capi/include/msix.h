@@ -41,6 +41,9 @@
  * call has returned: a guest may aim a message at its own table, so a `send` that writes to a bus can come
  * back here as msix_engine_write_table(). Another engine may be used at any time.
  *
+ * On Linux, msix_kvm_function is a whole function on KVM, with MSI-X, MSI and a pin: it needs a library
+ * with feature `kvm`, lives on the heap, and may be used by all threads of a VMM.
+ *
  * Defects of the library end the process: a panic never unwinds into the caller. No input panics.
  */
 
@@ -85,6 +88,11 @@
  * Most effects of one input, for the largest table: 2 + 3 for every 64 vectors.
  */
 #define MSIX_MAX_EFFECTS 98
+
+/**
+ * The most routes that a VM can have.
+ */
+#define MSIX_KVM_MAX_ROUTES 4096
 
 /**
  * Major version of this header. A program must be linked with a library of the same one.
@@ -503,13 +511,71 @@ typedef enum msix_error {
      * An error that this version of the interface has no code for.
      */
     MSIX_ERROR_OTHER = -25,
+    /**
+     * The system refused: `errno` says why.
+     */
+    MSIX_ERROR_SYSTEM = -26,
+    /**
+     * It is there already.
+     */
+    MSIX_ERROR_EXISTS = -27,
 } msix_error;
+
+/**
+ * How a function interrupts now.
+ */
+typedef enum msix_mode {
+    /**
+     * Not at all: MSI and MSI-X are disabled or missing, and so is the pin.
+     */
+    MSIX_MODE_NONE = 0,
+    /**
+     * By its pin.
+     */
+    MSIX_MODE_INTX = 1,
+    /**
+     * By MSI.
+     */
+    MSIX_MODE_MSI = 2,
+    /**
+     * By MSI-X.
+     */
+    MSIX_MODE_MSIX = 3,
+} msix_mode;
+
+/**
+ * The interrupt controllers that a VM has in the kernel.
+ */
+typedef enum msix_irqchip {
+    /**
+     * KVM_CREATE_IRQCHIP: their routes are kept in the table.
+     */
+    MSIX_IRQCHIP_FULL = 0,
+    /**
+     * KVM_CAP_SPLIT_IRQCHIP: local APICs alone. Give the routes of an I/O APIC in the VMM to
+     * msix_kvm_routes_keep().
+     */
+    MSIX_IRQCHIP_SPLIT = 1,
+} msix_irqchip;
 
 /**
  * The MSI-X side of one PCI function. It lies in memory of the caller, begins where that begins, and must
  * not be moved or copied: make a new one and load a snapshot instead. There is nothing to free.
  */
 typedef struct msix_engine msix_engine;
+
+/**
+ * A PCI function on KVM, with MSI-X, MSI and a pin, or some of them: the engine, its effects carried out on
+ * a VM, and a lock around both. All its calls may be made by any thread, at the same time. Effects are
+ * carried out when a call returns, but for callbacks that another thread is about to make.
+ */
+typedef struct msix_kvm_function msix_kvm_function;
+
+/**
+ * The one owner of a VM's route table, shared by all functions of the VM. All its calls may be made by
+ * any thread.
+ */
+typedef struct msix_kvm_routes msix_kvm_routes;
 
 /**
  * Vector count, and where table and PBA lie in the function's BARs.
@@ -803,6 +869,160 @@ typedef struct msix_effect {
     uint64_t vectors;
 } msix_effect;
 
+/**
+ * What a function on KVM calls in the VMM. The calls are made without any lock of the library, one at a
+ * time for a function, by the thread that uses a function or runs the routes. They may use every function,
+ * also this one, but must not free any, nor wait for a lock that a thread holds while it uses a function.
+ * A callback must return: no longjmp(), no exception.
+ */
+typedef struct msix_kvm_ops {
+    /**
+     * sizeof(struct msix_kvm_ops).
+     */
+    size_t size;
+    /**
+     * Writes 32 bits, `data`, to `address` of guest memory, as a bus master does: the guest gave a vector a
+     * message that is no interrupt. It may be the address of a register. Null: such messages are lost.
+     */
+    void (*write_memory)(void *opaque, uint64_t address, uint32_t data);
+    /**
+     * Notes that the guest wrote the entry of a vector; only under `snoop` of the policy. Null: nothing.
+     */
+    void (*snoop)(void *opaque, uint32_t vector, struct msix_message message);
+    /**
+     * Drives the function's pin at the guest's interrupt controller, 1 is asserted. May be repeated. Null:
+     * the function has no pin.
+     */
+    void (*set_pin)(void *opaque, int asserted);
+} msix_kvm_ops;
+
+/**
+ * How a function on KVM is made. A part that it has not is 0.
+ */
+typedef struct msix_kvm_config {
+    /**
+     * sizeof(struct msix_kvm_config).
+     */
+    size_t size;
+    /**
+     * Table and PBA of MSI-X; with 0 vectors the function has no MSI-X.
+     */
+    struct msix_layout msix;
+    /**
+     * The sizes of the six BARs, bytes, 0 for one that is not there, to check the layout against; null if
+     * they are not known.
+     */
+    const uint64_t *bar_sizes;
+    /**
+     * The vectors of MSI: 1, 2, 4, 8, 16 or 32; with 0 the function has no MSI.
+     */
+    uint32_t msi_vectors;
+    /**
+     * 1: the MSI capability has a 64-bit address; 0: 32 bits.
+     */
+    uint32_t msi_64_bit;
+    /**
+     * 1: the MSI capability has mask and pending registers; 0: none.
+     */
+    uint32_t msi_masks;
+    /**
+     * 1: the eventfd of each vector is made elsewhere and given to msix_kvm_function_connect(); 0: the
+     * function makes them.
+     */
+    uint32_t connected;
+    /**
+     * 1: the VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids; 0: not.
+     */
+    uint32_t extended_destinations;
+    /**
+     * 1: messages carry `requester_id`, as KVM_CAP_MSI_DEVID asks for; 0: they do not.
+     */
+    uint32_t has_requester_id;
+    /**
+     * The requester id: bus << 8 | device << 3 | function.
+     */
+    uint32_t requester_id;
+    /**
+     * The choices that PCI leaves open.
+     */
+    struct msix_policy policy;
+    /**
+     * The callbacks, which are copied; null for none.
+     */
+    const struct msix_kvm_ops *ops;
+    /**
+     * Passed to every callback, by any thread.
+     */
+    void *opaque;
+} msix_kvm_config;
+
+/**
+ * How the owner of a VM's route table is made.
+ */
+typedef struct msix_kvm_options {
+    /**
+     * sizeof(struct msix_kvm_options).
+     */
+    size_t size;
+    /**
+     * One of msix_irqchip.
+     */
+    uint32_t irqchip;
+    /**
+     * How many routes there may be, at most MSIX_KVM_MAX_ROUTES. What has none is delivered from
+     * userspace; with 0 everything is.
+     */
+    uint32_t limit;
+} msix_kvm_options;
+
+/**
+ * A route of a pin of an interrupt controller in the kernel.
+ */
+typedef struct msix_pin_route {
+    /**
+     * GSI, below 24.
+     */
+    uint32_t gsi;
+    /**
+     * KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
+     */
+    uint32_t irqchip;
+    /**
+     * The pin.
+     */
+    uint32_t pin;
+} msix_pin_route;
+
+/**
+ * Counts of the calls to the kernel so far, failed ones included.
+ */
+typedef struct msix_route_stats {
+    /**
+     * KVM_SET_GSI_ROUTING.
+     */
+    uint64_t commits;
+    /**
+     * KVM_IRQFD that assign.
+     */
+    uint64_t assigns;
+    /**
+     * KVM_IRQFD that deassign.
+     */
+    uint64_t deassigns;
+    /**
+     * KVM_SIGNAL_MSI.
+     */
+    uint64_t signals;
+    /**
+     * Those of any kind that failed.
+     */
+    uint64_t failures;
+    /**
+     * GSIs given out now; not a total.
+     */
+    uint64_t gsis;
+} msix_route_stats;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1010,6 +1230,379 @@ int msix_engine_write_pba(const struct msix_engine *engine,
                           uint64_t offset,
                           const void *bytes,
                           size_t len);
+
+/**
+ * Takes an event of the device for `vector`, whatever the mode is. Returns one of msix_delivery; an event of
+ * a vector that the device did not claim is dropped. Takes no lock while KVM delivers the vector and
+ * nobody else holds its eventfd.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR.
+ */
+int msix_kvm_function_notify(struct msix_kvm_function *function,
+                             uint32_t vector);
+
+/**
+ * Withdraws a pending event of `vector` of `mode`, one of msix_mode, because its cause is gone. Returns 1
+ * if there was one, 0 if not.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VALUE for the
+ * mode, MSIX_ERROR_VECTOR.
+ */
+int msix_kvm_function_withdraw(struct msix_kvm_function *function,
+                               uint32_t mode_number,
+                               uint32_t vector);
+
+/**
+ * Sets the level of the device's pin; 0 is low. The guest sees it while MSI and MSI-X are disabled.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_set_level(struct msix_kvm_function *function, int high);
+
+/**
+ * Adds a claim of `vector`: the device will raise it. Claims are counted, and events of a vector without
+ * one are dropped.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR,
+ * MSIX_ERROR_TOO_MANY_CLAIMS at 65535.
+ */
+int msix_kvm_function_claim(struct msix_kvm_function *function,
+                            uint32_t vector);
+
+/**
+ * Removes a claim of `vector`; does nothing where there is none. The last one drops the pending bit.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR.
+ */
+int msix_kvm_function_unclaim(struct msix_kvm_function *function,
+                              uint32_t vector);
+
+/**
+ * Removes all claims of all vectors, and drops every pending bit.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_unclaim_all(struct msix_kvm_function *function);
+
+/**
+ * Sets the mask bit of a vector of MSI-X from a side channel, or clears it where `masked` is 0.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR.
+ */
+int msix_kvm_function_set_mask(struct msix_kvm_function *function, uint32_t vector, int masked);
+
+/**
+ * Sets the message of a vector of MSI-X from a side channel, and clears its mask bit.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR.
+ */
+int msix_kvm_function_set_message(struct msix_kvm_function *function,
+                                  uint32_t vector,
+                                  struct msix_message message);
+
+/**
+ * Returns the eventfd of `vector`, for a device that does not call msix_kvm_function_notify(), such as a
+ * vhost worker. Each event written to it reaches the guest. It is the function's and is closed with it:
+ * dup() it to keep it. From now on msix_kvm_function_notify() of this vector takes the lock.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR above 65535,
+ * MSIX_ERROR_VALUE past the vectors of every mode, MSIX_ERROR_SYSTEM.
+ */
+int msix_kvm_function_eventfd(struct msix_kvm_function *function,
+                              uint32_t vector);
+
+/**
+ * Connects `vector` to an eventfd that was made and is written elsewhere. It is duplicated, and made
+ * non-blocking for all who have it; the caller's stays open. What it holds already is an event.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VECTOR above 65535,
+ * MSIX_ERROR_VALUE past the vectors of every mode or for what is no eventfd or one with EFD_SEMAPHORE,
+ * MSIX_ERROR_EXISTS if the vector has an eventfd, MSIX_ERROR_SYSTEM.
+ */
+int msix_kvm_function_connect(struct msix_kvm_function *function,
+                              uint32_t vector,
+                              int eventfd);
+
+/**
+ * Makes a function in its reset state, with KVM attached. Bus master is off, as Command is 0: it sends
+ * nothing before msix_kvm_function_write_command(). `config` is copied. `*function` is freed with
+ * msix_kvm_function_free().
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED,
+ * MSIX_ERROR_VALUE, and the MSIX_ERROR_LAYOUT ones.
+ */
+int msix_kvm_function_new(const struct msix_kvm_routes *routes,
+                          const struct msix_kvm_config *config,
+                          struct msix_kvm_function **function);
+
+/**
+ * Frees a function, its eventfds and its routes, and lowers its pin; null does nothing. No other thread may
+ * use it, and no callback may call this.
+ */
+void msix_kvm_function_free(struct msix_kvm_function *function);
+
+/**
+ * Returns how the function interrupts now, one of msix_mode.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_mode(const struct msix_kvm_function *function);
+
+/**
+ * Writes the totals of MSI-X to `*counters`, which are 0 if the function has none; `size` is sizeof(struct
+ * msix_counters). `sent` counts what was sent from userspace: what KVM delivers by itself, it alone
+ * knows.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_counters(const struct msix_kvm_function *function,
+                               struct msix_counters *counters,
+                               size_t size);
+
+/**
+ * Detaches KVM, and gives all GSIs back. The eventfds stay. Until the next
+ * msix_kvm_function_attach() every input, read and save first takes in the events in them.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_detach(struct msix_kvm_function *function);
+
+/**
+ * Attaches KVM again.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_attach(struct msix_kvm_function *function);
+
+/**
+ * Resets the function, with Command; bus master is off afterwards.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_reset(struct msix_kvm_function *function);
+
+/**
+ * Commits and arms what waits of this function.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_flush(struct msix_kvm_function *function);
+
+/**
+ * Reads for a guest `len` bytes at byte `offset` of the MSI-X capability. Bytes past it read all ones.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_read_msix(const struct msix_kvm_function *function,
+                                size_t offset,
+                                void *bytes,
+                                size_t len);
+
+/**
+ * Writes for a guest `len` bytes at byte `offset` of the MSI-X capability.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_write_msix(struct msix_kvm_function *function,
+                                 size_t offset,
+                                 const void *bytes,
+                                 size_t len);
+
+/**
+ * Reads for a guest `len` bytes at byte `offset` of the MSI capability. Bytes past it read all ones.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_read_msi(const struct msix_kvm_function *function,
+                               size_t offset,
+                               void *bytes,
+                               size_t len);
+
+/**
+ * Writes for a guest `len` bytes at byte `offset` of the MSI capability.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_write_msi(struct msix_kvm_function *function,
+                                size_t offset,
+                                const void *bytes,
+                                size_t len);
+
+/**
+ * Writes for a guest `len` bytes at byte `offset` of the Command register, config space byte 4: bus master,
+ * and Interrupt Disable.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_write_command(struct msix_kvm_function *function,
+                                    size_t offset,
+                                    const void *bytes,
+                                    size_t len);
+
+/**
+ * Writes the bits of Command and of Status that are kept here to `*command` and `*status`: bits 0, 1, 2 and
+ * 10 of Command, and Interrupt Status, bit 3 of Status.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_command_and_status(const struct msix_kvm_function *function,
+                                         uint16_t *command,
+                                         uint16_t *status);
+
+/**
+ * Reads for a guest `len` bytes at byte `offset` of the table. Returns one of msix_access.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_read_table(const struct msix_kvm_function *function,
+                                 uint64_t offset,
+                                 void *bytes,
+                                 size_t len);
+
+/**
+ * Writes for a guest `len` bytes at byte `offset` of the table. Returns one of msix_access.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_write_table(struct msix_kvm_function *function,
+                                  uint64_t offset,
+                                  const void *bytes,
+                                  size_t len);
+
+/**
+ * Reads for a guest `len` bytes at byte `offset` of the PBA, with the events in the eventfds of masked
+ * vectors. Returns one of msix_access.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_read_pba(struct msix_kvm_function *function,
+                               uint64_t offset,
+                               void *bytes,
+                               size_t len);
+
+/**
+ * Ignores a guest's write at byte `offset` of the PBA. Returns one of msix_access, for a diagnostic.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_write_pba(const struct msix_kvm_function *function,
+                                uint64_t offset,
+                                const void *bytes,
+                                size_t len);
+
+/**
+ * Takes the guest's EOI of the pin, from an interrupt controller in the VMM.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_eoi(struct msix_kvm_function *function);
+
+/**
+ * Makes the owner of the route table of the VM behind `vm_fd`, the descriptor that KVM_CREATE_VM returned.
+ * The descriptor is duplicated, and stays the caller's. There must be no other owner: no
+ * KVM_SET_GSI_ROUTING but by this. Make interrupt controllers in the kernel before. `*routes` is freed
+ * with msix_kvm_routes_free().
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_VALUE, and
+ * MSIX_ERROR_SYSTEM with errno, for instance if it is no VM or there is no /dev/kvm.
+ */
+int msix_kvm_routes_new(int vm_fd,
+                        const struct msix_kvm_options *options,
+                        struct msix_kvm_routes **routes);
+
+/**
+ * Frees the owner of a route table; null does nothing. Free its functions first, and let no other thread
+ * use it.
+ */
+void msix_kvm_routes_free(struct msix_kvm_routes *routes);
+
+/**
+ * Runs one round of what KVM does not deliver by itself: commits routes that are due, waits at most
+ * `timeout_ms` milliseconds for eventfds (negative: until something happens), and delivers what they hold.
+ * A VMM calls this over and over in a thread of its own, or with 0 from its own loop.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_SYSTEM.
+ */
+int msix_kvm_routes_run(struct msix_kvm_routes *routes,
+                        int timeout_ms);
+
+/**
+ * Returns a descriptor that is readable when msix_kvm_routes_run() has something to do, for the loop of
+ * the VMM. It lives as long as the owner of the routes: do not close it.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_routes_fd(const struct msix_kvm_routes *routes);
+
+/**
+ * Returns in how many milliseconds msix_kvm_routes_run() has to commit routes, rounded up; -1 when nothing
+ * waits. For the loop of the VMM.
+ *
+ * Errors: MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED; null answers -1.
+ */
+int msix_kvm_routes_due_ms(const struct msix_kvm_routes *routes);
+
+/**
+ * Commits and arms what waits, for all functions.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_routes_flush(struct msix_kvm_routes *routes);
+
+/**
+ * Replaces the `count` routes of pins, which belong to no function, and commits at once.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED, MSIX_ERROR_VALUE for routes
+ * that cannot be kept, MSIX_ERROR_SYSTEM; the table is then as it was.
+ */
+int msix_kvm_routes_keep(struct msix_kvm_routes *routes,
+                         const struct msix_pin_route *pins,
+                         size_t count);
+
+/**
+ * Writes the counts of the calls to the kernel to `*stats`; `size` is sizeof(struct msix_route_stats).
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_routes_stats(const struct msix_kvm_routes *routes,
+                          struct msix_route_stats *stats,
+                          size_t size);
+
+/**
+ * Returns the length of a snapshot, bytes; 0 for what is no function.
+ */
+size_t msix_kvm_function_saved_len(const struct msix_kvm_function *function);
+
+/**
+ * Writes a snapshot, msix_kvm_function_saved_len() bytes, to the start of `len` bytes, with the events that
+ * were still in eventfds. Sends those of them that the guest lets through: save the interrupt controllers
+ * after this.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE if it does not fit,
+ * MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_save(struct msix_kvm_function *function,
+                           void *bytes,
+                           size_t len);
+
+/**
+ * Loads a snapshot of `len` bytes, which need not be trusted: all is checked before anything changes.
+ * Nothing is delivered before msix_kvm_function_resume().
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED, and the
+ * MSIX_ERROR_LOAD ones.
+ */
+int msix_kvm_function_load(struct msix_kvm_function *function,
+                           const void *bytes,
+                           size_t len);
+
+/**
+ * Ends a load, once the interrupt controllers are restored: commits routes at once, then arms, then sends
+ * what is pending.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_resume(struct msix_kvm_function *function);
 
 /**
  * Checks a layout. `bar_sizes` are the sizes of the six BARs, bytes, 0 for one that is not there; null if

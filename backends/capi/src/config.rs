@@ -170,7 +170,7 @@ fn init(
 }
 
 /// Checks the first field of a struct: later versions add fields.
-fn sized(size: usize, expected: usize) -> Result<(), CError> {
+pub(crate) fn sized(size: usize, expected: usize) -> Result<(), CError> {
     if size == expected { Ok(()) } else { Err(CError::Size) }
 }
 

@@ -61,6 +61,10 @@ pub enum CError {
     LoadFunction = -24,
     /// An error that this version of the interface has no code for.
     Other = -25,
+    /// The system refused: `errno` says why.
+    System = -26,
+    /// It is there already.
+    Exists = -27,
 }
 
 /// An answer as C reads it: the value, or the error, which is negative.
@@ -79,7 +83,7 @@ impl CError {
         self as c_int
     }
 
-    const ALL: [(Self, &CStr); 25] = [
+    const ALL: [(Self, &CStr); 27] = [
         (Self::Null, c"a pointer is null that must not be"),
         (Self::Misaligned, c"a pointer is not aligned for what it points to"),
         (Self::Size, c"a length is wrong: too small, or not the size of this version's struct"),
@@ -105,6 +109,8 @@ impl CError {
         (Self::LoadPbaTail, c"the PBA in the snapshot has bits past the last vector"),
         (Self::LoadFunction, c"the snapshot is of a function with other parts"),
         (Self::Other, c"an error without a code of its own"),
+        (Self::System, c"the system refused: errno says why"),
+        (Self::Exists, c"it is there already"),
     ];
 }
 

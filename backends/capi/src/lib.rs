@@ -43,6 +43,8 @@ mod effects;
 mod engine;
 mod error;
 mod guest;
+#[cfg(feature = "kvm")]
+mod kvm;
 mod layout;
 mod platform;
 mod policy;
@@ -57,6 +59,8 @@ pub use effects::*;
 pub use engine::CEngine;
 pub use error::{CError, msix_strerror};
 pub use guest::*;
+#[cfg(feature = "kvm")]
+pub use kvm::*;
 pub use layout::*;
 pub use platform::*;
 pub use policy::*;

@@ -6,6 +6,11 @@
 //! neither written nor moved; and that one thread at a time uses an engine.
 
 mod callbacks;
+#[cfg(feature = "kvm")]
+mod kvm;
+
+#[cfg(feature = "kvm")]
+pub(crate) use kvm::*;
 
 use crate::effects::EffectList;
 use crate::engine::{CEngine, Engine, EngineParts, magic};
