@@ -34,10 +34,9 @@ portable_wanted() {
 
 # The packages that are missing, if any.
 portable_missing() {
-    local wanted
-    for wanted in $(portable_wanted); do
-        is_there "$wanted" || echo "${wanted#*=}"
-    done
+    # Each line is a word.
+    # shellcheck disable=SC2046
+    missing $(portable_wanted)
 }
 
 # Runs cargo with Debian's compiler, for the target named first.
