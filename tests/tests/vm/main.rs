@@ -1,5 +1,6 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
-//! tests/vm/guest as the only program. `tests/run vm` runs these alone and shows what the guest says.
+//! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it.
+//! `tests/run vm` runs these alone and shows what the guests say.
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
@@ -7,7 +8,9 @@ mod initramfs;
 mod machine;
 mod recorded;
 
-use machine::{Console, Machine};
+use initramfs::Kind;
+use machine::{Console, Hardware, Machine};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -15,17 +18,30 @@ use std::time::Instant;
 
 #[test]
 fn everything_holds_on_linux_6_1_where_msix_is_not_resized() {
-    boot("6.1");
+    boot(Hardware::Devices, "6.1");
 }
 
 #[test]
 fn everything_holds_on_linux_6_12_where_msix_is_resized() {
-    boot("6.12");
+    boot(Hardware::Devices, "6.12");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_1() {
+    boot(Hardware::Processors, "6.1");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_12() {
+    boot(Hardware::Processors, "6.12");
 }
 
 /// Runs the guest's tests on the newest stock kernel of a series.
-fn boot(series: &str) {
-    let test = format!("VFIO on Linux {series}");
+fn boot(hardware: Hardware, series: &str) {
+    let test = match hardware {
+        Hardware::Devices => format!("VFIO on Linux {series}"),
+        Hardware::Processors => format!("the toy VMM with Linux {series}"),
+    };
     if std::env::var_os("MSIX_VM").is_none() {
         msix_tests::peers::skipped(&test, "word that it may boot kernels", "./tests/run vm");
         return;
@@ -41,15 +57,39 @@ fn boot(series: &str) {
             return;
         }
     };
-    static GUEST: LazyLock<PathBuf> = LazyLock::new(guest);
-    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"), &recorded::text());
+    let initramfs = match hardware {
+        Hardware::Devices => initramfs_for_devices(&kernel),
+        Hardware::Processors => initramfs_with_vmm(&kernel),
+    };
     let begun = Instant::now();
-    let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
+    let console = Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
     match verdict(&console) {
-        Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
-        Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
+        Ok(ok) => println!("{}{test}: {ok} in {seconds:.0} s", results(&console.text)),
+        Err(why) => panic!("{test}: {why} after {seconds:.0} s\n{console}"),
     }
+}
+
+fn initramfs_for_devices(kernel: &Path) -> Vec<u8> {
+    let wanted = ["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
+    let recorded = recorded::text();
+    let others = [("recorded", Kind::File, recorded.as_bytes())];
+    initramfs::build(&GUEST.init, &kernel.join("modules"), &wanted, &others)
+}
+
+/// The VMM, and what its guest boots: the same kernel and the same init.
+fn initramfs_with_vmm(kernel: &Path) -> Vec<u8> {
+    let modules = kernel.join("modules");
+    let guest = initramfs::build(&GUEST.init, &modules, &["virtio_pci", "virtio_rng"], &[]);
+    let read = |path: &Path| fs::read(path).expect("the file can be read");
+    let (vmm, vmlinuz) = (read(&GUEST.vmm), read(&kernel.join("vmlinuz")));
+    let others = [
+        ("vmm", Kind::Executable, &*vmm),
+        ("guest", Kind::Folder, &[]),
+        ("guest/vmlinuz", Kind::File, &vmlinuz),
+        ("guest/initramfs", Kind::File, &guest),
+    ];
+    initramfs::build(&GUEST.init, &modules, &["kvm_amd"], &others)
 }
 
 /// The folder of a kernel, or why there is none.
@@ -64,8 +104,16 @@ fn kernel(series: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Builds the guest's init.
-fn guest() -> PathBuf {
+/// The programs of the guests, which are linked statically.
+struct Programs {
+    init: PathBuf,
+    vmm: PathBuf,
+}
+
+static GUEST: LazyLock<Programs> = LazyLock::new(programs);
+
+/// Builds the guests' programs.
+fn programs() -> Programs {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm-guest");
     let output = Command::new(env!("CARGO"))
         .args(["build", "--release", "--target-dir"])
@@ -79,7 +127,8 @@ fn guest() -> PathBuf {
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("x86_64-unknown-linux-gnu/release/msix-vm-guest")
+    let built = target.join("x86_64-unknown-linux-gnu/release");
+    Programs { init: built.join("msix-vm-guest"), vmm: built.join("vmm") }
 }
 
 /// What the guest's last line says, when it says that all is well.

@@ -3,11 +3,16 @@
 //! It loads the modules, hands the devices to vfio-pci, runs every test of [`tests::all`] and then those
 //! of [`tests::apart`], prints a line for each and one for all, and powers the machine off. tests/tests/vm
 //! starts it and reads the console. It starts itself for the parts of tests that are processes of their own.
+//!
+//! It is two other inits as well: that of a machine that runs the toy VMM ([`linux_host`]), and that of the
+//! VMM's guest ([`linux`]).
 
 mod boot;
 mod controllers;
 mod device;
 mod device_to_apic;
+mod linux;
+mod linux_host;
 mod nested;
 mod process;
 mod rig;
@@ -25,12 +30,20 @@ fn main() -> ExitCode {
         eprintln!("{why}");
         return ExitCode::FAILURE;
     }
+    if linux::is_guest() {
+        linux::run();
+    }
     if !boot::is_init_of_the_test_machine() {
         eprintln!("this is the init of a test machine; see tests/run vm");
         return ExitCode::FAILURE;
     }
-    let tally = match guarded(World::new) {
-        Ok(world) => run(world),
+    let ran = if linux_host::is_wanted() {
+        guarded(linux_host::run)
+    } else {
+        guarded(World::new).map(run)
+    };
+    let tally = match ran {
+        Ok(tally) => tally,
         Err(why) => {
             println!("VM-RESULT: FAILED boot: {why}");
             Tally { ok: 0, failed: 1 }
