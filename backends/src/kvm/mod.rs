@@ -86,7 +86,7 @@ pub use doorbell::{Doorbell, Ioeventfds};
 pub use fake_vm::{FakeVm, VmCall};
 pub use function::Function;
 pub use kvm_host::KvmHost;
-pub use message::{Format, KvmMessage};
+pub use message::{Format, InterruptAddresses, KvmMessage};
 pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
 #[cfg(feature = "kvm")]

@@ -4,12 +4,12 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-mod initramfs;
 mod machine;
 mod recorded;
 
-use initramfs::Kind;
 use machine::{Console, Hardware, Machine};
+use msix_tests::initramfs::Kind;
+use msix_tests::{initramfs, stock_guest};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +50,7 @@ fn boot(hardware: Hardware, series: &str) {
         msix_tests::peers::skipped(&test, machine::QEMU, "apt-get install qemu-system-x86");
         return;
     }
-    let kernel = match kernel(series) {
+    let kernel = match stock_guest::kernel(series, "cloud") {
         Ok(folder) => folder,
         Err(why) => {
             msix_tests::peers::skipped(&test, &format!("kernel {series}"), &why);
@@ -70,65 +70,30 @@ fn boot(hardware: Hardware, series: &str) {
     }
 }
 
+/// The init of all guests. The toy VMM is built beside it.
+static INIT: LazyLock<PathBuf> =
+    LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+
 fn initramfs_for_devices(kernel: &Path) -> Vec<u8> {
     let wanted = ["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
     let recorded = recorded::text();
     let others = [("recorded", Kind::File, recorded.as_bytes())];
-    initramfs::build(&GUEST.init, &kernel.join("modules"), &wanted, &others)
+    initramfs::build(&INIT, &kernel.join("modules"), &wanted, &others)
 }
 
 /// The VMM, and what its guest boots: the same kernel and the same init.
 fn initramfs_with_vmm(kernel: &Path) -> Vec<u8> {
     let modules = kernel.join("modules");
-    let guest = initramfs::build(&GUEST.init, &modules, &["virtio_pci", "virtio_rng"], &[]);
+    let guest = initramfs::build(&INIT, &modules, &["virtio_pci", "virtio_rng"], &[]);
     let read = |path: &Path| fs::read(path).expect("the file can be read");
-    let (vmm, vmlinuz) = (read(&GUEST.vmm), read(&kernel.join("vmlinuz")));
+    let (vmm, vmlinuz) = (read(&INIT.with_file_name("vmm")), read(&kernel.join("vmlinuz")));
     let others = [
         ("vmm", Kind::Executable, &*vmm),
         ("guest", Kind::Folder, &[]),
         ("guest/vmlinuz", Kind::File, &vmlinuz),
         ("guest/initramfs", Kind::File, &guest),
     ];
-    initramfs::build(&GUEST.init, &modules, &["kvm_amd"], &others)
-}
-
-/// The folder of a kernel, or why there is none.
-fn kernel(series: &str) -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/kernel");
-    let output = Command::new(script).arg(series).output().expect("bash runs");
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match output.status.code() {
-        Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim_end().into()),
-        Some(77) => Err(said),
-        _ => panic!("tests/vm/kernel {series}: {}: {said}", output.status),
-    }
-}
-
-/// The programs of the guests, which are linked statically.
-struct Programs {
-    init: PathBuf,
-    vmm: PathBuf,
-}
-
-static GUEST: LazyLock<Programs> = LazyLock::new(programs);
-
-/// Builds the guests' programs.
-fn programs() -> Programs {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm-guest");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--target-dir"])
-        .arg(&target)
-        // Its .cargo/config.toml links it statically, unless these say otherwise.
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest"))
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_TARGET")
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let built = target.join("x86_64-unknown-linux-gnu/release");
-    Programs { init: built.join("msix-vm-guest"), vmm: built.join("vmm") }
+    initramfs::build(&INIT, &modules, &["kvm_amd"], &others)
 }
 
 /// What the guest's last line says, when it says that all is well.

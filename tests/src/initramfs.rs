@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Builds a cpio archive (format newc, as the kernel unpacks it): the init, the modules that are
-/// wanted and what these depend on, and other files.
-pub(crate) fn build(
+/// wanted and what these depend on, except those that are built in, and other files. `modules` is the
+/// kernel's folder of them.
+///
+/// # Panics
+/// When the kernel has no such module, or a file cannot be read.
+#[must_use]
+pub fn build(
     init: &Path,
     modules: &Path,
     wanted: &[&str],
@@ -75,11 +80,14 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
-/// What an entry is.
+/// What an entry of an archive is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A folder, whose entries follow it.
     Folder,
+    /// A file.
     File,
+    /// A program.
     Executable,
 }
 
