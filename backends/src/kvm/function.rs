@@ -1,7 +1,9 @@
 //! A PCI function on KVM, shared by the threads of a VMM.
 
+mod closing;
 mod guest;
 mod locked;
+mod notifier;
 mod outside;
 mod sources;
 
@@ -9,7 +11,7 @@ use super::eventfd_gate::{Fired, GatedEventfd};
 use super::host::{MessageMode, VectorHost};
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
-use super::setup::FunctionSetup;
+use super::setup::{FunctionSetup, SendingThread};
 use crate::eventfd::EventSource;
 use crate::panics::Panics;
 use locked::{DeviceBehind, LockedFunction};
@@ -18,8 +20,11 @@ use msix_core::{
     MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Parts, Vector, VectorError,
     Vectors,
 };
+use notifier::QueueInLoop;
+pub use notifier::{Notified, Notifier, NotifyError};
 use outside::{Outside, is_calling_out};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
@@ -58,25 +63,25 @@ pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
 
-impl<P: Platform> Clone for Function<P> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
 pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
     locked: Mutex<LockedFunction>,
     /// Taken before the other, and never waited for, except by [`Function::platform`].
-    outside: Mutex<Outside<P>>,
+    /// `None` once the function is closed.
+    outside: Mutex<Option<Outside<P>>>,
     routes: Arc<Routes>,
+    /// How many [`Function`]s there are: the last one closes this, which others may still be using.
+    handles: AtomicUsize,
+    /// Events that notifiers left to the loop.
+    queue: OnceLock<QueueInLoop>,
+    sender: SendingThread,
     /// The number among those that wait for commits.
     waiter: u64,
     me: Weak<Self>,
     /// Keeps the source alive: the loop has a weak reference.
     line: Option<Arc<dyn EventSource>>,
     #[cfg(test)]
-    pub(super) locks: std::sync::atomic::AtomicUsize,
+    pub(super) locks: AtomicUsize,
 }
 
 impl<P: Platform + 'static> Function<P> {
@@ -110,19 +115,23 @@ impl<P: Platform + 'static> Function<P> {
                 is_high: false,
                 mode: Mode::None,
                 attached: false,
+                closed: false,
                 panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
                 locked: Mutex::new(locked),
-                outside: Mutex::new(outside),
+                outside: Mutex::new(Some(outside)),
                 routes: Arc::clone(routes),
+                handles: AtomicUsize::new(1),
+                queue: OnceLock::new(),
+                sender: setup.sender,
                 waiter: routes.join(Weak::clone(shared) as Weak<dyn Waiter>),
                 me: Weak::clone(shared),
                 line,
                 #[cfg(test)]
-                locks: std::sync::atomic::AtomicUsize::new(0),
+                locks: AtomicUsize::new(0),
             }
         });
         shared.with(|locked| {
@@ -175,6 +184,21 @@ impl<P: Platform> Function<P> {
             Fired::Collect => Ok(self.shared.with(|locked| locked.collect(vector))),
             Fired::Tell => self.shared.with(|locked| locked.notify(vector)),
         }
+    }
+
+    /// Makes the side of the function that a device's thread uses without owning it.
+    ///
+    /// # Errors
+    /// With [`SendingThread::Loop`], those of `eventfd2` and `epoll_ctl`.
+    pub fn notifier(&self) -> io::Result<Notifier>
+    where
+        P: 'static,
+    {
+        let queue = match self.shared.sender {
+            SendingThread::Caller => None,
+            SendingThread::Loop => Some(self.shared.queue()?),
+        };
+        Ok(Notifier::new(&self.shared, queue))
     }
 
     /// Withdraws a pending event ([`msix_core::Function::withdraw`]). Nothing can be withdrawn from
@@ -351,11 +375,30 @@ impl<P: Platform> SharedFunction<P> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `act` under the lock, then makes the calls to the VMM that it queued.
+    /// Calls `act` under the lock, after the events that were queued, then makes the calls to the VMM
+    /// that this queued.
     fn with<T>(&self, act: impl FnOnce(&mut LockedFunction) -> T) -> T {
+        self.with_lock(self.lock(), act)
+    }
+
+    /// Does the same while the function is not closed. For those without a handle.
+    fn while_open<T>(&self, act: impl FnOnce(&mut LockedFunction) -> T) -> Option<T> {
+        let locked = self.lock();
+        (!locked.closed).then(|| self.with_lock(locked, act))
+    }
+
+    fn with_lock<T>(
+        &self,
+        mut locked: MutexGuard<'_, LockedFunction>,
+        act: impl FnOnce(&mut LockedFunction) -> T,
+    ) -> T {
         let mut panics = Panics::default();
-        let mut locked = self.lock();
-        let result = panics.catch(|| act(&mut locked));
+        let result = panics.catch(|| {
+            if let Some(made) = self.queue.get() {
+                locked.take_queued(&made.queue);
+            }
+            act(&mut locked)
+        });
         panics.add(locked.take_panics());
         let queued = locked.host.calls.len();
         drop(locked);
@@ -376,7 +419,10 @@ impl<P: Platform> SharedFunction<P> {
         assert!(!is_calling_out(), "the VMM's part of a function is used by a call to such a part");
         let mut panics = Panics::default();
         let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = panics.catch(|| look(&mut outside.platform));
+        let result = panics.catch(|| match &mut *outside {
+            Some(outside) => look(&mut outside.platform),
+            None => unreachable!("a handle keeps the function open"),
+        });
         drop(outside);
         // Others left to this thread what they queued meanwhile.
         let queued = self.lock().host.calls.len();
@@ -386,12 +432,6 @@ impl<P: Platform> SharedFunction<P> {
 
     fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {
         self.with(|locked| locked.input(input))
-    }
-}
-
-impl<P: Platform> Drop for SharedFunction<P> {
-    fn drop(&mut self) {
-        self.routes.leave(self.waiter);
     }
 }
 

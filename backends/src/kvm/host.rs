@@ -17,6 +17,7 @@ use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_set::VectorSet;
 use crate::eventfd::{EventSource, refuse_semaphore};
+use crate::panics::Panics;
 pub(super) use calls::{Call, CallQueue};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector};
@@ -126,6 +127,8 @@ pub(super) struct VectorHost {
     /// Whether a load waits for its resume (H15): until then no eventfd belongs to KVM, and none is
     /// read.
     paused: bool,
+    /// Whether everything was given back.
+    closed: bool,
 }
 
 impl VectorHost {
@@ -151,6 +154,7 @@ impl VectorHost {
             calls: CallQueue::new(msix, msi),
             seen: 0,
             paused: false,
+            closed: false,
         }
     }
 
@@ -274,6 +278,26 @@ impl VectorHost {
         self.owner
     }
 
+    /// Gives everything back: the device is disabled, KVM and the loop have no eventfd any more, and no
+    /// call is queued. Nothing may happen afterwards.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        let mut panics = Panics::default();
+        panics.catch(|| self.set_enabled(false));
+        for vector in (0..).take(self.uses.len()) {
+            self.unwatch(vector);
+            self.take_back(vector);
+        }
+        self.give_back();
+        if let Some(id) = self.id.take() {
+            self.routes.events().leave(id);
+        }
+        while self.calls.pop().is_some() {}
+        let physical = self.physical.take();
+        panics.catch(|| drop(physical));
+        panics.resume();
+    }
+
     fn messages(&mut self, mode: MessageMode) -> &mut ModeMessages {
         match mode {
             MessageMode::MsiX => &mut self.msix,
@@ -284,14 +308,8 @@ impl VectorHost {
 
 impl Drop for VectorHost {
     fn drop(&mut self) {
-        self.set_enabled(false);
-        for vector in (0..).take(self.uses.len()) {
-            self.unwatch(vector);
-            self.take_back(vector);
-        }
-        self.give_back();
-        if let Some(id) = self.id {
-            self.routes.events().leave(id);
+        if !self.closed {
+            self.close();
         }
     }
 }

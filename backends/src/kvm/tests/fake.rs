@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use vmm_sys_util::eventfd::EventFd;
 
 /// One system call.
@@ -29,6 +30,8 @@ pub(crate) struct FakeState {
     pub(crate) messages: Vec<(u64, u32)>,
     /// Every call, failed ones included.
     pub(crate) calls: Vec<Call>,
+    /// The threads that made them.
+    pub(crate) callers: Vec<ThreadId>,
     /// Which calls fail, by number.
     pub(crate) failing: BTreeSet<usize>,
     /// Fail all calls for which this says so.
@@ -64,6 +67,7 @@ impl FakeState {
     fn call(&mut self, call: Call) -> io::Result<()> {
         self.pump();
         self.calls.push(call);
+        self.callers.push(thread::current().id());
         let number = self.calls.len() - 1;
         if self.failing.contains(&number) || self.broken.is_some_and(|broken| broken(call)) {
             return Err(io::Error::from_raw_os_error(22));

@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod modes;
 mod neighbours;
+mod notifier;
 mod random;
 mod random_modes;
 
