@@ -321,7 +321,8 @@ impl<P: Platform> Function<P> {
         })
     }
 
-    /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, then assigns irqfds,
+    /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, unless a
+    /// [`CommitHold`](super::CommitHold) keeps that back, then assigns irqfds,
     /// then sends what is pending. Drives the pin of a passed-through device to its level, because
     /// the restored interrupt controller may have another.
     pub fn resume(&self) {

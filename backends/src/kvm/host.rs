@@ -231,9 +231,9 @@ impl VectorHost {
     /// Does the same, but for messages that could not be sent.
     pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
-        let paused = self.paused;
+        let waits_on = self.paused || self.routes.is_held();
         let owner = self.messages(self.owner);
-        if !paused && !owner.waiting.is_empty() {
+        if !waits_on && !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();
             let gsis: Vec<u32> = waiting.iter().filter_map(|&v| owner.of(v).gsi).collect();
             match self.routes.commit(gsis) {

@@ -53,6 +53,7 @@
 //! up, so that the deadline is kept.
 
 mod assigned_line;
+mod commit_hold;
 mod deferral;
 mod doorbell;
 mod event_queue;
@@ -73,6 +74,7 @@ mod vector_set;
 mod vm;
 
 pub use assigned_line::{AssignedLine, Resampling};
+pub use commit_hold::CommitHold;
 pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
 pub use function::{Function, Notified, Notifier, NotifyError};

@@ -1,12 +1,13 @@
 //! Owns a VM's route table, and commits it.
 
+use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral};
 use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::Loop;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -98,6 +99,8 @@ pub struct Routes {
     waiters: Mutex<Waiters>,
     events: Arc<Loop>,
     counts: CallCounts,
+    /// Whether the VM is going, so that no more calls are made.
+    closed: AtomicBool,
 }
 
 /// The functions that wait for commits, by number.
@@ -112,6 +115,8 @@ struct RoutesState {
     pace: CommitPace,
     /// The number of commits that KVM took.
     generation: u64,
+    /// The number of [`CommitHold`]s.
+    holds: usize,
 }
 
 #[derive(Default)]
@@ -133,10 +138,16 @@ impl Routes {
             vm,
             deferral: options.deferral,
             userspace: options.limit == 0,
-            state: Mutex::new(RoutesState { table, pace: CommitPace::default(), generation: 0 }),
+            state: Mutex::new(RoutesState {
+                table,
+                pace: CommitPace::default(),
+                generation: 0,
+                holds: 0,
+            }),
             waiters: Mutex::default(),
             events,
             counts: CallCounts::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -155,7 +166,22 @@ impl Routes {
         })
     }
 
-    /// Commits what waits and arms it, for all functions. A function with routes that the kernel
+    /// Keeps commits back until the hold is dropped, for a restore or for many functions that are
+    /// plugged in together.
+    pub fn hold(self: &Arc<Self>) -> CommitHold {
+        CommitHold::new(self)
+    }
+
+    /// Makes no call on the VM any more, because it is about to be closed: functions that are dropped
+    /// from now on do not take each vector back by a KVM_IRQFD. Nothing more reaches the guest in an
+    /// orderly way, so stop the processors and devices first. KVM lets go of the eventfds when the VM
+    /// is closed.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Commits what waits and arms it, for all functions. Routes wait on while there is a
+    /// [`CommitHold`]. A function with routes that the kernel
     /// refuses goes on from userspace, and is notified.
     pub fn flush(&self) {
         self.state().pace.clear();
@@ -256,7 +282,9 @@ impl Routes {
             wants.iter().any(|w| w.place == RoutePlace::Waiting && !is_current(&state.table, w));
         let mut refused = RoutePlace::Waiting;
         if waits {
-            if !self.deferral.is_worth_it(stale, clean, wants.len()) {
+            if state.holds > 0 {
+                // Whoever drops the last hold flushes.
+            } else if !self.deferral.is_worth_it(stale, clean, wants.len()) {
                 self.note(&mut state);
             } else if self.commit_locked(&mut state).is_err() {
                 refused = RoutePlace::Refused;
@@ -280,6 +308,22 @@ impl Routes {
             self.commit_locked(&mut state)?;
         }
         Ok(state.generation)
+    }
+
+    /// Returns whether commits are kept back.
+    pub(super) fn is_held(&self) -> bool {
+        self.state().holds > 0
+    }
+
+    pub(super) fn add_hold(&self) {
+        self.state().holds += 1;
+    }
+
+    /// Returns whether this was the last hold.
+    pub(super) fn remove_hold(&self) -> bool {
+        let mut state = self.state();
+        state.holds -= 1;
+        state.holds == 0
     }
 
     /// Returns those of these vectors and GSIs that have a route that KVM knows.
@@ -308,28 +352,32 @@ impl Routes {
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.assigns, self.vm.assign(eventfd, gsi))
+        self.counted(&self.counts.assigns, || self.vm.assign(eventfd, gsi))
     }
 
     pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.deassigns, self.vm.deassign(eventfd, gsi))
+        self.counted(&self.counts.deassigns, || self.vm.deassign(eventfd, gsi))
     }
 
     /// Sends a message. An MSI without a recipient is not an error (K10).
-    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
-        self.counted(&self.counts.signals, self.vm.signal(msi))
+    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<()> {
+        self.counted(&self.counts.signals, || self.vm.signal(msi).map(|_taken| ()))
     }
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
-        let committed = self.vm.set_routes(&state.table.plan());
-        self.counted(&self.counts.commits, committed)?;
+        self.counted(&self.counts.commits, || self.vm.set_routes(&state.table.plan()))?;
         state.table.committed();
         state.generation += 1;
         Ok(())
     }
 
-    fn counted<T>(&self, count: &AtomicU64, result: io::Result<T>) -> io::Result<T> {
+    /// Makes a call, unless the VM is going.
+    fn counted(&self, count: &AtomicU64, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         count.fetch_add(1, Ordering::Relaxed);
+        let result = call();
         if result.is_err() {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }

@@ -6,6 +6,7 @@ mod connect;
 pub(crate) mod fake;
 mod faults;
 mod flow;
+mod hold;
 mod modes;
 mod neighbours;
 mod notifier;
