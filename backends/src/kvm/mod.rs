@@ -14,7 +14,9 @@
 //! ```no_run
 //! use msix_backends::Route;
 //! use msix_backends::eventfd::Loop;
-//! use msix_backends::kvm::{Function, Irqchip, RouteOptions, Platform, Routes, FunctionSetup};
+//! use msix_backends::kvm::{
+//!     Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, Runner,
+//! };
 //! use msix_core::{BarIndex, Layout, Vector};
 //!
 //! struct Vmm; // what the function needs of the VMM around it
@@ -31,8 +33,7 @@
 //! vm.create_irq_chip()?;
 //! // Once for a VM:
 //! let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
-//! let userspace = routes.clone();
-//! std::thread::spawn(move || while userspace.run(None).is_ok() {});
+//! let _runner = Runner::start(&routes, "msix", || Ok(()))?;
 //! // Once for a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
 //! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
@@ -41,16 +42,17 @@
 //! function.write_command(0, &[0x06, 0x00]);
 //! function.write_msix(2, &[0x00, 0x80]);
 //! function.write_table(0x0c, &0_u32.to_le_bytes());
-//! // From the device's thread:
-//! function.notify(Vector::new(0))?;
+//! // From the device's thread, which must not own the function:
+//! let notifier = function.notifier()?;
+//! std::thread::spawn(move || notifier.notify(Vector::new(0)));
 //! // Or from a vhost worker, which gets the eventfd:
 //! let eventfd = function.eventfd(Vector::new(0))?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `run(None)` sleeps until something happens. A route that begins to wait while it sleeps wakes it
-//! up, so that the deadline is kept.
+//! A [`Runner`] owns the thread of the userspace path. A VMM with a loop of its own watches that of the
+//! routes there instead: see [`Routes::run`].
 
 mod assigned_line;
 mod commit_hold;
@@ -68,6 +70,7 @@ mod probe;
 mod route_table;
 mod routes;
 mod setup;
+mod runner;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector_set;
@@ -87,3 +90,4 @@ pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
 pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
 pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough, SendingThread};
 pub use vm::Vm;
+pub use runner::Runner;

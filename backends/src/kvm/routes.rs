@@ -28,7 +28,7 @@ pub struct RouteOptions {
 }
 
 impl RouteOptions {
-    /// Makes options for up to 4096 routes, with [`Deferral::default`].
+    /// Makes options for up to 4096 routes, with GSIs from 24 on and [`Deferral::default`].
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
         Self { irqchip, limit: 4096, deferral: Deferral::default() }
@@ -197,22 +197,15 @@ impl Routes {
 
     /// Runs one round of the userspace path: flushes when that is due, waits for eventfds for
     /// `timeout` at most (`None`: until something happens), and delivers what they hold. A VMM
-    /// calls this in a thread of its own. Or it watches [`events`](Self::events) in its own loop,
-    /// and calls this with a timeout of zero when that is readable or [`deadline`](Self::deadline)
-    /// has come.
+    /// has a [`Runner`](super::Runner) for this, or calls it in a thread of its own. Or it watches the
+    /// descriptor of [`events`](Self::events) in its own loop, and calls this with a timeout of zero
+    /// whenever that is readable: a timer makes it so when the [`deadline`](Self::deadline) has come.
     ///
     /// # Errors
     /// Those of the epoll instance.
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let due = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = match (timeout, due) {
-            (Some(timeout), Some(due)) => Some(timeout.min(due)),
-            (timeout, due) => timeout.or(due),
-        };
-        self.events.run(wait)?;
-        if self.deadline().is_some_and(|at| at <= Instant::now()) {
-            self.flush();
-        }
+        self.events.run(timeout)?;
+        self.flush_due();
         Ok(())
     }
 
@@ -243,6 +236,23 @@ impl Routes {
         waiters.next += 1;
         waiters.by_id.insert(id, waiter);
         id
+    }
+
+    /// Flushes if that is due, and otherwise sets the timer, which may have fired before the deadline
+    /// was put off.
+    pub(super) fn flush_due(&self) {
+        match self.deadline() {
+            Some(at) if at <= Instant::now() => self.flush(),
+            Some(at) => self.wake_at(at),
+            None => {}
+        }
+    }
+
+    fn wake_at(&self, at: Instant) {
+        if self.events.wake_at(at).is_err() {
+            // Too early, but not too late. A full eventfd wakes the loop too, and nothing else fails.
+            let _ = self.events.wake();
+        }
     }
 
     /// Removes a function, which is gone. Its memory is held until then.
@@ -338,11 +348,12 @@ impl Routes {
         self.note(&mut self.state());
     }
 
-    /// Notes that something waits: a loop that sleeps must learn of the deadline.
+    /// Notes that something waits: a loop that sleeps must wake up at the deadline.
     fn note(&self, state: &mut RoutesState) {
-        if state.pace.note(Instant::now()) {
-            // A full eventfd wakes the loop too, and nothing else can fail.
-            let _ = self.events.wake();
+        if state.pace.note(Instant::now())
+            && let Some(at) = state.pace.deadline(self.deferral)
+        {
+            self.wake_at(at);
         }
     }
 
@@ -395,3 +406,10 @@ impl fmt::Debug for Routes {
         f.debug_struct("Routes").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
+impl Drop for Routes {
+    fn drop(&mut self) {
+        // A runner that sleeps ends now.
+        let _ = self.events.wake();
+    }
+}
+

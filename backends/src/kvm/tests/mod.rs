@@ -12,6 +12,7 @@ mod neighbours;
 mod notifier;
 mod random;
 mod random_modes;
+mod runner;
 
 use super::{Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
 use crate::Route;
