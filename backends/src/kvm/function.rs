@@ -88,15 +88,24 @@ impl<P: Platform + 'static> Function<P> {
     /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds
     /// are made when the guest first unmasks a vector.
     #[must_use]
-    pub fn new(routes: &Arc<Routes>, mut setup: FunctionSetup<P>) -> Self {
+    pub fn new(routes: &Arc<Routes>, setup: FunctionSetup<P>) -> Self {
+        let msix = setup.msix.map_or(0, |layout| layout.vectors());
+        let msi = setup.msi.map_or(0, MsiCapability::vectors);
+        let host = VectorHost::new(routes, msix, msi, setup.format);
+        Self::on_host(routes, setup, host)
+    }
+
+    /// Makes a function on a host that was made for it.
+    pub(super) fn on_host(
+        routes: &Arc<Routes>,
+        mut setup: FunctionSetup<P>,
+        mut host: VectorHost,
+    ) -> Self {
         let mut device = setup.device.take();
         let has_line = device.as_ref().is_some_and(|device| device.line.is_some());
         let source = if has_line { IntxSource::Physical } else { IntxSource::Emulated };
         let pin = setup.pin.is_some().then_some(source);
         let engine = Engine::boxed(Parts { msi: setup.msi, msix: setup.msix, pin }, setup.policy);
-        let msix = setup.msix.map_or(0, |layout| layout.vectors());
-        let msi = setup.msi.map_or(0, MsiCapability::vectors);
-        let mut host = VectorHost::new(routes, msix, msi, setup.format);
         host.set_origin(setup.eventfds);
         if let Some(physical) = device.as_mut().and_then(|device| device.msix.take()) {
             host.set_physical(physical);
@@ -164,12 +173,28 @@ impl<P: Platform> Function<P> {
     /// `InvalidInput` past the vectors of every mode, and for an eventfd that was made with
     /// EFD_SEMAPHORE; `AlreadyExists` when the vector has an eventfd. `eventfd` is then closed.
     pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
-        self.shared.with(|locked| {
-            let failed = locked.host.connect(vector, eventfd)?;
-            let mode = locked.host.owner().into();
-            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
-            Ok(())
-        })
+        self.shared.connect(|host| host.connect(vector, eventfd))
+    }
+
+    /// Connects device vector `vector` to another eventfd than before: another process, or a vhost
+    /// device, took over. An event that the old one still holds is put into the new one; what is written
+    /// to the old one afterwards reaches nobody. A real device behind the function goes on writing the
+    /// old one.
+    ///
+    /// # Errors
+    /// `InvalidInput` as for [`connect`](Self::connect); `ResourceBusy` when the kernel does not let go
+    /// of the old one, which then stays. `eventfd` is closed.
+    pub fn reconnect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
+        self.shared.connect(|host| host.reconnect(vector, eventfd))
+    }
+
+    /// Makes the eventfds of all vectors now instead of at the first unmask, for a VMM that limits what
+    /// its processors' threads may call, or wants to know that there are descriptors enough.
+    ///
+    /// # Errors
+    /// Those of `eventfd2`. The eventfds that are missing are made when first needed.
+    pub fn make_eventfds(&self) -> io::Result<()> {
+        self.shared.with(|locked| locked.host.make_eventfds())
     }
 
     /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
@@ -429,6 +454,19 @@ impl<P: Platform> SharedFunction<P> {
         let queued = self.lock().host.calls.len();
         self.call_out(queued, &mut panics);
         panics.finish(result)
+    }
+
+    /// Has the host connect a vector, and reports those that failed to the engine.
+    fn connect(
+        &self,
+        connect: impl FnOnce(&mut VectorHost) -> io::Result<Vec<Vector>>,
+    ) -> io::Result<()> {
+        self.with(|locked| {
+            let failed = connect(&mut locked.host)?;
+            let mode = locked.host.owner().into();
+            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
+            Ok(())
+        })
     }
 
     fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {

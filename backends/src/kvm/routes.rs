@@ -2,6 +2,7 @@
 
 use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral};
+use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
 use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
@@ -23,6 +24,9 @@ pub struct RouteOptions {
     /// [`KvmFacts::routes`](super::KvmFacts), at most 4096. With 0 nothing is routed: userspace
     /// reads every eventfd when it is written, whether masked or not, and sends every message.
     pub limit: u32,
+    /// The GSIs that vectors are given. Those outside are for [`Routes::keep`], and for sources with
+    /// fixed GSIs ([`MessageGroupSetup::first_gsi`](super::MessageGroupSetup::first_gsi)).
+    pub gsis: GsiRange,
     /// How long changes may wait to be committed together.
     pub deferral: Deferral,
 }
@@ -31,7 +35,7 @@ impl RouteOptions {
     /// Makes options for up to 4096 routes, with GSIs from 24 on and [`Deferral::default`].
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
-        Self { irqchip, limit: 4096, deferral: Deferral::default() }
+        Self { irqchip, limit: 4096, gsis: GsiRange::default(), deferral: Deferral::default() }
     }
 }
 
@@ -75,6 +79,8 @@ pub(super) trait Waiter: Send + Sync {
 #[derive(Debug)]
 pub(super) struct WantedRoute {
     pub(super) gsi: Option<u32>,
+    /// The only GSI that it may have.
+    pub(super) fixed: Option<u32>,
     pub(super) msi: KvmMessage,
     pub(super) place: RoutePlace,
 }
@@ -133,7 +139,28 @@ impl Routes {
     /// `events` watches the eventfds of what is delivered from userspace.
     #[must_use]
     pub fn new(vm: Box<dyn Vm>, options: RouteOptions, events: Arc<Loop>) -> Arc<Self> {
-        let table = RouteTable::new(options.irqchip.defaults(), options.limit);
+        let table = RouteTable::new(options.irqchip.defaults(), options.limit, options.gsis);
+        Self::with_table(vm, options, events, table)
+    }
+
+    /// Makes the same, with an allocator of the VMM instead of [`RouteOptions::gsis`].
+    #[must_use]
+    pub fn with_gsis(
+        vm: Box<dyn Vm>,
+        options: RouteOptions,
+        events: Arc<Loop>,
+        gsis: Box<dyn GsiAllocator>,
+    ) -> Arc<Self> {
+        let table = RouteTable::with_gsis(options.irqchip.defaults(), options.limit, gsis);
+        Self::with_table(vm, options, events, table)
+    }
+
+    fn with_table(
+        vm: Box<dyn Vm>,
+        options: RouteOptions,
+        events: Arc<Loop>,
+        table: RouteTable,
+    ) -> Arc<Self> {
         Arc::new(Self {
             vm,
             deferral: options.deferral,
@@ -151,8 +178,10 @@ impl Routes {
         })
     }
 
-    /// Replaces the routes that belong to no vector, with GSIs below 24: those of an I/O APIC in
-    /// the VMM, or of pins that the guest moved from the default. Commits at once.
+    /// Replaces the routes that belong to no vector, with GSIs that no vector can get
+    /// ([`RouteOptions::gsis`]): those of an I/O APIC in the VMM, or of pins that the guest moved from
+    /// the default. Commits at once. A [`MessageGroup`](super::MessageGroup) does the same for single
+    /// pins, with irqfds.
     ///
     /// # Errors
     /// [`RoutesError`]; the table is then as it was.
@@ -209,6 +238,23 @@ impl Routes {
         Ok(())
     }
 
+    /// Flushes if that is due, and otherwise sets the timer, which may have fired before the deadline
+    /// was put off.
+    pub(super) fn flush_due(&self) {
+        match self.deadline() {
+            Some(at) if at <= Instant::now() => self.flush(),
+            Some(at) => self.wake_at(at),
+            None => {}
+        }
+    }
+
+    fn wake_at(&self, at: Instant) {
+        if self.events.wake_at(at).is_err() {
+            // Too early, but not too late. A full eventfd wakes the loop too, and nothing else fails.
+            let _ = self.events.wake();
+        }
+    }
+
     /// Returns the loop that watches what is delivered from userspace.
     #[must_use]
     pub fn events(&self) -> &Arc<Loop> {
@@ -238,23 +284,6 @@ impl Routes {
         id
     }
 
-    /// Flushes if that is due, and otherwise sets the timer, which may have fired before the deadline
-    /// was put off.
-    pub(super) fn flush_due(&self) {
-        match self.deadline() {
-            Some(at) if at <= Instant::now() => self.flush(),
-            Some(at) => self.wake_at(at),
-            None => {}
-        }
-    }
-
-    fn wake_at(&self, at: Instant) {
-        if self.events.wake_at(at).is_err() {
-            // Too early, but not too late. A full eventfd wakes the loop too, and nothing else fails.
-            let _ = self.events.wake();
-        }
-    }
-
     /// Removes a function, which is gone. Its memory is held until then.
     pub(super) fn leave(&self, id: u64) {
         self.waiters().by_id.remove(&id);
@@ -278,7 +307,7 @@ impl Routes {
             want.place = RoutePlace::Waiting;
             match want.gsi {
                 Some(gsi) => state.table.set(gsi, want.msi),
-                None => match state.table.claim(want.msi) {
+                None => match state.table.claim(want.msi, want.fixed) {
                     Ok(gsi) => want.gsi = Some(gsi),
                     Err(OutOfRoutes { .. }) => want.place = RoutePlace::Refused,
                 },
@@ -357,6 +386,16 @@ impl Routes {
         }
     }
 
+    /// Reserves GSIs for a source with fixed ones, `count` from `first` on.
+    pub(super) fn reserve(&self, first: u32, count: u16) -> Result<(), GsiTaken> {
+        self.state().table.reserve(first, count)
+    }
+
+    /// Ends [`reserve`](Self::reserve), when they were given back.
+    pub(super) fn unreserve(&self, first: u32, count: u16) {
+        self.state().table.unreserve(first, count);
+    }
+
     pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>) {
         let mut state = self.state();
         gsis.into_iter().for_each(|gsi| state.table.give_back(gsi));
@@ -401,11 +440,6 @@ impl Routes {
     }
 }
 
-impl fmt::Debug for Routes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routes").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
 impl Drop for Routes {
     fn drop(&mut self) {
         // A runner that sleeps ends now.
@@ -413,3 +447,8 @@ impl Drop for Routes {
     }
 }
 
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

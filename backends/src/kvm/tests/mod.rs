@@ -7,6 +7,7 @@ pub(crate) mod fake;
 mod faults;
 mod flow;
 mod hold;
+mod message_group;
 mod modes;
 mod neighbours;
 mod notifier;
