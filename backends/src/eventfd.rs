@@ -8,9 +8,9 @@
 mod shared;
 mod timer;
 
-#[cfg(feature = "kvm")]
-pub(crate) use shared::refuse_semaphore;
-pub use shared::{import, ring, take};
+#[cfg(feature = "irqfd")]
+pub(crate) use shared::{borrow, refuse_semaphore};
+pub use shared::{import, ring, take, with};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -86,7 +86,7 @@ impl Loop {
     }
 
     /// Returns how many sources there are.
-    #[cfg(all(test, feature = "kvm"))]
+    #[cfg(all(test, feature = "irqfd"))]
     pub(crate) fn joined(&self) -> usize {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).by_id.len()
     }

@@ -56,6 +56,14 @@ impl fmt::Display for Vector {
 ///
 /// Effects name such sets. The whole table is at most 32 of them, which bounds a list
 /// ([I6](crate::rules#i6), [H22](crate::rules#h22)).
+///
+/// ```
+/// use msix_core::{Vector, Vectors};
+///
+/// let set = Vectors::new(1, 0b101);
+/// assert_eq!(set.iter().collect::<Vec<_>>(), [Vector::new(64), Vector::new(66)]);
+/// assert_eq!(Vectors::one(Vector::new(66)), Vectors::new(1, 0b100));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Vectors {

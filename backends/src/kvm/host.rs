@@ -24,8 +24,8 @@ pub(super) use calls::{Call, CallQueue};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
 use std::fmt;
+use std::sync::{Arc, Weak};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A vector's message as the host knows it.

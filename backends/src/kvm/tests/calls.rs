@@ -1,11 +1,10 @@
 //! Calls to the VMM, which may use the functions that make them.
 
 use super::PATIENT;
-use super::fake::Fake;
 use crate::Route;
 use crate::eventfd::Loop;
 use crate::kvm::{
-    AssignedLine, Deferral, DeviceControl, Function, FunctionSetup, GuestPin, Irqchip,
+    AssignedLine, Deferral, DeviceControl, FakeVm, Function, FunctionSetup, GuestPin, Irqchip,
     PassedThrough, PhysicalIntx, Platform, RouteOptions, Routes,
 };
 use crate::testing::in_time;
@@ -140,7 +139,7 @@ impl PhysicalIntx for Line {
 
 fn routes(deferral: Deferral) -> Arc<Routes> {
     let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
-    Routes::new(Box::new(Fake::default().vm()), options, Loop::new().unwrap())
+    Routes::new(Box::new(FakeVm::new()), options, Loop::new().unwrap())
 }
 
 fn fire(function: &Function<Bus>, vector: u16) -> Delivery {

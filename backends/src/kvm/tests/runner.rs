@@ -2,7 +2,9 @@
 
 use super::{PATIENT, Vmm, World, mask, program, start};
 use crate::eventfd::Loop;
-use crate::kvm::{Deferral, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner};
+use crate::kvm::{
+    Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner, VmCall,
+};
 use crate::testing::in_time;
 use msix_core::{BarIndex, Layout, Vector};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,7 +39,7 @@ fn a_runner_commits_what_waits_and_reads_what_kvm_does_not() {
         world.mask(0, false); // at once, the first one
         world.mask(1, false); // waits
         held.write(1).unwrap();
-        until(|| world.fake.state().delivered.contains(&0x41));
+        until(|| world.fake.delivered().iter().any(|message| message.data == 0x41));
         until(|| world.fake.armed() == 2);
         assert!(runner.is_running());
         runner.stop().unwrap();
@@ -150,7 +152,7 @@ fn a_loop_inside_another_becomes_readable_at_the_deadline_even_when_that_is_put_
             rounds += 1;
             assert!(rounds < 10, "it wakes up for a deadline, and does not spin");
         }
-        assert_eq!(world.fake.commits(), 2);
+        assert_eq!(world.fake.count(|call| **call == VmCall::SetRoutes), 2);
         assert_eq!(world.routes.deadline(), None);
     });
 }
@@ -160,11 +162,11 @@ fn two_vms_in_one_loop_both_wake_up_in_time() {
     in_time(|| {
         let events = Loop::new().unwrap();
         let vm = |quiet| {
-            let fake = super::fake::Fake::default();
+            let fake = FakeVm::new();
             let wait = Duration::from_millis(quiet);
             let deferral = Deferral { growth: 100, quiet: wait, longest: wait };
             let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
-            let routes = Routes::new(Box::new(fake.vm()), options, Arc::clone(&events));
+            let routes = Routes::new(Box::new(fake.clone()), options, Arc::clone(&events));
             let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
             let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
             let function = start(Function::new(&routes, setup));
