@@ -45,6 +45,16 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// After [`new`](Self::new) and after a reset bus master is off, as Command says: a function sends
 /// nothing before [`write_command`](Self::write_command).
 ///
+/// # Threads
+/// Each method does what it causes in the thread that calls it: eventfds are made and routes committed
+/// by the thread of the processor that unmasks a vector, and KVM_SIGNAL_MSI is called by the one that
+/// notifies. What waits for a commit is left to the loop of the [`Routes`]. The thread that drops the last
+/// handle takes all vectors back from KVM, whoever else is just using the function; a device's thread
+/// has a [`Notifier`] instead of a handle, and never does. A VMM that limits what its threads may call
+/// chooses [`make_eventfds`](Self::make_eventfds) and [`FunctionSetup::sender`];
+/// [`system_calls`](super::system_calls) has all calls of all threads, and what may be called while an
+/// input is carried out.
+///
 /// # Eventfds
 /// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and a
 /// writer elsewhere (a vhost worker, another process, a real device) does not learn of modes. So

@@ -54,6 +54,9 @@
 //! # }
 //! ```
 //!
+//! [`system_calls`] says what each call asks of the kernel and in which thread, for sandboxes, and what may
+//! be called from where.
+//!
 //! A [`Runner`] owns the thread of the userspace path. A VMM with a loop of its own watches that of the
 //! routes there instead: see [`Routes::run`].
 
@@ -79,6 +82,8 @@ mod route_table;
 mod routes;
 mod runner;
 mod setup;
+#[doc = include_str!("system_calls.md")]
+pub mod system_calls {}
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector_set;
