@@ -18,6 +18,7 @@
 //! what the engine sent must arrive there: the messages that are compared with the log.
 
 mod backend;
+mod bench;
 mod device;
 mod entries;
 mod first_pass;
@@ -87,7 +88,7 @@ pub fn replay_on(
         Err(error) => return Err(error),
     };
     let failed = |source| Unusable::Backend { line: last, source };
-    let delivered = replay.finish_backend().map_err(failed)?;
+    let delivered = replay.bench.finish_backend().map_err(failed)?;
     let (mut report, timeline) = replay.finish(last);
     report.backend = delivered;
     report.interrupted = interrupted;

@@ -9,7 +9,9 @@ use super::unusable::Unusable;
 use crate::report::Warnings;
 use capabilities::{Found, MSIX, PCIE};
 pub(crate) use logged_function::{Express, LoggedFunction};
-use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
+use msix_peers::trace::{
+    LogEnd, LogVisitor, QemuTrace, RaiseEvent, TraceEvent, TracedRegion, What,
+};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
 use tables::{Reach, Tables};
@@ -154,6 +156,7 @@ impl<P: FnMut(u64) -> bool> FirstPass<P> {
 }
 
 impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
+    type Format = QemuTrace;
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
