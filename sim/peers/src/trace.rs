@@ -19,7 +19,7 @@ mod raise;
 mod trace_line;
 
 pub use error::ParseError;
-pub use event::{Bdf, ConfigAccess, MemoryAccess, TraceEvent, TracedRegion, What};
+pub use event::{Bdf, ConfigAccess, MemoryAccess, NoBdf, TraceEvent, TracedRegion, What};
 pub(crate) use fields::{digits, hexadecimal, shortened};
 pub use log::{LogEnd, LogError, LogFormat, LogVisitor, MAX_LINE, walk};
 pub use raise::RaiseEvent;

@@ -167,6 +167,13 @@ impl Bench {
         }
     }
 
+    /// A message may have been for what is due, or not: it is not due any more.
+    pub(super) fn excuse(&mut self, message: Message) {
+        if let Some(expected) = self.ledger.meet(message) {
+            self.unmet(&expected, false, NONE);
+        }
+    }
+
     /// Settles what is overdue.
     pub(super) fn expire(&mut self) {
         let (overdue, undecided) = self.ledger.overdue(self.now, self.format.patience);
@@ -252,6 +259,7 @@ impl Bench {
             lines: last,
             interrupted: false,
             warnings: [before, self.warnings.list()].concat(),
+            kernel: None,
             backend: None,
         };
         (report, self.timeline.map(|timeline| timeline.end(now)))

@@ -157,7 +157,7 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     }
 
     /// Whether the log shows that this device names all its raises.
-    fn names_all(&self, index: usize) -> bool {
+    pub(super) fn names_all(&self, index: usize) -> bool {
         let Some(device) = self.bench.devices.get(index) else { return false };
         let traced = RaiseEvent::ALL.iter().zip(self.contents.traced.raises);
         let named = device.names().and_then(|names| traced.into_iter().nth(names));

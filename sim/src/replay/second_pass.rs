@@ -9,7 +9,7 @@ use super::functions::LastWrite;
 use super::ledger::Cause;
 use super::placed_bars::{Change, PlacedBars};
 use super::unusable::Unusable;
-use crate::report::{DeviceReport, ReplayReport, Unit, Warnings};
+use crate::report::{DeviceReport, LostShows, ReplayReport, Unit, Warnings};
 use crate::timeline::{Moment, Timeline};
 use msix_explorer::Peer;
 use msix_peers::trace::{
@@ -69,7 +69,17 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
         }
     }
 
-    pub(super) fn finish(self, last: u64) -> (ReplayReport, Option<Timeline>) {
+    pub(super) fn finish(mut self, last: u64) -> (ReplayReport, Option<Timeline>) {
+        for index in 0..self.bench.devices.len() {
+            let names_all = self.names_all(index);
+            let Some(device) = self.bench.devices.get_mut(index) else { continue };
+            let raises = device.report.raises;
+            device.report.lost_shows = match (names_all, raises.inferred, raises.named) {
+                (true, 0, _) => LostShows::Yes,
+                (false, _, 0) => LostShows::No,
+                _ => LostShows::Some,
+            };
+        }
         let mut warnings = Warnings::default();
         if let Some(reason) = &self.contents.end.dropped {
             warnings.push(format!("line {}: cut short and dropped: {reason}", last + 1));
