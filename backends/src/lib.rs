@@ -4,10 +4,16 @@
 //! A backend is anything that implements [`Host`]. [`carry_out`] carries out an input's list of
 //! effects on it, in order, and reports the host's answers to the engine until nothing is left.
 //!
-//! Features: `kvm` delivers through KVM, `eventfd` is the userspace loop under it, and
-//! `vfio` drives the interrupts of a passed-through device and probes `/dev/vfio/vfio`. Without
-//! any, [`assign`] computes which bytes of a passed-through function's config space are emulated
-//! and which parts of its BARs may be mapped.
+//! Features: `kvm` delivers through KVM. It is `irqfd`, the routes and the function on any VM that
+//! implements `kvm::Vm`, and that trait for the `VmFd` of kvm-ioctls. `eventfd` is the userspace loop
+//! under both. `vfio` drives the interrupts of a passed-through device and probes `/dev/vfio/vfio`.
+//! `testing` is a VM that pretends. Without any, [`assign`] computes which bytes of a passed-through
+//! function's config space are emulated and which parts of its BARs may be mapped.
+//!
+//! # Types of other crates
+//! Public signatures have `EventFd` of vmm-sys-util 0.15 (feature `eventfd`) and, with `kvm` only, `VmFd`
+//! of kvm-ioctls 0.25. Both crates are exported here, so that an embedder cannot get another version
+//! by accident. Traits that others implement take descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd).
 //!
 //! # Who is trusted
 //!
@@ -33,7 +39,7 @@ pub mod assign;
 #[cfg(feature = "eventfd")]
 pub mod eventfd;
 mod host;
-#[cfg(feature = "kvm")]
+#[cfg(feature = "irqfd")]
 pub mod kvm;
 mod panics;
 #[cfg(all(test, feature = "eventfd"))]
@@ -43,4 +49,8 @@ mod unavailable;
 pub mod vfio;
 
 pub use host::{Host, Route, carry_out};
+#[cfg(feature = "kvm")]
+pub use kvm_ioctls;
 pub use unavailable::Unavailable;
+#[cfg(feature = "eventfd")]
+pub use vmm_sys_util;

@@ -21,13 +21,13 @@ impl Panics {
     }
 
     /// Takes over the panic of `others`, if this has none.
-    #[cfg(feature = "kvm")]
+    #[cfg(feature = "irqfd")]
     pub(crate) fn add(&mut self, others: Self) {
         self.0 = self.0.take().or(others.0);
     }
 
     /// Panics, if a call did; otherwise returns the result of one.
-    #[cfg(feature = "kvm")]
+    #[cfg(feature = "irqfd")]
     pub(crate) fn finish<T>(self, result: Option<T>) -> T {
         self.resume();
         result.unwrap_or_else(|| unreachable!("a call without a result panicked"))

@@ -7,9 +7,9 @@ use msix_conformance::{CASES, Case, NoDevice, Subject, Verdict, case, judge};
 use msix_tests::conformance::{ALONE_DEVIATIONS, KvmFunctionSubject, KvmSubject, deviations};
 use msix_tests::peers::skipped;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vmm_sys_util::eventfd::EventFd;
 
 /// What cannot be observed of the function from outside: its own host, and encodings and lines that
 /// are not MSI-X's alone.
@@ -145,14 +145,14 @@ impl Vm for Faulty {
         }
     }
 
-    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         match self.fault {
             Fault::NeverAssigns => Ok(()),
             _ => self.inner.assign(eventfd, gsi),
         }
     }
 
-    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         self.catch_up()?;
         match self.fault {
             Fault::NeverAssigns | Fault::NeverDeassigns => Ok(()),

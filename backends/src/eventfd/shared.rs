@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, read};
 use std::io::{self, IoSliceMut};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
 use vmm_sys_util::aio::{IOCB_CMD_PREAD, IOCB_FLAG_RESFD, IoContext, IoControlBlock, IoEvent};
@@ -31,6 +32,15 @@ pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
     let eventfd = unsafe { EventFd::from_raw_fd(descriptor.into_raw_fd()) };
     refuse_semaphore(&eventfd)?;
     Ok(eventfd)
+}
+
+/// Calls `call` with `descriptor` as an [`EventFd`], which has it for that time only: for calls of other
+/// crates, and for [`EventFd::try_clone`].
+#[expect(unsafe_code, reason = "`EventFd` is made of a raw descriptor only")]
+pub fn with<T>(descriptor: BorrowedFd<'_>, call: impl FnOnce(&EventFd) -> T) -> T {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and is not closed here.
+    let eventfd = ManuallyDrop::new(unsafe { EventFd::from_raw_fd(descriptor.as_raw_fd()) });
+    call(&eventfd)
 }
 
 /// Takes all events from `eventfd`. Returns whether there were any. Never waits, whatever other
@@ -130,7 +140,7 @@ fn is_ready(eventfd: BorrowedFd<'_>, how: PollFlags) -> bool {
 }
 
 #[expect(unsafe_code, reason = "`EventFd` shows a raw descriptor only")]
-fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
+pub(crate) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: it is that of `eventfd`, which lives as long as the result.
     unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
 }

@@ -1,8 +1,9 @@
 //! Brings the INTx line of a passed-through device to the guest's interrupt controller.
 
 use super::physical::PhysicalIntx;
-use crate::eventfd::{self, EventSource, Loop};
+use crate::eventfd::{self, EventSource, Loop, borrow};
 use msix_core::Vector;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -15,30 +16,26 @@ pub trait Resampling: Send + Sync {
     ///
     /// # Errors
     /// The kernel's; EINVAL with a split irqchip (K4).
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()>;
+    fn assign(&self, trigger: BorrowedFd<'_>, resample: BorrowedFd<'_>, gsi: u32)
+    -> io::Result<()>;
     /// Undoes [`assign`](Self::assign), and lowers the line.
     ///
     /// # Errors
     /// The kernel's.
-    fn deassign(&self, trigger: &EventFd, gsi: u32) -> io::Result<()>;
-}
-
-impl Resampling for kvm_ioctls::VmFd {
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
-        Ok(self.register_irqfd_with_resample(trigger, resample, gsi)?)
-    }
-
-    fn deassign(&self, trigger: &EventFd, gsi: u32) -> io::Result<()> {
-        Ok(self.unregister_irqfd(trigger, gsi)?)
-    }
+    fn deassign(&self, trigger: BorrowedFd<'_>, gsi: u32) -> io::Result<()>;
 }
 
 impl<V: Resampling + ?Sized> Resampling for Arc<V> {
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(
+        &self,
+        trigger: BorrowedFd<'_>,
+        resample: BorrowedFd<'_>,
+        gsi: u32,
+    ) -> io::Result<()> {
         (**self).assign(trigger, resample, gsi)
     }
 
-    fn deassign(&self, trigger: &EventFd, gsi: u32) -> io::Result<()> {
+    fn deassign(&self, trigger: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         (**self).deassign(trigger, gsi)
     }
 }
@@ -99,7 +96,7 @@ impl AssignedLine {
     /// line can fire at all.
     pub(super) fn arm(&mut self) -> bool {
         if let Some((vm, gsi)) = &self.resampled
-            && vm.assign(&self.trigger, &self.resample, *gsi).is_ok()
+            && vm.assign(borrow(&self.trigger), borrow(&self.resample), *gsi).is_ok()
         {
             if self.device.enable(&self.trigger).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
@@ -109,7 +106,7 @@ impl AssignedLine {
                 }
                 self.device.disable();
             }
-            let _ = vm.deassign(&self.trigger, *gsi);
+            let _ = vm.deassign(borrow(&self.trigger), *gsi);
             self.drain();
         }
         if self.watch() {
@@ -131,7 +128,7 @@ impl AssignedLine {
         match (by, &self.resampled) {
             (Bringer::Kernel(gsi), Some((vm, _))) => {
                 // It was assigned: only a VM that is gone refuses.
-                let _ = vm.deassign(&self.trigger, gsi);
+                let _ = vm.deassign(borrow(&self.trigger), gsi);
             }
             (Bringer::Userspace, _) => self.unwatch(),
             _ => {}

@@ -1,47 +1,32 @@
 //! Guest writes that KVM turns into writes of eventfds, without an exit to userspace.
 
+use crate::eventfd::borrow;
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The system calls that a doorbell makes on a VM: KVM_IOEVENTFD. They must not use the doorbell.
-#[cfg_attr(test, mockall::automock)]
 pub trait Ioeventfds: Send + Sync {
     /// Makes a write of the 4 bytes `value` at `address` write `eventfd`.
     ///
     /// # Errors
     /// The kernel's: `ENOSPC` at its limit of devices on a bus, `EEXIST`.
-    fn assign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()>;
+    fn assign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()>;
     /// Undoes [`assign`](Self::assign).
     ///
     /// # Errors
     /// The kernel's.
-    fn deassign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()>;
-}
-
-#[cfg(target_arch = "x86_64")]
-mod on_kvm {
-    use super::{EventFd, Ioeventfds, io};
-    use kvm_ioctls::{IoEventAddress, VmFd};
-
-    impl Ioeventfds for VmFd {
-        fn assign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()> {
-            Ok(self.register_ioevent(eventfd, &IoEventAddress::Mmio(address), value)?)
-        }
-
-        fn deassign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()> {
-            Ok(self.unregister_ioevent(eventfd, &IoEventAddress::Mmio(address), value)?)
-        }
-    }
+    fn deassign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()>;
 }
 
 impl<V: Ioeventfds + ?Sized> Ioeventfds for Arc<V> {
-    fn assign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()> {
+    fn assign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         (**self).assign(address, value, eventfd)
     }
 
-    fn deassign(&self, address: u64, value: u32, eventfd: &EventFd) -> io::Result<()> {
+    fn deassign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         (**self).deassign(address, value, eventfd)
     }
 }
@@ -107,14 +92,14 @@ impl Doorbell {
 
     fn arm(&mut self, value: u32) {
         if let (Some(place), Some(line)) = (self.place, self.lines.get_mut(&value)) {
-            line.armed = self.vm.assign(place, value, &line.eventfd).is_ok();
+            line.armed = self.vm.assign(place, value, borrow(&line.eventfd)).is_ok();
         }
     }
 
     fn disarm(&mut self, value: u32) {
         if let (Some(place), Some(line)) = (self.place, self.lines.get_mut(&value))
             && std::mem::take(&mut line.armed)
-            && self.vm.deassign(place, value, &line.eventfd).is_err()
+            && self.vm.deassign(place, value, borrow(&line.eventfd)).is_err()
         {
             self.stuck.push((place, value, Arc::clone(&line.eventfd)));
         }
@@ -122,8 +107,9 @@ impl Doorbell {
 
     /// Tries again the deassigns that KVM refused.
     fn let_go(&mut self) {
-        self.stuck
-            .retain(|(place, value, eventfd)| self.vm.deassign(*place, *value, eventfd).is_err());
+        self.stuck.retain(|(place, value, eventfd)| {
+            self.vm.deassign(*place, *value, borrow(eventfd)).is_err()
+        });
     }
 }
 
@@ -149,6 +135,14 @@ mod tests {
     use mockall::Sequence;
     use mockall::predicate::{always, eq};
     use std::sync::Mutex;
+
+    mockall::mock! {
+        Ioeventfds {}
+        impl Ioeventfds for Ioeventfds {
+            fn assign<'a>(&self, address: u64, value: u32, eventfd: BorrowedFd<'a>) -> io::Result<()>;
+            fn deassign<'a>(&self, address: u64, value: u32, eventfd: BorrowedFd<'a>) -> io::Result<()>;
+        }
+    }
 
     fn eventfd() -> Arc<EventFd> {
         Arc::new(EventFd::new(0).unwrap())
@@ -195,7 +189,7 @@ mod tests {
         let mut vm = MockIoeventfds::new();
         for assigned in [true, false] {
             let seen = Arc::clone(&seen);
-            let note = move |_: u64, _: u32, eventfd: &EventFd| {
+            let note = move |_: u64, _: u32, eventfd: BorrowedFd<'_>| {
                 use std::os::fd::AsRawFd;
                 seen.lock().unwrap().push((assigned, eventfd.as_raw_fd()));
                 Ok(())

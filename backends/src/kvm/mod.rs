@@ -1,4 +1,6 @@
-//! Interrupts through KVM: a route table, irqfds, and KVM_SIGNAL_MSI for what has neither.
+//! Interrupts through KVM, or a hypervisor that has the like: a route table, irqfds, and KVM_SIGNAL_MSI
+//! for what has neither. Feature `irqfd` is all of it but the system calls; `kvm` adds [`Vm`] for the
+//! `VmFd` of kvm-ioctls, and `probe`.
 //!
 //! [`Routes`] owns a VM's route table (K1): it is made once for a VM and shared by all devices.
 //! [`Function`] is one PCI function on it, with MSI-X, MSI and a pin, or some of them, emulated or
@@ -11,7 +13,8 @@
 //! its route is committed; then its eventfd becomes an irqfd, and userspace is not involved. See
 //! [`Deferral`].
 //!
-//! ```no_run
+#![cfg_attr(feature = "kvm", doc = "```no_run")]
+#![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
 //! use msix_backends::Route;
 //! use msix_backends::eventfd::Loop;
 //! use msix_backends::kvm::{Function, Irqchip, RouteOptions, Platform, Routes, FunctionSetup};
@@ -27,7 +30,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let vm = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! let vm = msix_backends::kvm_ioctls::Kvm::new()?.create_vm()?;
 //! vm.create_irq_chip()?;
 //! // Once for a VM:
 //! let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
@@ -56,12 +59,15 @@ mod assigned_line;
 mod deferral;
 mod doorbell;
 mod eventfd_gate;
+#[cfg(any(test, feature = "testing"))]
+mod fake_vm;
 mod function;
 mod host;
 mod kvm_host;
 mod message;
 mod physical;
 mod platform;
+#[cfg(feature = "kvm")]
 mod probe;
 mod route_table;
 mod routes;
@@ -70,15 +76,20 @@ mod setup;
 pub(crate) mod tests;
 mod vector_set;
 mod vm;
+#[cfg(feature = "kvm")]
+mod vm_fd;
 
 pub use assigned_line::{AssignedLine, Resampling};
 pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
+#[cfg(any(test, feature = "testing"))]
+pub use fake_vm::{FakeVm, VmCall};
 pub use function::Function;
 pub use kvm_host::KvmHost;
-pub use message::{Format, KvmMessage};
+pub use message::{Format, InterruptAddresses, KvmMessage};
 pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
+#[cfg(feature = "kvm")]
 pub use probe::{KvmFacts, probe};
 pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
 pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};

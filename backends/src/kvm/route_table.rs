@@ -3,7 +3,7 @@
 use super::message::KvmMessage;
 
 /// The most GSIs, and the most routes, that a VM can have (K2).
-const MOST: u32 = 4096;
+pub(super) const MOST: u32 = 4096;
 /// GSIs below this are the pins of the I/O APIC.
 pub(super) const FIRST_GSI: u32 = 24;
 

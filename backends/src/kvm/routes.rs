@@ -4,7 +4,7 @@ use super::deferral::{CommitPace, Deferral};
 use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
-use crate::eventfd::Loop;
+use crate::eventfd::{Loop, borrow};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,8 +18,7 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct RouteOptions {
     /// The interrupt controllers in the kernel.
     pub irqchip: Irqchip,
-    /// The number of routes, and of GSIs, that the VM may have:
-    /// [`KvmFacts::routes`](super::KvmFacts), at most 4096. With 0 nothing is routed: userspace
+    /// The number of routes, and of GSIs, that the VM may have: `KvmFacts::routes`, at most 4096. With 0 nothing is routed: userspace
     /// reads every eventfd when it is written, whether masked or not, and sends every message.
     pub limit: u32,
     /// How long changes may wait to be committed together.
@@ -308,11 +307,11 @@ impl Routes {
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.assigns, self.vm.assign(eventfd, gsi))
+        self.counted(&self.counts.assigns, self.vm.assign(borrow(eventfd), gsi))
     }
 
     pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.deassigns, self.vm.deassign(eventfd, gsi))
+        self.counted(&self.counts.deassigns, self.vm.deassign(borrow(eventfd), gsi))
     }
 
     /// Sends a message. An MSI without a recipient is not an error (K10).

@@ -3,10 +3,10 @@
 use super::irqs::MockIrqs;
 use super::{DeviceMsix, IrqIndex, WhileMasked};
 use crate::eventfd::Loop;
-use crate::kvm::tests::fake::Fake;
-use crate::kvm::tests::{PATIENT, Vmm, is_fallback, mask, program};
+use crate::kvm::tests::{PATIENT, Vmm, delivered, is_fallback, mask, program};
 use crate::kvm::{
-    Deferral, DeviceControl, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
+    Deferral, DeviceControl, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
+    Routes,
 };
 use msix_core::{BarIndex, Layout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,7 +136,7 @@ impl DeviceControl for Fixed {
 }
 
 struct World {
-    fake: Fake,
+    fake: FakeVm,
     device: Device,
     routes: Arc<Routes>,
     function: Function<Vmm>,
@@ -148,10 +148,10 @@ impl World {
     }
 
     fn with(vectors: u16, device: Device, while_masked: WhileMasked) -> Self {
-        let fake = Fake::default();
+        let fake = FakeVm::new();
         let deferral = if vectors > 64 { PATIENT } else { Deferral::NONE };
         let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
-        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
         let noresize = device.state().noresize;
         let index = IrqIndex { count: device.state().count, noresize, holes: true };
         let physical = Box::new(DeviceMsix::new(device.irqs(), index, while_masked));
@@ -179,7 +179,7 @@ impl World {
 
     fn delivered(&self) -> Vec<u32> {
         self.routes.run(Some(Duration::ZERO)).unwrap();
-        self.fake.delivered()
+        delivered(&self.fake)
     }
 
     fn pba(&self) -> u64 {
@@ -229,7 +229,7 @@ fn bringing_up_2048_vectors_one_by_one_takes_a_logarithm_of_calls() {
         world.routes.flush();
         let calls = world.device.calls().len();
         assert!(calls <= most, "{calls} SET_IRQS, noresize {noresize}");
-        assert!(world.fake.commits() <= 5);
+        assert!(world.routes.stats().commits <= 5);
         assert_eq!(world.device.state().disturbed.len(), 0, "nothing bound was bound again");
         world.device.raise(7);
         world.device.raise(2047);

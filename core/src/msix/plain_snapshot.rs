@@ -9,6 +9,23 @@ use alloc::vec::Vec;
 /// The content of [`Msix::save`] as plain data ([H14](crate::rules#h14), [H15](crate::rules#h15);
 /// feature `alloc`; feature `serde` serialises it). Nothing in it is trusted: it becomes a state
 /// only through [`Msix::load_snapshot`].
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let layout = Layout::exclusive_bar(1, BarIndex::new(0)?)?;
+/// let mut msix = Msix::boxed(layout, Policy::SPEC);
+/// let mut state = msix.snapshot();
+/// state.control = 0x8000;
+/// state.table = vec![[0xfee0_0000, 0, 0x41, 0]]; // address, upper address, data, control
+/// msix.load_snapshot(&state)?;
+/// assert!(msix.is_enabled());
+/// state.table.clear();
+/// assert_eq!(msix.load_snapshot(&state), Err(LoadError::Parts));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {

@@ -6,8 +6,8 @@ use msix_backends::kvm::{
     GuestPin, Irqchip, KvmMessage, Platform, RouteEntry, RouteOptions, Routes, Vm,
 };
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// What the device needs of the VMM around it. A handle: every part of the device has one.
 pub trait Board: Clone + Send + Sync + 'static {
@@ -53,11 +53,11 @@ impl<B: Board> Vm for NoVm<B> {
         Ok(())
     }
 
-    fn assign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+    fn assign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+    fn deassign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

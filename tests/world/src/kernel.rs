@@ -2,11 +2,12 @@
 
 use crate::input::Call;
 use crate::outside::{Shared, is_readable};
+use msix_backends::eventfd::with;
 use msix_backends::kvm::{KvmMessage, Resampling, RouteEntry, Vm};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -163,7 +164,7 @@ impl Vm for Shared {
         Ok(())
     }
 
-    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Assign)?;
         if !outside.kernel.routes.contains_key(&gsi) {
@@ -177,7 +178,7 @@ impl Vm for Shared {
         }
         let copy = match kernel.known.get(&fd) {
             Some(known) => Arc::clone(known),
-            None => Arc::new(eventfd.try_clone()?),
+            None => Arc::new(with(eventfd, EventFd::try_clone)?),
         };
         let residue = copy.read().unwrap_or(0);
         if residue > 0 {
@@ -195,7 +196,7 @@ impl Vm for Shared {
         Ok(())
     }
 
-    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Deassign)?;
         match outside.kernel.irqfds.remove(&eventfd.as_raw_fd()) {
@@ -226,7 +227,12 @@ impl Vm for Shared {
 }
 
 impl Resampling for Shared {
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(
+        &self,
+        trigger: BorrowedFd<'_>,
+        resample: BorrowedFd<'_>,
+        gsi: u32,
+    ) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::Resample)?;
         if outside.kernel.is_split {
@@ -236,11 +242,12 @@ impl Resampling for Shared {
             outside.broke("K4: the pin has a resampling irqfd already");
             return Err(io::Error::from_raw_os_error(EBUSY));
         }
-        outside.kernel.resampled = Some((trigger.try_clone()?, resample.try_clone()?));
+        outside.kernel.resampled =
+            Some((with(trigger, EventFd::try_clone)?, with(resample, EventFd::try_clone)?));
         Ok(())
     }
 
-    fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+    fn deassign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call_that_works()?; // only a VM that is gone refuses
         if outside.kernel.resampled.take().is_none() {

@@ -1,11 +1,11 @@
 //! One eventfd for a device vector, under MSI-X, MSI and the pin; and the way past the lock.
 
-use super::fake::{Call, Fake};
-use super::{PATIENT, Vmm};
+use super::{PATIENT, Vmm, delivered, on_x86};
 use crate::Route;
 use crate::eventfd::Loop;
 use crate::kvm::{
-    Deferral, EventfdOrigin, Function, FunctionSetup, GuestPin, Irqchip, RouteOptions, Routes,
+    Deferral, EventfdOrigin, FakeVm, Function, FunctionSetup, GuestPin, Irqchip, RouteOptions,
+    Routes, VmCall,
 };
 use msix_core::{
     BarIndex, Delivery, Layout, Message, Mode, MsiCapability, Policy, Vector, Vectors,
@@ -28,7 +28,7 @@ impl GuestPin for Pin {
 /// An emulated function with four vectors of MSI-X, eight of MSI and a pin. MSI-X vector v sends 0x40
 /// + v, MSI vector v 0x50 + v. Nothing is masked, nothing enabled.
 pub(super) struct World {
-    pub(super) fake: Fake,
+    pub(super) fake: FakeVm,
     pub(super) routes: Arc<Routes>,
     pub(super) function: Function<Vmm>,
     pin: Pin,
@@ -43,10 +43,10 @@ impl World {
     }
 
     pub(super) fn with(eventfds: EventfdOrigin, policy: Policy, options: RouteOptions) -> Self {
-        let (fake, pin) = (Fake::default(), Pin::default());
+        let (fake, pin) = (FakeVm::new(), Pin::default());
         let deferral = Deferral::NONE;
         let options = RouteOptions { deferral, ..options };
-        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
         let layout = Layout::exclusive_bar(MSIX.into(), BarIndex::new(0).unwrap()).unwrap();
         let setup = FunctionSetup {
             msi: Some(MsiCapability::new(MSI.into()).unwrap().with_masks()),
@@ -54,7 +54,7 @@ impl World {
             pin: Some(Box::new(pin.clone())),
             policy,
             eventfds,
-            ..FunctionSetup::new(Vmm::default())
+            ..on_x86(Vmm::default())
         };
         let function = Function::new(&routes, setup);
         function.write_command(0, &[6, 0]);
@@ -97,7 +97,7 @@ impl World {
 
     pub(super) fn delivered(&self) -> Vec<u32> {
         self.routes.run(Some(Duration::ZERO)).unwrap();
-        self.fake.delivered()
+        delivered(&self.fake)
     }
 
     fn pending(&self, mode: Mode) -> u64 {
@@ -174,8 +174,8 @@ fn an_eventfd_reaches_the_guest_by_the_mode_and_the_allocation_that_it_meets() {
     assert!(world.delivered().is_empty(), "MSI-X has no such vector");
     world.msix(false);
     assert_eq!(world.delivered(), [0x51], "it waited for the mode that has it");
-    let assigns = world.fake.count(|call| matches!(call, Call::Assign(_)));
-    let deassigns = world.fake.count(|call| matches!(call, Call::Deassign(_)));
+    let assigns = world.fake.count(|call| matches!(call, VmCall::Assign(_)));
+    let deassigns = world.fake.count(|call| matches!(call, VmCall::Deassign(_)));
     assert_eq!(assigns - deassigns, world.fake.armed(), "balanced");
 }
 
@@ -321,12 +321,12 @@ fn an_eventfd_that_kvm_does_not_let_go_of_is_tried_again_for_the_next_mode() {
     let world = World::new();
     let eventfd = world.eventfd(1);
     world.msix(true);
-    world.fake.state().broken = Some(|call| matches!(call, Call::Deassign(_)));
+    world.fake.fail(|_, call| matches!(call, VmCall::Deassign(_)));
     world.msi(3);
     world.msix(false);
     assert_eq!(world.fire(1), Delivery::Sent);
     assert_eq!(world.delivered(), [0x51], "an event of the device itself reaches MSI");
-    world.fake.state().broken = None;
+    world.fake.heal();
     world.routes.flush();
     eventfd.write(1).unwrap();
     assert_eq!(world.delivered(), [0x51]);
@@ -339,12 +339,10 @@ fn an_eventfd_that_kvm_does_not_let_go_of_is_tried_again_for_the_next_mode() {
 #[test]
 fn a_switch_of_the_allocation_waits_for_its_route_where_commits_wait() {
     let options = RouteOptions { deferral: PATIENT, ..RouteOptions::new(Irqchip::Full) };
-    let fake = Fake::default();
-    let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
-    let setup = FunctionSetup {
-        msi: Some(MsiCapability::new(4).unwrap()),
-        ..FunctionSetup::new(Vmm::default())
-    };
+    let fake = FakeVm::new();
+    let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
+    let setup =
+        FunctionSetup { msi: Some(MsiCapability::new(4).unwrap()), ..on_x86(Vmm::default()) };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
@@ -354,7 +352,7 @@ fn a_switch_of_the_allocation_waits_for_its_route_where_commits_wait() {
         for (eventfd, data) in eventfds.iter().zip(expected) {
             eventfd.write(1).unwrap();
             routes.run(Some(Duration::ZERO)).unwrap();
-            assert_eq!(fake.delivered(), [data]);
+            assert_eq!(delivered(&fake), [data]);
         }
     };
     function.write_msi(2, &[1]);
@@ -396,7 +394,7 @@ fn a_panic_of_the_vmm_leaves_nothing_out() {
     let setup = FunctionSetup {
         msi: Some(MsiCapability::new(1).unwrap()),
         pin: Some(Box::new(Panicking(Arc::clone(&panics)))),
-        ..FunctionSetup::new(Vmm::default())
+        ..on_x86(Vmm::default())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);

@@ -1,11 +1,10 @@
 //! Calls to the VMM, which may use the functions that make them.
 
-use super::PATIENT;
-use super::fake::Fake;
+use super::{PATIENT, on_x86};
 use crate::Route;
 use crate::eventfd::Loop;
 use crate::kvm::{
-    AssignedLine, Deferral, DeviceControl, Function, FunctionSetup, GuestPin, Irqchip,
+    AssignedLine, Deferral, DeviceControl, FakeVm, Function, FunctionSetup, GuestPin, Irqchip,
     PassedThrough, PhysicalIntx, Platform, RouteOptions, Routes,
 };
 use crate::testing::in_time;
@@ -44,7 +43,7 @@ impl Bus {
         let (bus, routes) = (Self::default(), routes(deferral));
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let made = (0..functions).map(|_| {
-            let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(bus.clone()) };
+            let setup = FunctionSetup { msix: Some(layout), ..on_x86(bus.clone()) };
             let function = Function::new(&routes, setup);
             function.write_command(0, &[6, 0]);
             for vector in 0..vectors {
@@ -140,7 +139,7 @@ impl PhysicalIntx for Line {
 
 fn routes(deferral: Deferral) -> Arc<Routes> {
     let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
-    Routes::new(Box::new(Fake::default().vm()), options, Loop::new().unwrap())
+    Routes::new(Box::new(FakeVm::new()), options, Loop::new().unwrap())
 }
 
 fn fire(function: &Function<Bus>, vector: u16) -> Delivery {
@@ -243,7 +242,7 @@ fn whole(bus: &Bus, line: &Line) -> (Function<Bus>, Arc<Routes>) {
         pin: Some(Box::new(bus.clone())),
         policy: Policy { snoop: true, ..Policy::SPEC },
         device: Some(behind),
-        ..FunctionSetup::new(bus.clone())
+        ..on_x86(bus.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
@@ -364,7 +363,7 @@ fn ten_thousand_functions_that_came_and_went_leave_nothing_behind() {
     let routes = routes(PATIENT);
     for _ in 0..10_000 {
         let msi = Some(MsiCapability::new(1).unwrap());
-        drop(Function::new(&routes, FunctionSetup { msi, ..FunctionSetup::new(Bus::default()) }));
+        drop(Function::new(&routes, FunctionSetup { msi, ..on_x86(Bus::default()) }));
     }
     assert_eq!((routes.joined(), routes.events().joined(), routes.stats().gsis), (0, 0, 0));
 }

@@ -1,9 +1,8 @@
 //! Eventfds that are made elsewhere, early, late or never (E5, E8).
 
-use super::fake::Call;
-use super::{PATIENT, Vmm, World, is_fallback, mask, start};
+use super::{PATIENT, Vmm, World, is_fallback, mask, on_x86, start};
 use crate::eventfd::import;
-use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup};
+use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup, VmCall};
 use msix_core::Vector;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io::ErrorKind;
@@ -17,8 +16,7 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let mut world = World::with_limit(2, deferral, limit);
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
-    let setup =
-        FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Vmm::default()) };
+    let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup));
     world
 }
@@ -61,8 +59,9 @@ fn e8_a_vector_that_is_connected_after_the_guest_unmasked_it_is_armed_then() {
     world.mask(0, false);
     assert_eq!(world.delivered(), [0x40]);
     let gsi = world.fake.calls()[1..].to_vec();
-    let Call::Assign(gsi) = gsi[0] else { panic!("{gsi:?}") };
-    let calls = [Call::Commit, Call::Assign(gsi), Call::Deassign(gsi), Call::Assign(gsi)];
+    let VmCall::Assign(gsi) = gsi[0] else { panic!("{gsi:?}") };
+    let calls =
+        [VmCall::SetRoutes, VmCall::Assign(gsi), VmCall::Deassign(gsi), VmCall::Assign(gsi)];
     assert_eq!(world.fake.calls()[..4], calls, "balanced");
 }
 
@@ -93,7 +92,7 @@ fn without_routes_a_connected_vector_is_read_by_userspace() {
     assert!(world.delivered().is_empty());
     world.mask(0, false);
     assert_eq!(world.delivered(), [0x40]);
-    assert_eq!((world.fake.commits(), world.fake.armed()), (0, 0));
+    assert_eq!((world.routes.stats().commits, world.fake.armed()), (0, 0));
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn a_message_that_is_no_interrupt_is_not_armed_when_its_vector_is_connected() {
 fn a_connection_that_kvm_refuses_leaves_the_vector_to_userspace() {
     let world = unconnected(Deferral::NONE, 4096);
     world.mask(0, false);
-    world.fake.state().broken = Some(|call| matches!(call, Call::Assign(_)));
+    world.fake.fail(|_, call| matches!(call, VmCall::Assign(_)));
     let (ours, theirs) = pair();
     world.function.connect(V0, theirs).unwrap();
     ours.write(1).unwrap();

@@ -1,9 +1,8 @@
 //! Every system call fails in turn, once and for good, at every position of a history that uses them
 //! all; and what runs out, runs out.
 
-use super::fake::Call;
 use super::{PATIENT, World, is_fallback, mask, program};
-use crate::kvm::Deferral;
+use crate::kvm::{Deferral, VmCall};
 use msix_core::{Function as Engine, Vector};
 use std::collections::BTreeMap;
 
@@ -89,7 +88,6 @@ fn leaves_nothing(world: World, what: &str) {
     let World { fake, routes, function } = world;
     drop(function);
     assert_eq!((routes.stats().gsis, fake.armed()), (0, 0), "{what}");
-    assert_eq!(fake.lost(), 0, "{what}");
 }
 
 #[test]
@@ -104,7 +102,7 @@ fn every_call_may_fail_once_at_every_position() {
         for (position, call) in calls.iter().enumerate() {
             let what = format!("call {position}, {call:?}, {deferral:?}");
             let world = World::new(4, deferral);
-            world.fake.state().failing.insert(position);
+            world.fake.fail(move |number, _| number == position);
             let ledger = history(&world);
             assert!(world.function.inspect(Engine::check), "{what}");
             assert_eq!(ledger.fired, ledger.got, "{what}");
@@ -115,19 +113,19 @@ fn every_call_may_fail_once_at_every_position() {
 
 #[test]
 fn without_routes_or_irqfds_everything_goes_through_userspace() {
-    type Broken = fn(Call) -> bool;
+    type Broken = fn(VmCall) -> bool;
     let broken: [Broken; 3] = [
-        |call| call == Call::Commit,
-        |call| matches!(call, Call::Assign(_)),
-        |call| matches!(call, Call::Commit | Call::Assign(_)),
+        |call| call == VmCall::SetRoutes,
+        |call| matches!(call, VmCall::Assign(_)),
+        |call| matches!(call, VmCall::SetRoutes | VmCall::Assign(_)),
     ];
     for (number, broken) in broken.into_iter().enumerate() {
         for deferral in [Deferral::NONE, PATIENT] {
             let world = World::new(4, deferral);
-            world.fake.state().broken = Some(broken);
+            world.fake.fail(move |_, call| broken(call));
             let ledger = history(&world);
             assert_eq!(ledger.fired, ledger.got, "{number} {deferral:?}");
-            world.fake.state().broken = None;
+            world.fake.heal();
             world.mask(0, true);
             world.mask(0, false);
             world.routes.flush();
@@ -140,19 +138,19 @@ fn without_routes_or_irqfds_everything_goes_through_userspace() {
 #[test]
 fn what_cannot_be_sent_is_sent_later_or_shown_as_pending() {
     let world = World::new(1, PATIENT);
-    world.fake.state().broken = Some(|call| call != Call::Commit);
+    world.fake.fail(|_, call| call != VmCall::SetRoutes);
     world.mask(0, false);
     world.fire(0);
     assert!(world.delivered().is_empty());
     assert!(world.routes.deadline().is_some(), "it is tried again");
-    world.fake.state().broken = None;
+    world.fake.heal();
     world.routes.flush();
     assert_eq!(world.delivered(), [0x40]);
 
-    world.fake.state().broken = Some(|call| call == Call::Signal);
+    world.fake.fail(|_, call| matches!(call, VmCall::Signal(_)));
     world.fire(0);
     world.mask(0, true);
-    world.fake.state().broken = None;
+    world.fake.heal();
     world.routes.flush();
     assert_eq!((world.delivered(), world.pba()), (vec![], 1), "it is masked by now");
     world.mask(0, false);

@@ -3,7 +3,6 @@
 mod both;
 mod calls;
 mod connect;
-pub(crate) mod fake;
 mod faults;
 mod flow;
 mod modes;
@@ -11,10 +10,12 @@ mod neighbours;
 mod random;
 mod random_modes;
 
-use super::{Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
+use super::{
+    Deferral, FakeVm, Format, Function, FunctionSetup, InterruptAddresses, Irqchip, Platform,
+    RouteEntry, RouteOptions, Routes,
+};
 use crate::Route;
 use crate::eventfd::Loop;
-use fake::Fake;
 use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +36,16 @@ impl Platform for Vmm {
     }
 }
 
+/// A setup without any part, whose messages are those of x86 on every processor that runs the tests.
+pub(crate) fn on_x86<P>(platform: P) -> FunctionSetup<P> {
+    let interrupts = InterruptAddresses::LocalApics;
+    let format = Format { interrupts, ..Format::default() };
+    FunctionSetup { format, ..FunctionSetup::new(platform) }
+}
+
 /// One function on a fake VM. Vector v sends data 0x40 + v.
 struct World {
-    fake: Fake,
+    fake: FakeVm,
     routes: Arc<Routes>,
     function: Function<Vmm>,
 }
@@ -51,9 +59,9 @@ impl World {
     }
 
     fn with_limit(vectors: u16, deferral: Deferral, limit: u32) -> Self {
-        let fake = Fake::default();
+        let fake = FakeVm::new();
         let options = RouteOptions { deferral, limit, ..RouteOptions::new(Irqchip::Full) };
-        let routes = Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap());
+        let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
         let function = Self::add(&routes, vectors);
         Self { fake, routes, function }
     }
@@ -61,7 +69,7 @@ impl World {
     /// A function with programmed and masked entries, and MSI-X enabled.
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
-        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
+        let setup = FunctionSetup { msix: Some(layout), ..on_x86(Vmm::default()) };
         start(Function::new(routes, setup))
     }
 
@@ -77,7 +85,7 @@ impl World {
     fn delivered(&self) -> Vec<u32> {
         // Reads what epoll has, without waiting.
         self.routes.run(Some(Duration::ZERO)).unwrap();
-        self.fake.delivered()
+        delivered(&self.fake)
     }
 
     fn pba(&self) -> u64 {
@@ -85,6 +93,14 @@ impl World {
         self.function.read_pba(0, &mut bytes);
         u64::from_le_bytes(bytes)
     }
+}
+
+/// Takes the data of what was delivered since the last call.
+pub(crate) fn delivered(fake: &FakeVm) -> Vec<u32> {
+    let routes = fake.routes();
+    let pins = routes.iter().filter(|entry| matches!(entry, RouteEntry::Pin { .. })).count();
+    assert!(routes.is_empty() || pins == 40, "K1: {pins} routes of pins");
+    fake.delivered().into_iter().map(|msi| msi.data).collect()
 }
 
 /// Claims and programs all vectors, which stay masked, and enables MSI-X.

@@ -3,10 +3,11 @@
 mod device;
 mod meeting;
 
-use super::fake::Fake;
+use super::{delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
-    AssignedLine, Deferral, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions, Routes,
+    AssignedLine, Deferral, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
+    Routes,
 };
 use crate::testing::{in_time, make_blocking};
 use device::Device;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 struct World {
-    fake: Fake,
+    fake: FakeVm,
     routes: Arc<Routes>,
     device: Device,
     function: Function<Device>,
@@ -23,9 +24,9 @@ struct World {
 
 const QUIET: Duration = Duration::from_secs(1);
 
-fn routes(fake: &Fake) -> Arc<Routes> {
+fn routes(fake: &FakeVm) -> Arc<Routes> {
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
-    Routes::new(Box::new(fake.vm()), options, Loop::new().unwrap())
+    Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap())
 }
 
 impl World {
@@ -34,7 +35,7 @@ impl World {
     }
 
     fn with_failure(resampled: bool, available: u16, failing: Option<usize>) -> Self {
-        let (fake, device) = (Fake::default(), Device::default());
+        let (fake, device) = (FakeVm::new(), Device::default());
         device.state().available = available;
         device.state().failing = failing;
         let routes = routes(&fake);
@@ -54,7 +55,7 @@ impl World {
             msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
             pin: Some(Box::new(device.clone())),
             device: Some(behind),
-            ..FunctionSetup::new(device.clone())
+            ..on_x86(device.clone())
         };
         let function = Function::new(&routes, setup);
         let world = Self { fake, routes, device, function };
@@ -87,7 +88,7 @@ impl World {
 
     fn delivered(&self) -> Vec<u32> {
         self.routes.run(Some(Duration::ZERO)).unwrap();
-        self.fake.delivered()
+        delivered(&self.fake)
     }
 
     fn log(&self) -> Vec<String> {
@@ -334,12 +335,12 @@ fn whatever_call_to_the_device_fails_the_rest_goes_on() {
 
 #[test]
 fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
-    let (fake, device) = (Fake::default(), Device::default());
+    let (fake, device) = (FakeVm::new(), Device::default());
     let routes = routes(&fake);
     let setup = FunctionSetup {
         msi: Some(MsiCapability::new(4).unwrap()),
         pin: Some(Box::new(device.clone())),
-        ..FunctionSetup::new(device.clone())
+        ..on_x86(device.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
@@ -352,7 +353,7 @@ fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     function.write_msi(2, &[0x21]);
     assert_eq!(std::mem::take(&mut device.state().log), ["line false"]);
     function.notify(Vector::new(2)).unwrap();
-    assert_eq!(fake.delivered(), [0x62]);
+    assert_eq!(delivered(&fake), [0x62]);
     let saved = function.save();
     function.write_msi(2, &[0]);
     assert_eq!(std::mem::take(&mut device.state().log), ["line true"]);

@@ -4,7 +4,7 @@ use super::*;
 use msix_backends::kvm::Ioeventfds;
 use rustix::fs::{OFlags, fcntl_setfl};
 use std::io;
-use vmm_sys_util::eventfd::EventFd;
+use std::os::fd::BorrowedFd;
 
 #[test]
 fn a_ring_reaches_the_vector_of_the_peer_and_nobody_else() {
@@ -68,11 +68,11 @@ fn k14_a_peer_that_makes_an_own_vector_blocking_stops_neither_the_pin_nor_a_rese
 struct There(Arc<Mutex<Vec<(u64, u32)>>>);
 
 impl Ioeventfds for There {
-    fn assign(&self, address: u64, value: u32, _: &EventFd) -> io::Result<()> {
+    fn assign(&self, address: u64, value: u32, _: BorrowedFd<'_>) -> io::Result<()> {
         self.0.lock().unwrap().push((address, value));
         Ok(())
     }
-    fn deassign(&self, address: u64, value: u32, _: &EventFd) -> io::Result<()> {
+    fn deassign(&self, address: u64, value: u32, _: BorrowedFd<'_>) -> io::Result<()> {
         let mut there = self.0.lock().unwrap();
         let at = there.iter().position(|it| *it == (address, value));
         there.remove(at.expect("only what was assigned"));

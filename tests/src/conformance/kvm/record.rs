@@ -1,11 +1,12 @@
 //! What a backend asked of KVM, and what the guest got of it.
 
 use msix_backends::Route;
+use msix_backends::eventfd::with;
 use msix_backends::kvm::{IntxPlatform, KvmMessage, Platform, RouteEntry, Vm};
 use msix_conformance::{BackendCall, IntxCall, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -32,15 +33,15 @@ impl Vm for Recorder {
         Ok(())
     }
 
-    fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         self.record.lock().may_assign(eventfd, gsi)?;
-        let held = holds(eventfd);
+        let held = with(eventfd, holds);
         self.kernel.assign(eventfd, gsi)?;
         self.record.lock().assigned(eventfd, gsi, held);
         Ok(())
     }
 
-    fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         self.kernel.deassign(eventfd, gsi)?;
         self.record.lock().deassigned(eventfd, gsi);
         Ok(())
@@ -55,8 +56,7 @@ impl Vm for Recorder {
 
 /// Whether an eventfd holds an event, which it goes on holding.
 fn holds(eventfd: &EventFd) -> bool {
-    let count = eventfd.read();
-    count.is_ok_and(|count| eventfd.write(count).is_ok())
+    eventfd.read().is_ok_and(|count| eventfd.write(count).is_ok())
 }
 
 /// A guest's memory, and the device's INTx line.
@@ -170,7 +170,7 @@ impl Record {
     }
 
     /// Whether the kernel may be asked; whose GSI that is is known from now on.
-    fn may_assign(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+    fn may_assign(&mut self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         let eventfd = eventfd.as_raw_fd();
         if let Some(&vector) = self.vectors.get(&eventfd) {
             self.log.meet(gsi, vector);
@@ -178,7 +178,7 @@ impl Record {
         if self.failing.contains(&eventfd) { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
     }
 
-    fn assigned(&mut self, eventfd: &EventFd, gsi: u32, held: bool) {
+    fn assigned(&mut self, eventfd: BorrowedFd<'_>, gsi: u32, held: bool) {
         self.irqfds.insert(eventfd.as_raw_fd(), gsi);
         self.log.push(Asked::Arm, gsi);
         if held {
@@ -186,7 +186,7 @@ impl Record {
         }
     }
 
-    fn deassigned(&mut self, eventfd: &EventFd, gsi: u32) {
+    fn deassigned(&mut self, eventfd: BorrowedFd<'_>, gsi: u32) {
         self.irqfds.remove(&eventfd.as_raw_fd());
         self.log.push(Asked::Disarm, gsi);
     }

@@ -1,13 +1,14 @@
 //! A device that behaves as VFIO says one does, and the VMM of its function.
 
 use crate::Route;
-use crate::eventfd::take;
+use crate::eventfd::{take, with};
 use crate::kvm::{
     DeviceControl, GuestPin, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform, Resampling,
 };
 use msix_core::{Mode, Vector};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -191,15 +192,21 @@ impl PhysicalIntx for Device {
 }
 
 impl Resampling for Device {
-    fn assign(&self, trigger: &EventFd, resample: &EventFd, gsi: u32) -> io::Result<()> {
+    fn assign(
+        &self,
+        trigger: BorrowedFd<'_>,
+        resample: BorrowedFd<'_>,
+        gsi: u32,
+    ) -> io::Result<()> {
         assert_eq!(gsi, 10);
         if self.state().fails() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.state().resampled = Some((trigger.try_clone()?, resample.try_clone()?));
+        self.state().resampled =
+            Some((with(trigger, EventFd::try_clone)?, with(resample, EventFd::try_clone)?));
         Ok(())
     }
-    fn deassign(&self, _: &EventFd, _: u32) -> io::Result<()> {
+    fn deassign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
         let mut state = self.state();
         assert!(state.resampled.take().is_some());
         state.kernel_line = false;

@@ -1,0 +1,101 @@
+//! The system calls, made by kvm-ioctls.
+
+use super::assigned_line::Resampling;
+use super::message::KvmMessage;
+use super::route_table::RouteEntry;
+use super::vm::Vm;
+use crate::eventfd::with;
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID, KvmIrqRouting,
+    kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi,
+    kvm_irq_routing_msi__bindgen_ty_1, kvm_msi,
+};
+use kvm_ioctls::VmFd;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+impl Vm for VmFd {
+    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
+        let entries: Vec<kvm_irq_routing_entry> = routes.iter().map(|&entry| raw(entry)).collect();
+        let table = KvmIrqRouting::from_entries(&entries).map_err(io::Error::other)?;
+        Ok(self.set_gsi_routing(&table)?)
+    }
+
+    fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
+        Ok(with(eventfd, |eventfd| self.register_irqfd(eventfd, gsi))?)
+    }
+
+    fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
+        Ok(with(eventfd, |eventfd| self.unregister_irqfd(eventfd, gsi))?)
+    }
+
+    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
+        let taken = self.signal_msi(kvm_msi {
+            address_lo: msi.address_lo,
+            address_hi: msi.address_hi,
+            data: msi.data,
+            flags: if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 },
+            devid: msi.device.unwrap_or(0),
+            ..Default::default()
+        })?;
+        Ok(taken > 0)
+    }
+}
+
+impl Resampling for VmFd {
+    fn assign(
+        &self,
+        trigger: BorrowedFd<'_>,
+        resample: BorrowedFd<'_>,
+        gsi: u32,
+    ) -> io::Result<()> {
+        let assigned = with(trigger, |trigger| {
+            with(resample, |resample| self.register_irqfd_with_resample(trigger, resample, gsi))
+        });
+        Ok(assigned?)
+    }
+
+    fn deassign(&self, trigger: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
+        Ok(with(trigger, |trigger| self.unregister_irqfd(trigger, gsi))?)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod ioeventfds {
+    use super::{BorrowedFd, VmFd, io, with};
+    use crate::kvm::Ioeventfds;
+    use kvm_ioctls::IoEventAddress::Mmio;
+
+    impl Ioeventfds for VmFd {
+        fn assign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+            Ok(with(eventfd, |eventfd| self.register_ioevent(eventfd, &Mmio(address), value))?)
+        }
+
+        fn deassign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+            Ok(with(eventfd, |eventfd| self.unregister_ioevent(eventfd, &Mmio(address), value))?)
+        }
+    }
+}
+
+fn raw(entry: RouteEntry) -> kvm_irq_routing_entry {
+    let mut raw = kvm_irq_routing_entry { gsi: entry.gsi(), ..Default::default() };
+    match entry {
+        RouteEntry::Msi { msi, .. } => {
+            raw.type_ = KVM_IRQ_ROUTING_MSI;
+            raw.flags = if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 };
+            raw.u.msi = kvm_irq_routing_msi {
+                address_lo: msi.address_lo,
+                address_hi: msi.address_hi,
+                data: msi.data,
+                __bindgen_anon_1: kvm_irq_routing_msi__bindgen_ty_1 {
+                    devid: msi.device.unwrap_or(0),
+                },
+            };
+        }
+        RouteEntry::Pin { irqchip, pin, .. } => {
+            raw.type_ = KVM_IRQ_ROUTING_IRQCHIP;
+            raw.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
+        }
+    }
+    raw
+}
