@@ -6,6 +6,8 @@
 mod device;
 mod guest;
 mod host;
+#[cfg(msix_prove)]
+pub(crate) mod prove;
 mod snapshot;
 
 use crate::effects::EffectSink;
@@ -181,7 +183,8 @@ impl Intx {
             || self.has(LIVE) == (open && self.has(ATTACHED))
                 && self.has(ASSERTED) == (open && self.has(HIGH));
         let physical = matches!(self.source, IntxSource::Physical);
-        told && (self.has(LIVE) || !self.has(FALLBACK))
+        told && (self.has(ATTACHED) || !self.has(LIVE))
+            && (self.has(LIVE) || !self.has(FALLBACK))
             && (self.has(LIVE) || !physical || !self.has(HIGH))
             && (self.has(LIVE) || !physical || !self.has(ASSERTED))
     }

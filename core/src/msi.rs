@@ -8,6 +8,8 @@ mod capability;
 mod device;
 mod guest;
 mod host;
+#[cfg(msix_prove)]
+pub(crate) mod prove;
 mod settle;
 mod snapshot;
 

@@ -39,6 +39,24 @@ impl Vector {
     }
 }
 
+impl From<u16> for Vector {
+    fn from(index: u16) -> Self {
+        Self(index)
+    }
+}
+
+impl From<Vector> for u16 {
+    fn from(vector: Vector) -> Self {
+        vector.0
+    }
+}
+
+impl From<Vector> for usize {
+    fn from(vector: Vector) -> Self {
+        Self::from(vector.0)
+    }
+}
+
 impl fmt::Debug for Vector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}", self.0)

@@ -55,6 +55,13 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// [`system_calls`](super::system_calls) has all calls of all threads, and what may be called while an
 /// input is carried out.
 ///
+/// # Claim first
+/// An emulated device claims each vector of MSI-X that it will raise, once, when it is made:
+/// [`claim`](Self::claim) or [`claim_all`](Self::claim_all). An event of a vector without a claim is
+/// lost, and the guest waits for it for ever. While you write a device, look at what
+/// [`notify`](Self::notify) returns: [`Delivery::Dropped`] says so. Of what is written to an eventfd,
+/// [`Counters::dropped_unclaimed`](msix_core::Counters::dropped_unclaimed) tells.
+///
 /// # Eventfds
 /// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and a
 /// writer elsewhere (a vhost worker, another process, a real device) does not learn of modes. So
@@ -154,7 +161,9 @@ impl<P: Platform + 'static> Function<P> {
             }
         });
         shared.with(|locked| {
-            locked.claim_all();
+            if locked.device.is_some() {
+                locked.claim_all(); // it may raise any of them
+            }
             locked.tell_claims();
             locked.input(|engine, fx| always(engine.attach(fx)));
             locked.attached = true;
@@ -208,7 +217,8 @@ impl<P: Platform> Function<P> {
     }
 
     /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
-    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`].
+    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`]. Returns
+    /// [`Delivery::Dropped`] for a vector of MSI-X that was not [claimed](Self#claim-first).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -260,6 +270,14 @@ impl<P: Platform> Function<P> {
             locked.tell_claim(vector);
             claimed
         })
+    }
+
+    /// Claims every vector of MSI-X that has no claim: for a device that may raise any of them.
+    pub fn claim_all(&self) {
+        self.shared.with(|locked| {
+            locked.claim_all();
+            locked.tell_claims();
+        });
     }
 
     /// Removes a claim ([`msix_core::Function::unclaim`]).

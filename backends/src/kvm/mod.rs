@@ -101,7 +101,7 @@ pub use fake_vm::{FakeVm, VmCall};
 pub use function::{Function, Notified, Notifier, NotifyError};
 pub use gsis::{GsiAllocator, GsiRange, GsiTaken};
 pub use kvm_host::KvmHost;
-pub use message::{Format, KvmMessage};
+pub use message::{Format, InterruptAddresses, KvmMessage};
 pub use message_group::{MessageGroup, MessageGroupError, MessageGroupSetup};
 pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};

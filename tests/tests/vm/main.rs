@@ -3,15 +3,18 @@
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-mod initramfs;
 mod machine;
 mod recorded;
 
 use machine::{Console, Machine};
+use msix_tests::{initramfs, stock_guest};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Instant;
+
+/// The modules of the kernel that the guest loads.
+const MODULES: &[&str] = &["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
 
 #[test]
 fn everything_holds_on_linux_6_1_where_msix_is_not_resized() {
@@ -34,15 +37,18 @@ fn boot(series: &str) {
         msix_tests::peers::skipped(&test, machine::QEMU, "apt-get install qemu-system-x86");
         return;
     }
-    let kernel = match kernel(series) {
+    let kernel = match stock_guest::kernel(series, "cloud") {
         Ok(folder) => folder,
         Err(why) => {
             msix_tests::peers::skipped(&test, &format!("kernel {series}"), &why);
             return;
         }
     };
-    static GUEST: LazyLock<PathBuf> = LazyLock::new(guest);
-    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"), &recorded::text());
+    static INIT: LazyLock<PathBuf> =
+        LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+    let files = [("recorded", recorded::text())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let initramfs = initramfs::build(&INIT, &kernel.join("modules"), MODULES, &files);
     let begun = Instant::now();
     let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
@@ -50,36 +56,6 @@ fn boot(series: &str) {
         Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
         Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
     }
-}
-
-/// The folder of a kernel, or why there is none.
-fn kernel(series: &str) -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/kernel");
-    let output = Command::new(script).arg(series).output().expect("bash runs");
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match output.status.code() {
-        Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim_end().into()),
-        Some(77) => Err(said),
-        _ => panic!("tests/vm/kernel {series}: {}: {said}", output.status),
-    }
-}
-
-/// Builds the guest's init.
-fn guest() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm-guest");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--target-dir"])
-        .arg(&target)
-        // Its .cargo/config.toml links it statically, unless these say otherwise.
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest"))
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_TARGET")
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("x86_64-unknown-linux-gnu/release/msix-vm-guest")
 }
 
 /// What the guest's last line says, when it says that all is well.

@@ -1,6 +1,6 @@
 //! Eventfds that are made elsewhere, early, late or never (E5, E8).
 
-use super::{PATIENT, Vmm, World, is_fallback, mask, start};
+use super::{PATIENT, Vmm, World, is_fallback, mask, on_x86, start};
 use crate::eventfd::import;
 use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup, VmCall};
 use msix_core::Vector;
@@ -16,8 +16,7 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let mut world = World::with_limit(2, deferral, limit);
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
-    let setup =
-        FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Vmm::default()) };
+    let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup));
     world
 }

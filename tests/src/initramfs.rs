@@ -4,19 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The modules the tests want; what these depend on is found in them.
-const MODULES: &[&str] = &["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
-
-/// A cpio archive (format newc, as the kernel unpacks it).
-pub(crate) fn build(init: &Path, modules: &Path, recorded: &str) -> Vec<u8> {
-    let files = walk(modules);
+/// Makes a cpio archive (format newc, as the kernel unpacks it) with the modules that are wanted, and those
+/// that they depend on. `modules` is the kernel's folder of them; `files` are further ones, by name.
+///
+/// # Panics
+/// When the kernel has no such module, or a file cannot be read.
+#[must_use]
+pub fn build(init: &Path, modules: &Path, wanted: &[&str], files: &[(&str, &str)]) -> Vec<u8> {
+    let all = walk(modules);
     let mut loaded = Vec::new();
-    for wanted in MODULES {
-        load(wanted, &files, &mut loaded);
+    for name in wanted {
+        load(name, &all, &mut loaded);
     }
     let mut archive = Archive::default();
     archive.add("init", EXECUTABLE, &fs::read(init).expect("the init was built"));
-    archive.add("recorded", FILE, recorded.as_bytes());
+    for (name, content) in files {
+        archive.add(name, FILE, content.as_bytes());
+    }
     archive.add("modules", FOLDER, &[]);
     for (index, (name, module)) in loaded.iter().enumerate() {
         archive.add(&format!("modules/{index:02}-{name}.ko"), FILE, module);
