@@ -45,13 +45,6 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// After [`new`](Self::new) and after a reset bus master is off, as Command says: a function sends
 /// nothing before [`write_command`](Self::write_command).
 ///
-/// # Claim first
-/// An emulated device claims each vector of MSI-X that it will raise, once, when it is made:
-/// [`claim`](Self::claim) or [`claim_all`](Self::claim_all). An event of a vector without a claim is
-/// lost, and the guest waits for it for ever. While you write a device, look at what
-/// [`notify`](Self::notify) returns: [`Delivery::Dropped`] says so. Of what is written to an eventfd,
-/// [`Counters::dropped_unclaimed`](msix_core::Counters::dropped_unclaimed) tells.
-///
 /// # Threads
 /// Each method does what it causes in the thread that calls it: eventfds are made and routes committed
 /// by the thread of the processor that unmasks a vector, and KVM_SIGNAL_MSI is called by the one that
@@ -61,6 +54,13 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// chooses [`make_eventfds`](Self::make_eventfds) and [`FunctionSetup::sender`];
 /// [`system_calls`](super::system_calls) has all calls of all threads, and what may be called while an
 /// input is carried out.
+///
+/// # Claim first
+/// An emulated device claims each vector of MSI-X that it will raise, once, when it is made:
+/// [`claim`](Self::claim) or [`claim_all`](Self::claim_all). An event of a vector without a claim is
+/// lost, and the guest waits for it for ever. While you write a device, look at what
+/// [`notify`](Self::notify) returns: [`Delivery::Dropped`] says so. Of what is written to an eventfd,
+/// [`Counters::dropped_unclaimed`](msix_core::Counters::dropped_unclaimed) tells.
 ///
 /// # Eventfds
 /// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and a

@@ -82,8 +82,9 @@ mod route_table;
 mod routes;
 mod runner;
 mod setup;
-#[doc = include_str!("system_calls.md")]
-pub mod system_calls {}
+pub mod system_calls {
+    #![doc = include_str!("system_calls.md")]
+}
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector_set;
