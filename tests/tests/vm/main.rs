@@ -6,6 +6,7 @@
 
 mod machine;
 mod recorded;
+mod recordings;
 
 use machine::{Console, Hardware, Machine};
 use msix_tests::initramfs::Kind;
@@ -64,7 +65,14 @@ fn boot(hardware: Hardware, series: &str) {
     let begun = Instant::now();
     let console = Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
-    match verdict(&console) {
+    let judged = match hardware {
+        Hardware::Devices => {
+            let all = std::env::var_os("MSIX_VM_FILTER").is_none_or(|filter| filter.is_empty());
+            recordings::judge(series, &console.text, all)
+        }
+        Hardware::Processors => Ok(()),
+    };
+    match verdict(&console).and_then(|ok| judged.map(|()| ok)) {
         Ok(ok) => println!("{}{test}: {ok} in {seconds:.0} s", results(&console.text)),
         Err(why) => panic!("{test}: {why} after {seconds:.0} s\n{console}"),
     }
