@@ -5,6 +5,7 @@
 
 mod machine;
 mod recorded;
+mod recordings;
 
 use machine::{Console, Machine};
 use msix_tests::{initramfs, stock_guest};
@@ -52,7 +53,9 @@ fn boot(series: &str) {
     let begun = Instant::now();
     let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
-    match verdict(&console) {
+    let all = std::env::var_os("MSIX_VM_FILTER").is_none_or(|filter| filter.is_empty());
+    let judged = recordings::judge(series, &console.text, all);
+    match verdict(&console).and_then(|ok| judged.map(|()| ok)) {
         Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
         Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
     }

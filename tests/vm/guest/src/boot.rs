@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Mounts what everything else needs.
 pub(crate) fn mount_all() -> Result<(), String> {
-    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+    for (kind, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
         fs::create_dir_all(place).map_err(|error| format!("{place}: {error}"))?;
         mount(kind, place, kind, MountFlags::empty(), None)
             .map_err(|error| format!("mounting {place}: {error}"))?;

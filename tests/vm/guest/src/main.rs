@@ -14,6 +14,8 @@ mod nested;
 mod process;
 mod rig;
 mod tests;
+mod tracing;
+mod vmm;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
