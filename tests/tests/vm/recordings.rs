@@ -48,8 +48,8 @@ pub(crate) fn judge(series: &str, console: &str, all: bool) -> Result<(), String
         }
         judged.push(*name);
     }
-    let names = VERDICTS.lines().filter_map(|line| Some(line.split_once(": ")?.0));
-    match names.filter(|name| all && !judged.contains(name)).next() {
+    let mut names = VERDICTS.lines().filter_map(|line| Some(line.split_once(": ")?.0));
+    match names.find(|name| all && !judged.contains(name)) {
         Some(missing) => Err(format!("there is no recording {missing}")),
         None => Ok(()),
     }
