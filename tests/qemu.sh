@@ -2,7 +2,7 @@
 # tests and a Linux guest, on the original and on ours.
 #
 # The source comes from Debian's package `qemu`, through this machine's own apt configuration, and stays in
-# the cache with what is built of it: 2 GB in ${XDG_CACHE_HOME:-~/.cache}/msix-qemu, which may be removed at
+# the cache with what is built of it: 0.5 GB in ${XDG_CACHE_HOME:-~/.cache}/msix-qemu, which may be removed at
 # any time. No line of it is in this project.
 
 # What `provide` of tests/run is to install, a line each.

@@ -5,10 +5,14 @@ mod calls;
 mod connect;
 mod faults;
 mod flow;
+mod hold;
+mod message_group;
 mod modes;
 mod neighbours;
+mod notifier;
 mod random;
 mod random_modes;
+mod runner;
 
 use super::{
     Deferral, FakeVm, Format, Function, FunctionSetup, InterruptAddresses, Irqchip, Platform,
