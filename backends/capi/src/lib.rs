@@ -9,7 +9,6 @@
     clippy::undocumented_unsafe_blocks,
     clippy::unwrap_used
 )]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic: that is how it fails"))]
 #![expect(
     unsafe_code,
     reason = "it exports symbols and takes pointers; every block is in `raw`, which a test checks"

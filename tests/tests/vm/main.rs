@@ -1,34 +1,48 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
-//! tests/vm/guest as the only program. `tests/run vm` runs these alone and shows what the guest says.
+//! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it.
+//! `tests/run vm` runs these alone and shows what the guests say.
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
 mod machine;
 mod recorded;
+mod recordings;
 
-use machine::{Console, Machine};
+use machine::{Console, Hardware, Machine};
+use msix_tests::initramfs::Kind;
 use msix_tests::{initramfs, stock_guest};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-/// The modules of the kernel that the guest loads.
-const MODULES: &[&str] = &["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
-
 #[test]
 fn everything_holds_on_linux_6_1_where_msix_is_not_resized() {
-    boot("6.1");
+    boot(Hardware::Devices, "6.1");
 }
 
 #[test]
 fn everything_holds_on_linux_6_12_where_msix_is_resized() {
-    boot("6.12");
+    boot(Hardware::Devices, "6.12");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_1() {
+    boot(Hardware::Processors, "6.1");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_12() {
+    boot(Hardware::Processors, "6.12");
 }
 
 /// Runs the guest's tests on the newest stock kernel of a series.
-fn boot(series: &str) {
-    let test = format!("VFIO on Linux {series}");
+fn boot(hardware: Hardware, series: &str) {
+    let test = match hardware {
+        Hardware::Devices => format!("VFIO on Linux {series}"),
+        Hardware::Processors => format!("the toy VMM with Linux {series}"),
+    };
     if std::env::var_os("MSIX_VM").is_none() {
         msix_tests::peers::skipped(&test, "word that it may boot kernels", "./tests/run vm");
         return;
@@ -44,18 +58,50 @@ fn boot(series: &str) {
             return;
         }
     };
-    static INIT: LazyLock<PathBuf> =
-        LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
-    let files = [("recorded", recorded::text())];
-    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
-    let initramfs = initramfs::build(&INIT, &kernel.join("modules"), MODULES, &files);
+    let initramfs = match hardware {
+        Hardware::Devices => initramfs_for_devices(&kernel),
+        Hardware::Processors => initramfs_with_vmm(&kernel),
+    };
     let begun = Instant::now();
-    let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
+    let console = Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
-    match verdict(&console) {
-        Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
-        Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
+    let judged = match hardware {
+        Hardware::Devices => {
+            let all = std::env::var_os("MSIX_VM_FILTER").is_none_or(|filter| filter.is_empty());
+            recordings::judge(series, &console.text, all)
+        }
+        Hardware::Processors => Ok(()),
+    };
+    match verdict(&console).and_then(|ok| judged.map(|()| ok)) {
+        Ok(ok) => println!("{}{test}: {ok} in {seconds:.0} s", results(&console.text)),
+        Err(why) => panic!("{test}: {why} after {seconds:.0} s\n{console}"),
     }
+}
+
+/// The init of all guests. The toy VMM is built beside it.
+static INIT: LazyLock<PathBuf> =
+    LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+
+fn initramfs_for_devices(kernel: &Path) -> Vec<u8> {
+    let wanted = ["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
+    let recorded = recorded::text();
+    let others = [("recorded", Kind::File, recorded.as_bytes())];
+    initramfs::build(&INIT, &kernel.join("modules"), &wanted, &others)
+}
+
+/// The VMM, and what its guest boots: the same kernel and the same init.
+fn initramfs_with_vmm(kernel: &Path) -> Vec<u8> {
+    let modules = kernel.join("modules");
+    let guest = initramfs::build(&INIT, &modules, &["virtio_pci", "virtio_rng"], &[]);
+    let read = |path: &Path| fs::read(path).expect("the file can be read");
+    let (vmm, vmlinuz) = (read(&INIT.with_file_name("vmm")), read(&kernel.join("vmlinuz")));
+    let others = [
+        ("vmm", Kind::Executable, &*vmm),
+        ("guest", Kind::Folder, &[]),
+        ("guest/vmlinuz", Kind::File, &vmlinuz),
+        ("guest/initramfs", Kind::File, &guest),
+    ];
+    initramfs::build(&INIT, &modules, &["kvm_amd"], &others)
 }
 
 /// What the guest's last line says, when it says that all is well.

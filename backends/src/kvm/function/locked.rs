@@ -29,6 +29,8 @@ pub(super) struct LockedFunction {
     pub(super) mode: Mode,
     /// Whether the backend is attached, so that KVM or the loop takes events.
     pub(super) attached: bool,
+    /// Whether the last handle is gone. Everything was given back then, and nothing may be taken again.
+    pub(super) closed: bool,
     /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
     pub(super) panics: Panics,
 }

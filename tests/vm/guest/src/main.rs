@@ -4,16 +4,23 @@
 //! of [`tests::apart`], prints a line for each and one for all, and powers the machine off. tests/tests/vm
 //! starts it and reads the console. It starts itself for the parts of tests that are processes of their own.
 //! With MSIX_VM_LOAD in its environment it does what [`load`] says instead.
+//!
+//! It is two other inits as well: that of a machine that runs the toy VMM ([`linux_host`]), and that of the
+//! VMM's guest ([`linux`]).
 
 mod boot;
 mod controllers;
 mod device;
 mod device_to_apic;
+mod linux;
+mod linux_host;
 mod load;
 mod nested;
 mod process;
 mod rig;
 mod tests;
+mod tracing;
+mod vmm;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +33,9 @@ fn main() -> ExitCode {
         let Err(why) = tests::part() else { return ExitCode::SUCCESS };
         eprintln!("{why}");
         return ExitCode::FAILURE;
+    }
+    if linux::is_guest() {
+        linux::run();
     }
     if !boot::is_init_of_the_test_machine() {
         eprintln!("this is the init of a test machine; see tests/run vm");
@@ -43,8 +53,13 @@ fn main() -> ExitCode {
         }
         boot::power_off()
     }
-    let tally = match guarded(World::new) {
-        Ok(world) => run(world),
+    let ran = if linux_host::is_wanted() {
+        guarded(linux_host::run)
+    } else {
+        guarded(World::new).map(run)
+    };
+    let tally = match ran {
+        Ok(tally) => tally,
         Err(why) => {
             println!("VM-RESULT: FAILED boot: {why}");
             Tally { ok: 0, failed: 1 }
