@@ -3,6 +3,7 @@
 mod guest;
 mod locked;
 mod outside;
+mod plain;
 mod sources;
 
 use super::eventfd_gate::{Fired, GatedEventfd};

@@ -7,6 +7,7 @@ mod faults;
 mod flow;
 mod modes;
 mod neighbours;
+mod plain;
 mod random;
 mod random_modes;
 
