@@ -5,7 +5,7 @@
 set -euo pipefail
 
 cd "$SRC/${MSIX_CHECKOUT:-msix}/fuzz"
-cargo +nightly fuzz build --release
+cargo "+${MSIX_NIGHTLY:-nightly}" fuzz build --release
 
 built=$(cargo metadata --no-deps --format-version 1 | python3 -c \
     'import json, sys; print(json.load(sys.stdin)["target_directory"])')

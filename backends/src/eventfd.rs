@@ -32,6 +32,36 @@ pub trait EventSource: Send + Sync {
 
 /// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is, so another epoll instance
 /// can watch it and call [`run`](Self::run) without waiting.
+///
+/// ```
+/// use msix_backends::eventfd::{EventSource, Loop};
+/// use msix_core::Vector;
+/// use std::sync::{Arc, Mutex, Weak};
+/// use std::time::Duration;
+/// use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+///
+/// struct Device(EventFd, Mutex<Vec<Vector>>);
+///
+/// impl EventSource for Device {
+///     fn readable(&self, vector: Vector) {
+///         if self.0.read().is_ok() {
+///             self.1.lock().unwrap().push(vector);
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let events = Loop::new()?;
+/// let device = Arc::new(Device(EventFd::new(EFD_NONBLOCK)?, Mutex::default()));
+/// let source = Arc::downgrade(&device) as Weak<dyn EventSource>; // the loop keeps nothing alive
+/// let id = events.join(source);
+/// events.watch(id, Vector::new(3), &device.0)?;
+/// device.0.write(1)?;
+/// events.run(Some(Duration::from_secs(1)))?;
+/// assert_eq!(*device.1.lock().unwrap(), [Vector::new(3)]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Loop {
     poll: Mutex<(Poll, Events)>,
     registry: Registry,

@@ -14,11 +14,66 @@ pub struct Route {
     pub message: Message,
 }
 
-/// What a host does for a function's vectors: one method for each kind of effect. The effects of
-/// one kind that an input emits arrive in one call, so that a host can answer them with one system
-/// call (C38). No method has a default: a forgotten handler loses interrupts, so it must not
-/// compile. The engine is borrowed meanwhile, so a handler cannot use it: a message that the guest
-/// aimed at the function's own table must be dispatched after [`carry_out`] has returned.
+/// What a host does for a function's vectors: one method for each kind of effect. No method has a
+/// default: a forgotten handler loses interrupts, so it must not compile.
+///
+/// # When it is called
+/// By [`carry_out`], in the thread that calls that, after the input that emitted the effects and before
+/// the next one. The effects of one kind that an input emits arrive in one call, so that a host can
+/// answer them with one system call (C38); the kinds come in the order of [`Effect`] (I5). For each
+/// vector, [`arm`](Self::arm) and [`disarm`](Self::disarm) alternate; [`reroute`](Self::reroute) comes
+/// only in between, and [`poll`](Self::poll) and [`drain`](Self::drain) only outside, for events that
+/// the host holds. A vector is named once in a call.
+///
+/// The engine is borrowed meanwhile, so a handler cannot use it: a message that the guest aimed at the
+/// function's own table must be dispatched after [`carry_out`] has returned.
+///
+/// # A host that only sends
+/// It refuses to deliver by itself; the engine then asks for every message.
+///
+/// ```
+/// use msix_backends::{Host, Route, carry_out};
+/// use msix_core::*;
+///
+/// #[derive(Default)]
+/// struct Sender(Vec<Message>);
+///
+/// impl Host for Sender {
+///     fn arm(&mut self, routes: &[Route]) -> Vec<Vector> {
+///         routes.iter().map(|route| route.vector).collect()
+///     }
+///     fn disarm(&mut self, _: &[Vectors]) {}
+///     fn reroute(&mut self, routes: &[Route]) -> Vec<Vector> {
+///         self.arm(routes)
+///     }
+///     fn send(&mut self, route: Route) {
+///         self.0.push(route.message); // to the interrupt controller, or to memory
+///     }
+///     fn poll(&mut self, _: &[Vectors]) -> Vec<Vectors> {
+///         vec![] // it holds no events
+///     }
+///     fn drain(&mut self, _: &[Vectors]) {}
+///     fn snoop(&mut self, _: Route) {}
+///     fn intx_deassert(&mut self) {}
+///     fn intx_reevaluate(&mut self) {}
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layout = Layout::exclusive_bar(1, BarIndex::new(0)?)?;
+/// let mut msix = Msix::<Inline<1, 1>>::new(layout, Policy::SPEC)?;
+/// let (mut fx, mut host) = (Effects::<5>::new(), Sender::default());
+/// msix.claim(Vector::new(0), &mut fx)?;
+/// msix.attach(&mut fx)?;
+/// msix.write_config(2, &[0x00, 0x80], &mut fx)?; // MSI-X Enable
+/// carry_out(&mut msix, &mut fx, &mut host);
+/// msix.write_table(0xc, &0_u32.to_le_bytes(), &mut fx)?; // unmasked
+/// carry_out(&mut msix, &mut fx, &mut host);
+/// msix.notify(Vector::new(0), &mut fx)?;
+/// carry_out(&mut msix, &mut fx, &mut host);
+/// assert_eq!(host.0, [Message { address: 0, data: 0 }]); // the guest programmed no other
+/// # Ok(())
+/// # }
+/// ```
 #[cfg_attr(test, mockall::automock)]
 pub trait Host {
     /// Delivers these from now on: routes, then arms them (K6). Returns those it cannot deliver,

@@ -3,6 +3,8 @@
 mod device;
 mod guest;
 mod host;
+#[cfg(msix_prove)]
+mod prove;
 mod sinks;
 mod snapshot;
 

@@ -6,6 +6,8 @@
 mod device;
 mod guest;
 mod host;
+#[cfg(msix_prove)]
+pub(crate) mod prove;
 mod snapshot;
 
 use crate::effects::EffectSink;
@@ -48,6 +50,24 @@ pub enum IntxSource {
 /// acknowledges ([`IntxSource::Physical`]). No level is lost: one that is high while INTx is off is
 /// asserted once INTx is on. Interrupt Disable, and enabling MSI or MSI-X, close the line: it is
 /// deasserted and disarmed.
+///
+/// A [`Function`](crate::Function) has one, and passes the inputs on to it:
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let parts = Parts { pin: Some(IntxSource::Emulated), ..Parts::default() };
+/// let mut function = Function::<Inline<1, 1>>::new(parts, Policy::SPEC)?;
+/// let mut fx = FunctionEffects::<14>::new();
+/// function.set_level(true, &mut fx)?;
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Assert)));
+/// function.write_command(1, &[0x04], &mut fx)?; // the guest sets Interrupt Disable
+/// assert_eq!(fx.take(), Some(FunctionEffect::Intx(IntxEffect::Deassert)));
+/// assert_eq!(function.status() & 8, 8); // and still sees Interrupt Status
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Intx {
     pub(crate) source: IntxSource,
@@ -163,7 +183,8 @@ impl Intx {
             || self.has(LIVE) == (open && self.has(ATTACHED))
                 && self.has(ASSERTED) == (open && self.has(HIGH));
         let physical = matches!(self.source, IntxSource::Physical);
-        told && (self.has(LIVE) || !self.has(FALLBACK))
+        told && (self.has(ATTACHED) || !self.has(LIVE))
+            && (self.has(LIVE) || !self.has(FALLBACK))
             && (self.has(LIVE) || !physical || !self.has(HIGH))
             && (self.has(LIVE) || !physical || !self.has(ASSERTED))
     }

@@ -79,6 +79,23 @@ impl fmt::Display for Region {
 ///
 /// A constructor refuses a wrong layout with a typed error; no bytes or numbers make one panic
 /// ([I7](crate::rules#i7)).
+///
+/// ```
+/// use msix_core::{BarIndex, Layout, LayoutError, Location, Region};
+///
+/// # fn main() -> Result<(), LayoutError> {
+/// let bar = BarIndex::new(2)?;
+/// let own = Layout::exclusive_bar(33, bar)?; // a BAR of nothing else
+/// let behind = Layout::after(33, bar, 0x1200)?; // behind registers of 0x1200 bytes
+/// assert_eq!(behind.location(Region::Table), Location::new(bar, 0x2000));
+/// // A trapped access of the BAR: whose is it, and at which byte there?
+/// assert_eq!(behind.locate(bar, 0x2010), Some((Region::Table, 0x10)));
+/// assert_eq!(behind.locate(bar, 0x1000), None);
+/// // What the function's capability says, as read from a device:
+/// assert_eq!(Layout::exclusive_bar(2049, bar), Err(LayoutError::Vectors(2049)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     vectors: u16,

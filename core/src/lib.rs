@@ -136,6 +136,7 @@ extern crate alloc;
 #[cfg(all(feature = "arbitrary", not(test)))]
 extern crate std;
 
+mod checksum;
 mod counters;
 mod effects;
 #[cfg(any(test, feature = "operations"))]

@@ -8,6 +8,8 @@ mod capability;
 mod device;
 mod guest;
 mod host;
+#[cfg(msix_prove)]
+pub(crate) mod prove;
 mod settle;
 mod snapshot;
 
@@ -38,6 +40,29 @@ use capability::low_bits;
 ///
 /// Without mask registers (A16) an event that cannot be sent, because MSI is disabled or bus master
 /// is off, still waits if the policy says so; the guest cannot see it.
+///
+/// A [`Function`](crate::Function) has one, and passes the inputs on to it:
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let parts = Parts { msi: Some(MsiCapability::new(4)?), ..Parts::default() };
+/// let mut function = Function::<Inline<1, 1>>::new(parts, Policy::SPEC)?;
+/// let mut fx = FunctionEffects::<14>::new();
+/// function.write_command(0, &[0x06], &mut fx)?; // memory and bus master on
+/// function.write_msi(4, &0xfee0_0000_u32.to_le_bytes(), &mut fx)?; // address
+/// function.write_msi(8, &0x40_u16.to_le_bytes(), &mut fx)?; // data
+/// function.write_msi(2, &[0x11], &mut fx)?; // enabled, with two of the four vectors
+/// function.notify(Vector::new(3), &mut fx)?; // the device's vector 3
+/// let v1 = function.msi().map(|msi| msi.vector_for(Vector::new(3)));
+/// assert_eq!(v1, Some(Vector::new(1)));
+/// assert_eq!(fx.take(), Some(FunctionEffect::Msi(Effect::Send(Vectors::new(0, 0b10)))));
+/// let message = function.message(Mode::Msi, Vector::new(1));
+/// assert_eq!(message, Some(Message { address: 0xfee0_0000, data: 0x41 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Msi {
     pub(crate) state: State,

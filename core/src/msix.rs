@@ -42,6 +42,42 @@ use core::fmt;
 /// [`load`](Self::load), ...) and the host backend ([`attach`](Self::attach),
 /// [`report_failed`](Self::report_failed), [`report_held`](Self::report_held), ...). The engine
 /// never calls back.
+///
+/// A masked event waits in the pending-bit array, over a migration too:
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let layout = Layout::exclusive_bar(4, BarIndex::new(0)?)?;
+/// let mut source = Msix::<Inline<4, 1>>::new(layout, Policy::SPEC)?;
+/// let mut fx = Effects::<5>::new();
+/// let v2 = Vector::new(2);
+/// source.claim(v2, &mut fx)?;
+/// source.write_config(2, &[0x00, 0x80], &mut fx)?; // enabled, and all vectors still masked
+/// assert_eq!(fx.take(), Some(Effect::IntxDeassert));
+/// assert_eq!(source.notify(v2, &mut fx)?, Delivery::Pending);
+/// let mut pba = [0; 8];
+/// source.read_pba(0, &mut pba);
+/// assert_eq!(pba, [0b100, 0, 0, 0, 0, 0, 0, 0]);
+///
+/// let mut bytes = [0; 256];
+/// source.prepare_save(&mut fx)?; // takes in what an attached host holds
+/// let len = source.save(&mut bytes)?;
+///
+/// let mut target = Msix::<Inline<4, 1>>::new(layout, Policy::SPEC)?;
+/// target.load(&bytes[..len])?; // checked whole, or nothing changes
+/// target.attach(&mut fx)?;
+/// target.resume(&mut fx)?;
+/// while let Some(effect) = fx.take() {
+///     assert_eq!(effect, Effect::IntxDeassert); // nothing else: all vectors are masked
+/// }
+/// target.write_table(0x2c, &0_u32.to_le_bytes(), &mut fx)?; // the guest unmasks entry 2
+/// assert_eq!(fx.take(), Some(Effect::Arm(Vectors::one(v2))));
+/// assert_eq!(fx.take(), Some(Effect::Send(Vectors::one(v2))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Msix<S> {
     pub(crate) storage: S,

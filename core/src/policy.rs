@@ -14,6 +14,13 @@ use crate::spec;
 /// No value of a field breaks an invariant, I1 to I7. Three values are the policies that
 /// [I4](crate::rules#i4) speaks of, and clear pending bits: [`PendingOnDisable::Drop`],
 /// [`UnclaimedPending::Lose`] and [`BusMasterOff::DropMessage`]; what they clear is counted.
+///
+/// ```
+/// use msix_core::policy::{LiveRewrite, Policy};
+///
+/// let as_qemu_but_prompt = Policy { live_rewrite: LiveRewrite::Reroute, ..Policy::QEMU };
+/// # let _ = as_qemu_but_prompt;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// What becomes of an event while MSI-X is disabled (H3).

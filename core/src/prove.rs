@@ -1,6 +1,9 @@
 //! Hooks of the proofs in `tests/prove`, which compile the engine with `--cfg msix_prove`: an engine
 //! in any state, and what its state says.
 
+pub use crate::intx::prove::PinState;
+pub use crate::msi::prove::MsiState;
+
 use crate::facts::{Fact, Facts};
 use crate::layout::Layout;
 use crate::msix::{Entry, Message, Msix};

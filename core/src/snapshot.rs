@@ -1,6 +1,7 @@
 //! The frame of every snapshot (magic number, version, checksum), and the errors of saving and
 //! loading.
 
+use crate::checksum::crc32;
 use core::fmt;
 
 const VERSION: u16 = 1;
@@ -64,15 +65,11 @@ pub(crate) fn seal(bytes: &mut [u8], len: usize) {
     }
 }
 
-/// Returns the CRC-32 of Ethernet and zlib.
 fn checksum(bytes: &[u8]) -> u32 {
     if cfg!(msix_prove) {
         return 0; // for the proofs any value does: it is only compared
     }
-    // One table of 1 KiB: firmware carries this.
-    const CRC: crc::Crc<u32, crc::Table<1>> =
-        crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
-    CRC.checksum(bytes)
+    crc32(bytes)
 }
 
 /// Fills a slice front to back.

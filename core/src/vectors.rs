@@ -39,6 +39,24 @@ impl Vector {
     }
 }
 
+impl From<u16> for Vector {
+    fn from(index: u16) -> Self {
+        Self(index)
+    }
+}
+
+impl From<Vector> for u16 {
+    fn from(vector: Vector) -> Self {
+        vector.0
+    }
+}
+
+impl From<Vector> for usize {
+    fn from(vector: Vector) -> Self {
+        Self::from(vector.0)
+    }
+}
+
 impl fmt::Debug for Vector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}", self.0)
@@ -56,6 +74,14 @@ impl fmt::Display for Vector {
 ///
 /// Effects name such sets. The whole table is at most 32 of them, which bounds a list
 /// ([I6](crate::rules#i6), [H22](crate::rules#h22)).
+///
+/// ```
+/// use msix_core::{Vector, Vectors};
+///
+/// let set = Vectors::new(1, 0b101);
+/// assert_eq!(set.iter().collect::<Vec<_>>(), [Vector::new(64), Vector::new(66)]);
+/// assert_eq!(Vectors::one(Vector::new(66)), Vectors::new(1, 0b100));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Vectors {

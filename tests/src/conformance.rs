@@ -11,6 +11,7 @@
 //! assert!(matches!(judge(&engine, c13), Verdict::Passed { .. }));
 //! ```
 
+mod c_program;
 mod engine;
 mod function;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -22,6 +23,7 @@ pub mod recorded_stream;
 mod subjects;
 mod suite_host;
 
+pub use c_program::{CSubject, EffectPath};
 pub use engine::EngineSubject;
 pub use function::{
     EduSubject, EngineFunctionSubject, FUNCTION_DEVIATIONS, NaiveFunctionSubject,

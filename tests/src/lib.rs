@@ -10,6 +10,7 @@
 //! (`msix_conformance`) judges. [`server_model`] holds the client of the ivshmem server protocol to its
 //! rules.
 
+pub mod c_programs;
 pub mod conformance;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod functions;

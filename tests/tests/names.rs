@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The crates that others depend on; `*` stands for every folder.
-const SOURCES: &[&str] =
-    &["core/src", "backends/src", "sim/src", "sim/*/src", "tests/conformance/src"];
+const SOURCES: &[&str] = &[
+    "core/src",
+    "backends/src",
+    "backends/capi/src",
+    "sim/src",
+    "sim/*/src",
+    "tests/conformance/src",
+];
 
 /// What declares a public type.
 const DECLARATIONS: &[&str] =

@@ -15,7 +15,13 @@ pub struct KvmMessage {
     pub device: Option<u32>,
 }
 
-/// How the messages of a function are encoded for KVM.
+/// How the messages of a function are encoded for KVM, and which of them are interrupts.
+///
+/// A message is a write of four bytes to an address that the guest chose. On x86-64 the addresses
+/// 0xFEE00000 to 0xFEEFFFFF are interrupts, with or without an extended destination in them. A message to
+/// any other address is a plain write by the device, and goes to
+/// [`Platform::write_memory`](super::Platform::write_memory): to guest memory, or to a register on the
+/// VMM's bus (K11). KVM does not check this itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Format {
     /// The VMM offers KVM_FEATURE_MSI_EXT_DEST_ID and has enabled 32-bit APIC ids with

@@ -12,6 +12,23 @@ use alloc::vec::Vec;
 /// feature `alloc`; feature `serde` serialises it). Nothing in it is trusted: it becomes a state
 /// only through [`Msix::load_snapshot`]. [`plain`](crate::plain) has what other programs save, as
 /// conversions from and to this.
+///
+/// ```
+/// use msix_core::*;
+///
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// let layout = Layout::exclusive_bar(1, BarIndex::new(0)?)?;
+/// let mut msix = Msix::boxed(layout, Policy::SPEC);
+/// let mut state = msix.snapshot();
+/// state.enabled = true;
+/// state.table = vec![[0xfee0_0000, 0, 0x41, 0]]; // address, upper address, data, control
+/// msix.load_snapshot(&state)?;
+/// assert!(msix.is_enabled());
+/// state.pending.clear();
+/// assert_eq!(msix.load_snapshot(&state), Err(LoadError::Parts));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {

@@ -5,8 +5,12 @@
 //! `None`, and the cases that need it are reported as not observable, never as passed.
 
 use super::choices::Choices;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+use core::fmt;
 pub use msix_core::Message;
-use std::fmt;
 
 /// Why a call was refused, in the words of the implementation.
 #[derive(Debug, Clone, PartialEq, Eq)]

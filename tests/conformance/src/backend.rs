@@ -4,7 +4,10 @@ use super::adapter::{BackendCall, HostCall};
 use super::bench::{Bench, Outcome, Stop, message_of, no};
 use super::host::{arm, disarm, vector_of};
 use super::lab::Lab;
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 pub(super) fn c37(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;

@@ -3,8 +3,13 @@
 
 use super::adapter::{Device, HostCall, IntxCall, Message, Refused};
 use super::lab::Lab;
-use std::collections::BTreeMap;
-use std::fmt::Debug;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt::Debug;
 
 /// Why a case ended early.
 #[derive(Debug)]
@@ -403,7 +408,7 @@ pub(super) fn entry(v: u16) -> u64 {
 struct Shown<'a>(&'a [Message]);
 
 impl Debug for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         if self.0.is_empty() {
             return f.write_str("none");
         }

@@ -16,8 +16,8 @@ pub struct Case {
     pub(super) run: fn(&Lab<'_>) -> Outcome,
 }
 
-impl std::fmt::Debug for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Case {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}: {}", self.id, self.intent)
     }
 }

@@ -3,6 +3,7 @@
 use super::bench::{Bench, Outcome, message_of, no};
 use super::choices::UnclaimedPending;
 use super::lab::Lab;
+use alloc::format;
 
 pub(super) fn c24(lab: &Lab<'_>) -> Outcome {
     for v in lab.sample() {

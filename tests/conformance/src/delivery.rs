@@ -4,6 +4,9 @@ use super::adapter::{HostCall, Message};
 use super::bench::{Bench, Live, Outcome, Stop, message_of};
 use super::choices::{BusMasterOff, MessageAddress, PendingOnDisable, WhileDisabled};
 use super::lab::Lab;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
 
 pub(super) fn c12(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;

@@ -8,9 +8,14 @@ use super::adapter::{FunctionReset, Message, NoDevice, Refused, Withdrawal};
 use super::bench::{Outcome, Stop};
 use super::judge_at;
 use super::report::{CaseReport, Report, Verdict};
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Debug;
 pub use msix_core::Mode;
-use std::collections::BTreeSet;
-use std::fmt::Debug;
 
 /// An implementation of a whole function under test.
 pub trait FunctionSubject {
@@ -110,7 +115,7 @@ pub struct FunctionCase {
 }
 
 impl Debug for FunctionCase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}: {}", self.id, self.intent)
     }
 }
@@ -253,8 +258,8 @@ pub fn run_function(subject: &dyn FunctionSubject) -> Report {
     Report { subject: subject.name(), results: FUNCTION_CASES.iter().map(report).collect() }
 }
 
-/// Judges `subject` by one case, at all its sizes; the first failure ends it. A panic of the
-/// implementation is a failure.
+/// Judges `subject` by one case, at all its sizes; the first failure ends it. With feature
+/// `std` a panic of the implementation is a failure.
 #[must_use]
 pub fn judge_function(subject: &dyn FunctionSubject, case: &FunctionCase) -> Verdict {
     let named = |n: u16| format!("{n} MSI vectors");

@@ -4,7 +4,10 @@ use super::adapter::{BackendCall, HostCall, IntxCall, Message};
 use super::bench::{Bench, Live, Outcome, Stop, entry, message_of};
 use super::choices::LiveRewrite;
 use super::lab::Lab;
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
 
 pub(super) fn c29(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;

@@ -3,8 +3,11 @@
 use super::adapter::{NoDevice, Subject};
 use super::bench::{Bench, Stop, message_of};
 use super::choices::Choices;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
 
 /// Makes benches for one case and one vector count.
 pub(super) struct Lab<'a> {

@@ -3,6 +3,9 @@
 use super::adapter::{ExclusiveBar, Layouts, Placement, Refused};
 use super::bench::{Outcome, Stop, no};
 use super::lab::Lab;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 pub(super) fn c47(lab: &Lab<'_>) -> Outcome {
     let layouts = layouts(lab)?;
@@ -115,7 +118,7 @@ fn layouts<'a>(lab: &Lab<'a>) -> Result<&'a dyn Layouts, Stop> {
     lab.subject.layouts().ok_or_else(|| no("layouts"))
 }
 
-fn wrong(did: String, expected: &impl std::fmt::Debug, got: &impl std::fmt::Debug) -> Outcome {
+fn wrong(did: String, expected: &impl core::fmt::Debug, got: &impl core::fmt::Debug) -> Outcome {
     let (expected, got) = (format!("{expected:x?}"), format!("{got:x?}"));
     Err(Stop::Failed { did, expected, got })
 }

@@ -1,4 +1,5 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "std"), no_std)]
 //! The conformance suite: cases that judge any implementation of MSI-X, MSI and INTx.
 //!
 //! An adapter shows an implementation to the suite: [`Device`] drives one function with MSI-X,
@@ -12,9 +13,14 @@
 //! conforming form passes, and the report notes which one was seen. `CONFORMANCE.md` lists the
 //! cases; rules cited as `A7` or `H4` are in [`msix_core::rules`]. Feature `serde` serialises reports.
 //!
+//! Without the default feature `std` the suite needs an allocator alone, so that it runs in firmware. A
+//! panic of the implementation then ends the run, as the firmware's panic handler says.
+//!
 //! The rest of this page says how to write an adapter, with a complete example.
 //!
 #![doc = include_str!("../ADAPTER.md")]
+
+extern crate alloc;
 
 mod adapter;
 mod backend;
@@ -51,10 +57,12 @@ pub use function::{
 pub use recorded_field::{RECORDED_CONTROL, RECORDED_FIELD};
 pub use report::{CaseReport, Report, Verdict};
 
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use bench::Stop;
 use lab::Lab;
-use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Judges `subject` by every case.
 #[must_use]
@@ -63,8 +71,8 @@ pub fn run(subject: &dyn Subject) -> Report {
     Report { subject: subject.name(), results: CASES.iter().map(report).collect() }
 }
 
-/// Judges `subject` by one case, at all its sizes; the first failure ends it. A panic of the
-/// implementation is a failure.
+/// Judges `subject` by one case, at all its sizes; the first failure ends it. With feature `std` a panic
+/// of the implementation is a failure.
 #[must_use]
 pub fn judge(subject: &dyn Subject, case: &Case) -> Verdict {
     judge_at(case.id, case.sizes, &|n| format!("N={n}"), &|n| {
@@ -84,7 +92,7 @@ fn judge_at(
 ) -> Verdict {
     let (mut passed, mut notes, mut unseen) = (Vec::new(), BTreeSet::new(), Vec::new());
     for &n in sizes {
-        match catch_unwind(AssertUnwindSafe(|| run(n))) {
+        match caught(|| run(n)) {
             Ok(Ok(seen)) => {
                 passed.push(n);
                 notes.extend(seen);
@@ -95,7 +103,7 @@ fn judge_at(
             }
             Err(panic) => {
                 let did = format!("{}: ran {id}", named(n));
-                let got = format!("a panic: {}", message_of_panic(panic.as_ref()));
+                let got = format!("a panic: {panic}");
                 return Verdict::Failed { did, expected: "never a panic".into(), got };
             }
         }
@@ -109,7 +117,18 @@ fn judge_at(
     Verdict::Passed { sizes: passed, notes: notes.into_iter().collect() }
 }
 
-fn message_of_panic(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+/// Runs, and returns the words of a panic.
+#[cfg(feature = "std")]
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("without words").into()
+    })
+}
+
+/// Runs. Nobody can catch a panic without the standard library.
+#[cfg(not(feature = "std"))]
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    Ok(run())
 }

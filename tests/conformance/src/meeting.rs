@@ -4,6 +4,7 @@ use super::adapter::{IntxCall, Message};
 use super::bench::{Bench, Outcome, Stop, entry, message_of, no};
 use super::choices::LiveRewrite;
 use super::lab::Lab;
+use alloc::vec::Vec;
 
 /// One write of a rewrite: offset in the entry, bytes.
 type Write = (u64, Vec<u8>);

@@ -2,6 +2,7 @@
 
 use super::bench::{Outcome, message_of};
 use super::lab::Lab;
+use alloc::format;
 
 pub(super) fn c25(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.ready()?;

@@ -4,6 +4,9 @@ use super::adapter::NoDevice;
 use super::bench::{Bench, Outcome, Stop, entry, message_of};
 use super::choices::{TableAccess, VectorControlBits};
 use super::lab::Lab;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
 
 pub(super) fn c01(lab: &Lab<'_>) -> Outcome {
     let mut bench = lab.fresh()?;

@@ -1,9 +1,11 @@
 //! What a run reports, for people and for programs.
 
 use super::Case;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 #[cfg(feature = "serde")]
 use serde::Serialize;
-use std::fmt;
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

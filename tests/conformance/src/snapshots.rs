@@ -5,6 +5,10 @@ use super::bench::{Bench, Image, Live, Outcome, Stop, entry, message_of, no};
 use super::choices::BusMasterOff;
 use super::lab::Lab;
 use super::recorded_field::{RECORDED_CONTROL, RECORDED_FIELD, RECORDED_VECTORS};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 pub(super) fn c41(lab: &Lab<'_>) -> Outcome {
     for control in [0x80, 0xc0, 0x00, 0x40] {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .arithmetic import CTLZ, CTTZ, MUL, POPCNT, SUB, ULT, tz
 from .memory import Unsupported
-from .terms import ADD, AND, CONCAT, EQ, EXTRACT, FALSE, ITE, NOT, OR, ZEXT, C, T, isc, var
+from .terms import ADD, AND, CONCAT, EQ, EXTRACT, FALSE, ITE, NOT, OR, TRUE, ZEXT, C, T, isc, var
 from .values import Values
 
 # They say something to the compiler and nothing to us.
@@ -80,14 +80,21 @@ class Calls(Values):
             self.anys.append(value)
             st.env[dst] = value
         elif name == "__assume":
-            if self.properties:
+            # The compiler may lay out another path first, which the assumption does not concern.
+            before = FALSE
+            for p in self.properties:
+                before = OR(before, p.reached)
+            if self.sol.sat(AND(st.g, before)):
                 raise Unsupported("an assumption after a property")
             assumption = OR(NOT(st.g), values[0])
             self.assumed.append(assumption)
             self.sol.assume(assumption)
         elif name == "__prove":
             condition, number = values
-            self.properties.append(Property(number.k, st.g, AND(st.g, NOT(condition))))
+            for here, one in choices(number):
+                here = AND(st.g, here)
+                if here is not FALSE:
+                    self.properties.append(Property(one, here, AND(here, NOT(condition))))
         elif name == "__exempt":
             st.env[dst] = self.exempt(*values)
         elif name == "__observe":
@@ -101,7 +108,7 @@ class Calls(Values):
 
     def memcpy(self, st, to, source, length):
         if not isc(length):
-            raise Unsupported("memcpy of symbolic length")
+            return self.memcpy_some(st, to, source, length)
         n = length.k
         if n == 0:
             return st
@@ -120,6 +127,24 @@ class Calls(Values):
         self.store(st, to, cells)
         return st
 
+    def memcpy_some(self, st, to, source, length):
+        """Copies a number of bytes that is not known, to a known place."""
+        if len(to) != 1 or not isc(to[0][2]):
+            raise Unsupported("memcpy of symbolic length to a symbolic place")
+        o, f = to[0][1], to[0][2].k
+        size = self.objs[o][1] - f
+        self.oblige(AND(st.g, ULT(C(size, 64), length)), "memcpy out of bounds")
+        cells = {}
+        for i in range(size):
+            inside = ULT(C(i, 64), length)
+            here = st.fork(AND(st.g, inside))
+            if here.g is FALSE:
+                continue
+            byte = self.load(here, tuple((g, p, ADD(at, C(i, 64))) for g, p, at in source), 1, False)
+            cells[f + i] = self.mergec(inside, byte, self.cell(st, o, f + i))
+        self.wr(st, o).update(cells)
+        return st
+
     def memset(self, st, to, value, length):
         if isc(length):
             if length.k:
@@ -136,6 +161,19 @@ class Calls(Values):
             inside = ULT(C(i // step * step, 64), length)
             cells[f + i] = self.mergec(inside, value, self.cell(st, o, f + i))
         return st
+
+
+def choices(number):
+    """The constants that a term may be, each with its condition: the compiler merges calls that differ
+    in a constant alone."""
+    if isc(number):
+        return [(TRUE, number.k)]
+    if number.op != "ite":
+        raise Unsupported("a property of unknown number")
+    condition, yes, no = number.a
+    return [(AND(condition, g), k) for g, k in choices(yes)] + [
+        (AND(NOT(condition), g), k) for g, k in choices(no)
+    ]
 
 
 def intrinsic(name, values, ty):

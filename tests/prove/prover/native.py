@@ -98,7 +98,8 @@ def states(machine, how_many, seed):
         fixed = [EQ(v, C(values[v.k], v.w)) for v in chance.sample(bound, len(bound))]
         while not machine.sol.sat(*fixed):
             fixed = fixed[: len(fixed) // 2]
-        values.update({v.k: machine.sol.value(v) for v in bound})
+        # Also what is not in memory that was given, such as bytes that nobody wrote.
+        values.update({v.k: machine.sol.value(v) for v in variables() if machine.sol.knows(v)})
         yield values
 
 

@@ -19,6 +19,10 @@ FLAGS = "--cfg msix_prove -C no-vectorize-loops -C no-vectorize-slp"
 IR_FLAGS = " -C llvm-args=-inline-threshold=2000 -C llvm-args=-unroll-threshold=0"
 # More than ten seconds of CPU at 64 vectors.
 SLOW = {"claim", "load", "read_table", "set_message", "write_dword", "write_qword", "write_other"}
+# More than ten seconds of CPU with 32 vectors of MSI.
+SLOW_FUNCTION = {"function_write_msi", "function_write_msix"}
+# What is proven of MSI-X alone, for 64 vectors in `quick`: the whole function has two there.
+WHOLE = "function_"
 # Proven for every number of vectors at once.
 EVERY = [
     "notify",
@@ -143,12 +147,14 @@ def quick():
     start = time.time()
     status = 0
     with tempfile.TemporaryDirectory() as folder:
-        for vectors, without in ((2, set()), ("2x", set()), (64, SLOW)):
+        for vectors, without in ((2, set()), ("2x", SLOW_FUNCTION), (64, SLOW)):
             ir, program = built(vectors, folder)
             if vectors == 2:
                 status |= test_tool(ir, program)
             print(f"{vectors} vectors", flush=True)
             chosen = [harness for harness in harnesses(ir) if harness not in without]
+            if vectors == 64:
+                chosen = [harness for harness in chosen if not harness.startswith(WHOLE)]
             status |= prove_all([(ir, program, harness) for harness in chosen])
     print(f"{time.time() - start:.0f} s")
     return status

@@ -73,6 +73,16 @@ pub enum Property {
     True = 23,
     /// Every event is sent, pending, coalesced, withdrawn, left to INTx, or counted as dropped.
     Conserved = 24,
+    /// At no moment are two modes live (D2).
+    Alone = 25,
+    /// The effects of one part stand together.
+    Together = 26,
+    /// What the parts know of each other, and of Command.
+    Agreed = 27,
+    /// Enable, the message and the masks of MSI; what it knows of bus master, backend and load.
+    Registers = 28,
+    /// The pin.
+    Pin = 29,
 }
 
 pub fn prove(property: Property, condition: bool) {
@@ -127,7 +137,7 @@ pub fn policy() -> Policy {
         unclaimed_pending: of([UnclaimedPending::Keep, UnclaimedPending::Lose]),
         bus_master_off: of([BusMasterOff::Latch, BusMasterOff::DropMessage]),
         intx: of([IntxRule::OnChange, IntxRule::OnEveryWrite]),
-        message_enable: MessageEnable::AsWritten, // only MSI reads it
+        message_enable: of([MessageEnable::AsWritten, MessageEnable::Capped]),
         drain: bool(),
         poll_before_disable: bool(),
         reject_pba_tail: bool(),

@@ -1,5 +1,8 @@
 //! The rules for one vector: its state, the hypothesis, and what an input does to it.
 
+pub mod inputs;
+pub mod write;
+
 use crate::engine::EXEMPT;
 use crate::rule::{Registers, Step, Switches, Told, case};
 use crate::sink::Kinds;

@@ -2,6 +2,7 @@
 
 mod check;
 mod device;
+mod function;
 mod guest;
 mod host;
 mod snapshot;
@@ -15,20 +16,49 @@ pub type Harness =
     extern "C" fn(&mut [Entry; N], &mut [u16; N], &mut [Word; WORDS], &mut [u8; BYTES]);
 
 macro_rules! harnesses {
-    ($($module:ident::$name:ident),* $(,)?) => {
+    ($($($module:ident)::+ { $($name:ident)* })*) => {
+        $(use $($module)::+::{$($name),*};)*
         /// All harnesses by name.
-        pub const HARNESSES: &[(&str, Harness)] = &[$((stringify!($name), $module::$name)),*];
+        pub const HARNESSES: &[(&str, Harness)] = &[$($((stringify!($name), $name)),*),*];
     };
 }
 
 harnesses! {
-    check::prove_check,
-    device::prove_notify, device::prove_withdraw, device::prove_claim, device::prove_unclaim,
-    device::prove_unclaim_all, device::prove_set_mask, device::prove_set_message,
-    guest::prove_write_config, guest::prove_write_dword, guest::prove_write_qword,
-    guest::prove_write_other, guest::prove_poll_pba, guest::prove_read_table, guest::prove_read_pba,
-    host::prove_attach, host::prove_detach, host::prove_set_bus_master, host::prove_report_failed,
-    host::prove_report_held, host::prove_reset,
-    snapshot::prove_prepare_save, snapshot::prove_resume, snapshot::prove_load_qemu, snapshot::prove_load,
-    snapshot::prove_save_qemu, snapshot::prove_save, start::prove_new,
+    check { prove_check }
+    device {
+        prove_notify prove_withdraw prove_claim prove_unclaim prove_unclaim_all prove_set_mask
+        prove_set_message
+    }
+    guest {
+        prove_write_config prove_write_dword prove_write_qword prove_write_other prove_poll_pba
+        prove_read_table prove_read_pba
+    }
+    host {
+        prove_attach prove_detach prove_set_bus_master prove_report_failed prove_report_held
+        prove_reset
+    }
+    snapshot {
+        prove_prepare_save prove_resume prove_load_qemu prove_load prove_save_qemu prove_save
+    }
+    start { prove_new }
+    function::device {
+        prove_function_notify prove_function_withdraw prove_function_claim prove_function_unclaim
+        prove_function_unclaim_all prove_function_set_mask prove_function_set_message
+        prove_function_set_level prove_function_report_fired prove_function_eoi
+    }
+    function::guest {
+        prove_function_write_msi prove_function_write_msix prove_function_write_command
+        prove_function_poll_msi prove_function_poll_pba prove_function_write_dword
+        prove_function_write_qword prove_function_read_msi prove_function_read
+    }
+    function::host {
+        prove_function_attach prove_function_detach prove_function_report_failed
+        prove_function_report_held prove_function_reset
+    }
+    function::snapshot {
+        prove_function_prepare_save prove_function_resume prove_function_save prove_function_load
+        prove_function_load_qemu
+    }
+    function::start { prove_function_new }
+    function::check { prove_function_check }
 }

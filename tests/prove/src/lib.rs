@@ -13,7 +13,10 @@
 pub mod any;
 pub mod case;
 pub mod engine;
+pub mod function;
 mod inputs;
+pub mod msi;
+pub mod pin;
 mod rule;
 pub mod show;
 pub mod sink;

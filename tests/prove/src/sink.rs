@@ -17,6 +17,18 @@ impl Kinds {
     pub const SNOOP: Self = Self(0x40);
     pub const SEND: Self = Self(0x80);
     pub const REEVALUATE: Self = Self(0x100);
+    // Of the pin.
+    pub const LOW: Self = Self(0x200);
+    pub const UNLIVE: Self = Self(0x400);
+    pub const LIVE: Self = Self(0x800);
+    pub const HIGH: Self = Self(0x1000);
+    pub const UNMASK: Self = Self(0x2000);
+
+    /// Returns those for vectors: what a function makes of the effects of MSI-X.
+    #[must_use]
+    pub const fn of_vectors(self) -> Self {
+        Self(self.0 & !(Self::DEASSERT.0 | Self::REEVALUATE.0))
+    }
 
     #[must_use]
     pub const fn when(self, condition: bool) -> Self {
@@ -36,6 +48,11 @@ impl core::fmt::Debug for Kinds {
             "Snoop",
             "Send",
             "IntxReevaluate",
+            "pin Deassert",
+            "pin Disarm",
+            "pin Arm",
+            "pin Assert",
+            "pin Unmask",
         ];
         let named = (0..).zip(names).filter(|(rank, _)| self.0 >> rank & 1 != 0);
         f.debug_set().entries(named.map(|(_, name)| name)).finish()

@@ -53,6 +53,11 @@ impl ModelHost {
         !self.armed.is_empty()
     }
 
+    /// The vectors with events that it holds.
+    pub(super) fn held(&self) -> Vec<u16> {
+        self.held.iter().copied().collect()
+    }
+
     pub(super) fn disarm_one(&mut self, vector: u16) {
         self.calls.push(HostCall::Disarm { vector });
         self.armed.remove(&vector);

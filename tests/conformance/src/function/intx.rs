@@ -2,8 +2,10 @@
 
 use super::super::bench::Outcome;
 use super::{FunctionDevice, MSIX_MESSAGE, Stand, expect, offered};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec;
 use msix_core::{Message, Mode};
-use std::collections::BTreeSet;
 
 const MESSAGE: Message = Message { address: 0xfee0_1000, data: 0x41 };
 

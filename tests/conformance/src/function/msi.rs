@@ -2,6 +2,9 @@
 
 use super::super::bench::Outcome;
 use super::{FunctionDevice, Stand, expect, offered};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
 use msix_core::Message;
 
 const ADDRESS: u64 = 0xfee0_1000;

@@ -3,6 +3,7 @@
 use super::super::bench::Outcome;
 use super::msi::{dword, enable, log, message};
 use super::{FunctionDevice, FunctionSnapshots, Stand, expect, offered};
+use alloc::vec;
 
 fn snapshots(device: &mut dyn FunctionDevice) -> Result<&mut dyn FunctionSnapshots, super::Stop> {
     offered("snapshots", device.snapshots())

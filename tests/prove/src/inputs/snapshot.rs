@@ -1,13 +1,12 @@
 //! Saves and loads.
 
-use super::guest::kept;
 use crate::any::{self, Property, prove};
-use crate::case::{Ask, Case};
+use crate::case::Case;
+use crate::case::inputs::kept;
 use crate::engine::BYTES;
 use crate::harness;
 use crate::sink::Kinds;
 use msix_core::Vector;
-use msix_core::policy::IntxRule;
 
 harness!(prove_prepare_save, |m, _v, c, fx| {
     prove(Property::Answer, m.prepare_save(fx).is_ok());
@@ -16,23 +15,7 @@ harness!(prove_prepare_save, |m, _v, c, fx| {
 
 harness!(prove_resume, |m, _v, c, fx| {
     prove(Property::Answer, m.resume(fx).is_ok());
-    if c.whole.loading {
-        // H15: what the host had is disarmed, then everything is told.
-        let disarm = Kinds::DISARM.when(c.lane.live);
-        c.lane.live = false;
-        c.lane.fallback = false;
-        c.lane.stale = false;
-        let (told, is) = (c.whole.intx_told, c.whole.enabled);
-        c.whole.loading = false;
-        c.whole.intx_told = is;
-        let on_change = c.policy.intx == IntxRule::OnChange;
-        Kinds::DEASSERT.when(!told && is)
-            | disarm
-            | c.settle(Ask::NOTHING)
-            | Kinds::REEVALUATE.when(told && !is && on_change)
-    } else {
-        Kinds::NONE
-    }
+    c.resume()
 });
 
 /// Returns dword `field` of the entry of `v` in a snapshot with the table at byte `table`.
@@ -45,7 +28,7 @@ fn dword(bytes: &[u8], table: usize, v: Vector, field: usize) -> u32 {
 }
 
 /// Takes the registers of `v` from a snapshot with the table at byte `table` and the PBA at `pba`.
-fn take(c: &mut Case, v: Vector, bytes: &[u8], table: usize, pba: usize, control: u16) {
+pub(super) fn take(c: &mut Case, v: Vector, bytes: &[u8], table: usize, pba: usize, control: u16) {
     c.whole.enabled = control & 0x8000 != 0;
     c.whole.function_masked = control & 0x4000 != 0;
     c.whole.loading = true; // H15
@@ -59,7 +42,7 @@ fn take(c: &mut Case, v: Vector, bytes: &[u8], table: usize, pba: usize, control
 }
 
 /// Returns whether Message Control fits a table of `vectors` (A1, F4).
-fn fits(control: u16, vectors: u16) -> bool {
+pub(super) fn fits(control: u16, vectors: u16) -> bool {
     control & 0x3fff == vectors - 1
 }
 
@@ -96,6 +79,11 @@ harness!(prove_load, |m, v, c, fx, bytes| {
     let sizes = len == claims + 2 * vectors + 4 && counted == u32::from(m.vectors());
     let well_formed = head && sizes && fits(control, m.vectors());
     prove(Property::Refused, well_formed || answer.is_err());
+    // Only the checksum, which is 0 in the proofs, and bits of the PBA past the last vector are other
+    // reasons.
+    let sealed = given.last_chunk() == Some(&[0; 4]);
+    let tail = has_tail(given.get(pba..claims).unwrap_or_default(), vectors);
+    prove(Property::Answer, !well_formed || answer.is_ok() == (sealed && !tail));
     if answer.is_ok() {
         take(c, v, given, 12, pba, control);
         let at = claims + 2 * usize::from(v.index());
@@ -106,14 +94,23 @@ harness!(prove_load, |m, v, c, fx, bytes| {
     Kinds::NONE
 });
 
+/// Returns whether a PBA has bits past the last of `vectors` vectors.
+pub(super) fn has_tail(pba: &[u8], vectors: usize) -> bool {
+    let mut some = false;
+    for (index, byte) in pba.iter().enumerate() {
+        some |= u16::from(*byte) >> vectors.saturating_sub(8 * index).min(8) != 0;
+    }
+    some
+}
+
 /// Returns the places of PBA and claims in the native encoding.
-fn places(vectors: usize) -> (usize, usize) {
+pub(super) fn places(vectors: usize) -> (usize, usize) {
     let pba = 12 + 16 * vectors;
     (pba, pba + 8 * vectors.div_ceil(64))
 }
 
 /// What was written of `v`.
-fn written(c: &Case, v: Vector, bytes: &[u8], table: usize, pba: usize) {
+pub(super) fn written(c: &Case, v: Vector, bytes: &[u8], table: usize, pba: usize) {
     let [low, high, data, control] = c.lane.entry;
     let want = [low, high, data, control | u32::from(c.lane.masked)];
     let got = [0, 1, 2, 3].map(|field| dword(bytes, table, v, field));

@@ -1,0 +1,107 @@
+//! The checksum of snapshots: the CRC-32 of Ethernet and zlib. It is against accidents, not against people.
+//!
+//! A byte-by-byte CRC waits for its own last step. So eight stretches of the bytes are computed side by
+//! side and joined afterwards: CRC is linear over GF(2), and moving one past `n` bytes is a multiplication
+//! by x^8n. One table of 1 KiB, no reachable panic: firmware carries this.
+
+/// The polynomial, its lowest power in the highest bit, without x^32.
+const POLYNOMIAL: u32 = 0xedb8_8320;
+const LANES: usize = 8;
+
+/// What 8 zero bits do to a remainder with that low byte.
+static TABLE: [u32; 256] = table();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated when compiling"
+)]
+const fn table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let mut remainder = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            remainder = times_x(remainder);
+            bit += 1;
+        }
+        table[byte] = remainder;
+        byte += 1;
+    }
+    table
+}
+
+const fn times_x(value: u32) -> u32 {
+    value >> 1 ^ if value & 1 == 0 { 0 } else { POLYNOMIAL }
+}
+
+/// Multiplies two polynomials, modulo the CRC's.
+fn multiply(mut a: u32, mut b: u32) -> u32 {
+    let mut product = 0;
+    while a != 0 {
+        if a >> 31 != 0 {
+            product ^= b;
+        }
+        a <<= 1;
+        b = times_x(b);
+    }
+    product
+}
+
+/// Returns x^8n: what `n` zero bytes multiply a remainder by.
+fn past(mut n: usize) -> u32 {
+    let (mut result, mut power) = (1 << 31, 1 << (31 - 8)); // x^0, x^8
+    while n != 0 {
+        if n & 1 != 0 {
+            result = multiply(result, power);
+        }
+        power = multiply(power, power);
+        n >>= 1;
+    }
+    result
+}
+
+fn step(remainder: u32, byte: u8) -> u32 {
+    let [low, ..] = remainder.to_le_bytes();
+    let entry = TABLE.get(usize::from(low ^ byte)).copied().unwrap_or(0); // always there
+    remainder >> 8 ^ entry
+}
+
+/// Returns the CRC-32 of `bytes`.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    let len = bytes.len() / LANES;
+    let mut rest = bytes;
+    let [a, b, c, d, e, f, g, h] = [(); LANES].map(|()| {
+        let (lane, after) = rest.split_at_checked(len).unwrap_or_default();
+        rest = after;
+        lane.iter()
+    });
+    let mut lanes = [u32::MAX, 0, 0, 0, 0, 0, 0, 0];
+    let halves = (a.zip(b).zip(c.zip(d))).zip(e.zip(f).zip(g.zip(h)));
+    for (((a, b), (c, d)), ((e, f), (g, h))) in halves {
+        for (lane, &byte) in lanes.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+            *lane = step(*lane, byte);
+        }
+    }
+    let past = past(len);
+    let joined = lanes.into_iter().fold(0, |all, lane| multiply(all, past) ^ lane);
+    !rest.iter().fold(joined, |remainder, &byte| step(remainder, byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_that_of_ethernet_at_every_length() {
+        const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        let bytes: Vec<u8> =
+            (0..5000_u32).map(|i| i.wrapping_mul(0x9e37_79b1).to_le_bytes()[2]).collect();
+        for len in (0..600).chain([1023, 1024, 4095, 4999, 5000]) {
+            assert_eq!(crc32(&bytes[..len]), CRC.checksum(&bytes[..len]), "{len}");
+        }
+    }
+}
