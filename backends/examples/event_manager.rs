@@ -12,7 +12,7 @@ use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Function, FunctionSetup, Irqchip, RouteOptions, Routes};
 use msix_core::{BarIndex, Layout, Vector};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vmm_sys_util::epoll::EventSet;
 
 /// Delivers what KVM does not, whenever the loop's descriptor is readable.
@@ -32,12 +32,9 @@ impl MutEventSubscriber for UserspacePath {
     }
 }
 
-/// One round of the VMM: waits for events, or until routes that wait for each other are due.
-fn round(manager: &mut EventManager<UserspacePath>, routes: &Routes) -> Outcome {
-    let due = routes.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-    let most = due.unwrap_or(Duration::MAX).min(Duration::from_millis(100));
-    manager.run_with_timeout(i32::try_from(most.as_millis())? + 1).map_err(|e| format!("{e:?}"))?;
-    routes.run(Some(Duration::ZERO))?;
+/// One round of the VMM: waits for events. The loop is readable too when routes that wait are due.
+fn round(manager: &mut EventManager<UserspacePath>) -> Outcome {
+    manager.run().map_err(|error| format!("{error:?}"))?;
     Ok(())
 }
 
@@ -48,26 +45,27 @@ fn main() -> Outcome {
     let mut manager = EventManager::new().map_err(|error| format!("{error:?}"))?;
     manager.add_subscriber(UserspacePath(routes.clone()));
 
-    let layout = Layout::exclusive_bar(1, BarIndex::new(0)?)?;
+    let layout = Layout::exclusive_bar(2, BarIndex::new(0)?)?;
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
     let function = Function::new(&routes, setup);
-    function.claim(Vector::new(0))?;
-    // Somebody else, such as a vhost worker, writes this.
-    let eventfd = function.eventfd(Vector::new(0))?;
-
     function.write_command(0, &[0x06, 0x00]);
-    function.write_msix(2, &[0x00, 0x80]);
-    for (offset, value) in [(0, 0xfee0_0000_u32), (8, 0x41), (12, 0)] {
-        function.write_table(offset, &value.to_le_bytes());
+    function.write_msix(2, &[0x01, 0x80]);
+    for vector in [0, 1] {
+        function.claim(Vector::new(vector))?;
+        for (offset, value) in [(0, 0xfee0_0000), (8, 0x41 + u32::from(vector)), (12, 0)] {
+            function.write_table(16 * u64::from(vector) + offset, &value.to_le_bytes());
+        }
     }
-    eventfd.write(1)?; // no route is committed yet: this one goes by userspace
-    round(&mut manager, &routes)?;
-    machine.take(0x41)?;
+    // Somebody else, such as a vhost worker, writes this. Its route waits for others.
+    let eventfd = function.eventfd(Vector::new(1))?;
+    eventfd.write(1)?; // so this one goes by userspace
+    round(&mut manager)?;
+    machine.take(0x42)?;
     while routes.deadline().is_some() {
-        round(&mut manager, &routes)?;
+        round(&mut manager)?;
     }
     eventfd.write(1)?; // and this one straight to KVM
-    machine.take(0x41)?;
+    machine.take(0x42)?;
     println!("{:?}", routes.stats());
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! events of this one eventfd, and no more: [`take`] and [`ring`] never wait for it.
 
 mod shared;
+mod timer;
 
 #[cfg(feature = "irqfd")]
 pub(crate) use shared::{borrow, refuse_semaphore};
@@ -17,11 +18,14 @@ use msix_core::Vector;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
+use timer::Timer;
 
 /// The token of the waker; no source has it.
 const AWAKE: Token = Token(usize::MAX);
+/// That of the timer.
+const TIMER: Token = Token(usize::MAX - 1);
 
 /// Receives the events of a [`Loop`], in the thread that runs it and without any lock: it may use the
 /// loop, functions and routes.
@@ -30,8 +34,8 @@ pub trait EventSource: Send + Sync {
     fn readable(&self, vector: Vector);
 }
 
-/// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is, so another epoll instance
-/// can watch it and call [`run`](Self::run) without waiting.
+/// The loop. Its descriptor ([`AsRawFd`]) is readable when an eventfd is and when its timer fires, so
+/// another epoll instance can watch it and call [`run`](Self::run) without waiting.
 ///
 /// ```
 /// use msix_backends::eventfd::{EventSource, Loop};
@@ -66,6 +70,7 @@ pub struct Loop {
     poll: Mutex<(Poll, Events)>,
     registry: Registry,
     waker: Waker,
+    timer: Timer,
     descriptor: RawFd,
     sources: Mutex<Sources>,
 }
@@ -80,12 +85,16 @@ impl Loop {
     /// Makes a loop without sources.
     ///
     /// # Errors
-    /// Those of `epoll_create1` and `eventfd2`.
+    /// Those of `epoll_create1`, `eventfd2` and `timerfd_create`.
     pub fn new() -> io::Result<Arc<Self>> {
         let poll = Poll::new()?;
+        let timer = Timer::new()?;
+        let its = &mut SourceFd(&timer.as_raw_fd());
+        poll.registry().register(its, TIMER, Interest::READABLE)?;
         Ok(Arc::new(Self {
             registry: poll.registry().try_clone()?,
             waker: Waker::new(poll.registry(), AWAKE)?,
+            timer,
             descriptor: poll.as_raw_fd(),
             poll: Mutex::new((poll, Events::with_capacity(256))),
             sources: Mutex::default(),
@@ -139,6 +148,14 @@ impl Loop {
         self.waker.wake()
     }
 
+    /// Ends a wait at this time, or earlier if this was called with an earlier time before.
+    ///
+    /// # Errors
+    /// Those of `timerfd_settime`.
+    pub fn wake_at(&self, at: Instant) -> io::Result<()> {
+        self.timer.set(at)
+    }
+
     /// Waits for events, for `timeout` at most (`None`: until there is one), and calls their
     /// sources. Returns the number of events; with 256 there may be more. A signal ends the wait.
     ///
@@ -152,8 +169,14 @@ impl Loop {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
                 waited => waited?,
             }
-            events.iter().map(|event| event.token()).filter(|token| *token != AWAKE).collect()
+            let tokens = events.iter().map(|event| event.token());
+            tokens.filter(|token| *token != AWAKE).collect()
         };
+        let (timers, tokens): (Vec<_>, Vec<_>) =
+            tokens.into_iter().partition(|token| *token == TIMER);
+        if !timers.is_empty() {
+            self.timer.fired();
+        }
         let count = tokens.len();
         for Token(token) in tokens {
             let source = {

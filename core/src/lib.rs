@@ -107,6 +107,26 @@
 //!   takes away what the host has ([H15](crate::rules#h15)).
 //! - Every event is delivered, pending, or counted with the reason why not ([`Counters`]).
 //!
+//! # Claim what the device raises
+//! Call [`Msix::claim`] for each vector once, when the device is made; under either policy a reset leaves
+//! the claims alone. An event of a vector without a claim is dropped: no message, no pending bit, and
+//! a guest that waits for ever. While you write a device, look at the answer of [`Msix::notify`]:
+//!
+//! ```
+//! # use msix_core::{BarIndex, Delivery, DropReason, Effects, Layout, Msix, Policy, Vector};
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! # let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
+//! # let mut msix = Msix::<msix_core::Inline<4, 1>>::new(layout, Policy::SPEC)?;
+//! # let mut fx = Effects::<5>::new();
+//! let delivery = msix.notify(Vector::new(3), &mut fx)?; // which was not claimed
+//! assert_eq!(delivery, Delivery::Dropped(DropReason::Unclaimed));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Events that a backend holds in eventfds have nobody to tell: they are counted in
+//! [`Counters::dropped_unclaimed`].
+//!
 //! # Carry a list out before the next input
 //! An input refuses ([`NotCarriedOut`]) a list that still holds effects, and changes nothing: an
 //! effect cannot be overwritten or overflow, it can only be late. Every input is `#[must_use]`.

@@ -22,6 +22,7 @@ mod assign;
 mod assign_corpus;
 #[cfg(test)]
 mod corpus;
+#[cfg(feature = "kvm")]
 mod device;
 mod guest;
 mod layout;
@@ -31,9 +32,11 @@ mod modes_corpus;
 mod server;
 mod snapshot;
 mod trace;
+#[cfg(feature = "kvm")]
 mod world;
 
 pub use assign::assign;
+#[cfg(feature = "kvm")]
 pub use device::ivshmem_device;
 pub use guest::guest_ops;
 pub use layout::{config_bytes, layout};
@@ -41,6 +44,7 @@ pub use modes::modes;
 pub use server::ivshmem_server;
 pub use snapshot::snapshot_load;
 pub use trace::trace_import;
+#[cfg(feature = "kvm")]
 pub use world::world;
 
 use msix_core::Policy;

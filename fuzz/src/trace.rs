@@ -1,8 +1,9 @@
-//! Bytes that nobody has checked, as a trace log.
+//! Bytes that nobody has checked, as a trace log of QEMU or a recording of the kernel's events.
 
+use msix_peers::kernel_trace::parse_kernel_line;
 use msix_peers::trace::LogError;
 use msix_peers::trace::parse_line;
-use msix_sim::replay::{Peer, Unusable, replay, replay_bytes};
+use msix_sim::replay::{Machine, Peer, Unusable, replay, replay_bytes};
 use msix_sim::report::{MAX_LISTED, ReplayReport};
 use std::io::{BufReader, Cursor};
 
@@ -18,6 +19,17 @@ pub fn trace_import(data: &[u8]) {
         }
         // A Windows line end is no part of the line.
         assert_eq!(parse_line(&[line, b"\r"].concat()), parsed);
+        let parsed = parse_kernel_line(line);
+        if let Err(error) = &parsed {
+            assert!(!error.to_string().is_empty());
+        }
+        assert_eq!(parse_kernel_line(&[line, b"\r"].concat()), parsed);
+    }
+    // Whatever is given besides, it is lspci's text or an error.
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(machine) = Machine::read_lspci(text)
+    {
+        assert!(!machine.functions.is_empty());
     }
     for peer in [Peer::Qemu, Peer::Spec] {
         let result = replay_bytes(data, peer);
@@ -58,6 +70,7 @@ fn check(report: &ReplayReport, data: &[u8]) {
     for device in &report.devices {
         assert!((1..=2048).contains(&device.vectors), "{}", device.vectors);
         assert!(device.table_reads.mismatched <= device.table_reads.compared);
+        assert!(device.pba_reads.mismatched <= device.pba_reads.compared);
         let messages = device.messages;
         assert_eq!(messages.expected, messages.matched + messages.lost, "{}", device.name);
         assert!(device.effects.release <= device.effects.uses, "released before used");

@@ -16,7 +16,7 @@ mod script;
 mod signals;
 mod spool;
 
-use crate::replay::{Peer, replay_on};
+use crate::replay::{Machine, MachineFunction, Peer, replay_of};
 use crate::report::ReplayReport;
 use crate::{doctor, report_table, timeline};
 use backend::Named;
@@ -37,8 +37,9 @@ use std::sync::atomic::Ordering;
 ///
 /// Without a subcommand the recording that is built in is replayed.
 ///
-/// Exit status: 0 all agree, 1 some mismatch, 2 unusable input or arguments, 3 ended by a signal before
-/// all was compared, and all agrees so far.
+/// Exit status of every command: 0 all agrees or holds, 1 something does not, 2 the input, the arguments
+/// or the system are at fault, 3 ended by a signal before it was done, 4 an exploration stopped at
+/// --max-states before it was done. With 3 and 4 nothing was wrong so far.
 #[derive(Debug, Parser)]
 #[command(name = "msix", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -50,11 +51,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay a QEMU trace log, or run a script of inputs (the policy is the script's).
+    /// Replay a trace log of QEMU or a recording of the kernel's events of KVM, or run a script of
+    /// inputs (the policy is the script's). Logs may be gzipped.
     ///
-    /// Record one with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
+    /// Record a log with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
+    ///
+    /// Record the kernel's events, of a guest of any VMM on KVM, with: trace-cmd record -C mono
+    /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq
+    /// -e kvm:kvm_set_irq; then trace-cmd report > FILE. `msix doctor` has more ways.
+    ///
+    /// A script is text: `msix-script 1`, `vectors N` (1 to 2048) and `policy spec` or `policy qemu`, each on
+    /// a line of its own, then an input on each line, such as `write-config OFFSET LENGTH VALUE`,
+    /// `write-table OFFSET LENGTH VALUE`, `claim VECTOR`, `notify VECTOR`, `attach`, `detach` or `reset`.
+    /// A line that begins with # is a comment. `msix explore --defect NAME --script FILE` writes one.
     Replay {
         /// The log or script; `-` is the standard input, without one it is the recording. What comes
         /// through a pipe may be 1 GiB long.
@@ -95,6 +106,39 @@ struct ReplayOptions {
     /// Also deliver through this, and compare what arrives.
     #[arg(long, value_enum)]
     backend: Option<Named>,
+    /// What the guest's `lspci -vvv`, run as root, prints: for a recording of the kernel's events that
+    /// does not begin with the guest, or whose guest did not read where its PBAs are.
+    #[arg(long, value_name = "FILE")]
+    lspci: Option<PathBuf>,
+    /// A function of the guest: BDF,vectors=N,table=0xADDRESS, and if known pba=0xADDRESS,
+    /// capability=0xOFFSET, enabled. May be given several times.
+    #[arg(long = "function", value_name = "FUNCTION")]
+    functions: Vec<MachineFunction>,
+    /// Where the guest has configuration space in memory (ECAM), as 0xADDRESS.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    ecam: Option<u64>,
+}
+
+fn address(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").ok_or("0xADDRESS expected")?;
+    u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
+}
+
+impl ReplayOptions {
+    /// What is known of the guest besides the log.
+    fn machine(&self) -> Result<Machine, String> {
+        let mut machine = match &self.lspci {
+            None => Machine::default(),
+            Some(path) => {
+                let name = path.display();
+                let text = input::whole(path).map_err(|error| format!("{name}: {error}"))?;
+                Machine::read_lspci(&text).map_err(|error| format!("{name}: {error}"))?
+            }
+        };
+        machine.functions.extend(self.functions.iter().cloned());
+        machine.ecam = self.ecam;
+        Ok(machine)
+    }
 }
 
 /// Runs the program with the arguments of the process.
@@ -135,7 +179,10 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     let page = options.timeline.as_ref().map(|path| OutputFile::new(path, input.identity()));
     let page = page.transpose()?;
     let failed = |error: std::io::Error| format!("{name}:1: cannot be read: {error}");
-    let mut text = input.text(&stop).map_err(failed)?;
+    let mut text = match input.text(&stop) {
+        Err(_) if stopped() => return interrupted(options.json),
+        text => text.map_err(failed)?,
+    };
     match start_of(&mut *text, START) {
         Err(_) if stopped() => return interrupted(options.json),
         Err(error) => return Err(failed(error)),
@@ -150,9 +197,10 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
         }
         Ok(_) => {}
     }
+    let machine = options.machine()?;
     let backend = options.backend.map(Named::open).transpose()?;
     let progress = Progress::new(input.len().map(|len| len.saturating_mul(2)), &name);
-    let result = replay_on(backend, text, options.policy, page.is_some(), |bytes| {
+    let result = replay_of(&machine, backend, text, options.policy, page.is_some(), |bytes| {
         progress.advance(bytes);
         !stopped()
     });
@@ -192,12 +240,21 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
     }
     output::errors(&errors);
     output.line(&report_table::table(report))?;
+    output.line(report_table::LEGEND)?;
     output.line(&format!(
         "{} lines, policy {}, {} messages of other devices",
         report.lines, report.policy, report.messages_not_ours
     ))?;
+    if let Some(kernel) = &report.kernel {
+        output.line(&report_table::wrapped(&format!(
+            "{} messages were looked at or had nobody to take them. Not in such a recording: events \
+             that were lost before they were pending, and interrupts that the processor posts by \
+             itself",
+            kernel.not_accepted
+        )))?;
+    }
     if let Some(backend) = &report.backend {
         output.line(&backend.verdict())?;
     }
-    output.line(&report.verdict())
+    output.line(&report_table::wrapped(&report.verdict()))
 }

@@ -5,6 +5,7 @@ mod command;
 use command::{Failure, first_line};
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::Path;
 
 /// One thing that was looked for.
 #[derive(Debug, Clone, Serialize)]
@@ -30,7 +31,7 @@ struct Wanted {
 }
 
 /// In the order in which they are printed.
-const WANTED: [Wanted; 8] = [
+const WANTED: [Wanted; 9] = [
     Wanted {
         name: "/dev/kvm",
         purpose: "backend: irqfds and MSI routes",
@@ -44,6 +45,12 @@ const WANTED: [Wanted; 8] = [
         remedy: "modprobe vfio-pci on a machine with an IOMMU; tests also run it inside a TCG \
             guest, without this node",
         look: vfio,
+    },
+    Wanted {
+        name: "KVM trace events",
+        purpose: "recordings of a guest of any VMM on KVM, for `msix replay`",
+        remedy: "as root: mount -t tracefs tracefs /sys/kernel/tracing, and load kvm",
+        look: traces,
     },
     Wanted {
         name: "qemu-system-x86_64",
@@ -114,9 +121,22 @@ pub fn text(checks: &[Check]) -> String {
         }
     }
     let there = checks.iter().filter(|check| check.available).count();
-    let _ = write!(text, "{there} of {} there", checks.len());
+    let _ = writeln!(text, "{there} of {} there", checks.len());
+    text.push_str(RECORDING);
     text
 }
+
+/// How to record a guest on KVM, whatever its VMM is.
+const RECORDING: &str = "
+To record a guest of any VMM on KVM, as root, from before it starts until after the
+trouble; `msix replay` reads FILE, gzipped or not:
+  E='kvm_mmio kvm_pio kvm_msi_set_irq kvm_apic_accept_irq kvm_set_irq'
+  cd /sys/kernel/tracing; echo mono > trace_clock; echo 65536 > buffer_size_kb
+  for e in $E; do echo 1 > events/kvm/$e/enable; done; cat trace_pipe > FILE
+  trace-cmd record -C mono $(printf -- '-e kvm:%s ' $E); trace-cmd report > FILE
+  perf record -a -k mono $(printf -- '-e kvm:%s ' $E); perf script > FILE
+The guest's own `lspci -vvv > LSPCI`, run as root, tells what such a recording may not:
+  msix replay FILE --lspci LSPCI";
 
 fn missing(failure: Failure) -> String {
     failure.to_string()
@@ -126,6 +146,16 @@ fn nightly() -> Result<String, String> {
     let list = command::output("rustup", &["toolchain", "list"]).map_err(missing)?;
     let found = list.lines().find(|line| line.starts_with("nightly"));
     found.map(str::to_owned).ok_or_else(|| "rustup has no nightly toolchain".to_owned())
+}
+
+/// Whether the events that a recording needs can be turned on here.
+fn traces() -> Result<String, String> {
+    let folder = Path::new("/sys/kernel/tracing");
+    let events = folder.join("events/kvm/kvm_msi_set_irq/enable");
+    match std::fs::metadata(&events) {
+        Ok(_) => Ok(folder.display().to_string()),
+        Err(error) => Err(format!("{}: {error}", events.display())),
+    }
 }
 
 #[cfg(feature = "kvm")]

@@ -1,4 +1,4 @@
-//! Replays a log in two passes. The first finds the functions with an MSI-X table. In the second every
+//! Replays a log of QEMU, or a recording of the kernel's events ([`Machine`]), in two passes. The first finds the functions with an MSI-X table. In the second every
 //! access and event of the log goes through the engine, and what the device did is compared with what
 //! the engine would have done.
 //!
@@ -18,11 +18,15 @@
 //! what the engine sent must arrive there: the messages that are compared with the log.
 
 mod backend;
+mod bench;
 mod device;
+mod displaced;
 mod entries;
 mod first_pass;
 mod followed;
 mod functions;
+mod kernel;
+mod kind;
 mod knowledge;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 mod kvm;
@@ -37,10 +41,13 @@ use crate::report::ReplayReport;
 use crate::timeline::Timeline;
 pub use backend::{Backend, DeliveryDifference, DeliveryOutcome};
 use first_pass::FirstPass;
+use kernel::{KernelFirstPass, KernelReplay};
+pub use kernel::{Machine, MachineError, MachineFunction, TableAt};
+use kind::Kind;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub use kvm::{Kvm, OpenError};
 pub use msix_explorer::Peer;
-use msix_peers::trace::{LogError, walk};
+use msix_peers::trace::{LogEnd, LogError, walk};
 use second_pass::Replay;
 pub use second_pass::WINDOW;
 use std::io::{BufRead, Cursor, Seek};
@@ -69,6 +76,22 @@ pub fn replay(
 /// As [`replay`]; [`Unusable::Backend`] when the system fails the backend.
 pub fn replay_on(
     backend: Option<Box<dyn Backend>>,
+    log: impl BufRead + Seek,
+    peer: Peer,
+    watch: bool,
+    go_on: impl FnMut(u64) -> bool,
+) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
+    replay_of(&Machine::default(), backend, log, peer, watch, go_on)
+}
+
+/// [`replay_on`], of a guest that more is known of than the log tells. It is used for recordings of
+/// the kernel's events only.
+///
+/// # Errors
+/// As [`replay_on`].
+pub fn replay_of(
+    machine: &Machine,
+    backend: Option<Box<dyn Backend>>,
     mut log: impl BufRead + Seek,
     peer: Peer,
     watch: bool,
@@ -76,22 +99,58 @@ pub fn replay_on(
 ) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
     let start = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(start)?;
+    let kind = Kind::of(&mut log).map_err(start)?;
+    log.rewind().map_err(start)?;
+    match kind {
+        Kind::Qemu => {}
+        Kind::Kernel => return replay_kernel(machine, backend, log, peer, watch, go_on),
+        Kind::NotText(reason) => return Err(Unusable::NotText { reason }),
+    }
     let mut first = FirstPass::new(&mut go_on);
     let end = walk(&mut log, &mut first)?;
     let contents = first.finish(end)?;
     log.rewind().map_err(start)?;
     let mut replay = Replay::new(&contents, peer, watch, backend, go_on);
-    let (last, interrupted) = match walk(&mut log, &mut replay) {
-        Ok(end) => (end.lines, false),
-        Err(Unusable::Interrupted { line }) => (line, true),
-        Err(error) => return Err(error),
-    };
+    let (last, interrupted) = ended(walk(&mut log, &mut replay))?;
     let failed = |source| Unusable::Backend { line: last, source };
-    let delivered = replay.finish_backend().map_err(failed)?;
+    let delivered = replay.bench.finish_backend().map_err(failed)?;
     let (mut report, timeline) = replay.finish(last);
     report.backend = delivered;
     report.interrupted = interrupted;
     Ok((report, timeline))
+}
+
+/// A recording of the kernel's events.
+fn replay_kernel(
+    machine: &Machine,
+    backend: Option<Box<dyn Backend>>,
+    mut log: impl BufRead + Seek,
+    peer: Peer,
+    watch: bool,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
+    let mut first = KernelFirstPass::new(machine, &mut go_on);
+    let end = walk(&mut log, &mut first)?;
+    let contents = first.finish(end)?;
+    let again = |source| Unusable::Log(LogError::Read { line: 1, source });
+    log.rewind().map_err(again)?;
+    let mut replay = KernelReplay::new(&contents, peer, watch, backend, go_on);
+    let (last, interrupted) = ended(walk(&mut log, &mut replay))?;
+    let failed = |source| Unusable::Backend { line: last, source };
+    let delivered = replay.bench.finish_backend().map_err(failed)?;
+    let (mut report, timeline) = replay.finish(last);
+    report.backend = delivered;
+    report.interrupted = interrupted;
+    Ok((report, timeline))
+}
+
+/// The last line that was replayed, and whether more followed.
+fn ended(walked: Result<LogEnd, Unusable>) -> Result<(u64, bool), Unusable> {
+    match walked {
+        Ok(end) => Ok((end.lines, false)),
+        Err(Unusable::Interrupted { line }) => Ok((line, true)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Replays a log that is in memory.

@@ -27,9 +27,22 @@ pub struct ReplayReport {
     pub interrupted: bool,
     /// What a reader of the figures should know.
     pub warnings: Vec<String>,
+    /// What else is known of a recording of the kernel's events, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelFacts>,
     /// What the log was replayed on, when it was on something that delivers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendReport>,
+}
+
+/// About a recording of the kernel's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KernelFacts {
+    /// Whether it tells a message that was delivered from one that KVM looked at
+    /// (`kvm_apic_accept_irq`).
+    pub accepts_recorded: bool,
+    /// Messages that KVM took apart and no local APIC took.
+    pub not_accepted: u64,
 }
 
 /// One function.
@@ -45,6 +58,8 @@ pub struct DeviceReport {
     pub table_writes: u64,
     /// Reads of its table.
     pub table_reads: Reads,
+    /// Reads of its PBA; QEMU's log does not show them.
+    pub pba_reads: Reads,
     /// Events of the device.
     pub raises: Raises,
     /// Interrupt messages.
@@ -57,9 +72,25 @@ pub struct DeviceReport {
     pub undecided: Undecided,
     /// The longest time a vector that had been unmasked stayed masked.
     pub longest_masked: Option<Masked>,
+    /// Whether a message that it lost would show.
+    pub lost_shows: LostShows,
     /// Its messages as a backend delivered them, when there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<Deliveries>,
+}
+
+/// Whether a message that a device lost would show. A device whose events are told by its messages only
+/// cannot show one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LostShows {
+    /// No event is told but by its message.
+    #[default]
+    No,
+    /// Some events are told otherwise: named, or seen to be pending.
+    Some,
+    /// Every event is named.
+    Yes,
 }
 
 /// Reads of a table.
@@ -78,6 +109,8 @@ pub struct Raises {
     pub named: u64,
     /// Told by a message that equals exactly one live entry.
     pub inferred: u64,
+    /// Told by a pending bit that was read.
+    pub pending: u64,
 }
 
 /// Interrupt messages of a device: `expected` is `matched` and `lost` together.
@@ -258,6 +291,7 @@ impl ReplayReport {
         let sum = |of: fn(&DeviceReport) -> u64| self.devices.iter().map(of).sum::<u64>();
         let disagree = |device: &&DeviceReport| {
             device.table_reads.mismatched
+                + device.pba_reads.mismatched
                 + device.messages.lost
                 + device.messages.unexpected
                 + device.control_mismatched
@@ -279,7 +313,7 @@ impl ReplayReport {
         };
         format!(
             "{interrupted}{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
-             ({} raises named, {} inferred, {} undecided)",
+             ({} raises named, {} inferred, {} undecided){}",
             sum(|d| d.messages.expected),
             sum(|d| d.messages.matched),
             sum(|d| d.table_reads.compared),
@@ -288,7 +322,19 @@ impl ReplayReport {
             sum(|d| d.raises.named),
             sum(|d| d.raises.inferred),
             self.undecided(),
+            self.lost_shows(),
         )
+    }
+
+    /// Of how many devices a lost message would show, as the end of a sentence.
+    fn lost_shows(&self) -> String {
+        let count = |shows| self.devices.iter().filter(|d| d.lost_shows == shows).count();
+        let all = self.devices.len();
+        let (yes, some) = (count(LostShows::Yes), count(LostShows::Some));
+        if all == 0 {
+            return String::new();
+        }
+        format!("; a lost message would show for {yes} of {all}, and in part for {some}")
     }
 }
 

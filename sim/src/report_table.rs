@@ -1,10 +1,10 @@
 //! The report as a table for people.
 
 use crate::printable::printable;
-use crate::report::{DeviceReport, ReplayReport, Unit};
+use crate::report::{DeviceReport, LostShows, ReplayReport};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// A row a device, numbers to the right.
+/// A row for each device, numbers to the right. With names of up to 23 bytes it fits 80 columns.
 #[must_use]
 pub fn table(report: &ReplayReport) -> String {
     let mut table = Table::new();
@@ -13,17 +13,17 @@ pub fn table(report: &ReplayReport) -> String {
     table.set_header([
         "device",
         "vectors",
-        "writes",
-        "reads\nok/all",
-        "raises\nnamed+inferred",
-        "messages\nmatched/expected",
-        "un-\nexpected",
-        "use/\nrelease",
-        "longest\nmasked",
-        "un-\ndecided",
+        "reads",
+        "events",
+        "messages",
+        "undecided",
+        "lost\nshows",
     ]);
     for device in &report.devices {
-        table.add_row(row(device, report.unit));
+        table.add_row(row(device));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -31,24 +31,62 @@ pub fn table(report: &ReplayReport) -> String {
     table.to_string()
 }
 
-fn row(device: &DeviceReport, unit: Unit) -> [String; 10] {
-    let DeviceReport { table_reads: reads, raises, messages, effects, undecided, .. } = device;
+/// What the columns of the table are.
+pub const LEGEND: &str = "\
+reads: of table and PBA, right/compared; events: told + inferred from messages;
+messages: came/expected; undecided: reads, events and messages left open;
+lost shows: whether a message that the device lost would show";
+
+fn row(device: &DeviceReport) -> [String; 7] {
+    let DeviceReport { table_reads, pba_reads, raises, messages, undecided, .. } = device;
+    let compared = table_reads.compared + pba_reads.compared;
+    let wrong = table_reads.mismatched + pba_reads.mismatched;
     [
         printable(&format!("{} {}", device.name, device.bdf)).into_owned(),
         device.vectors.to_string(),
-        device.table_writes.to_string(),
-        format!("{}/{}", reads.compared - reads.mismatched, reads.compared),
-        format!("{}+{}", raises.named, raises.inferred),
+        format!("{}/{compared}", compared - wrong),
+        format!("{}+{}", raises.named + raises.pending, raises.inferred),
         format!("{}/{}", messages.matched, messages.expected),
-        messages.unexpected.to_string(),
-        format!("{}/{}", effects.uses, effects.release),
-        device.longest_masked.map_or_else(
-            || "-".to_owned(),
-            |masked| match unit {
-                Unit::Seconds => format!("{:.6} s (v{})", masked.length, masked.vector),
-                Unit::Lines => format!("{} lines (v{})", masked.length, masked.vector),
-            },
-        ),
         (undecided.reads + undecided.raises + undecided.messages).to_string(),
+        match device.lost_shows {
+            LostShows::Yes => "yes",
+            LostShows::Some => "some",
+            LostShows::No => "no",
+        }
+        .to_owned(),
     ]
+}
+
+/// Text in lines of at most 80 columns, broken at spaces.
+#[must_use]
+pub fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+const WIDTH: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::{Peer, replay_bytes};
+
+    #[test]
+    fn the_recording_fits_80_columns() {
+        let report = replay_bytes(crate::RECORDING, Peer::Qemu).unwrap();
+        let text = [table(&report), LEGEND.to_owned(), wrapped(&report.verdict())].join("\n");
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        assert_eq!(wrapped(&report.verdict()).replace('\n', " "), report.verdict());
+    }
 }

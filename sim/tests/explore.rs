@@ -37,7 +37,7 @@ fn the_program_says_what_was_seen_and_fails_when_something_is_violated() {
 
     let (status, stdout, _) = msix(&["explore", "--json", "--max-states", "50"]);
     let outcome: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((status, &outcome["states"], &outcome["complete"]), (0, &50.into(), &false.into()));
+    assert_eq!((status, &outcome["states"], &outcome["complete"]), (4, &50.into(), &false.into()));
     assert_eq!(outcome["properties"].as_array().map(Vec::len), Some(15));
 
     let (status, stdout, stderr) = msix(&["explore", "--defect", "no-disarm-on-mask"]);
@@ -49,6 +49,17 @@ fn the_program_says_what_was_seen_and_fails_when_something_is_violated() {
         let (status, stdout, stderr) = msix(&arguments);
         assert_eq!((status, &*stdout), (2, ""), "{stderr}");
     }
+}
+
+#[test]
+fn the_script_of_a_violation_goes_to_a_file_that_can_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("found");
+    let arguments = ["explore", "--defect", "no-disarm-on-mask", "--script"];
+    let (status, ..) = msix(&[&arguments[..], &[path.to_str().unwrap()]].concat());
+    assert_eq!(status, 1);
+    let (status, stdout, stderr) = common::replayed_file(&path, &[]);
+    assert!(status == 0 && stdout.contains("all invariants hold"), "{stdout}{stderr}");
 }
 
 #[cfg(not(feature = "stateright"))]
@@ -83,7 +94,7 @@ fn a_whole_function_is_explored_and_a_violation_is_a_failure() {
     let arguments = ["explore", "--function", "--vectors", "2", "--max-states", "500", "--json"];
     let (status, stdout, _) = msix(&arguments);
     let outcome: Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!((status, &outcome["states"]), (0, &500.into()));
+    assert_eq!((status, &outcome["states"]), (4, &500.into()));
     let (status, stdout, _) = msix(&["explore", "--function", "--function-defect", "pin-kept"]);
     assert_eq!(status, 1);
     assert!(stdout.contains("`alone` is violated after"), "{stdout}");

@@ -8,12 +8,13 @@
 //! is an engine alone, for properties that need no second opinion. [`whole_function`] does the same
 //! for a function with INTx, MSI and MSI-X. [`conformance`] has the adapters that the conformance suite
 //! (`msix_conformance`) judges. [`server_model`] holds the client of the ivshmem server protocol to its
-//! rules.
+//! rules. [`stock_guest`] and [`initramfs`] are what a machine with a stock kernel boots.
 
 pub mod c_programs;
 pub mod conformance;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod functions;
+pub mod initramfs;
 pub mod lockstep;
 pub mod lone_engine;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -22,6 +23,7 @@ pub mod peers;
 pub mod policies;
 pub mod reference;
 pub mod server_model;
+pub mod stock_guest;
 pub mod strategy;
 pub mod vector_effects;
 pub mod whole_function;

@@ -192,6 +192,22 @@ fn a_report_is_for_people_and_for_programs() {
 }
 
 #[test]
+fn lengths_of_a_stream_that_fit_no_machine_are_no_device() {
+    for sizes in [[u64::MAX, 1], [1, u64::MAX], [u64::MAX / 2, 0], [u64::from(u32::MAX), 1]] {
+        let [first, second] = sizes;
+        let text = format!(
+            r#"{{"devices": [{{"name": "1/nvme", "fields": [{{"size": {first}}}, {{"size": {second}}}]}}]}}"#
+        );
+        let mut stream = b"QEVM\0\0\0\x03\x04\0\0\0\x01\x061/nvme".to_vec();
+        stream.extend([0; 64]);
+        stream.push(6);
+        stream.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+        stream.extend(text.as_bytes());
+        assert_eq!(recorded_stream::device(&stream, "/nvme"), None, "{sizes:?}");
+    }
+}
+
+#[test]
 fn the_recorded_stream_is_read_and_a_damaged_one_is_not() {
     let saved = recorded_stream::device(recorded_stream::IVSHMEM_N9, "/ivshmem-doorbell")
         .expect("it is in there");

@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn the_constants_of_the_header_are_enough_for_every_count() {
         assert!(msix_engine_align() <= MSIX_ENGINE_ALIGN);
-        for vectors in 1..=2048 {
-            let n = usize::try_from(vectors).unwrap();
+        for n in 1..=2048_u16 {
+            let (vectors, n) = (u32::from(n), usize::from(n));
             let constant = MSIX_ENGINE_FIXED_SIZE
                 + MSIX_ENGINE_WORD_SIZE * n.div_ceil(64)
                 + MSIX_ENGINE_VECTOR_SIZE * n;

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn msix_engine_report_held(
     vectors: u64,
 ) -> c_int {
     done(engine::with(engine, |engine| {
-        if first % 64 != 0 {
+        if !first.is_multiple_of(64) {
             return Err(CError::Value);
         }
         let first = engine::vector(first)?;

@@ -2,11 +2,11 @@
 //! wait.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, openat};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, read};
 use std::io::{self, IoSliceMut};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use vmm_sys_util::aio::{IOCB_CMD_PREAD, IOCB_FLAG_RESFD, IoContext, IoControlBlock, IoEvent};
 use vmm_sys_util::eventfd::EventFd;
@@ -18,13 +18,16 @@ use vmm_sys_util::eventfd::EventFd;
 ///
 /// # Errors
 /// `InvalidInput` for another kind of descriptor, and for an eventfd that was made with
-/// EFD_SEMAPHORE, where the kernel tells (6.5 and later): it keeps events behind. Errors of `fcntl`, and of reading `/proc`. The
-/// descriptor is then closed.
+/// EFD_SEMAPHORE, where the kernel tells (6.5 and later, in `/proc`): it keeps events behind. Errors of
+/// `fcntl`. Without asynchronous I/O, those of reading `/proc`. The descriptor is then closed.
 #[expect(unsafe_code, reason = "`EventFd` is made of a raw descriptor only")]
 pub fn import(descriptor: OwnedFd) -> io::Result<EventFd> {
-    let kind = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))?;
-    if kind.as_os_str() != "anon_inode:[eventfd]" {
-        let what = format!("{} is no eventfd", kind.display());
+    let is_eventfd = match bell().and_then(|bell| bell.can_ring(&descriptor)) {
+        Some(can) => can,
+        None => has_name_of_eventfd(&descriptor)?,
+    };
+    if !is_eventfd {
+        let what = format!("descriptor {} is no eventfd", descriptor.as_raw_fd());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     fcntl_setfl(&descriptor, fcntl_getfl(&descriptor)? | OFlags::NONBLOCK)?;
@@ -72,9 +75,19 @@ fn take_by(eventfd: &EventFd, read: fn(BorrowedFd<'_>) -> Option<u64>) -> bool {
 /// holder that clears O_NONBLOCK and fills the counter within the same microsecond can make the
 /// caller wait.
 pub fn ring(eventfd: &EventFd) -> bool {
+    bell().is_some_and(|bell| bell.ring(eventfd)) || write_if_room(eventfd)
+}
+
+/// Returns the bell of the process, if the kernel has any.
+fn bell() -> Option<&'static Bell> {
     static BELL: OnceLock<Option<Bell>> = OnceLock::new();
-    let bell = BELL.get_or_init(|| Bell::new().ok());
-    bell.as_ref().is_some_and(|bell| bell.ring(eventfd)) || write_if_room(eventfd)
+    BELL.get_or_init(|| Bell::new().ok()).as_ref()
+}
+
+/// Asks `/proc` what a descriptor is.
+fn has_name_of_eventfd(descriptor: &OwnedFd) -> io::Result<bool> {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))?;
+    Ok(name.as_os_str() == "anon_inode:[eventfd]")
 }
 
 /// Refuses an eventfd of which each read takes one event and leaves the others (EFD_SEMAPHORE): KVM
@@ -91,7 +104,11 @@ pub(crate) fn refuse_semaphore(eventfd: &EventFd) -> io::Result<()> {
 /// Returns whether `eventfd` is a semaphore, if the kernel tells.
 fn is_semaphore(eventfd: &EventFd) -> Option<bool> {
     let facts = format!("/proc/self/fdinfo/{}", eventfd.as_raw_fd());
-    let facts = std::fs::read_to_string(facts).ok()?;
+    let facts = openat(CWD, facts, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // Some 150 bytes; they come in one read.
+    let mut text = [0; 1024];
+    let length = read(&facts, &mut text[..]).ok()?;
+    let facts = std::str::from_utf8(text.get(..length)?).ok()?;
     let told = facts.lines().find_map(|line| line.strip_prefix("eventfd-semaphore:"))?;
     Some(told.trim() != "0")
 }
@@ -153,6 +170,36 @@ struct Bell(IoContext);
 impl Bell {
     fn new() -> io::Result<Self> {
         Ok(Self(IoContext::new(ENDED_READS)?))
+    }
+
+    /// Returns whether the kernel could signal `descriptor`, which it can if it is an eventfd; `None` when
+    /// that cannot be told. Nothing is signalled: the read that would end has a flag that no kernel knows,
+    /// which is found after the descriptor was looked at.
+    fn can_ring(&self, descriptor: &OwnedFd) -> Option<bool> {
+        let refused = self.refuse(descriptor.as_raw_fd())?;
+        if refused == Errno::OPNOTSUPP {
+            return Some(true);
+        }
+        // Before Linux 4.13 there are no flags, and every refusal is the same.
+        let known = EventFd::new(0).ok()?;
+        (self.refuse(known.as_raw_fd())? == Errno::OPNOTSUPP).then_some(false)
+    }
+
+    /// Returns the error of a read that is refused.
+    fn refuse(&self, descriptor: RawFd) -> Option<Errno> {
+        let descriptor = u32::try_from(descriptor).ok()?;
+        let mut read = IoControlBlock {
+            // One of these is `aio_rw_flags`, by the byte order; the kernel sets the other.
+            aio_key: 1 << 31,
+            aio_reserved1: 1 << 31,
+            aio_lio_opcode: IOCB_CMD_PREAD as u16,
+            aio_fildes: descriptor,
+            aio_flags: IOCB_FLAG_RESFD,
+            aio_resfd: descriptor,
+            ..IoControlBlock::default()
+        };
+        let error = self.0.submit(&[&mut read]).err()?;
+        error.raw_os_error().map(Errno::from_raw_os_error)
     }
 
     /// Returns whether the kernel signalled `eventfd`.
@@ -259,6 +306,43 @@ mod tests {
         let plain = EventFd::new(EFD_NONBLOCK).unwrap();
         assert!(matches!(is_semaphore(&semaphore), Some(true) | None));
         assert!(matches!(is_semaphore(&plain), Some(false) | None));
+    }
+
+    #[test]
+    fn a_descriptor_says_itself_whether_it_is_an_eventfd_and_is_left_as_it_was() {
+        use rustix::event::epoll;
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        let bell = Bell::new().expect("a kernel with asynchronous I/O");
+        for (count, flags) in [(0, 0), (5, EFD_NONBLOCK), (3, EFD_SEMAPHORE), (FULL, 0)] {
+            let eventfd = EventFd::new(flags).unwrap();
+            if count > 0 {
+                eventfd.write(count).unwrap();
+            }
+            let descriptor = borrow(&eventfd).try_clone_to_owned().unwrap();
+            assert_eq!(bell.can_ring(&descriptor), Some(true));
+            assert!(has_name_of_eventfd(&descriptor).unwrap());
+            let left = read_at_once(borrow(&eventfd)).unwrap_or(0);
+            assert_eq!(left, if flags == EFD_SEMAPHORE { 1 } else { count });
+        }
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let others: [OwnedFd; 6] = [
+            pipe.into(),
+            std::os::unix::net::UnixStream::pair().unwrap().0.into(),
+            std::fs::File::open("/dev/null").unwrap().into(),
+            tempfile(),
+            epoll::create(epoll::CreateFlags::CLOEXEC).unwrap(),
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::empty()).unwrap(),
+        ];
+        for other in others {
+            assert_eq!(bell.can_ring(&other), Some(false), "{other:?}");
+            assert!(!has_name_of_eventfd(&other).unwrap());
+            assert_eq!(import(other).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    /// A file of no bytes that nobody else sees.
+    fn tempfile() -> OwnedFd {
+        rustix::fs::memfd_create("", rustix::fs::MemfdFlags::CLOEXEC).unwrap()
     }
 
     #[test]

@@ -84,6 +84,12 @@ impl Doorbell {
         self.let_go();
     }
 
+    /// Drops the register of a VM that is about to be closed, without a call for each value.
+    pub fn abandon(mut self) {
+        self.lines.clear();
+        self.stuck.clear();
+    }
+
     /// Returns how many values KVM handles by itself.
     #[must_use]
     pub fn armed(&self) -> usize {
@@ -213,6 +219,20 @@ mod tests {
         drop(doorbell);
         assert_eq!(seen.lock().unwrap()[3..], [(false, raw(&second))], "once");
         assert_eq!(Arc::strong_count(&second), 1, "it is held no more");
+    }
+
+    #[test]
+    fn a_register_of_a_dying_vm_goes_without_a_call() {
+        let mut vm = MockIoeventfds::new();
+        vm.expect_assign().times(2).returning(|_, _, _| Ok(()));
+        vm.expect_deassign().never();
+        let mut doorbell = Doorbell::new(Box::new(vm));
+        doorbell.place(Some(0xc));
+        let rung = eventfd();
+        doorbell.connect(1, Arc::clone(&rung));
+        doorbell.connect(2, eventfd());
+        doorbell.abandon();
+        assert_eq!(Arc::strong_count(&rung), 1);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod model;
 
-use crate::eventfd::take;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -125,7 +124,8 @@ const fn is_open(bits: u32) -> bool {
     bits & OWNED != 0 && bits & (CLAIMED | FOR_MSI) != 0 && bits & SHARED == 0
 }
 
-/// A device vector's eventfd behind its gate, made or connected when first needed.
+/// A device vector's own eventfd behind its gate, made when first needed. One that is connected is in the
+/// function's lock, and closes the gate for good.
 #[derive(Debug, Default)]
 pub(super) struct GatedEventfd {
     pub(super) gate: EventfdGate,
@@ -160,22 +160,8 @@ impl GatedEventfd {
         Ok(self.eventfd.get_or_init(|| made))
     }
 
-    /// Takes over an eventfd that was made elsewhere.
-    pub(super) fn connect(&self, eventfd: EventFd) -> io::Result<()> {
-        if self.eventfd.get().is_none() {
-            self.gate.share(std::thread::yield_now);
-        }
-        self.eventfd.set(Arc::new(eventfd)).map_err(|_| io::ErrorKind::AlreadyExists.into())
-    }
-
-    /// Returns the eventfd, if it was made or connected.
+    /// Returns the eventfd, if it was made.
     pub(super) fn get(&self) -> Option<&Arc<EventFd>> {
         self.eventfd.get()
-    }
-
-    /// Empties the eventfd. Returns whether it held an event. Must not be called while KVM owns it
-    /// (K7).
-    pub(super) fn take(&self) -> bool {
-        self.eventfd.get().is_some_and(|eventfd| take(eventfd))
     }
 }

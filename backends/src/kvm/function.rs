@@ -1,7 +1,9 @@
 //! A PCI function on KVM, shared by the threads of a VMM.
 
+mod closing;
 mod guest;
 mod locked;
+mod notifier;
 mod outside;
 mod plain;
 mod sources;
@@ -10,7 +12,7 @@ use super::eventfd_gate::{Fired, GatedEventfd};
 use super::host::{MessageMode, VectorHost};
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
-use super::setup::FunctionSetup;
+use super::setup::{FunctionSetup, SendingThread};
 use crate::eventfd::EventSource;
 use crate::panics::Panics;
 use locked::{DeviceBehind, LockedFunction};
@@ -19,8 +21,11 @@ use msix_core::{
     MAX_FUNCTION_EFFECTS, Message, Mode, MsiCapability, NotCarriedOut, Parts, Vector, VectorError,
     Vectors,
 };
+use notifier::QueueInLoop;
+pub use notifier::{Notified, Notifier, NotifyError};
 use outside::{Outside, is_calling_out};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
@@ -41,6 +46,23 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// After [`new`](Self::new) and after a reset bus master is off, as Command says: a function sends
 /// nothing before [`write_command`](Self::write_command).
 ///
+/// # Threads
+/// Each method does what it causes in the thread that calls it: eventfds are made and routes committed
+/// by the thread of the processor that unmasks a vector, and KVM_SIGNAL_MSI is called by the one that
+/// notifies. What waits for a commit is left to the loop of the [`Routes`]. The thread that drops the last
+/// handle takes all vectors back from KVM, whoever else is just using the function; a device's thread
+/// has a [`Notifier`] instead of a handle, and never does. A VMM that limits what its threads may call
+/// chooses [`make_eventfds`](Self::make_eventfds) and [`FunctionSetup::sender`];
+/// [`system_calls`](super::system_calls) has all calls of all threads, and what may be called while an
+/// input is carried out.
+///
+/// # Claim first
+/// An emulated device claims each vector of MSI-X that it will raise, once, when it is made:
+/// [`claim`](Self::claim) or [`claim_all`](Self::claim_all). An event of a vector without a claim is
+/// lost, and the guest waits for it for ever. While you write a device, look at what
+/// [`notify`](Self::notify) returns: [`Delivery::Dropped`] says so. Of what is written to an eventfd,
+/// [`Counters::dropped_unclaimed`](msix_core::Counters::dropped_unclaimed) tells.
+///
 /// # Eventfds
 /// A device vector has one eventfd for MSI-X and MSI alike. Devices know one set of vectors, and a
 /// writer elsewhere (a vhost worker, another process, a real device) does not learn of modes. So
@@ -59,40 +81,49 @@ pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
 
-impl<P: Platform> Clone for Function<P> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
 pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
     locked: Mutex<LockedFunction>,
     /// Taken before the other, and never waited for, except by [`Function::platform`].
-    outside: Mutex<Outside<P>>,
+    /// `None` once the function is closed.
+    outside: Mutex<Option<Outside<P>>>,
     routes: Arc<Routes>,
+    /// How many [`Function`]s there are: the last one closes this, which others may still be using.
+    handles: AtomicUsize,
+    /// Events that notifiers left to the loop.
+    queue: OnceLock<QueueInLoop>,
+    sender: SendingThread,
     /// The number among those that wait for commits.
     waiter: u64,
     me: Weak<Self>,
     /// Keeps the source alive: the loop has a weak reference.
     line: Option<Arc<dyn EventSource>>,
     #[cfg(test)]
-    pub(super) locks: std::sync::atomic::AtomicUsize,
+    pub(super) locks: AtomicUsize,
 }
 
 impl<P: Platform + 'static> Function<P> {
     /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds
     /// are made when the guest first unmasks a vector.
     #[must_use]
-    pub fn new(routes: &Arc<Routes>, mut setup: FunctionSetup<P>) -> Self {
+    pub fn new(routes: &Arc<Routes>, setup: FunctionSetup<P>) -> Self {
+        let msix = setup.msix.map_or(0, |layout| layout.vectors());
+        let msi = setup.msi.map_or(0, MsiCapability::vectors);
+        let host = VectorHost::new(routes, msix, msi, setup.format);
+        Self::on_host(routes, setup, host)
+    }
+
+    /// Makes a function on a host that was made for it.
+    pub(super) fn on_host(
+        routes: &Arc<Routes>,
+        mut setup: FunctionSetup<P>,
+        mut host: VectorHost,
+    ) -> Self {
         let mut device = setup.device.take();
         let has_line = device.as_ref().is_some_and(|device| device.line.is_some());
         let source = if has_line { IntxSource::Physical } else { IntxSource::Emulated };
         let pin = setup.pin.is_some().then_some(source);
         let engine = Engine::boxed(Parts { msi: setup.msi, msix: setup.msix, pin }, setup.policy);
-        let msix = setup.msix.map_or(0, |layout| layout.vectors());
-        let msi = setup.msi.map_or(0, MsiCapability::vectors);
-        let mut host = VectorHost::new(routes, msix, msi, setup.format);
         host.set_origin(setup.eventfds);
         if let Some(physical) = device.as_mut().and_then(|device| device.msix.take()) {
             host.set_physical(physical);
@@ -111,23 +142,29 @@ impl<P: Platform + 'static> Function<P> {
                 is_high: false,
                 mode: Mode::None,
                 attached: false,
+                closed: false,
                 panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
                 locked: Mutex::new(locked),
-                outside: Mutex::new(outside),
+                outside: Mutex::new(Some(outside)),
                 routes: Arc::clone(routes),
+                handles: AtomicUsize::new(1),
+                queue: OnceLock::new(),
+                sender: setup.sender,
                 waiter: routes.join(Weak::clone(shared) as Weak<dyn Waiter>),
                 me: Weak::clone(shared),
                 line,
                 #[cfg(test)]
-                locks: std::sync::atomic::AtomicUsize::new(0),
+                locks: AtomicUsize::new(0),
             }
         });
         shared.with(|locked| {
-            locked.claim_all();
+            if locked.device.is_some() {
+                locked.claim_all(); // it may raise any of them
+            }
             locked.tell_claims();
             locked.input(|engine, fx| always(engine.attach(fx)));
             locked.attached = true;
@@ -156,16 +193,33 @@ impl<P: Platform> Function<P> {
     /// `InvalidInput` past the vectors of every mode, and for an eventfd that was made with
     /// EFD_SEMAPHORE; `AlreadyExists` when the vector has an eventfd. `eventfd` is then closed.
     pub fn connect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
-        self.shared.with(|locked| {
-            let failed = locked.host.connect(vector, eventfd)?;
-            let mode = locked.host.owner().into();
-            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
-            Ok(())
-        })
+        self.shared.connect(|host| host.connect(vector, eventfd))
+    }
+
+    /// Connects device vector `vector` to another eventfd than before: another process, or a vhost
+    /// device, took over. An event that the old one still holds is put into the new one; what is written
+    /// to the old one afterwards reaches nobody. A real device behind the function goes on writing the
+    /// old one.
+    ///
+    /// # Errors
+    /// `InvalidInput` as for [`connect`](Self::connect); `ResourceBusy` when the kernel does not let go
+    /// of the old one, which then stays. `eventfd` is closed.
+    pub fn reconnect(&self, vector: Vector, eventfd: EventFd) -> io::Result<()> {
+        self.shared.connect(|host| host.reconnect(vector, eventfd))
+    }
+
+    /// Makes the eventfds of all vectors now instead of at the first unmask, for a VMM that limits what
+    /// its processors' threads may call, or wants to know that there are descriptors enough.
+    ///
+    /// # Errors
+    /// Those of `eventfd2`. The eventfds that are missing are made when first needed.
+    pub fn make_eventfds(&self) -> io::Result<()> {
+        self.shared.with(|locked| locked.host.make_eventfds())
     }
 
     /// Takes an event of the device ([`msix_core::Function::notify`]). Takes no lock while KVM owns
-    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`].
+    /// the vector's eventfd and nobody else holds it; then it returns [`Delivery::Sent`]. Returns
+    /// [`Delivery::Dropped`] for a vector of MSI-X that was not [claimed](Self#claim-first).
     ///
     /// # Errors
     /// [`VectorError::OutOfRange`].
@@ -176,6 +230,21 @@ impl<P: Platform> Function<P> {
             Fired::Collect => Ok(self.shared.with(|locked| locked.collect(vector))),
             Fired::Tell => self.shared.with(|locked| locked.notify(vector)),
         }
+    }
+
+    /// Makes the side of the function that a device's thread uses without owning it.
+    ///
+    /// # Errors
+    /// With [`SendingThread::Loop`], those of `eventfd2` and `epoll_ctl`.
+    pub fn notifier(&self) -> io::Result<Notifier>
+    where
+        P: 'static,
+    {
+        let queue = match self.shared.sender {
+            SendingThread::Caller => None,
+            SendingThread::Loop => Some(self.shared.queue()?),
+        };
+        Ok(Notifier::new(&self.shared, queue))
     }
 
     /// Withdraws a pending event ([`msix_core::Function::withdraw`]). Nothing can be withdrawn from
@@ -202,6 +271,14 @@ impl<P: Platform> Function<P> {
             locked.tell_claim(vector);
             claimed
         })
+    }
+
+    /// Claims every vector of MSI-X that has no claim: for a device that may raise any of them.
+    pub fn claim_all(&self) {
+        self.shared.with(|locked| {
+            locked.claim_all();
+            locked.tell_claims();
+        });
     }
 
     /// Removes a claim ([`msix_core::Function::unclaim`]).
@@ -298,7 +375,8 @@ impl<P: Platform> Function<P> {
         })
     }
 
-    /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, then assigns irqfds,
+    /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, unless a
+    /// [`CommitHold`](super::CommitHold) keeps that back, then assigns irqfds,
     /// then sends what is pending. Drives the pin of a passed-through device to its level, because
     /// the restored interrupt controller may have another.
     pub fn resume(&self) {
@@ -352,11 +430,30 @@ impl<P: Platform> SharedFunction<P> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `act` under the lock, then makes the calls to the VMM that it queued.
+    /// Calls `act` under the lock, after the events that were queued, then makes the calls to the VMM
+    /// that this queued.
     fn with<T>(&self, act: impl FnOnce(&mut LockedFunction) -> T) -> T {
+        self.with_lock(self.lock(), act)
+    }
+
+    /// Does the same while the function is not closed. For those without a handle.
+    fn while_open<T>(&self, act: impl FnOnce(&mut LockedFunction) -> T) -> Option<T> {
+        let locked = self.lock();
+        (!locked.closed).then(|| self.with_lock(locked, act))
+    }
+
+    fn with_lock<T>(
+        &self,
+        mut locked: MutexGuard<'_, LockedFunction>,
+        act: impl FnOnce(&mut LockedFunction) -> T,
+    ) -> T {
         let mut panics = Panics::default();
-        let mut locked = self.lock();
-        let result = panics.catch(|| act(&mut locked));
+        let result = panics.catch(|| {
+            if let Some(made) = self.queue.get() {
+                locked.take_queued(&made.queue);
+            }
+            act(&mut locked)
+        });
         panics.add(locked.take_panics());
         let queued = locked.host.calls.len();
         drop(locked);
@@ -377,7 +474,10 @@ impl<P: Platform> SharedFunction<P> {
         assert!(!is_calling_out(), "the VMM's part of a function is used by a call to such a part");
         let mut panics = Panics::default();
         let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = panics.catch(|| look(&mut outside.platform));
+        let result = panics.catch(|| match &mut *outside {
+            Some(outside) => look(&mut outside.platform),
+            None => unreachable!("a handle keeps the function open"),
+        });
         drop(outside);
         // Others left to this thread what they queued meanwhile.
         let queued = self.lock().host.calls.len();
@@ -385,14 +485,21 @@ impl<P: Platform> SharedFunction<P> {
         panics.finish(result)
     }
 
+    /// Has the host connect a vector, and reports those that failed to the engine.
+    fn connect(
+        &self,
+        connect: impl FnOnce(&mut VectorHost) -> io::Result<Vec<Vector>>,
+    ) -> io::Result<()> {
+        self.with(|locked| {
+            let failed = connect(&mut locked.host)?;
+            let mode = locked.host.owner().into();
+            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
+            Ok(())
+        })
+    }
+
     fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {
         self.with(|locked| locked.input(input))
-    }
-}
-
-impl<P: Platform> Drop for SharedFunction<P> {
-    fn drop(&mut self) {
-        self.routes.leave(self.waiter);
     }
 }
 

@@ -6,23 +6,26 @@
 //! is sent by the GSI that KVM has at that moment, or stays in the eventfd for the next.
 
 mod calls;
+mod connected;
 mod effects;
 mod eventfds;
 mod half_written;
 
 use super::eventfd_gate::GatedEventfd;
+use super::gsis::GsiTaken;
 use super::message::Format;
 use super::physical::PhysicalMsix;
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_set::VectorSet;
-use crate::eventfd::{EventSource, refuse_semaphore};
+use crate::eventfd::{EventSource, take};
+use crate::panics::Panics;
 pub(super) use calls::{Call, CallQueue};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Weak};
-use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A vector's message as the host knows it.
@@ -115,6 +118,10 @@ pub(super) struct VectorHost {
     /// The mode that was entered last, to which the events in unassigned eventfds belong.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
+    /// Eventfds that were made elsewhere, in place of those that are made here.
+    connected: Vec<Option<Arc<EventFd>>>,
+    /// The GSI of vector 0, where the others follow it; `None` when vectors are given any.
+    first_gsi: Option<u32>,
     /// Vectors with an eventfd that KVM refused to deassign.
     stuck: VectorSet,
     /// Vectors with an eventfd that should be watched and could not be.
@@ -126,6 +133,8 @@ pub(super) struct VectorHost {
     /// Whether a load waits for its resume (H15): until then no eventfd belongs to KVM, and none is
     /// read.
     paused: bool,
+    /// Whether everything was given back.
+    closed: bool,
 }
 
 impl VectorHost {
@@ -146,11 +155,14 @@ impl VectorHost {
             is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
+            connected: vec![None; usize::from(vectors)],
+            first_gsi: None,
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
             calls: CallQueue::new(msix, msi),
             seen: 0,
             paused: false,
+            closed: false,
         }
     }
 
@@ -164,26 +176,17 @@ impl VectorHost {
         self.origin = origin;
     }
 
+    /// Gives the vectors of MSI-X these GSIs and no others, before the first effect.
+    pub(super) fn fix_gsis(&mut self, first: u32) -> Result<(), GsiTaken> {
+        self.routes.reserve(first, self.msix.vectors.len() as u16)?;
+        self.first_gsi = Some(first);
+        Ok(())
+    }
+
     /// Makes the loop of the [`Routes`] call `source` when an eventfd should be read, before the
     /// first effect.
     pub(super) fn join(&mut self, source: Weak<dyn EventSource>) {
         self.id = Some(self.routes.events().join(source));
-    }
-
-    /// Connects `vector` to an eventfd that was made elsewhere. Returns the vectors that failed.
-    pub(super) fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
-        let index = vector.index();
-        let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
-        refuse_semaphore(&eventfd)?;
-        gated.connect(eventfd)?;
-        self.uses[usize::from(index)].external = true;
-        if let Some(target) = self.target(index) {
-            self.wait_for_route(self.owner, target);
-        }
-        let mut failed = Vec::new();
-        self.arm_current(&mut failed);
-        self.watch(index);
-        Ok(failed)
     }
 
     /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have
@@ -197,21 +200,11 @@ impl VectorHost {
         }
     }
 
-    /// Returns the eventfd of `vector`, which may be held and written elsewhere from now on. The
-    /// function itself writes it no more: a holder can make it full and blocking (K14).
-    pub(super) fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
-        let index = vector.index();
-        let gated = self.eventfds.get(usize::from(index)).ok_or(io::ErrorKind::InvalidInput)?;
-        let eventfd = Arc::clone(gated.share()?);
-        self.uses[usize::from(index)].external = true;
-        self.join_target(index);
-        Ok(eventfd)
-    }
-
     /// Takes an event from the eventfd of `vector`, unless KVM owns it. Returns whether there was one.
     pub(super) fn take(&mut self, vector: Vector) -> bool {
-        let index = usize::from(vector.index());
-        self.uses.get(index).is_some_and(|u| u.assigned.is_none()) && self.eventfds[index].take()
+        let index = vector.index();
+        let is_free = self.uses.get(usize::from(index)).is_some_and(|u| u.assigned.is_none());
+        is_free && self.made(index).is_some_and(|eventfd| take(eventfd))
     }
 
     /// Commits and arms what waits, and tries again what failed. Returns the vectors that failed,
@@ -227,9 +220,9 @@ impl VectorHost {
     /// Does the same, but for messages that could not be sent.
     pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
-        let paused = self.paused;
+        let waits_on = self.paused || self.routes.is_held();
         let owner = self.messages(self.owner);
-        if !paused && !owner.waiting.is_empty() {
+        if !waits_on && !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();
             let gsis: Vec<u32> = waiting.iter().filter_map(|&v| owner.of(v).gsi).collect();
             match self.routes.commit(gsis) {
@@ -274,6 +267,29 @@ impl VectorHost {
         self.owner
     }
 
+    /// Gives everything back: the device is disabled, KVM and the loop have no eventfd any more, and no
+    /// call is queued. Nothing may happen afterwards.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        let mut panics = Panics::default();
+        panics.catch(|| self.set_enabled(false));
+        for vector in (0..).take(self.uses.len()) {
+            self.unwatch(vector);
+            self.take_back(vector);
+        }
+        self.give_back();
+        if let Some(first) = self.first_gsi.take() {
+            self.routes.unreserve(first, self.msix.vectors.len() as u16);
+        }
+        if let Some(id) = self.id.take() {
+            self.routes.events().leave(id);
+        }
+        while self.calls.pop().is_some() {}
+        let physical = self.physical.take();
+        panics.catch(|| drop(physical));
+        panics.resume();
+    }
+
     fn messages(&mut self, mode: MessageMode) -> &mut ModeMessages {
         match mode {
             MessageMode::MsiX => &mut self.msix,
@@ -284,14 +300,8 @@ impl VectorHost {
 
 impl Drop for VectorHost {
     fn drop(&mut self) {
-        self.set_enabled(false);
-        for vector in (0..).take(self.uses.len()) {
-            self.unwatch(vector);
-            self.take_back(vector);
-        }
-        self.give_back();
-        if let Some(id) = self.id {
-            self.routes.events().leave(id);
+        if !self.closed {
+            self.close();
         }
     }
 }

@@ -59,10 +59,20 @@ impl<P: Platform> KvmHost<P> {
     ///
     /// # Errors
     /// `InvalidInput` past the table, and for an eventfd that was made with EFD_SEMAPHORE (see
-    /// [`eventfd::import`](crate::eventfd::import)); `AlreadyExists` when the vector has an eventfd.
-    /// `eventfd` is then closed.
+    /// [`eventfd::import`](crate::eventfd::import)); `AlreadyExists` when the vector has an eventfd
+    /// (see [`reconnect`](Self::reconnect)). `eventfd` is then closed.
     pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
         self.vectors.connect(vector, eventfd)
+    }
+
+    /// Connects `vector` to another eventfd than before ([`Function::reconnect`](super::Function::reconnect)).
+    /// Returns the vectors to report through [`msix_core::Msix::report_failed`].
+    ///
+    /// # Errors
+    /// `InvalidInput` as for [`connect`](Self::connect); `ResourceBusy` when the kernel does not let go
+    /// of the old one, which then stays. `eventfd` is closed.
+    pub fn reconnect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
+        self.vectors.reconnect(vector, eventfd)
     }
 
     /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have

@@ -17,7 +17,9 @@
 #![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
 //! use msix_backends::Route;
 //! use msix_backends::eventfd::Loop;
-//! use msix_backends::kvm::{Function, Irqchip, RouteOptions, Platform, Routes, FunctionSetup};
+//! use msix_backends::kvm::{
+//!     Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, Runner,
+//! };
 //! use msix_core::{BarIndex, Layout, Vector};
 //!
 //! struct Vmm; // what the function needs of the VMM around it
@@ -34,8 +36,7 @@
 //! vm.create_irq_chip()?;
 //! // Once for a VM:
 //! let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
-//! let userspace = routes.clone();
-//! std::thread::spawn(move || while userspace.run(None).is_ok() {});
+//! let _runner = Runner::start(&routes, "msix", || Ok(()))?;
 //! // Once for a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
 //! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
@@ -44,34 +45,46 @@
 //! function.write_command(0, &[0x06, 0x00]);
 //! function.write_msix(2, &[0x00, 0x80]);
 //! function.write_table(0x0c, &0_u32.to_le_bytes());
-//! // From the device's thread:
-//! function.notify(Vector::new(0))?;
+//! // From the device's thread, which must not own the function:
+//! let notifier = function.notifier()?;
+//! std::thread::spawn(move || notifier.notify(Vector::new(0)));
 //! // Or from a vhost worker, which gets the eventfd:
 //! let eventfd = function.eventfd(Vector::new(0))?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `run(None)` sleeps until something happens. A route that begins to wait while it sleeps wakes it
-//! up, so that the deadline is kept.
+//! [`system_calls`] says what each call asks of the kernel and in which thread, for sandboxes, and what may
+//! be called from where.
+//!
+//! A [`Runner`] owns the thread of the userspace path. A VMM with a loop of its own watches that of the
+//! routes there instead: see [`Routes::run`].
 
 mod assigned_line;
+mod commit_hold;
 mod deferral;
 mod doorbell;
+mod event_queue;
 mod eventfd_gate;
 #[cfg(any(test, feature = "testing"))]
 mod fake_vm;
 mod function;
+mod gsis;
 mod host;
 mod kvm_host;
 mod message;
+mod message_group;
 mod physical;
 mod platform;
 #[cfg(feature = "kvm")]
 mod probe;
 mod route_table;
 mod routes;
+mod runner;
 mod setup;
+pub mod system_calls {
+    #![doc = include_str!("system_calls.md")]
+}
 #[cfg(test)]
 pub(crate) mod tests;
 mod vector_set;
@@ -80,18 +93,22 @@ mod vm;
 mod vm_fd;
 
 pub use assigned_line::{AssignedLine, Resampling};
+pub use commit_hold::CommitHold;
 pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
 #[cfg(any(test, feature = "testing"))]
 pub use fake_vm::{FakeVm, VmCall};
-pub use function::Function;
+pub use function::{Function, Notified, Notifier, NotifyError};
+pub use gsis::{GsiAllocator, GsiRange, GsiTaken};
 pub use kvm_host::KvmHost;
-pub use message::{Format, KvmMessage};
+pub use message::{Format, InterruptAddresses, KvmMessage};
+pub use message_group::{MessageGroup, MessageGroupError, MessageGroupSetup};
 pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
 #[cfg(feature = "kvm")]
 pub use probe::{KvmFacts, probe};
 pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
 pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
-pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough};
+pub use runner::Runner;
+pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough, SendingThread};
 pub use vm::Vm;

@@ -1,6 +1,6 @@
 //! Probes what this machine's KVM can do for MSI-X.
 
-use super::Format;
+use super::{Format, InterruptAddresses};
 use crate::Unavailable;
 use kvm_ioctls::{Cap, Kvm};
 use std::{fmt, io};
@@ -22,12 +22,13 @@ pub struct KvmFacts {
 impl KvmFacts {
     /// Returns the format of a function's messages: with its requester id where KVM needs one, and
     /// with extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM
-    /// can use them.
+    /// can use them. A VMM on another processor than x86-64 sets [`Format::interrupts`] to its doorbell.
     #[must_use]
-    pub const fn format(self, requester_id: u32, offers_extended_destinations: bool) -> Format {
+    pub fn format(self, requester_id: u32, offers_extended_destinations: bool) -> Format {
         Format {
             extended_destinations: offers_extended_destinations && self.wide_apic_ids,
-            device: if self.device_ids { Some(requester_id) } else { None },
+            device: self.device_ids.then_some(requester_id),
+            interrupts: InterruptAddresses::default(),
         }
     }
 }
@@ -65,8 +66,19 @@ pub fn probe() -> Result<KvmFacts, Unavailable> {
     Ok(KvmFacts {
         routes,
         device_ids: kvm.check_extension(Cap::MsiDevid),
-        wide_apic_ids: kvm.check_extension(Cap::X2ApicApi),
+        wide_apic_ids: wide_apic_ids(&kvm),
     })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn wide_apic_ids(kvm: &Kvm) -> bool {
+    kvm.check_extension(Cap::X2ApicApi)
+}
+
+/// Other processors have no APIC.
+#[cfg(not(target_arch = "x86_64"))]
+const fn wide_apic_ids(_: &Kvm) -> bool {
+    false
 }
 
 #[cfg(test)]

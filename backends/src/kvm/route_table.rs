@@ -1,11 +1,12 @@
 //! Plans the route table of a VM: what should be in it, and what KVM knows (K1). Pure.
 
+use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
 use super::message::KvmMessage;
+use std::collections::BTreeSet;
+use std::fmt;
 
 /// The most GSIs, and the most routes, that a VM can have (K2).
 pub(super) const MOST: u32 = 4096;
-/// GSIs below this are the pins of the I/O APIC.
-pub(super) const FIRST_GSI: u32 = 24;
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum RouteEntry {
     },
     /// A pin of an interrupt controller in the kernel.
     Pin {
-        /// Its GSI, below 24.
+        /// Its GSI.
         gsi: u32,
         /// KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
         irqchip: u32,
@@ -54,8 +55,7 @@ impl Irqchip {
             Self::Full => {
                 let pic =
                     (0..16).map(|gsi| RouteEntry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
-                let ioapic =
-                    (0..FIRST_GSI).map(|gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: gsi });
+                let ioapic = (0..24).map(|gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: gsi });
                 pic.chain(ioapic).collect()
             }
         }
@@ -84,13 +84,15 @@ impl RouteSlot {
 }
 
 /// The table.
-#[derive(Debug)]
 pub(super) struct RouteTable {
     kept: Vec<RouteEntry>,
-    /// By GSI, from [`FIRST_GSI`] on.
+    /// By GSI.
     slots: Vec<Option<RouteSlot>>,
-    /// Slots given back.
-    free: Vec<usize>,
+    gsis: Box<dyn GsiAllocator>,
+    /// The range that `gsis` gives out, if that is known.
+    range: Option<GsiRange>,
+    /// GSIs that sources with fixed ones have.
+    reserved: BTreeSet<u32>,
     /// Slots taken.
     taken: usize,
     /// Taken slots that KVM does not know with their present message.
@@ -99,30 +101,92 @@ pub(super) struct RouteTable {
 }
 
 impl RouteTable {
-    /// Makes a table for a kernel that takes `limit` routes, at most 4096.
-    pub(super) fn new(kept: Vec<RouteEntry>, limit: u32) -> Self {
+    /// Makes a table for a kernel that takes `limit` routes, at most 4096, with vectors that get the
+    /// GSIs of a range.
+    pub(super) fn new(kept: Vec<RouteEntry>, limit: u32, range: GsiRange) -> Self {
         let limit = limit.min(MOST);
-        Self { kept, slots: Vec::new(), free: Vec::new(), taken: 0, stale: 0, limit }
+        let end = range.end.min(limit);
+        let gsis = GsiRange { end, ..range }.allocator();
+        Self { range: Some(range), ..Self::with_gsis(kept, limit, Box::new(gsis)) }
     }
 
-    /// Takes a GSI for a message.
-    pub(super) fn claim(&mut self, msi: KvmMessage) -> Result<u32, OutOfRoutes> {
+    /// Makes a table with vectors that get the GSIs of the VMM's own allocator.
+    pub(super) fn with_gsis(
+        kept: Vec<RouteEntry>,
+        limit: u32,
+        gsis: Box<dyn GsiAllocator>,
+    ) -> Self {
+        Self {
+            kept,
+            slots: Vec::new(),
+            gsis,
+            range: None,
+            reserved: BTreeSet::new(),
+            taken: 0,
+            stale: 0,
+            limit: limit.min(MOST),
+        }
+    }
+
+    /// Takes a GSI for a message: this one, which was [`reserve`](Self::reserve)d, or any.
+    pub(super) fn claim(
+        &mut self,
+        msi: KvmMessage,
+        fixed: Option<u32>,
+    ) -> Result<u32, OutOfRoutes> {
         let out = OutOfRoutes { limit: self.limit };
         if self.kept.len() + self.taken >= self.limit as usize {
             return Err(out);
         }
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None if FIRST_GSI as usize + self.slots.len() < self.limit as usize => {
-                self.slots.push(None);
-                self.slots.len() - 1
-            }
-            None => return Err(out),
+        let gsi = match fixed {
+            Some(gsi) => gsi,
+            None => self.allocate().ok_or(out)?,
         };
+        let place = gsi as usize;
+        if self.slots.len() <= place {
+            self.slots.resize(place + 1, None);
+        }
         self.slots[place] = Some(RouteSlot { wanted: msi, told: None });
         self.taken += 1;
         self.stale += 1;
-        Ok(FIRST_GSI + u32::try_from(place).unwrap_or(MOST))
+        Ok(gsi)
+    }
+
+    /// Allocates a GSI that the kernel takes and nobody has.
+    fn allocate(&mut self) -> Option<u32> {
+        let gsi = self.gsis.allocate()?;
+        if self.is_taken(gsi) {
+            return None; // a bug of the allocator; whoever has it keeps it
+        }
+        if gsi >= MOST {
+            self.gsis.free(gsi);
+            return None;
+        }
+        Some(gsi)
+    }
+
+    /// Whether a vector, a source with fixed GSIs, or a kept route has this GSI.
+    fn is_taken(&self, gsi: u32) -> bool {
+        self.slot(gsi).is_some()
+            || self.reserved.contains(&gsi)
+            || self.kept.iter().any(|entry| entry.gsi() == gsi)
+    }
+
+    /// Reserves GSIs for a source with fixed ones, `count` from `first` on.
+    pub(super) fn reserve(&mut self, first: u32, count: u16) -> Result<(), GsiTaken> {
+        let end = first.saturating_add(count.into());
+        let of_vectors = |gsi| self.range.is_some_and(|range| range.contains(gsi));
+        let mut gsis = first..end;
+        if let Some(gsi) = gsis.find(|&gsi| gsi >= MOST || of_vectors(gsi) || self.is_taken(gsi)) {
+            return Err(GsiTaken(gsi));
+        }
+        self.reserved.extend(first..end);
+        Ok(())
+    }
+
+    /// Ends [`reserve`](Self::reserve), when no message has these GSIs any more.
+    pub(super) fn unreserve(&mut self, first: u32, count: u16) {
+        (first..first.saturating_add(count.into())).for_each(|gsi| _ = self.reserved.remove(&gsi));
     }
 
     /// Changes the message of a GSI.
@@ -140,24 +204,27 @@ impl RouteTable {
     pub(super) fn give_back(&mut self, gsi: u32) {
         let Some(slot) = self.slot_mut(gsi) else { return };
         let stale = !slot.is_current();
-        let place = (gsi - FIRST_GSI) as usize;
-        self.slots[place] = None;
-        self.free.push(place);
+        self.slots[gsi as usize] = None;
+        if !self.reserved.contains(&gsi) {
+            self.gsis.free(gsi);
+        }
         self.taken -= 1;
         self.stale -= usize::from(stale);
     }
 
     /// Returns whether KVM knows the present message of a GSI.
     pub(super) fn is_current(&self, gsi: u32) -> bool {
-        let place = gsi.checked_sub(FIRST_GSI).map(|place| place as usize);
-        let slot = place.and_then(|place| self.slots.get(place));
-        slot.is_some_and(|slot| slot.is_some_and(|slot| slot.is_current()))
+        self.slot(gsi).is_some_and(RouteSlot::is_current)
     }
 
-    /// Replaces the routes that belong to no vector: GSIs below 24, and no more than fit.
+    /// Replaces the routes that belong to no vector: with GSIs that no vector can have, and no more than
+    /// fit.
     pub(super) fn keep(&mut self, entries: Vec<RouteEntry>) -> Result<Vec<RouteEntry>, KeepError> {
-        if let Some(entry) = entries.iter().find(|entry| entry.gsi() >= FIRST_GSI) {
-            return Err(KeepError::Gsi(entry.gsi()));
+        let of_vectors = |gsi| self.range.is_some_and(|range| range.contains(gsi));
+        let has = |gsi| self.slot(gsi).is_some() || self.reserved.contains(&gsi);
+        let mut gsis = entries.iter().map(|entry| entry.gsi());
+        if let Some(gsi) = gsis.find(|&gsi| of_vectors(gsi) || has(gsi)) {
+            return Err(KeepError::Gsi(gsi));
         }
         if entries.len() + self.taken > self.limit as usize {
             return Err(KeepError::OutOfRoutes(OutOfRoutes { limit: self.limit }));
@@ -169,7 +236,7 @@ impl RouteTable {
     pub(super) fn plan(&self) -> Vec<RouteEntry> {
         let mut plan = Vec::with_capacity(self.kept.len() + self.taken);
         plan.extend_from_slice(&self.kept);
-        for (gsi, slot) in (FIRST_GSI..).zip(&self.slots) {
+        for (gsi, slot) in (0..).zip(&self.slots) {
             plan.extend(slot.map(|slot| RouteEntry::Msi { gsi, msi: slot.wanted }));
         }
         plan
@@ -193,9 +260,22 @@ impl RouteTable {
         self.taken
     }
 
+    fn slot(&self, gsi: u32) -> Option<&RouteSlot> {
+        self.slots.get(gsi as usize)?.as_ref()
+    }
+
     fn slot_mut(&mut self, gsi: u32) -> Option<&mut RouteSlot> {
-        let place = gsi.checked_sub(FIRST_GSI)? as usize;
-        self.slots.get_mut(place)?.as_mut()
+        self.slots.get_mut(gsi as usize)?.as_mut()
+    }
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteTable")
+            .field("kept", &self.kept.len())
+            .field("taken", &self.taken)
+            .field("stale", &self.stale)
+            .finish_non_exhaustive()
     }
 }
 
@@ -203,8 +283,8 @@ impl RouteTable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeepError {
-    /// GSIs from 24 on are for vectors.
-    #[error("GSI {0}: those from {FIRST_GSI} on are given to vectors")]
+    /// A vector has this GSI, or may get it: it is in [`RouteOptions::gsis`](super::RouteOptions::gsis).
+    #[error("GSI {0} is one of a vector, or one that vectors are given")]
     Gsi(u32),
     /// The routes do not fit.
     #[error(transparent)]
@@ -219,12 +299,16 @@ mod tests {
         KvmMessage { address_lo: 0xfee0_0000, address_hi: 0, data, device: None }
     }
 
+    fn table(kept: Vec<RouteEntry>, limit: u32) -> RouteTable {
+        RouteTable::new(kept, limit, GsiRange::default())
+    }
+
     #[test]
     fn c1_the_controllers_pins_stay_in_every_plan() {
-        let mut table = RouteTable::new(Irqchip::Full.defaults(), 4096);
+        let mut table = table(Irqchip::Full.defaults(), 4096);
         assert_eq!(table.plan().len(), 40);
-        let gsi = table.claim(msi(0x41)).unwrap();
-        assert_eq!(gsi, FIRST_GSI);
+        let gsi = table.claim(msi(0x41), None).unwrap();
+        assert_eq!(gsi, 24);
         let plan = table.plan();
         assert_eq!(plan[15], RouteEntry::Pin { gsi: 15, irqchip: 1, pin: 7 });
         assert_eq!(plan[39], RouteEntry::Pin { gsi: 23, irqchip: 2, pin: 23 });
@@ -233,8 +317,8 @@ mod tests {
 
     #[test]
     fn a_message_is_current_once_kvm_knows_it() {
-        let mut table = RouteTable::new(Vec::new(), 4096);
-        let gsi = table.claim(msi(1)).unwrap();
+        let mut table = table(Vec::new(), 4096);
+        let gsi = table.claim(msi(1), None).unwrap();
         assert!(!table.is_current(gsi));
         table.committed();
         assert_eq!((table.is_current(gsi), table.stale()), (true, 0));
@@ -246,7 +330,7 @@ mod tests {
         table.set(gsi, msi(2));
         table.give_back(gsi);
         assert_eq!((table.is_current(gsi), table.stale(), table.taken()), (false, 0, 0));
-        let again = table.claim(msi(1)).unwrap();
+        let again = table.claim(msi(1), None).unwrap();
         assert_eq!((again, table.stale()), (gsi, 1), "its old route may be another's message");
         table.give_back(7); // not a vector's
         table.set(99, msi(1)); // nothing's
@@ -256,26 +340,94 @@ mod tests {
     #[test]
     fn c2_neither_routes_nor_gsis_pass_the_limit() {
         for (irqchip, most) in [(Irqchip::Full, 4096 - 40), (Irqchip::Split, 4096 - 24)] {
-            let mut table = RouteTable::new(irqchip.defaults(), u32::MAX);
-            let claimed = std::iter::from_fn(|| table.claim(msi(1)).ok()).collect::<Vec<_>>();
+            let mut table = table(irqchip.defaults(), u32::MAX);
+            let claimed = std::iter::from_fn(|| table.claim(msi(1), None).ok()).collect::<Vec<_>>();
             assert_eq!(claimed.len(), most);
             assert!(claimed.iter().all(|gsi| *gsi < 4096));
-            assert_eq!(table.claim(msi(1)), Err(OutOfRoutes { limit: 4096 }));
+            assert_eq!(table.claim(msi(1), None), Err(OutOfRoutes { limit: 4096 }));
             assert!(table.plan().len() <= 4096);
             table.give_back(claimed[5]);
-            assert_eq!(table.claim(msi(2)), Ok(claimed[5]));
+            assert_eq!(table.claim(msi(2), None), Ok(claimed[5]));
         }
     }
 
     #[test]
-    fn only_pins_below_24_can_be_kept() {
-        let mut table = RouteTable::new(Vec::new(), 26);
-        table.claim(msi(1)).unwrap();
+    fn routes_are_kept_below_the_gsis_of_vectors_and_no_more_than_fit() {
+        let mut table = table(Vec::new(), 26);
+        table.claim(msi(1), None).unwrap();
         let pin = |gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: 0 };
         assert_eq!(table.keep(vec![pin(23), pin(24)]), Err(KeepError::Gsi(24)));
         let many: Vec<RouteEntry> = (0..23).chain(0..3).map(pin).collect();
         assert!(matches!(table.keep(many), Err(KeepError::OutOfRoutes(_))));
         assert_eq!(table.keep(vec![pin(3)]), Ok(Vec::new()));
         assert_eq!(table.plan().len(), 2);
+    }
+
+    #[test]
+    fn vectors_get_the_gsis_of_a_range_and_routes_outside_of_it_are_kept() {
+        let range = GsiRange { first: 256, end: 258 };
+        let mut table = RouteTable::new(Vec::new(), 4096, range);
+        let pins = |gsis: std::ops::Range<u32>| -> Vec<RouteEntry> {
+            gsis.map(|gsi| RouteEntry::Msi { gsi, msi: msi(gsi) }).collect()
+        };
+        table.keep(pins(0..256)).unwrap();
+        assert_eq!([table.claim(msi(1), None), table.claim(msi(2), None)], [Ok(256), Ok(257)]);
+        assert!(table.claim(msi(3), None).is_err());
+        assert_eq!(table.keep(pins(0..257)), Err(KeepError::Gsi(256)));
+        table.keep(pins(258..300)).unwrap();
+        let plan: Vec<u32> = table.plan().iter().map(|entry| entry.gsi()).collect();
+        assert_eq!(plan, (258..300).chain(256..258).collect::<Vec<_>>());
+        table.give_back(256);
+        assert_eq!(table.claim(msi(3), None), Ok(256));
+    }
+
+    /// Gives these out, from the back, and takes anything.
+    struct Odd(Vec<u32>);
+
+    impl GsiAllocator for Odd {
+        fn allocate(&mut self) -> Option<u32> {
+            self.0.pop()
+        }
+        fn free(&mut self, gsi: u32) {
+            self.0.push(gsi);
+        }
+    }
+
+    #[test]
+    fn an_allocator_of_the_vmm_decides_and_a_wrong_one_takes_nothing_from_anybody() {
+        let kept = vec![RouteEntry::Pin { gsi: 9, irqchip: 2, pin: 9 }];
+        let mut table =
+            RouteTable::with_gsis(kept, 4096, Box::new(Odd(vec![9, 4096, 700, 700, 30])));
+        assert_eq!(table.claim(msi(1), None), Ok(30));
+        assert_eq!(table.claim(msi(2), None), Ok(700));
+        assert!(table.claim(msi(3), None).is_err(), "700 is taken");
+        assert!(table.claim(msi(3), None).is_err(), "4096 is none");
+        assert_eq!(
+            table.keep(vec![RouteEntry::Msi { gsi: 700, msi: msi(1) }]),
+            Err(KeepError::Gsi(700))
+        );
+        assert_eq!(table.taken(), 2);
+        table.give_back(30);
+        assert_eq!(table.claim(msi(4), None), Ok(30), "it was given back to the allocator");
+        table.give_back(30);
+        table.allocate();
+        assert!(table.claim(msi(5), None).is_err(), "4096 again");
+    }
+
+    #[test]
+    fn a_fixed_gsi_is_nobody_elses() {
+        let mut table = table(vec![RouteEntry::Pin { gsi: 5, irqchip: 2, pin: 5 }], 4096);
+        assert_eq!(table.reserve(0, 8), Err(GsiTaken(5)));
+        assert_eq!(table.reserve(20, 8), Err(GsiTaken(24)), "it is in the range of vectors");
+        assert_eq!(table.reserve(u32::MAX - 1, 8), Err(GsiTaken(u32::MAX - 1)));
+        table.reserve(8, 4).unwrap();
+        assert_eq!(table.reserve(11, 1), Err(GsiTaken(11)));
+        assert_eq!(table.claim(msi(1), Some(10)), Ok(10));
+        let pin = |gsi| vec![RouteEntry::Pin { gsi, irqchip: 2, pin: 0 }];
+        assert_eq!(table.keep(pin(8)), Err(KeepError::Gsi(8)));
+        table.give_back(10);
+        table.unreserve(8, 4);
+        table.keep(pin(8)).unwrap();
+        assert_eq!(table.claim(msi(1), None), Ok(24), "10 was not given to vectors");
     }
 }

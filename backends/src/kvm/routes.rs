@@ -1,12 +1,14 @@
 //! Owns a VM's route table, and commits it.
 
+use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral};
+use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
 use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -21,15 +23,18 @@ pub struct RouteOptions {
     /// The number of routes, and of GSIs, that the VM may have: `KvmFacts::routes`, at most 4096. With 0 nothing is routed: userspace
     /// reads every eventfd when it is written, whether masked or not, and sends every message.
     pub limit: u32,
+    /// The GSIs that vectors are given. Those outside are for [`Routes::keep`], and for sources with
+    /// fixed GSIs ([`MessageGroupSetup::first_gsi`](super::MessageGroupSetup::first_gsi)).
+    pub gsis: GsiRange,
     /// How long changes may wait to be committed together.
     pub deferral: Deferral,
 }
 
 impl RouteOptions {
-    /// Makes options for up to 4096 routes, with [`Deferral::default`].
+    /// Makes options for up to 4096 routes, with GSIs from 24 on and [`Deferral::default`].
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
-        Self { irqchip, limit: 4096, deferral: Deferral::default() }
+        Self { irqchip, limit: 4096, gsis: GsiRange::default(), deferral: Deferral::default() }
     }
 }
 
@@ -73,6 +78,8 @@ pub(super) trait Waiter: Send + Sync {
 #[derive(Debug)]
 pub(super) struct WantedRoute {
     pub(super) gsi: Option<u32>,
+    /// The only GSI that it may have.
+    pub(super) fixed: Option<u32>,
     pub(super) msi: KvmMessage,
     pub(super) place: RoutePlace,
 }
@@ -97,6 +104,8 @@ pub struct Routes {
     waiters: Mutex<Waiters>,
     events: Arc<Loop>,
     counts: CallCounts,
+    /// Whether the VM is going, so that no more calls are made.
+    closed: AtomicBool,
 }
 
 /// The functions that wait for commits, by number.
@@ -111,6 +120,8 @@ struct RoutesState {
     pace: CommitPace,
     /// The number of commits that KVM took.
     generation: u64,
+    /// The number of [`CommitHold`]s.
+    holds: usize,
 }
 
 #[derive(Default)]
@@ -127,20 +138,49 @@ impl Routes {
     /// `events` watches the eventfds of what is delivered from userspace.
     #[must_use]
     pub fn new(vm: Box<dyn Vm>, options: RouteOptions, events: Arc<Loop>) -> Arc<Self> {
-        let table = RouteTable::new(options.irqchip.defaults(), options.limit);
+        let table = RouteTable::new(options.irqchip.defaults(), options.limit, options.gsis);
+        Self::with_table(vm, options, events, table)
+    }
+
+    /// Makes the same, with an allocator of the VMM instead of [`RouteOptions::gsis`].
+    #[must_use]
+    pub fn with_gsis(
+        vm: Box<dyn Vm>,
+        options: RouteOptions,
+        events: Arc<Loop>,
+        gsis: Box<dyn GsiAllocator>,
+    ) -> Arc<Self> {
+        let table = RouteTable::with_gsis(options.irqchip.defaults(), options.limit, gsis);
+        Self::with_table(vm, options, events, table)
+    }
+
+    fn with_table(
+        vm: Box<dyn Vm>,
+        options: RouteOptions,
+        events: Arc<Loop>,
+        table: RouteTable,
+    ) -> Arc<Self> {
         Arc::new(Self {
             vm,
             deferral: options.deferral,
             userspace: options.limit == 0,
-            state: Mutex::new(RoutesState { table, pace: CommitPace::default(), generation: 0 }),
+            state: Mutex::new(RoutesState {
+                table,
+                pace: CommitPace::default(),
+                generation: 0,
+                holds: 0,
+            }),
             waiters: Mutex::default(),
             events,
             counts: CallCounts::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
-    /// Replaces the routes that belong to no vector, with GSIs below 24: those of an I/O APIC in
-    /// the VMM, or of pins that the guest moved from the default. Commits at once.
+    /// Replaces the routes that belong to no vector, with GSIs that no vector can get
+    /// ([`RouteOptions::gsis`]): those of an I/O APIC in the VMM, or of pins that the guest moved from
+    /// the default. Commits at once. A [`MessageGroup`](super::MessageGroup) does the same for single
+    /// pins, with irqfds.
     ///
     /// # Errors
     /// [`RoutesError`]; the table is then as it was.
@@ -154,7 +194,22 @@ impl Routes {
         })
     }
 
-    /// Commits what waits and arms it, for all functions. A function with routes that the kernel
+    /// Keeps commits back until the hold is dropped, for a restore or for many functions that are
+    /// plugged in together.
+    pub fn hold(self: &Arc<Self>) -> CommitHold {
+        CommitHold::new(self)
+    }
+
+    /// Makes no call on the VM any more, because it is about to be closed: functions that are dropped
+    /// from now on do not take each vector back by a KVM_IRQFD. Nothing more reaches the guest in an
+    /// orderly way, so stop the processors and devices first. KVM lets go of the eventfds when the VM
+    /// is closed.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Commits what waits and arms it, for all functions. Routes wait on while there is a
+    /// [`CommitHold`]. A function with routes that the kernel
     /// refuses goes on from userspace, and is notified.
     pub fn flush(&self) {
         self.state().pace.clear();
@@ -170,23 +225,33 @@ impl Routes {
 
     /// Runs one round of the userspace path: flushes when that is due, waits for eventfds for
     /// `timeout` at most (`None`: until something happens), and delivers what they hold. A VMM
-    /// calls this in a thread of its own. Or it watches [`events`](Self::events) in its own loop,
-    /// and calls this with a timeout of zero when that is readable or [`deadline`](Self::deadline)
-    /// has come.
+    /// has a [`Runner`](super::Runner) for this, or calls it in a thread of its own. Or it watches the
+    /// descriptor of [`events`](Self::events) in its own loop, and calls this with a timeout of zero
+    /// whenever that is readable: a timer makes it so when the [`deadline`](Self::deadline) has come.
     ///
     /// # Errors
     /// Those of the epoll instance.
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let due = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = match (timeout, due) {
-            (Some(timeout), Some(due)) => Some(timeout.min(due)),
-            (timeout, due) => timeout.or(due),
-        };
-        self.events.run(wait)?;
-        if self.deadline().is_some_and(|at| at <= Instant::now()) {
-            self.flush();
-        }
+        self.events.run(timeout)?;
+        self.flush_due();
         Ok(())
+    }
+
+    /// Flushes if that is due, and otherwise sets the timer, which may have fired before the deadline
+    /// was put off.
+    pub(super) fn flush_due(&self) {
+        match self.deadline() {
+            Some(at) if at <= Instant::now() => self.flush(),
+            Some(at) => self.wake_at(at),
+            None => {}
+        }
+    }
+
+    fn wake_at(&self, at: Instant) {
+        if self.events.wake_at(at).is_err() {
+            // Too early, but not too late. A full eventfd wakes the loop too, and nothing else fails.
+            let _ = self.events.wake();
+        }
     }
 
     /// Returns the loop that watches what is delivered from userspace.
@@ -241,7 +306,7 @@ impl Routes {
             want.place = RoutePlace::Waiting;
             match want.gsi {
                 Some(gsi) => state.table.set(gsi, want.msi),
-                None => match state.table.claim(want.msi) {
+                None => match state.table.claim(want.msi, want.fixed) {
                     Ok(gsi) => want.gsi = Some(gsi),
                     Err(OutOfRoutes { .. }) => want.place = RoutePlace::Refused,
                 },
@@ -255,7 +320,9 @@ impl Routes {
             wants.iter().any(|w| w.place == RoutePlace::Waiting && !is_current(&state.table, w));
         let mut refused = RoutePlace::Waiting;
         if waits {
-            if !self.deferral.is_worth_it(stale, clean, wants.len()) {
+            if state.holds > 0 {
+                // Whoever drops the last hold flushes.
+            } else if !self.deferral.is_worth_it(stale, clean, wants.len()) {
                 self.note(&mut state);
             } else if self.commit_locked(&mut state).is_err() {
                 refused = RoutePlace::Refused;
@@ -281,6 +348,22 @@ impl Routes {
         Ok(state.generation)
     }
 
+    /// Returns whether commits are kept back.
+    pub(super) fn is_held(&self) -> bool {
+        self.state().holds > 0
+    }
+
+    pub(super) fn add_hold(&self) {
+        self.state().holds += 1;
+    }
+
+    /// Returns whether this was the last hold.
+    pub(super) fn remove_hold(&self) -> bool {
+        let mut state = self.state();
+        state.holds -= 1;
+        state.holds == 0
+    }
+
     /// Returns those of these vectors and GSIs that have a route that KVM knows.
     pub(super) fn current(&self, mut gsis: Vec<(u16, u32)>) -> Vec<(u16, u32)> {
         let state = self.state();
@@ -293,12 +376,23 @@ impl Routes {
         self.note(&mut self.state());
     }
 
-    /// Notes that something waits: a loop that sleeps must learn of the deadline.
+    /// Notes that something waits: a loop that sleeps must wake up at the deadline.
     fn note(&self, state: &mut RoutesState) {
-        if state.pace.note(Instant::now()) {
-            // A full eventfd wakes the loop too, and nothing else can fail.
-            let _ = self.events.wake();
+        if state.pace.note(Instant::now())
+            && let Some(at) = state.pace.deadline(self.deferral)
+        {
+            self.wake_at(at);
         }
+    }
+
+    /// Reserves GSIs for a source with fixed ones, `count` from `first` on.
+    pub(super) fn reserve(&self, first: u32, count: u16) -> Result<(), GsiTaken> {
+        self.state().table.reserve(first, count)
+    }
+
+    /// Ends [`reserve`](Self::reserve), when they were given back.
+    pub(super) fn unreserve(&self, first: u32, count: u16) {
+        self.state().table.unreserve(first, count);
     }
 
     pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>) {
@@ -307,28 +401,32 @@ impl Routes {
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.assigns, self.vm.assign(borrow(eventfd), gsi))
+        self.counted(&self.counts.assigns, || self.vm.assign(borrow(eventfd), gsi))
     }
 
     pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.deassigns, self.vm.deassign(borrow(eventfd), gsi))
+        self.counted(&self.counts.deassigns, || self.vm.deassign(borrow(eventfd), gsi))
     }
 
     /// Sends a message. An MSI without a recipient is not an error (K10).
-    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
-        self.counted(&self.counts.signals, self.vm.signal(msi))
+    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<()> {
+        self.counted(&self.counts.signals, || self.vm.signal(msi).map(|_taken| ()))
     }
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
-        let committed = self.vm.set_routes(&state.table.plan());
-        self.counted(&self.counts.commits, committed)?;
+        self.counted(&self.counts.commits, || self.vm.set_routes(&state.table.plan()))?;
         state.table.committed();
         state.generation += 1;
         Ok(())
     }
 
-    fn counted<T>(&self, count: &AtomicU64, result: io::Result<T>) -> io::Result<T> {
+    /// Makes a call, unless the VM is going.
+    fn counted(&self, count: &AtomicU64, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         count.fetch_add(1, Ordering::Relaxed);
+        let result = call();
         if result.is_err() {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -338,6 +436,13 @@ impl Routes {
     fn state(&self) -> MutexGuard<'_, RoutesState> {
         // Nothing panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        // A runner that sleeps ends now.
+        let _ = self.events.wake();
     }
 }
 

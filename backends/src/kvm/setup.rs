@@ -62,6 +62,8 @@ pub struct FunctionSetup<P> {
     pub format: Format,
     /// The origin of the vectors' eventfds.
     pub eventfds: EventfdOrigin,
+    /// The thread that sends for a [`Notifier`](super::Notifier) what KVM does not.
+    pub sender: SendingThread,
     /// The real device behind a passed-through function; `None` behind an emulated one.
     pub device: Option<PassedThrough>,
     /// The VMM's own part.
@@ -80,6 +82,7 @@ impl<P> FunctionSetup<P> {
             policy: Policy::SPEC,
             format: Format::default(),
             eventfds: EventfdOrigin::Own,
+            sender: SendingThread::Caller,
             device: None,
             platform,
         }
@@ -95,6 +98,19 @@ pub enum EventfdOrigin {
     /// They are made elsewhere: each is given to [`connect`](super::Function::connect) when it
     /// exists, which may be before or after the guest unmasks the vector, or never (E5, E8).
     Connected,
+}
+
+/// The thread that acts on an event which a [`Notifier`](super::Notifier) took and which KVM does not
+/// deliver by itself: while the route waits, the vector is masked, or others hold the eventfd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SendingThread {
+    /// The one that notifies. It takes locks, and may make KVM_SIGNAL_MSI and the VMM's own calls.
+    #[default]
+    Caller,
+    /// The one that runs the loop of the [`Routes`](super::Routes), or one that uses the function before
+    /// that. The one that notifies makes at most two calls of `write` for an event, one of them to wake
+    /// the loop, and no other system call. It takes no lock and never waits.
+    Loop,
 }
 
 /// A real device behind a function. It may raise any of its vectors, so the function claims them

@@ -43,7 +43,8 @@ pub enum DropReason {
 impl<S: Storage> Msix<S> {
     /// Takes an event of the device for `vector` (A7). Emits Send when the vector is deliverable
     /// and claimed, IntxReevaluate while disabled under [`WhileDisabled::Intx`], and otherwise
-    /// nothing.
+    /// nothing. An event of a vector without a [`claim`](Self::claim) is lost: the answer is
+    /// [`Delivery::Dropped`] with [`DropReason::Unclaimed`].
     ///
     /// Where a backend delivers the vector (through an irqfd), the device signals the backend and
     /// does not call this.

@@ -421,12 +421,8 @@ impl<B: Board> IvshmemDevice<B> {
 
     /// The device uses all its vectors. Counts that outlived a reset are left alone (H9).
     fn arm(&self) {
-        let Some(function) = self.msix_function() else { return };
-        let claims = |v| function.inspect(|engine| engine.msix().and_then(|msix| msix.claims(v)));
-        let unclaimed = |v: &Vector| claims(*v) == Some(0);
-        for vector in (0..self.options.vectors).map(Vector::new).filter(unclaimed) {
-            // Of the table, and far from too many.
-            let _ = function.claim(vector);
+        if let Some(function) = self.msix_function() {
+            function.claim_all();
         }
     }
 

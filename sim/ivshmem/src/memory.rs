@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+#[cfg(target_pointer_width = "64")]
 use vm_memory::{FileOffset, MmapRegion};
 
 /// BAR2.
@@ -110,6 +111,7 @@ fn unsuitable(flags: OFlags) -> Option<&'static str> {
 }
 
 /// Maps a page of the file, which nobody touches: not every file can be mapped, and a seal may forbid it.
+#[cfg(target_pointer_width = "64")]
 fn check_mapping(file: &Arc<File>, stat: &Stat) -> io::Result<()> {
     // A file of huge pages can be mapped in whole ones only; they are its blocks.
     let page = usize::try_from(stat.st_size.min(stat.st_blksize)).unwrap_or(1).max(1);
@@ -121,15 +123,21 @@ fn check_mapping(file: &Arc<File>, stat: &Stat) -> io::Result<()> {
     }
 }
 
+/// Nobody maps it: no VMM runs on such a machine, where the device is not built either.
+#[cfg(not(target_pointer_width = "64"))]
+const fn check_mapping(_: &Arc<File>, _: &Stat) -> io::Result<()> {
+    Ok(())
+}
+
 /// No address space is larger.
 pub(super) const MOST_BITS: u32 = 46;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{
-        MemfdFlags, SealFlags, fcntl_add_seals, fcntl_setfl, ftruncate, memfd_create,
-    };
+    use rustix::fs::{MemfdFlags, fcntl_setfl, ftruncate, memfd_create};
+    #[cfg(target_pointer_width = "64")]
+    use rustix::fs::{SealFlags, fcntl_add_seals};
     use std::os::fd::AsFd;
 
     fn sized(len: u64) -> OwnedFd {
@@ -194,6 +202,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_pointer_width = "64")]
     fn a_file_that_cannot_be_mapped_is_refused_with_the_reason() {
         for seal in [SealFlags::WRITE, SealFlags::FUTURE_WRITE] {
             let file = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);

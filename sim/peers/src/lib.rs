@@ -3,7 +3,9 @@
 //!
 //! [`Qemu`] runs one, stopped, and drives it through qtest and QMP; a [`Player`] other than QEMU can
 //! take its place. [`trace`] reads its trace logs, [`find_msix_field`] its migration streams.
+//! [`kernel_trace`] reads what the kernel traces of KVM, for guests of any VMM.
 
+pub mod kernel_trace;
 mod migration;
 mod qemu;
 pub mod trace;

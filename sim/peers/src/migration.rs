@@ -43,8 +43,8 @@ pub fn find_msix_field(
         let head = at.checked_sub(5).and_then(|start| stream.get(start..at));
         let Some([SECTION_FULL, id @ ..]) = head else { continue };
         let payload = at + marker.len() + 8;
-        let end = payload + BEFORE_MSIX + field + BEHIND_MSIX;
-        let footer = stream.get(end..end + 5);
+        let end = field.checked_add(payload + BEFORE_MSIX + BEHIND_MSIX);
+        let footer = end.and_then(|end| stream.get(end..)?.get(..5));
         if footer.is_none_or(|footer| footer[0] != FOOTER || footer[1..] != *id) {
             return Err(missing("the footer"));
         }
@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(find_msix_field(&stream(), 4, 0x40, 17).unwrap(), expected);
         assert!(find_msix_field(&stream(), 5, 0x40, 17).is_err(), "another slot");
         assert!(find_msix_field(&stream(), 4, 0x40, 18).is_err(), "another length");
+        assert!(find_msix_field(&stream(), 4, 0x40, usize::MAX).is_err(), "and one of no machine");
         let whole = stream();
         for len in 0..whole.len() {
             assert!(find_msix_field(&whole[..len], 4, 0x40, 17).is_err(), "cut at {len}");

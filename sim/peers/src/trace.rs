@@ -1,7 +1,8 @@
 //! The lines of a QEMU trace log, one at a time.
 //!
-//! A log of QEMU's `log` trace backend holds one event a line, `EVENT ARGUMENTS`, or
-//! `PID@SECONDS.MICROS:EVENT ARGUMENTS` with `-msg timestamp=on`. A line is one of three things:
+//! A log of QEMU's `log` trace backend holds one event a line, `EVENT ARGUMENTS`. With
+//! `-msg timestamp=on` it is `PID@SECONDS.MICROS:EVENT ARGUMENTS`, or `YYYY-MM-DDTHH:MM:SS.MICROSZ EVENT ARGUMENTS` from
+//! QEMU 10.1 on. A line is one of three things:
 //!
 //! - *ours*: it begins with the name of an event listed in [`EVENTS`] or [`RaiseEvent::ALL`]; all
 //!   of it must parse;
@@ -18,10 +19,12 @@ mod raise;
 mod trace_line;
 
 pub use error::ParseError;
-pub use event::{Bdf, ConfigAccess, MemoryAccess, TraceEvent, TracedRegion, What};
-pub use log::{LogEnd, LogError, LogVisitor, MAX_LINE, walk};
+pub use event::{Bdf, ConfigAccess, MemoryAccess, NoBdf, TraceEvent, TracedRegion, What};
+pub(crate) use fields::{digits, hexadecimal, shortened};
+pub use log::{LogEnd, LogError, LogFormat, LogVisitor, MAX_LINE, walk};
 pub use raise::RaiseEvent;
-pub use trace_line::{EVENTS, parse_line};
+pub(crate) use trace_line::text;
+pub use trace_line::{EVENTS, QemuTrace, parse_line};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! `msix explore`.
 
-use super::output::{self, Output, status};
+use super::output::{self, Output, UNFINISHED, status};
+use super::output_file::OutputFile;
 use super::signals;
 use crate::replay::Peer;
 use clap::Args;
@@ -11,6 +12,7 @@ use msix_explorer::{
 };
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 #[cfg(feature = "stateright")]
@@ -20,7 +22,8 @@ use std::{thread, time::Duration};
 /// late, a guest that writes everything, and a platform that saves, loads and resets at any point.
 ///
 /// Exit status: 0 nothing is violated, 1 something is (a script for `msix replay` is printed), 2
-/// unusable arguments, 3 ended by a signal before all was seen, and nothing is violated so far.
+/// unusable arguments, 3 ended by a signal before all was seen, 4 stopped at --max-states before all was
+/// seen. With 3 and 4 nothing is violated so far.
 #[derive(Debug, Args)]
 pub(super) struct ExploreArguments {
     /// How many vectors are explored.
@@ -58,6 +61,9 @@ pub(super) struct ExploreArguments {
         hide_possible_values = true
     )]
     function_defect: Option<FunctionDefect>,
+    /// Write the script of a violation to this file, in place of what it held, for `msix replay`.
+    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    script: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -87,10 +93,14 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<ExitCode, String> 
     if let Some(address) = arguments.serve {
         return served(&options, address);
     }
+    let file = arguments.script.as_ref().map(|path| OutputFile::new(path, None)).transpose()?;
     let outcome = watched(|go_on| explorer::explore_msix(&options, go_on))?;
     let outcome = outcome.map_err(|error| error.to_string())?;
     Output::default().either(arguments.json, &outcome, msix_text)?;
-    Ok(status(outcome.violation.is_some(), outcome.extent.interrupted))
+    if let (Some(file), Some(violation)) = (file, &outcome.violation) {
+        file.write(violation.script.as_bytes())?;
+    }
+    Ok(ended(outcome.violation.is_some(), &outcome.extent))
 }
 
 fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
@@ -105,7 +115,16 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     options.defect = arguments.function_defect;
     let outcome = watched(|go_on| explorer::explore_function(&options, go_on))?;
     Output::default().either(arguments.json, &outcome, function_text)?;
-    Ok(status(outcome.violation.is_some(), outcome.extent.interrupted))
+    Ok(ended(outcome.violation.is_some(), &outcome.extent))
+}
+
+/// The exit status of an exploration.
+fn ended(violated: bool, extent: &Extent) -> ExitCode {
+    if violated || extent.complete || extent.interrupted {
+        status(violated, extent.interrupted)
+    } else {
+        ExitCode::from(UNFINISHED)
+    }
 }
 
 fn function_text(outcome: &FunctionOutcome) -> String {

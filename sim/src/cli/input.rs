@@ -2,11 +2,12 @@
 
 use super::spool::{Awaited, Spool};
 use crate::RECORDING;
+use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read as _, Seek};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -79,19 +80,34 @@ impl Input {
         self.identity
     }
 
-    /// Its text. What comes through a pipe goes to a temporary file when it is read first, and is read
-    /// until `stop` is set.
+    /// Its text. What comes through a pipe, or is unpacked, goes to a temporary file when it is read
+    /// first. A pipe is read until `stop` is set.
     pub(super) fn text(&mut self, stop: &Arc<AtomicBool>) -> io::Result<Box<dyn Twice>> {
         let Some(file) = self.file.take() else { return Ok(Box::new(Cursor::new(RECORDING))) };
-        Ok(match self.len {
-            Some(_) => Box::new(BufReader::with_capacity(BUFFER, file)),
-            None => {
-                let spool = Spool::new(Awaited::new(file, Arc::clone(stop)))?;
-                Box::new(BufReader::with_capacity(BUFFER, spool))
-            }
-        })
+        if self.len.is_none() {
+            let pipe = BufReader::with_capacity(BUFFER, Awaited::new(file, Arc::clone(stop)));
+            return kept(pipe);
+        }
+        let mut file = BufReader::with_capacity(BUFFER, file);
+        if file.fill_buf()?.starts_with(&GZIP) {
+            self.len = None;
+            return kept(file);
+        }
+        Ok(Box::new(file))
     }
 }
+
+/// What can be read once, kept and unpacked if it is packed.
+fn kept(mut from: impl BufRead + 'static) -> io::Result<Box<dyn Twice>> {
+    fn spooled(from: impl io::Read + 'static) -> io::Result<Box<dyn Twice>> {
+        Ok(Box::new(BufReader::with_capacity(BUFFER, Spool::new(from)?)))
+    }
+    let is_packed = from.fill_buf()?.starts_with(&GZIP);
+    if is_packed { spooled(MultiGzDecoder::new(from)) } else { spooled(from) }
+}
+
+/// How a gzipped file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The first bytes of `text`, at most `most`, which is then as if it had not been read.
 pub(super) fn start_of(text: &mut dyn Twice, most: u64) -> io::Result<Vec<u8>> {
@@ -101,4 +117,16 @@ pub(super) fn start_of(text: &mut dyn Twice, most: u64) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
+/// All of a small text.
+pub(super) fn whole(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 16 MiB"));
+    }
+    Ok(text)
+}
+
+/// Most bytes of such a text.
+const MOST: u64 = 16 << 20;
 const BUFFER: usize = 256 * 1024;

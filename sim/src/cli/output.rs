@@ -12,6 +12,10 @@ pub(super) const UNUSABLE: u8 = 2;
 /// Exit status when a signal ended it before it was done, and nothing differs so far.
 pub(super) const INTERRUPTED: u8 = 3;
 
+/// Exit status when an exploration stopped at the number of states that was asked for, and nothing is
+/// violated so far.
+pub(super) const UNFINISHED: u8 = 4;
+
 /// The exit status of something that found a difference or not, and was interrupted or not.
 pub(super) fn status(differs: bool, interrupted: bool) -> ExitCode {
     match (differs, interrupted) {

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most bytes that are kept, and how to say so.
 const LIMIT: u64 = 1 << 30;
-const TOO_LONG: &str = "more than 1 GiB comes through a pipe, and all of it is kept to be read twice: \
-    write it to a file, and name that";
+const TOO_LONG: &str = "more than 1 GiB comes through a pipe or is unpacked, and all of it is kept to be \
+    read twice: write it to a file as it is, and name that";
 
 /// Reads from a pipe; what was read goes to a temporary file, and can be read again after a seek.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! One function of the log: the engine, what is known about it, and its part of the report.
 
+mod told;
+
 use super::entries::{Bearing, Held};
 use super::functions::LastWrite;
 use super::knowledge::Knowledge;
@@ -25,6 +27,8 @@ pub(crate) struct Device {
     watched: Vec<Watched>,
     /// Vectors that bear on their message otherwise since they were last taken.
     turned: Vec<u16>,
+    /// How many vectors may send a message that is not known.
+    opaque: usize,
     /// Which of the events that name raises it has.
     names: Option<usize>,
     /// State changes since they were last taken, if someone takes them.
@@ -48,6 +52,12 @@ struct Watched {
     shown: Shown,
     bearing: Bearing,
     masked_since: Option<Moment>,
+    /// It may send, and its message is not known.
+    opaque: bool,
+    /// What the entry held when it was last live.
+    live_as: Option<Message>,
+    /// What it held when it was live before that, with another message.
+    relic: Option<Message>,
 }
 
 /// Whether a vector's message can be its device's.
@@ -85,7 +95,14 @@ impl Device {
         let vectors = report.vectors;
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).ok()?).ok()?;
         let (shown, bearing) = (Shown::Unknown, Bearing::Open);
-        let watched = Watched { shown, bearing, masked_since: None };
+        let watched = Watched {
+            shown,
+            bearing,
+            masked_since: None,
+            opaque: true,
+            live_as: None,
+            relic: None,
+        };
         let named = |event: &RaiseEvent| event.devices.contains(&&*report.name);
         let names = RaiseEvent::ALL.iter().position(named);
         let mut device = Self {
@@ -96,6 +113,7 @@ impl Device {
             known: Knowledge::none(vectors),
             watched: vec![watched; usize::from(vectors)],
             turned: Vec::new(),
+            opaque: usize::from(vectors),
             names,
             changes: takers.changes.then(Vec::new),
             inputs: None,
@@ -147,6 +165,9 @@ impl Device {
     pub(crate) fn forget(&mut self, now: Moment) {
         self.restart(true, now);
         self.known = Knowledge::none(self.vectors());
+        for watched in &mut self.watched {
+            (watched.live_as, watched.relic) = (None, None);
+        }
         self.observe_all(now);
     }
 
@@ -357,9 +378,12 @@ impl Device {
                 let known = self.known.message(vector) && self.known.bus_master.is_some();
                 let firm = known
                     && can_be_seen(route.message)
-                    && self.known.of(vector).is_some_and(|v| !v.doubtful && !v.rewritten);
+                    && self
+                        .known
+                        .of(vector)
+                        .is_some_and(|v| !v.doubtful && !v.rewritten && !v.delivered);
                 if let Some(known) = self.known.of_mut(vector) {
-                    known.doubtful = false;
+                    (known.doubtful, known.delivered) = (false, false);
                 }
                 Sent { vector, message: route.message, firm }
             })
@@ -404,9 +428,16 @@ impl Device {
     fn observe(&mut self, vector: u16, now: Moment) {
         self.observe_shown(vector, now);
         let bearing = self.bearing(vector);
+        let entry = self.entry(vector).filter(|_| self.known.message(vector));
+        let opaque = entry.is_none() && self.standing(vector) != Standing::Blocked;
         let Some(watched) = self.watched.get_mut(usize::from(vector)) else { return };
+        self.opaque += usize::from(opaque);
+        self.opaque -= usize::from(std::mem::replace(&mut watched.opaque, opaque));
         if std::mem::replace(&mut watched.bearing, bearing) != bearing {
             self.turned.push(vector);
+        }
+        if bearing == Bearing::Live && watched.live_as != entry {
+            watched.relic = std::mem::replace(&mut watched.live_as, entry);
         }
     }
 

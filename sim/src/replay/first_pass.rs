@@ -4,12 +4,15 @@ mod capabilities;
 mod logged_function;
 mod tables;
 
+use super::displaced::Displaced;
 use super::functions::{Functions, LastWrite};
 use super::unusable::Unusable;
 use crate::report::Warnings;
-use capabilities::{Found, MSIX, PCIE};
+pub(crate) use capabilities::{ConfigSpace, Found, MSI, MSIX, PCIE as EXPRESS};
 pub(crate) use logged_function::{Express, LoggedFunction};
-use msix_peers::trace::{LogEnd, LogVisitor, RaiseEvent, TraceEvent, TracedRegion, What};
+use msix_peers::trace::{
+    LogEnd, LogVisitor, QemuTrace, RaiseEvent, TraceEvent, TracedRegion, What,
+};
 use std::collections::HashSet;
 pub(crate) use tables::{Place, Table};
 use tables::{Reach, Tables};
@@ -55,6 +58,7 @@ pub(crate) struct FirstPass<P> {
     timed: u64,
     started: Option<u64>,
     traced: Traced,
+    displaced: Displaced,
 }
 
 impl<P: FnMut(u64) -> bool> FirstPass<P> {
@@ -73,6 +77,7 @@ impl<P: FnMut(u64) -> bool> FirstPass<P> {
             timed: 0,
             started: None,
             traced: Traced::default(),
+            displaced: Displaced::default(),
         }
     }
 
@@ -123,13 +128,14 @@ impl<P: FnMut(u64) -> bool> FirstPass<P> {
             if let (None, Found::At(at)) = (facts.msix, facts.space.capability(MSIX)) {
                 facts.msix = Some(at);
             }
-            facts.express = match facts.space.capability(PCIE) {
+            facts.express = match facts.space.capability(EXPRESS) {
                 Found::Unknown => Express::Unknown,
                 Found::Absent => Express::Absent,
                 Found::At(at) => Express::At(at),
             };
         }
         let mut warnings = Warnings::default();
+        self.displaced.warn(&mut warnings);
         let tables = self.tables.place(&mut self.functions, &mut warnings);
         for function in self.functions.iter_mut() {
             let facts = &mut function.of;
@@ -154,6 +160,7 @@ impl<P: FnMut(u64) -> bool> FirstPass<P> {
 }
 
 impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
+    type Format = QemuTrace;
     type Error = Unusable;
 
     fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Unusable> {
@@ -197,6 +204,10 @@ impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
             }
         }
         Ok(())
+    }
+
+    fn displaced(&mut self, line: u64, event: &'static str) {
+        self.displaced.note(line, event);
     }
 
     fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Unusable> {

@@ -1,13 +1,13 @@
 //! A backend follows the second pass, and what arrives there is compared.
 
 use super::backend::DeliveryDifference;
-use super::second_pass::Replay;
+use super::bench::Bench;
 use crate::report::{BackendReport, Deliveries};
 use msix_backends::Route;
 use msix_core::operation::Operation;
 use std::io;
 
-impl<P: FnMut(u64) -> bool> Replay<'_, P> {
+impl Bench {
     /// Lets the backend's function do what device `index` did, whose engine sent `sent`. After a
     /// failure of the system nothing more is asked of it: the replay ends with that.
     pub(super) fn follow(&mut self, index: usize, inputs: &[Operation], sent: &[Route]) {

@@ -23,6 +23,8 @@ pub(crate) struct VectorKnowledge {
     /// MSI-X or clears the entry (T4, T5) may have made the device stop using the vector, which
     /// clears its pending bit (H9).
     pub(crate) doubtful: bool,
+    /// Its pending event was delivered already, against the rules.
+    pub(crate) delivered: bool,
     /// Up to this line a message may come for an event that the log does not show.
     pub(crate) pending_unknown_until: u64,
 }
@@ -38,6 +40,7 @@ impl Knowledge {
             dwords: 0,
             rewritten: false,
             doubtful: false,
+            delivered: false,
             pending_unknown_until: u64::MAX,
         };
         let vectors = vec![unknown; usize::from(vectors)];
@@ -50,6 +53,7 @@ impl Knowledge {
             dwords: ALL,
             rewritten: false,
             doubtful: false,
+            delivered: false,
             pending_unknown_until: 0,
         };
         let vectors = vec![known; usize::from(vectors)];

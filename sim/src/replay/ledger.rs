@@ -74,13 +74,18 @@ impl Ledger {
 
     /// Takes what should have been met before `line`: a message follows its cause at once, after
     /// the messages that the same cause put before it, and lines of other threads.
-    pub(crate) fn overdue(&mut self, line: u64) -> (Vec<Expected>, Vec<Deferred>) {
-        let late = |since: u64, nth: u64| line.saturating_sub(since) > super::WINDOW + nth;
+    ///
+    /// `patience` is how much later at least, on the axis of [`Moment::at`].
+    pub(crate) fn overdue(&mut self, now: Moment, patience: u64) -> (Vec<Expected>, Vec<Deferred>) {
+        let late = |since: u64, nth: u64| now.line.saturating_sub(since) > super::WINDOW + nth;
+        let late_at = |since: Moment, nth: u64| {
+            late(since.line, nth) && now.at.saturating_sub(since.at) >= patience
+        };
         if self.expected.is_empty() && self.deferred.is_empty() {
             return (Vec::new(), Vec::new());
         }
         let (overdue, waiting) =
-            std::mem::take(&mut self.expected).into_iter().partition(|e| late(e.when.line, e.nth));
+            std::mem::take(&mut self.expected).into_iter().partition(|e| late_at(e.when, e.nth));
         self.expected = waiting;
         let overdue: VecDeque<Expected> = overdue;
         let (undecided, waiting) =
@@ -93,7 +98,8 @@ impl Ledger {
 
 impl Expected {
     /// Whether a log whose last whole line is `last` had room for the message.
-    pub(crate) const fn had_room(&self, last: u64) -> bool {
-        last.saturating_sub(self.when.line) > self.nth
+    pub(crate) const fn had_room(&self, last: Moment, patience: u64) -> bool {
+        let time = last.at.saturating_sub(self.when.at) >= patience;
+        last.line.saturating_sub(self.when.line) > self.nth && time
     }
 }

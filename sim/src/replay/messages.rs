@@ -1,7 +1,7 @@
 //! Raises, messages, and how one is set against the other.
 
 use super::entries::{Bearing, Owners};
-use super::ledger::{Cause, Deferred, Expected};
+use super::ledger::{Cause, Deferred};
 use super::second_pass::Replay;
 use crate::timeline::Mark;
 use msix_core::{Delivery, Message};
@@ -27,47 +27,49 @@ enum Reading {
 impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     /// A device model named the vector it raises.
     pub(super) fn raise(&mut self, event: &'static RaiseEvent, vector: u32) {
-        let line = self.now.line;
+        let line = self.bench.now.line;
         let names = RaiseEvent::ALL.iter().position(|known| known == event);
         let able: Vec<usize> = (0..)
-            .zip(&self.devices)
+            .zip(&self.bench.devices)
             .filter(|(_, device)| device.names() == names && vector < u32::from(device.vectors()))
             .map(|(index, _)| index)
             .collect();
         let Ok(vector) = u16::try_from(vector) else {
-            self.unattributed.raises += 1;
+            self.bench.unattributed.raises += 1;
             return;
         };
         match *able {
-            [] => self.unattributed.raises += 1,
-            [only] if self.devices.get(only).is_some_and(|device| device.can_raise(vector)) => {
+            [] => self.bench.unattributed.raises += 1,
+            [only]
+                if self.bench.devices.get(only).is_some_and(|device| device.can_raise(vector)) =>
+            {
                 self.named(only, vector);
             }
             _ => {
                 let device = if let [only] = *able { Some(only) } else { None };
                 for &index in &able {
-                    if let Some(device) = self.devices.get_mut(index) {
+                    if let Some(device) = self.bench.devices.get_mut(index) {
                         device.doubt_pending(vector);
                     }
                 }
-                self.ledger.defer(Deferred { event, vector, line, device });
+                self.bench.ledger.defer(Deferred { event, vector, line, device });
             }
         }
     }
 
     fn named(&mut self, index: usize, vector: u16) {
-        let delivery = self.input(index, Cause::Raise, |device, now| {
+        let delivery = self.bench.input(index, Cause::Raise, |device, now| {
             device.report.raises.named += 1;
             device.raise(vector, now)
         });
         if let (Some(Some(Delivery::Pending | Delivery::Coalesced)), Some(timeline)) =
-            (delivery, &mut self.timeline)
+            (delivery, &mut self.bench.timeline)
         {
             timeline.mark(
                 index,
                 Some(vector),
                 Mark::Latched,
-                self.now,
+                self.bench.now,
                 "raised while masked".into(),
             );
         }
@@ -76,37 +78,37 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     /// A write to 'apic-msi'.
     pub(super) fn message(&mut self, access: &MemoryAccess) {
         let Ok(data) = u32::try_from(access.value) else {
-            self.not_ours += 1;
+            self.bench.not_ours += 1;
             return;
         };
         let message = Message { address: access.address, data };
-        if let Some(met) = self.ledger.meet(message) {
-            self.matched(&met);
+        if let Some(met) = self.bench.ledger.meet(message) {
+            self.bench.matched(&met);
             return;
         }
         match self.read_message(message) {
-            Reading::NotOurs => self.not_ours += 1,
-            Reading::Undecided(None) => self.unattributed.messages += 1,
+            Reading::NotOurs => self.bench.not_ours += 1,
+            Reading::Undecided(None) => self.bench.unattributed.messages += 1,
             Reading::Undecided(Some(index)) => {
-                if let Some(device) = self.devices.get_mut(index) {
+                if let Some(device) = self.bench.devices.get_mut(index) {
                     device.report.undecided.messages += 1;
                 }
             }
             Reading::Unexpected(index, vector, why) => {
-                if let Some(device) = self.devices.get_mut(index) {
+                if let Some(device) = self.bench.devices.get_mut(index) {
                     device.report.messages.unexpected += 1;
                 }
                 let got = format!("message {}", shown(message));
-                self.mismatch(index, Some(vector), self.now, [why.to_owned(), got]);
+                self.bench.mismatch(index, Some(vector), self.bench.now, [why.to_owned(), got]);
             }
             Reading::Raise { index, vector, named } => {
-                self.input(index, Cause::Raise, |device, now| {
+                self.bench.input(index, Cause::Raise, |device, now| {
                     let raises = &mut device.report.raises;
                     *(if named { &mut raises.named } else { &mut raises.inferred }) += 1;
                     device.raise(vector, now)
                 });
-                if let Some(met) = self.ledger.meet(message) {
-                    self.matched(&met);
+                if let Some(met) = self.bench.ledger.meet(message) {
+                    self.bench.matched(&met);
                 }
             }
         }
@@ -114,13 +116,13 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
 
     /// Decides by what is known of the entries that hold the message, and never by likelihood.
     fn read_message(&mut self, message: Message) -> Reading {
-        let entries = &self.entries;
+        let entries = &self.bench.entries;
         let owner = match entries.owners(message) {
             Owners::None => return Reading::NotOurs,
             Owners::One(owner) => Some(owner),
             Owners::Several => None,
         };
-        let named = self.ledger.decide(|deferred| {
+        let named = self.bench.ledger.decide(|deferred| {
             let names = RaiseEvent::ALL.iter().position(|event| event == deferred.event);
             entries.only_live(message, names, deferred.vector)
         });
@@ -151,85 +153,18 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
     }
 
     fn may_owe(&self, index: usize, vector: u16) -> bool {
-        self.devices.get(index).is_none_or(|device| device.may_owe(vector, self.now))
+        self.bench.devices.get(index).is_none_or(|device| device.may_owe(vector, self.bench.now))
     }
 
     /// Whether the log shows that this device names all its raises.
-    fn names_all(&self, index: usize) -> bool {
-        let Some(device) = self.devices.get(index) else { return false };
+    pub(super) fn names_all(&self, index: usize) -> bool {
+        let Some(device) = self.bench.devices.get(index) else { return false };
         let traced = RaiseEvent::ALL.iter().zip(self.contents.traced.raises);
         let named = device.names().and_then(|names| traced.into_iter().nth(names));
         named.is_some_and(|(event, traced)| traced && event.complete)
     }
-
-    fn matched(&mut self, met: &Expected) {
-        if let Some(device) = self.devices.get_mut(met.device) {
-            device.report.messages.matched += 1;
-            device.saw_message();
-        }
-        if let Some(timeline) = &mut self.timeline {
-            let text = format!("message {}", shown(met.sent.message));
-            timeline.mark(met.device, Some(met.sent.vector), Mark::Message, self.now, text);
-        }
-    }
-
-    /// Settles what is overdue on `line`.
-    pub(super) fn expire(&mut self, line: u64) {
-        let (overdue, undecided) = self.ledger.overdue(line);
-        for expected in overdue {
-            self.unmet(&expected, expected.sent.firm, NONE);
-        }
-        for deferred in undecided {
-            self.undecided_raise(&deferred);
-        }
-    }
-
-    /// Settles what still waits when the log ends after line `last`: a message the log had no
-    /// line for is not lost.
-    pub(super) fn settle_at_end(&mut self, last: u64) {
-        let (overdue, undecided) = self.ledger.overdue(u64::MAX);
-        for expected in overdue {
-            let lost = expected.sent.firm && expected.had_room(last);
-            self.unmet(&expected, lost, "none before the log ends");
-        }
-        for deferred in undecided {
-            self.undecided_raise(&deferred);
-        }
-    }
-
-    fn unmet(&mut self, expected: &Expected, lost: bool, got: &str) {
-        let Some(device) = self.devices.get_mut(expected.device) else { return };
-        if !lost {
-            device.report.messages.expected -= 1;
-            device.report.undecided.messages += 1;
-            if let Some(timeline) = &mut self.timeline {
-                let text = format!("message {} may be missing", shown(expected.sent.message));
-                let vector = Some(expected.sent.vector);
-                timeline.mark(expected.device, vector, Mark::Undecided, expected.when, text);
-            }
-            return;
-        }
-        device.report.messages.lost += 1;
-        let why = match expected.cause {
-            Cause::Raise => "of the raise",
-            Cause::Release => "that was pending until here",
-        };
-        let wanted = format!("message {} {why}", shown(expected.sent.message));
-        let (index, vector) = (expected.device, expected.sent.vector);
-        self.mismatch(index, Some(vector), expected.when, [wanted, got.to_owned()]);
-    }
-
-    fn undecided_raise(&mut self, deferred: &Deferred) {
-        match deferred.device.and_then(|index| self.devices.get_mut(index)) {
-            Some(device) => device.report.undecided.raises += 1,
-            None => self.unattributed.raises += 1,
-        }
-    }
 }
 
-fn shown(Message { address, data }: Message) -> String {
+pub(super) fn shown(Message { address, data }: Message) -> String {
     format!("{data:#x} to {address:#x}")
 }
-
-const NONE: &str = "none within 64 lines";
-const _: () = assert!(super::WINDOW == 64, "NONE says so");

@@ -117,6 +117,38 @@ impl PlacedBars {
         }
     }
 
+    /// A configuration read at `offset` that tells what the register holds, as number `now`.
+    pub(crate) fn told(&mut self, offset: u16, value: u32, now: u64) {
+        self.read(offset, value);
+        let Some(register) = index(offset).and_then(|index| self.registers.get_mut(index)) else {
+            return;
+        };
+        let address = value & register.kind.address_bits();
+        // One that reads 0 is as it was before it was placed, which its restored value tells.
+        if !register.sizing && (address != 0 || register.kind == Kind::High) {
+            register.value = Some(address);
+            register.placed = now;
+        }
+    }
+
+    /// Memory BAR `index` is known to be at `address`, or not to be placed.
+    pub(crate) fn given(&mut self, index: u8, address: Option<u64>) {
+        let at = usize::from(index);
+        let Some(address) = address else { return };
+        let wide = address >> 32 != 0;
+        let Some(register) = self.registers.get_mut(at) else { return };
+        register.value = Some(address as u32 & !0xf);
+        if wide {
+            register.kind = Kind::Memory64;
+        }
+        if register.kind == Kind::Memory64
+            && let Some(high) = self.registers.get_mut(at + 1)
+        {
+            high.kind = Kind::High;
+            high.value = Some((address >> 32) as u32);
+        }
+    }
+
     /// The type bits, unless this is a high half or they are all 0, which says nothing: firmware
     /// writes addresses without them.
     fn learn(&mut self, index: usize, value: u32) {

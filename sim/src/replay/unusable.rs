@@ -9,6 +9,12 @@ pub enum Unusable {
     /// It cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// It is something else than the text of a log.
+    #[error("{reason}")]
+    NotText {
+        /// What it is, and how to make text of it.
+        reason: &'static str,
+    },
     /// It lacks what a replay needs.
     #[error("{reason}")]
     NoTable {
@@ -49,6 +55,7 @@ impl Unusable {
     pub const fn line(&self) -> u64 {
         match self {
             Self::Log(error) => error.line(),
+            Self::NotText { .. } => 1,
             Self::NoTable { line, .. }
             | Self::TooMany { line, .. }
             | Self::Interrupted { line }

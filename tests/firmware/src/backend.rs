@@ -51,15 +51,12 @@ impl<const N: usize> Backend<N> {
         let mut answer = Answer { failed: none, held: none };
         record.effect(effect);
         for vector in effect.vectors().iter() {
-            let (Some(message), Some(route)) =
-                (message(vector), self.routes.get_mut(usize::from(vector.index())))
-            else {
-                continue;
-            };
+            let Some(route) = self.routes.get_mut(usize::from(vector.index())) else { continue };
             let index = vector.index();
             let bit = Vectors::one(vector).bits();
             match effect {
                 Effect::Arm(_) | Effect::Reroute(_) => {
+                    let Some(message) = message(vector) else { continue };
                     record.call(match effect {
                         Effect::Arm(_) => HostCall::Arm { vector: index, message },
                         _ => HostCall::Reroute { vector: index, message },
@@ -80,6 +77,7 @@ impl<const N: usize> Backend<N> {
                     self.failed.remove(vector);
                 }
                 Effect::Send(_) => {
+                    let Some(message) = message(vector) else { continue };
                     record.call(HostCall::Send { vector: index, message });
                     record.deliver(message);
                 }
@@ -113,6 +111,11 @@ impl<const N: usize> Backend<N> {
         let vector = self.held.first(|at| any || self.failed.contains(at))?;
         self.held.remove(vector);
         Some(vector)
+    }
+
+    /// Returns whether any vector is armed.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.routes.iter().any(Option::is_some)
     }
 }
 

@@ -39,6 +39,15 @@ pub(crate) enum Path {
     Backend,
 }
 
+impl Path {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Backend => "backend",
+        }
+    }
+}
+
 /// The engine in one kind of memory, with events that take one path.
 pub(crate) struct Firmware(pub(crate) Memory, pub(crate) Path);
 
@@ -48,8 +57,7 @@ impl Subject for Firmware {
             Memory::Inline => "inline memory",
             Memory::Static => "static memory",
         };
-        let path = if self.1 == Path::Engine { "engine" } else { "backend" };
-        format!("firmware, {memory}, events by the {path}")
+        format!("firmware, {memory}, events by the {}", self.1.name())
     }
 
     fn choices(&self) -> Choices {
@@ -122,10 +130,10 @@ impl Lent {
     }
 }
 
-struct Room<M, E> {
+pub(crate) struct Room<M, E> {
     memory: MaybeUninit<M>,
-    embedded: MaybeUninit<E>,
-    record: Record,
+    pub(crate) embedded: MaybeUninit<E>,
+    pub(crate) record: Record,
 }
 
 impl<M, E> Empty for Room<M, E> {

@@ -12,6 +12,7 @@ mod backend;
 mod boot;
 mod device;
 mod embedded;
+mod function;
 mod pool;
 mod ports;
 mod record;
@@ -19,12 +20,15 @@ mod stack;
 
 use core::panic::PanicInfo;
 use device::{Firmware, Memory, Path};
-use msix_conformance::{CASES, Verdict, judge};
+use function::FirmwareFunction;
+use msix_conformance::{
+    CASES, FUNCTION_CASES, FunctionSubject as _, Subject as _, Verdict, judge, judge_function,
+};
 use ports::{exit, say};
 
-/// The case that MSI-X alone fails by design where a backend delivers by itself (H4): a rewrite is told
-/// when it is complete.
-const ALONE: &str = "C49";
+/// The cases that MSI-X and the function fail alone, by design, where a backend delivers by itself (H4): a
+/// rewrite is told when it is complete.
+const ALONE: [&str; 2] = ["C49", "M17"];
 
 /// Called by the boot code.
 extern "sysv64" fn started(start_info: *const u64) -> ! {
@@ -36,14 +40,22 @@ extern "sysv64" fn started(start_info: *const u64) -> ! {
     }
     let only = command_line.split(' ').find_map(|word| word.strip_prefix("only="));
     stack::clean();
-    let mut unexpected = 0;
     let memories = [Memory::Inline, Memory::Static];
     let is_small = command_line.split(' ').any(|word| word == "inline");
-    for memory in memories.into_iter().take(if is_small { 1 } else { 2 }) {
-        for path in [Path::Engine, Path::Backend] {
-            unexpected += run(&Firmware(memory, path), path, only);
+    let mut verdicts = Verdicts { only, unexpected: 0 };
+    for path in [Path::Engine, Path::Backend] {
+        for memory in memories.into_iter().take(if is_small { 1 } else { 2 }) {
+            let subject = Firmware(memory, path);
+            say!("{}", subject.name());
+            CASES.iter().for_each(|case| verdicts.take(path, case.id, || judge(&subject, case)));
+        }
+        let subject = FirmwareFunction(path);
+        say!("{}", subject.name());
+        for case in &FUNCTION_CASES {
+            verdicts.take(path, case.id, || judge_function(&subject, case));
         }
     }
+    let unexpected = verdicts.unexpected;
     let [inline, lent] = device::BYTES;
     say!("memory of 64 vectors inline: {inline} bytes");
     say!("memory of 2048 vectors, static: {lent} bytes");
@@ -53,28 +65,33 @@ extern "sysv64" fn started(start_info: *const u64) -> ! {
     exit(u8::from(unexpected > 0 || stack::most() == stack::SIZE))
 }
 
-/// Judges by every case, or by those that `only` names, says each verdict, and returns how many are not as they should be.
-fn run(subject: &Firmware, path: Path, only: Option<&str>) -> usize {
-    use msix_conformance::Subject as _;
-    say!("{}", subject.name());
-    let mut unexpected = 0;
-    let is_wanted = |id| only.is_none_or(|only| only.split(',').any(|wanted| wanted == id));
-    for case in CASES.iter().filter(|case| is_wanted(case.id)) {
-        let fails = path == Path::Backend && case.id == ALONE;
-        match judge(subject, case) {
+/// Counts the verdicts that are not as they should be.
+struct Verdicts<'a> {
+    /// The cases to judge by, if not all.
+    only: Option<&'a str>,
+    unexpected: usize,
+}
+
+impl Verdicts<'_> {
+    /// Says the verdict of a case.
+    fn take(&mut self, path: Path, id: &str, judge: impl FnOnce() -> Verdict) {
+        if self.only.is_some_and(|only| !only.split(',').any(|wanted| wanted == id)) {
+            return;
+        }
+        let fails = path == Path::Backend && ALONE.contains(&id);
+        match judge() {
             Verdict::Passed { .. } => {
-                say!("  {} passed", case.id);
-                unexpected += usize::from(fails);
+                say!("  {id} passed");
+                self.unexpected += usize::from(fails);
             }
             Verdict::Failed { did, expected, got } => {
                 let note = if fails { " as known" } else { "" };
-                say!("  {} failed{note}: {did}: expected {expected}, got {got}", case.id);
-                unexpected += usize::from(!fails);
+                say!("  {id} failed{note}: {did}: expected {expected}, got {got}");
+                self.unexpected += usize::from(!fails);
             }
-            Verdict::NotObservable { why } => say!("  {} not observable: {why}", case.id),
+            Verdict::NotObservable { why } => say!("  {id} not observable: {why}"),
         }
     }
-    unexpected
 }
 
 #[panic_handler]

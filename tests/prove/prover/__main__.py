@@ -7,6 +7,8 @@ from . import suite
 
 
 def main():
+    # Terms of 64 vectors are deep.
+    sys.setrecursionlimit(100_000)
     parser = argparse.ArgumentParser(prog="prover", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("one", help="prove harnesses of one IR file, in this process")

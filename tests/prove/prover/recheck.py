@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 # Seconds for one question. One that is not decided in that time is counted, and is no failure.
-LIMIT = 20
+LIMIT = 5
 
 
 def all_of(folder):

@@ -20,7 +20,7 @@ IR_FLAGS = " -C llvm-args=-inline-threshold=2000 -C llvm-args=-unroll-threshold=
 # More than ten seconds of CPU at 64 vectors.
 SLOW = {"claim", "load", "read_table", "set_message", "write_dword", "write_qword", "write_other"}
 # More than ten seconds of CPU with 32 vectors of MSI.
-SLOW_FUNCTION = {"function_write_msi", "function_write_msix"}
+SLOW_FUNCTION = {"function_write_msi", "function_write_msix", "function_report_held"}
 # What is proven of MSI-X alone, for 64 vectors in `quick`: the whole function has two there.
 WHOLE = "function_"
 # Proven for every number of vectors at once.
@@ -41,6 +41,8 @@ LIMIT = 1800
 def cargo(source, vectors, target, *args, flags=""):
     """Runs cargo on the crate of the harnesses in `source`."""
     environment = dict(os.environ, PROVE_N=str(vectors), RUSTFLAGS=FLAGS + flags)
+    if str(vectors).endswith("d"):
+        environment["CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS"] = "true"
     command = [os.environ.get("CARGO", "cargo"), *args, "--quiet", "--release"]
     command += ["--manifest-path", str(source / "Cargo.toml"), "--target-dir", str(target)]
     if args[0] == "rustc":
@@ -161,13 +163,13 @@ def quick():
 
 
 def long():
-    """Two and 64 vectors whole, also with exempt messages, some inputs for every number of vectors up
-    to 70, and the questions for two asked again of another solver."""
+    """Two and 64 vectors whole, also with exempt messages, one with the assertions of a debug build, some
+    inputs for every number of vectors up to 70, and the questions for two asked again of another solver."""
     from . import recheck
 
     status = 0
     with tempfile.TemporaryDirectory() as folder:
-        for vectors in (2, "2x", 64, "..70"):
+        for vectors in (2, "2x", "1d", 64, "..70"):
             ir, program = built(vectors, folder)
             if vectors == 2:
                 status |= test_tool(ir, program)

@@ -9,7 +9,8 @@ use msix_core::{
 };
 
 /// `PROVE_N`: the number of vectors, or `..64` for every number up to 64. With an `x` behind it, any set
-/// of messages is exempt from masks (H25).
+/// of messages is exempt from masks (H25); with a `d`, MSI has one vector too, so that the assertions of a
+/// debug build, which are about all vectors, are about the one that is looked at.
 const GIVEN: &str = match option_env!("PROVE_N") {
     Some(given) => given,
     None => "2",
@@ -26,6 +27,12 @@ pub const EXEMPT: Option<fn(Message) -> bool> = match GIVEN.as_bytes() {
     _ => None,
 };
 
+/// The most vectors of MSI, as the power of two.
+pub const MSI_LOG: u16 = match GIVEN.as_bytes() {
+    [.., b'd'] => 0,
+    _ if COUNTED => 2,
+    _ => 5,
+};
 /// No message is exempt, and there are few vectors: events are counted.
 pub const COUNTED: bool = N <= 4 && EXEMPT.is_none();
 
@@ -85,13 +92,24 @@ pub struct Begun<'a> {
 /// As [`begin`], without the hypothesis.
 #[inline(always)]
 pub fn any_engine(memory: Memory<'_>) -> Option<Begun<'_>> {
+    let layout = Layout::exclusive_bar(any_vectors(), BarIndex::new(0).ok()?).ok()?;
+    engine_in(memory, layout)
+}
+
+/// Chooses the number of vectors, if there is a choice.
+pub fn any_vectors() -> u32 {
     let vectors = if EXACT { N } else { any::up_to(N) };
     assume(vectors != 0);
+    u32::try_from(vectors).unwrap_or(0)
+}
+
+/// As [`any_engine`], with a layout.
+#[inline(always)]
+pub fn engine_in(memory: Memory<'_>, layout: Layout) -> Option<Begun<'_>> {
+    let vectors = usize::from(layout.vectors());
     let entries = memory.entries.get_mut(..vectors)?;
     let claims = memory.claims.get_mut(..vectors)?;
     let words = memory.words.get_mut(..vectors.div_ceil(64))?;
-    let layout =
-        Layout::exclusive_bar(u32::try_from(vectors).ok()?, BarIndex::new(0).ok()?).ok()?;
     let whole = Whole {
         enabled: any::bool(),
         function_masked: any::bool(),
@@ -127,14 +145,17 @@ pub fn tail_is_clean(engine: &Engine<'_>) -> bool {
     engine.tail_is_clean(engine.vectors() / 64)
 }
 
-/// Returns whether the count of stale entries is right; of more than four, whether it is not 0 where
-/// one is stale.
+/// Returns whether the count of stale entries is right; of more than four, whether it is not below what
+/// there is, counted up to two, and not above the number of vectors.
 pub fn stale_is_counted(engine: &Engine<'_>) -> bool {
     let stale = (0..u16::try_from(N).unwrap_or(0)).map(|index| engine.is_stale(index));
     if N <= 4 {
         engine.stale_entries() == stale.map(u16::from).fold(0, u16::wrapping_add)
     } else {
-        engine.stale_entries() != 0 || !stale.fold(false, |some, stale| some | stale)
+        // An input forgets one at most before it asks whether there are more.
+        let (one, two) = stale.fold((false, false), |(one, two), is| (one | is, two | one & is));
+        let count = engine.stale_entries();
+        count >= u16::from(one) + u16::from(two) && count <= engine.vectors()
     }
 }
 

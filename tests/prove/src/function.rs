@@ -13,7 +13,7 @@ use crate::msi::{MsiCase, bit};
 use crate::pin::PinCase;
 use crate::sink::{Kinds, Sums};
 use msix_core::prove::{MsiState, Whole};
-use msix_core::{Borrowed, Counters, Function, FunctionCounters, Intx, Msi, Vector};
+use msix_core::{Borrowed, Counters, Function, FunctionCounters, Intx, Msi};
 
 /// The function that is proven.
 pub type Whose<'a> = Function<Borrowed<'a>>;
@@ -215,11 +215,6 @@ fn observe(function: &Whose<'_>, fx: &FunctionSink) {
         any::observe(u64::from(events) << 32 | u64::from(live));
         any::observe(u64::from(fallback) << 32 | u64::from(stale));
     }
-}
-
-/// Returns the vector that `v` is.
-pub fn vector_of(v: u16) -> Vector {
-    Vector::new(v)
 }
 
 /// Defines a harness: any function, one input, and what the rules say of it. The block changes the rules'

@@ -5,6 +5,8 @@ mod device;
 mod function;
 mod guest;
 mod host;
+mod layout;
+mod list;
 mod snapshot;
 mod start;
 
@@ -37,6 +39,8 @@ harnesses! {
         prove_attach prove_detach prove_set_bus_master prove_report_failed prove_report_held
         prove_reset
     }
+    layout { prove_layout prove_read_config prove_write_pba }
+    list { prove_list }
     snapshot {
         prove_prepare_save prove_resume prove_load_qemu prove_load prove_save_qemu prove_save
     }

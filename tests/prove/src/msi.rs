@@ -4,7 +4,7 @@
 use crate::any::{self, assume};
 use crate::case::Ask;
 use crate::case::inputs::switched;
-use crate::engine::COUNTED;
+use crate::engine::{COUNTED, MSI_LOG};
 use crate::rule::{Registers, Step, Switches, Told, case};
 use crate::sink::Kinds;
 use msix_core::policy::{
@@ -45,7 +45,7 @@ impl MsiCase {
     /// Makes MSI in any state, of any shape.
     pub fn any(policy: Policy) -> Option<Self> {
         let control = any::u16();
-        assume(control >> 1 & 7 <= if COUNTED { 2 } else { 5 });
+        assume(control >> 1 & 7 <= MSI_LOG);
         let shape = MsiCapability::from_control(control).ok()?;
         let (wide, masks) = (control & 0x80 != 0, control & 0x100 != 0);
         // Of few vectors, so that all that is not there is plainly 0.

@@ -26,27 +26,27 @@ pub fn device(stream: &[u8], name: &str) -> Option<SavedDevice> {
         device["name"].as_str().is_some_and(|id| id.ends_with(name)) && !device["fields"].is_null()
     })?;
     let fields = device["fields"].as_array()?;
-    let size = fields.iter().map(|field| field["size"].as_u64()).sum::<Option<u64>>()?;
+    let size = sum(fields.iter().map(|field| field["size"].as_u64()))?;
     let payload = payload(stream, device["name"].as_str()?, usize::try_from(size).ok()?)?;
 
     // PCIDevice comes first: version, config space, INTx levels.
     let pci_fields = fields.first()?["struct"]["fields"].as_array()?;
     let config_len = field_size(pci_fields, "pci config")?;
-    let control_at = capability(payload.get(4..4 + config_len)?)? + 4 + 2;
+    let control_at = capability(payload.get(4..)?.get(..config_len)?)? + 4 + 2;
     let control = u16::from_le_bytes([*payload.get(control_at)?, *payload.get(control_at + 1)?]);
 
     let msix = fields.iter().position(|field| field["struct"]["vmsd_name"] == "msix")?;
-    let before: u64 = fields[..msix].iter().filter_map(|field| field["size"].as_u64()).sum();
+    let before = sum(fields[..msix].iter().map(|field| field["size"].as_u64()))?;
     let len = field_size(fields[msix]["struct"]["fields"].as_array()?, "msix state")?;
     let first = usize::try_from(before).ok()?;
-    Some(SavedDevice { control, field: payload.get(first..first + len)?.to_vec() })
+    Some(SavedDevice { control, field: payload.get(first..)?.get(..len)?.to_vec() })
 }
 
 /// The JSON that ends the stream: `06`, length, text up to the last byte (F1).
 fn description(stream: &[u8]) -> Option<Value> {
     let at = (0..stream.len().saturating_sub(5)).rev().find(|at| {
         let (kind, len) = (stream[*at], be32(stream, at + 1));
-        kind == 6 && len.map(|len| len + at + 5) == Some(stream.len())
+        kind == 6 && len.and_then(|len| len.checked_add(at + 5)) == Some(stream.len())
     })?;
     serde_json::from_slice(&stream[at + 5..]).ok()
 }
@@ -60,9 +60,10 @@ fn payload<'a>(stream: &'a [u8], id: &str, len: usize) -> Option<&'a [u8]> {
             return None;
         }
         let payload = at + name.len() + 8;
-        let footer = stream.get(payload + len..payload + len + 5)?;
+        let end = payload.checked_add(len)?;
+        let footer = stream.get(end..end.checked_add(5)?)?;
         let same_section = footer[0] == 0x7e && footer[1..] == stream[at - 4..at];
-        same_section.then(|| &stream[payload..payload + len])
+        same_section.then(|| &stream[payload..end])
     })
 }
 
@@ -81,6 +82,11 @@ fn capability(config: &[u8]) -> Option<usize> {
 fn field_size(fields: &[Value], kind: &str) -> Option<usize> {
     let field = fields.iter().find(|field| field["type"] == kind)?;
     usize::try_from(field["size"].as_u64()?).ok()
+}
+
+/// Lengths that a stream gives, which may be any.
+fn sum(mut sizes: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    sizes.try_fold(0_u64, |sum, size| sum.checked_add(size?))
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<usize> {

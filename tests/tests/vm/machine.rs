@@ -1,6 +1,4 @@
-//! The emulated machine: QEMU without KVM, an IOMMU that remaps interrupts, an ivshmem device that
-//! raises its own MSI-X, nvme, and three devices with MSI and INTx too: edu, e1000e, and a USB
-//! controller with 16 vectors of either kind.
+//! The emulated machines: QEMU without KVM.
 
 use msix_peers::LoneServer;
 use std::fmt;
@@ -13,12 +11,48 @@ use tempfile::TempDir;
 
 /// The program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
+/// What every machine has.
+const COMMON: &str =
+    "-accel tcg -display none -nodefaults -no-reboot -serial stdio -initrd initramfs";
 /// Longest life of a machine; a boot and its tests take a third of it when this one is busy.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Vectors of the ivshmem device.
 const VECTORS: u16 = 4;
 /// Vectors of the nvme device: more than the kernel has for it.
 const NVME_VECTORS: u16 = 512;
+
+/// What a machine has besides a kernel and an initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hardware {
+    /// An IOMMU that remaps interrupts, an ivshmem device that raises its own MSI-X, nvme, and three
+    /// devices with MSI and INTx too: edu, e1000e, and a USB controller with 16 vectors of either kind.
+    Devices,
+    /// Two processors that can run a whole Linux as their guest, and nothing else.
+    Processors,
+}
+
+impl Hardware {
+    fn arguments(self) -> String {
+        match self {
+            Self::Devices => format!(
+                "-machine q35,kernel-irqchip=split -cpu max -m 512 \
+                 -device intel-iommu,intremap=on,caching-mode=on,aw-bits=48 \
+                 -chardev socket,path=ivshmem,id=iv \
+                 -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
+                 -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
+                 -device edu,addr=6 -device e1000e,addr=7 -device nec-usb-xhci,addr=8,msi=on"
+            ),
+            Self::Processors => "-machine q35 -cpu EPYC,+svm,+npt -smp 2 -m 640".to_owned(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Devices => "intel_iommu=on",
+            Self::Processors => "MSIX_VM_TOY_VMM=1",
+        }
+    }
+}
 
 /// A running machine, which ends when this goes.
 pub(crate) struct Machine {
@@ -40,34 +74,26 @@ pub(crate) struct Console {
 
 impl Machine {
     /// Starts it with a kernel and an initramfs.
-    pub(crate) fn start(series: &str, kernel: &Path, initramfs: &[u8]) -> Self {
+    pub(crate) fn start(hardware: Hardware, series: &str, kernel: &Path, initramfs: &[u8]) -> Self {
         let folder = tempfile::Builder::new().prefix("msix-vm-").tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         fs::write(path("initramfs"), initramfs).expect("the folder can be written");
         let listener = UnixListener::bind(path("ivshmem")).expect("a socket");
         listener.set_nonblocking(true).expect("a socket");
         let output = |name: &str| File::create(path(name)).expect("the folder can be written");
-        let line = format!(
-            "-accel tcg -machine q35,kernel-irqchip=split -cpu max -m 512 -display none -nodefaults \
-             -no-reboot -serial stdio \
-             -device intel-iommu,intremap=on,caching-mode=on,aw-bits=48 \
-             -chardev socket,path=ivshmem,id=iv \
-             -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
-             -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
-             -device edu,addr=6 -device e1000e,addr=7 -device nec-usb-xhci,addr=8,msi=on \
-             -initrd initramfs"
-        );
         let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();
         // An emulated timer is late on a busy machine, and the kernel would give up on it. What the
         // kernel does not know it hands to the init, as its environment.
         let words = format!(
-            "console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1 MSIX_VM_KERNEL={series} \
-             \"MSIX_VM_FILTER={filter}\""
+            "console=ttyS0 no_timer_check quiet panic=-1 {} MSIX_VM_KERNEL={series} \
+             \"MSIX_VM_FILTER={filter}\"",
+            hardware.words()
         );
         // Nobody would wait for it if this process was killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", QEMU])
-            .args(line.split_whitespace())
+            .args(COMMON.split_whitespace())
+            .args(hardware.arguments().split_whitespace())
             .arg("-kernel")
             .arg(kernel)
             .args(["-append", &words])

@@ -1,13 +1,17 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
-//! tests/vm/guest as the only program. `tests/run vm` runs these alone and shows what the guest says.
+//! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it.
+//! `tests/run vm` runs these alone and shows what the guests say.
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-mod initramfs;
 mod machine;
 mod recorded;
+mod recordings;
 
-use machine::{Console, Machine};
+use machine::{Console, Hardware, Machine};
+use msix_tests::initramfs::Kind;
+use msix_tests::{initramfs, stock_guest};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -15,17 +19,30 @@ use std::time::Instant;
 
 #[test]
 fn everything_holds_on_linux_6_1_where_msix_is_not_resized() {
-    boot("6.1");
+    boot(Hardware::Devices, "6.1");
 }
 
 #[test]
 fn everything_holds_on_linux_6_12_where_msix_is_resized() {
-    boot("6.12");
+    boot(Hardware::Devices, "6.12");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_1() {
+    boot(Hardware::Processors, "6.1");
+}
+
+#[test]
+fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_12() {
+    boot(Hardware::Processors, "6.12");
 }
 
 /// Runs the guest's tests on the newest stock kernel of a series.
-fn boot(series: &str) {
-    let test = format!("VFIO on Linux {series}");
+fn boot(hardware: Hardware, series: &str) {
+    let test = match hardware {
+        Hardware::Devices => format!("VFIO on Linux {series}"),
+        Hardware::Processors => format!("the toy VMM with Linux {series}"),
+    };
     if std::env::var_os("MSIX_VM").is_none() {
         msix_tests::peers::skipped(&test, "word that it may boot kernels", "./tests/run vm");
         return;
@@ -34,52 +51,57 @@ fn boot(series: &str) {
         msix_tests::peers::skipped(&test, machine::QEMU, "apt-get install qemu-system-x86");
         return;
     }
-    let kernel = match kernel(series) {
+    let kernel = match stock_guest::kernel(series, "cloud") {
         Ok(folder) => folder,
         Err(why) => {
             msix_tests::peers::skipped(&test, &format!("kernel {series}"), &why);
             return;
         }
     };
-    static GUEST: LazyLock<PathBuf> = LazyLock::new(guest);
-    let initramfs = initramfs::build(&GUEST, &kernel.join("modules"), &recorded::text());
+    let initramfs = match hardware {
+        Hardware::Devices => initramfs_for_devices(&kernel),
+        Hardware::Processors => initramfs_with_vmm(&kernel),
+    };
     let begun = Instant::now();
-    let console = Machine::start(series, &kernel.join("vmlinuz"), &initramfs).run();
+    let console = Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let seconds = begun.elapsed().as_secs_f32();
-    match verdict(&console) {
-        Ok(ok) => println!("{}Linux {series}: {ok} in {seconds:.0} s", results(&console.text)),
-        Err(why) => panic!("Linux {series}: {why} after {seconds:.0} s\n{console}"),
+    let judged = match hardware {
+        Hardware::Devices => {
+            let all = std::env::var_os("MSIX_VM_FILTER").is_none_or(|filter| filter.is_empty());
+            recordings::judge(series, &console.text, all)
+        }
+        Hardware::Processors => Ok(()),
+    };
+    match verdict(&console).and_then(|ok| judged.map(|()| ok)) {
+        Ok(ok) => println!("{}{test}: {ok} in {seconds:.0} s", results(&console.text)),
+        Err(why) => panic!("{test}: {why} after {seconds:.0} s\n{console}"),
     }
 }
 
-/// The folder of a kernel, or why there is none.
-fn kernel(series: &str) -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/kernel");
-    let output = Command::new(script).arg(series).output().expect("bash runs");
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match output.status.code() {
-        Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim_end().into()),
-        Some(77) => Err(said),
-        _ => panic!("tests/vm/kernel {series}: {}: {said}", output.status),
-    }
+/// The init of all guests. The toy VMM is built beside it.
+static INIT: LazyLock<PathBuf> =
+    LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+
+fn initramfs_for_devices(kernel: &Path) -> Vec<u8> {
+    let wanted = ["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
+    let recorded = recorded::text();
+    let others = [("recorded", Kind::File, recorded.as_bytes())];
+    initramfs::build(&INIT, &kernel.join("modules"), &wanted, &others)
 }
 
-/// Builds the guest's init.
-fn guest() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm-guest");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--target-dir"])
-        .arg(&target)
-        // Its .cargo/config.toml links it statically, unless these say otherwise.
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest"))
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_TARGET")
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("x86_64-unknown-linux-gnu/release/msix-vm-guest")
+/// The VMM, and what its guest boots: the same kernel and the same init.
+fn initramfs_with_vmm(kernel: &Path) -> Vec<u8> {
+    let modules = kernel.join("modules");
+    let guest = initramfs::build(&INIT, &modules, &["virtio_pci", "virtio_rng"], &[]);
+    let read = |path: &Path| fs::read(path).expect("the file can be read");
+    let (vmm, vmlinuz) = (read(&INIT.with_file_name("vmm")), read(&kernel.join("vmlinuz")));
+    let others = [
+        ("vmm", Kind::Executable, &*vmm),
+        ("guest", Kind::Folder, &[]),
+        ("guest/vmlinuz", Kind::File, &vmlinuz),
+        ("guest/initramfs", Kind::File, &guest),
+    ];
+    initramfs::build(&INIT, &modules, &["kvm_amd"], &others)
 }
 
 /// What the guest's last line says, when it says that all is well.

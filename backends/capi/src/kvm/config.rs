@@ -122,6 +122,7 @@ pub(crate) fn setup(config: *const CKvmConfig) -> Result<FunctionSetup<CPlatform
     setup.format = Format {
         extended_destinations: truth(config.extended_destinations)?,
         device: truth(config.has_requester_id)?.then_some(config.requester_id),
+        ..Format::default()
     };
     if truth(config.connected)? {
         setup.eventfds = EventfdOrigin::Connected;

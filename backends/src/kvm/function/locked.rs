@@ -29,6 +29,8 @@ pub(super) struct LockedFunction {
     pub(super) mode: Mode,
     /// Whether the backend is attached, so that KVM or the loop takes events.
     pub(super) attached: bool,
+    /// Whether the last handle is gone. Everything was given back then, and nothing may be taken again.
+    pub(super) closed: bool,
     /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
     pub(super) panics: Panics,
 }
@@ -139,7 +141,9 @@ impl LockedFunction {
             self.host.calls.push(Call::ResetDevice);
             device.map(true, &mut self.host.calls);
         }
-        self.claim_all();
+        if self.device.is_some() {
+            self.claim_all();
+        }
         self.tell_claims();
     }
 
@@ -152,9 +156,9 @@ impl LockedFunction {
         }
     }
 
-    /// Claims all vectors of MSI-X that have no claim, because a real device may raise any of them.
+    /// Claims all vectors of MSI-X that have no claim.
     pub(super) fn claim_all(&mut self) {
-        let vectors = self.engine.msix().filter(|_| self.device.is_some()).map_or(0, Msix::vectors);
+        let vectors = self.engine.msix().map_or(0, Msix::vectors);
         for vector in (0..vectors).map(Vector::new) {
             if self.engine.msix().and_then(|msix| msix.claims(vector)) == Some(0) {
                 // Of the table, with no claim so far.

@@ -140,6 +140,7 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
                 Err(TryLockError::WouldBlock) => return,
             };
             while *left > 0
+                && let Some(outside) = &mut *outside
                 && let Some(call) = { self.lock().host.calls.pop() }
             {
                 *left -= 1;
@@ -149,7 +150,13 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
                 }
             }
             drop(outside);
-            if self.lock().host.calls.len() == 0 {
+            let locked = self.lock();
+            let (closed, queued) = (locked.closed, locked.host.calls.len());
+            drop(locked);
+            if closed {
+                return self.drop_outside(panics);
+            }
+            if queued == 0 {
                 return;
             }
             if *left == 0 {

@@ -12,13 +12,13 @@ use std::sync::{Arc, Weak};
 /// The vectors' eventfds.
 impl<P: Platform> EventSource for SharedFunction<P> {
     fn readable(&self, vector: Vector) {
-        self.with(|locked| locked.read_eventfd(vector));
+        self.while_open(|locked| locked.read_eventfd(vector));
     }
 }
 
 impl<P: Platform> Waiter for SharedFunction<P> {
     fn flush(&self) {
-        self.with(LockedFunction::flush);
+        self.while_open(LockedFunction::flush);
     }
 }
 
@@ -29,7 +29,7 @@ struct LineTrigger<P: Platform>(Weak<SharedFunction<P>>);
 impl<P: Platform> EventSource for LineTrigger<P> {
     fn readable(&self, _: Vector) {
         if let Some(shared) = self.0.upgrade() {
-            shared.with(LockedFunction::read_line);
+            shared.while_open(LockedFunction::read_line);
         }
     }
 }

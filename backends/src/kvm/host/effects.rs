@@ -56,8 +56,9 @@ impl VectorHost {
         let mut failed = Vec::new();
         let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
         let mut vectors: SmallVec<[u16; 1]> = SmallVec::new();
-        let format = self.format;
+        let (format, first_gsi) = (self.format, self.first_gsi);
         for route in routes {
+            let fixed = first_gsi.map(|first| first + u32::from(route.vector.index()));
             let messages = self.messages(mode);
             messages.half_written.remove(route.vector.index());
             let state = messages.of(route.vector.index());
@@ -65,7 +66,8 @@ impl VectorHost {
             (state.message, state.told) = (Some(route.message), Some(route.message));
             match format.encode(route.message) {
                 Some(msi) => {
-                    wants.push(WantedRoute { gsi: state.gsi, msi, place: RoutePlace::Waiting });
+                    let place = RoutePlace::Waiting;
+                    wants.push(WantedRoute { gsi: state.gsi, fixed, msi, place });
                     vectors.push(route.vector.index());
                 }
                 None => failed.push(route.vector), // a write to memory, which userspace does

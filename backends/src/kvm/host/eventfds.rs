@@ -73,8 +73,7 @@ impl VectorHost {
         let is_folded = self.owner == MessageMode::Msi && index >= self.allocated;
         let Some(target) = self.target(index).filter(|_| is_folded) else { return };
         if self.messages(MessageMode::Msi).of(target).open
-            && (self.origin == EventfdOrigin::Connected
-                || self.eventfds[usize::from(index)].get_or_make().is_ok())
+            && (self.origin == EventfdOrigin::Connected || self.get_or_make(index).is_ok())
         {
             self.join_target(index);
         }
@@ -87,7 +86,7 @@ impl VectorHost {
         let target = self.target(vector).map(|target| *self.messages(mode).of(target));
         if let Some(target) = target.filter(|_| !self.paused)
             && let (true, Some(gsi)) = (target.open, target.gsi)
-            && self.eventfds[usize::from(vector)].get().is_some()
+            && self.made(vector).is_some()
         {
             self.assign(vector, gsi);
         } else if self.uses[usize::from(vector)].assigned.is_some() {
@@ -143,19 +142,18 @@ impl VectorHost {
     fn assign(&mut self, vector: u16, gsi: u32) -> bool {
         self.unwatch(vector);
         let index = usize::from(vector);
-        if self.origin == EventfdOrigin::Connected && self.eventfds[index].get().is_none() {
+        if self.origin == EventfdOrigin::Connected && self.made(vector).is_none() {
             return true;
         }
         if self.uses[index].assigned.is_some_and(|other| other != gsi) {
             self.take_back(vector);
         }
-        let state = &mut self.uses[index];
-        if state.assigned.is_none() {
-            let eventfd = self.eventfds[index].get_or_make();
+        if self.uses[index].assigned.is_none() {
+            let eventfd = self.get_or_make(vector);
             let assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi));
-            state.assigned = assigned.is_ok().then_some(gsi);
+            self.uses[index].assigned = assigned.is_ok().then_some(gsi);
         }
-        let own = state.assigned == Some(gsi);
+        let own = self.uses[index].assigned == Some(gsi);
         if own {
             self.stuck.remove(vector);
             self.eventfds[index].gate.open(self.owner == MessageMode::Msi);
@@ -166,12 +164,11 @@ impl VectorHost {
     /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
     /// engine all the same, and the deassign is tried again.
     pub(super) fn take_back(&mut self, vector: u16) {
-        let state = &mut self.uses[usize::from(vector)];
-        let gated = &self.eventfds[usize::from(vector)];
-        if let (Some(gsi), Some(eventfd)) = (state.assigned, gated.get()) {
-            gated.gate.close();
+        let index = usize::from(vector);
+        if let (Some(gsi), Some(eventfd)) = (self.uses[index].assigned, self.made(vector)) {
+            self.eventfds[index].gate.close();
             if self.routes.deassign(eventfd, gsi).is_ok() {
-                state.assigned = None;
+                self.uses[index].assigned = None;
             } else {
                 self.stuck.insert(vector);
                 self.routes.call_again();
@@ -184,16 +181,15 @@ impl VectorHost {
     pub(super) fn watch(&mut self, vector: u16) {
         let mode = self.owner;
         let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
-        let state = &mut self.uses[usize::from(vector)];
+        let state = self.uses[usize::from(vector)];
         let wanted = !self.paused && (is_live || self.routes.userspace);
         if !state.external || !wanted || state.assigned.is_some() || state.watched {
             return;
         }
-        let (Some(eventfd), Some(id)) = (self.eventfds[usize::from(vector)].get(), self.id) else {
-            return;
-        };
-        state.watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
-        if !state.watched {
+        let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return };
+        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
+        self.uses[usize::from(vector)].watched = watched;
+        if !watched {
             self.unwatched.insert(vector);
             self.routes.call_again();
         }
@@ -203,7 +199,7 @@ impl VectorHost {
         self.unwatched.remove(vector);
         let state = &mut self.uses[usize::from(vector)];
         if std::mem::take(&mut state.watched)
-            && let Some(eventfd) = self.eventfds[usize::from(vector)].get()
+            && let Some(eventfd) = self.made(vector)
         {
             // It was watched: this cannot fail.
             let _ = self.routes.events().unwatch(&**eventfd);

@@ -1,6 +1,6 @@
 //! One eventfd for a device vector, under MSI-X, MSI and the pin; and the way past the lock.
 
-use super::{PATIENT, Vmm, delivered};
+use super::{PATIENT, Vmm, delivered, on_x86};
 use crate::Route;
 use crate::eventfd::Loop;
 use crate::kvm::{
@@ -54,7 +54,7 @@ impl World {
             pin: Some(Box::new(pin.clone())),
             policy,
             eventfds,
-            ..FunctionSetup::new(Vmm::default())
+            ..on_x86(Vmm::default())
         };
         let function = Function::new(&routes, setup);
         function.write_command(0, &[6, 0]);
@@ -341,10 +341,8 @@ fn a_switch_of_the_allocation_waits_for_its_route_where_commits_wait() {
     let options = RouteOptions { deferral: PATIENT, ..RouteOptions::new(Irqchip::Full) };
     let fake = FakeVm::new();
     let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
-    let setup = FunctionSetup {
-        msi: Some(MsiCapability::new(4).unwrap()),
-        ..FunctionSetup::new(Vmm::default())
-    };
+    let setup =
+        FunctionSetup { msi: Some(MsiCapability::new(4).unwrap()), ..on_x86(Vmm::default()) };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
@@ -396,7 +394,7 @@ fn a_panic_of_the_vmm_leaves_nothing_out() {
     let setup = FunctionSetup {
         msi: Some(MsiCapability::new(1).unwrap()),
         pin: Some(Box::new(Panicking(Arc::clone(&panics)))),
-        ..FunctionSetup::new(Vmm::default())
+        ..on_x86(Vmm::default())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);

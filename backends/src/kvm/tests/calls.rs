@@ -1,6 +1,6 @@
 //! Calls to the VMM, which may use the functions that make them.
 
-use super::PATIENT;
+use super::{PATIENT, on_x86};
 use crate::Route;
 use crate::eventfd::Loop;
 use crate::kvm::{
@@ -43,7 +43,7 @@ impl Bus {
         let (bus, routes) = (Self::default(), routes(deferral));
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let made = (0..functions).map(|_| {
-            let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(bus.clone()) };
+            let setup = FunctionSetup { msix: Some(layout), ..on_x86(bus.clone()) };
             let function = Function::new(&routes, setup);
             function.write_command(0, &[6, 0]);
             for vector in 0..vectors {
@@ -242,7 +242,7 @@ fn whole(bus: &Bus, line: &Line) -> (Function<Bus>, Arc<Routes>) {
         pin: Some(Box::new(bus.clone())),
         policy: Policy { snoop: true, ..Policy::SPEC },
         device: Some(behind),
-        ..FunctionSetup::new(bus.clone())
+        ..on_x86(bus.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
@@ -363,7 +363,7 @@ fn ten_thousand_functions_that_came_and_went_leave_nothing_behind() {
     let routes = routes(PATIENT);
     for _ in 0..10_000 {
         let msi = Some(MsiCapability::new(1).unwrap());
-        drop(Function::new(&routes, FunctionSetup { msi, ..FunctionSetup::new(Bus::default()) }));
+        drop(Function::new(&routes, FunctionSetup { msi, ..on_x86(Bus::default()) }));
     }
     assert_eq!((routes.joined(), routes.events().joined(), routes.stats().gsis), (0, 0, 0));
 }

@@ -1,6 +1,6 @@
 //! Eventfds that are made elsewhere, early, late or never (E5, E8).
 
-use super::{PATIENT, Vmm, World, is_fallback, mask, start};
+use super::{PATIENT, Vmm, World, is_fallback, mask, on_x86, start};
 use crate::eventfd::import;
 use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup, VmCall};
 use msix_core::Vector;
@@ -16,8 +16,7 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let mut world = World::with_limit(2, deferral, limit);
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
-    let setup =
-        FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Vmm::default()) };
+    let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup));
     world
 }
@@ -157,4 +156,82 @@ fn without_routes_an_eventfd_is_read_when_it_is_written_masked_or_not() {
         assert_eq!(ours.read().unwrap_err().kind(), ErrorKind::WouldBlock, "it is empty");
         assert_eq!(world.pba() & 1 == 1, masked);
     }
+}
+
+#[test]
+fn a_vector_is_connected_to_another_eventfd_in_every_state_and_no_event_is_lost() {
+    for (masked, limit) in [(false, 4096), (true, 4096), (false, 0), (true, 0)] {
+        let world = unconnected(Deferral::NONE, limit);
+        mask(&world.function, 0, false);
+        let (before, theirs) = pair();
+        world.function.connect(V0, theirs).unwrap();
+        mask(&world.function, 0, masked);
+        before.write(1).unwrap();
+        let (after, theirs) = pair();
+        after.write(1).unwrap();
+        world.function.reconnect(V0, theirs).unwrap();
+        before.write(1).unwrap();
+        let mut delivered = world.delivered();
+        if masked {
+            assert!(delivered.is_empty());
+            mask(&world.function, 0, false);
+            delivered = world.delivered();
+            assert_eq!(delivered, [0x40], "one message stands for both");
+        }
+        let state = (masked, limit);
+        assert!((1..=2).contains(&delivered.len()), "{state:?}: {delivered:?}");
+        assert!(world.delivered().is_empty(), "what is written to the old one reaches nobody");
+        after.write(1).unwrap();
+        assert_eq!(world.delivered(), [0x40], "{state:?}");
+        assert_eq!(world.fake.armed(), usize::from(limit > 0));
+    }
+}
+
+#[test]
+fn an_eventfd_of_the_function_itself_is_replaced_and_notify_goes_on() {
+    let world = World::new(2, Deferral::NONE);
+    world.mask(0, false);
+    let notifier = world.function.notifier().unwrap();
+    notifier.notify(V0).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    let (ours, theirs) = pair();
+    world.function.reconnect(V0, theirs).unwrap();
+    ours.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    notifier.notify(V0).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    assert_eq!(world.function.eventfd(V0).unwrap().write(1).ok(), Some(()));
+    assert_eq!(ours.read().ok(), Some(1), "it is the one that was connected");
+}
+
+#[test]
+fn a_reconnection_while_kvm_keeps_the_eventfd_is_refused_and_changes_nothing() {
+    let world = unconnected(Deferral::NONE, 4096);
+    mask(&world.function, 0, false);
+    let (before, theirs) = pair();
+    world.function.connect(V0, theirs).unwrap();
+    world.fake.fail(|_, call| matches!(call, VmCall::Deassign(_)));
+    let error = world.function.reconnect(V0, pair().1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+    before.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    world.fake.heal();
+    world.routes.flush();
+    let (after, theirs) = pair();
+    world.function.reconnect(V0, theirs).unwrap();
+    after.write(1).unwrap();
+    assert_eq!(world.delivered(), [0x40]);
+    let none = world.function.reconnect(Vector::new(2), pair().1).unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn an_eventfd_that_was_made_early_is_the_one_that_is_armed() {
+    let world = World::new(2, Deferral::NONE);
+    world.function.make_eventfds().unwrap();
+    let first = world.function.eventfd(V0).unwrap();
+    world.function.make_eventfds().unwrap();
+    world.mask(0, false);
+    first.write(1).unwrap();
+    assert_eq!((world.delivered(), world.fake.armed()), (vec![0x40], 1));
 }

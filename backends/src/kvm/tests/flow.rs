@@ -2,7 +2,7 @@
 
 use super::{PATIENT, Vmm, World, is_fallback, mask, program};
 use crate::kvm::{Deferral, Function, RouteEntry, RoutesError, VmCall};
-use msix_core::{Vector, VectorError};
+use msix_core::{Delivery, DropReason, Vector, VectorError};
 use std::os::fd::AsRawFd;
 
 #[test]
@@ -201,12 +201,21 @@ fn h4_a_live_rewrite_changes_the_route_in_place() {
 fn a_vector_without_a_claim_stays_silent_on_every_way() {
     let world = World::new(2, Deferral::NONE);
     world.mask(0, false);
+    let lost = Ok(Delivery::Dropped(DropReason::Unclaimed));
     world.function.unclaim(Vector::new(0)).unwrap();
-    world.fire(0);
+    assert_eq!(world.function.notify(Vector::new(0)), lost);
     assert!(world.delivered().is_empty());
     world.function.claim(Vector::new(0)).unwrap();
     world.fire(0);
     assert_eq!(world.delivered(), [0x40]);
+    world.function.unclaim_all();
+    assert_eq!(world.function.notify(Vector::new(0)), lost);
+    world.function.claim_all();
+    world.function.claim_all(); // adds nothing to a vector that has a claim
+    world.fire(0);
+    assert_eq!(world.delivered(), [0x40]);
+    world.function.unclaim(Vector::new(0)).unwrap();
+    assert_eq!(world.function.notify(Vector::new(0)), lost);
     let outside = Vector::new(2);
     assert!(matches!(world.function.notify(outside), Err(VectorError::OutOfRange { .. })));
     let error = world.function.eventfd(outside).unwrap_err();

@@ -5,14 +5,19 @@ mod calls;
 mod connect;
 mod faults;
 mod flow;
+mod hold;
+mod message_group;
 mod modes;
 mod neighbours;
+mod notifier;
 mod plain;
 mod random;
 mod random_modes;
+mod runner;
 
 use super::{
-    Deferral, FakeVm, Function, FunctionSetup, Irqchip, Platform, RouteEntry, RouteOptions, Routes,
+    Deferral, FakeVm, Format, Function, FunctionSetup, InterruptAddresses, Irqchip, Platform,
+    RouteEntry, RouteOptions, Routes,
 };
 use crate::Route;
 use crate::eventfd::Loop;
@@ -34,6 +39,13 @@ impl Platform for Vmm {
     fn snoop(&mut self, route: Route) {
         self.snooped.push(route);
     }
+}
+
+/// A setup without any part, whose messages are those of x86 on every processor that runs the tests.
+pub(crate) fn on_x86<P>(platform: P) -> FunctionSetup<P> {
+    let interrupts = InterruptAddresses::LocalApics;
+    let format = Format { interrupts, ..Format::default() };
+    FunctionSetup { format, ..FunctionSetup::new(platform) }
 }
 
 /// One function on a fake VM. Vector v sends data 0x40 + v.
@@ -62,7 +74,7 @@ impl World {
     /// A function with programmed and masked entries, and MSI-X enabled.
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
-        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
+        let setup = FunctionSetup { msix: Some(layout), ..on_x86(Vmm::default()) };
         start(Function::new(routes, setup))
     }
 

@@ -3,7 +3,7 @@
 mod device;
 mod meeting;
 
-use super::delivered;
+use super::{delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
     AssignedLine, Deferral, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
@@ -55,7 +55,7 @@ impl World {
             msix: Some(Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap()),
             pin: Some(Box::new(device.clone())),
             device: Some(behind),
-            ..FunctionSetup::new(device.clone())
+            ..on_x86(device.clone())
         };
         let function = Function::new(&routes, setup);
         let world = Self { fake, routes, device, function };
@@ -340,7 +340,7 @@ fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
     let setup = FunctionSetup {
         msi: Some(MsiCapability::new(4).unwrap()),
         pin: Some(Box::new(device.clone())),
-        ..FunctionSetup::new(device.clone())
+        ..on_x86(device.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);

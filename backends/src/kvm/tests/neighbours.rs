@@ -1,6 +1,6 @@
 //! What another holder of a vector's eventfd can do to the function: nothing that makes it wait (K14).
 
-use super::{PATIENT, Vmm, World, mask, start};
+use super::{PATIENT, Vmm, World, mask, on_x86, start};
 use crate::kvm::{Deferral, EventfdOrigin, Function, FunctionSetup};
 use crate::testing::{in_time, make_blocking};
 use msix_core::{Delivery, Vector};
@@ -49,8 +49,7 @@ fn shared(limit: u32, connected: bool) -> (World, EventFd) {
     }
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
-    let setup =
-        FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Vmm::default()) };
+    let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup));
     let peer = EventFd::new(EFD_NONBLOCK).unwrap();
     world.function.connect(V0, peer.try_clone().unwrap()).unwrap();

@@ -24,6 +24,8 @@ pub struct Extras {
     pub arguments: Vec<String>,
     /// A file for its log of memory accesses, which has every message.
     pub trace: Option<PathBuf>,
+    /// Whether KVM delivers: then a device's eventfd can be taken by KVM, and its messages are not seen.
+    pub kvm: bool,
     /// The number of vectors on the command line, instead of those in [`Setup::vectors`]: shows what
     /// QEMU says to a number that no function can have.
     pub told_vectors: Option<u32>,

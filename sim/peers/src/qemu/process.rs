@@ -108,6 +108,27 @@ impl Qemu {
         }
     }
 
+    /// Raises an event of `vector` of device `index`, and waits until somebody has taken it, but not longer
+    /// than `patience`. Returns whether somebody has.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn raise_within(
+        &self,
+        index: usize,
+        vector: u16,
+        patience: Duration,
+    ) -> Result<bool, QemuError> {
+        let Some(server) = self.servers.get(index) else {
+            return Err(QemuError::Device(format!("there is no device {index}")));
+        };
+        match server.raise(vector, patience) {
+            Ok(()) => Ok(true),
+            Err(QemuError::Silent { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits until QEMU has taken what was written to the eventfd of `vector` of device `index`, for
     /// example by a doorbell.
     ///

@@ -119,8 +119,9 @@ fn sockets(setup: &Setup, extras: &Extras, folder: &Path) -> Result<Sockets, Qem
 
 /// The command line. QEMU runs in the folder of its sockets, so that their names need no escapes.
 fn arguments(setup: &Setup, extras: &Extras) -> io::Result<Vec<OsString>> {
+    let accelerator = if extras.kvm { "kvm" } else { "tcg" };
     let line = format!(
-        "-accel tcg -S -machine q35 -nodefaults -display none -m {MEMORY_MIB} -qtest-log none \
+        "-accel {accelerator} -S -machine q35 -nodefaults -display none -m {MEMORY_MIB} -qtest-log none \
          -qtest unix:qtest -qmp unix:qmp"
     );
     let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();

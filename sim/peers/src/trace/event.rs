@@ -101,6 +101,19 @@ impl fmt::Display for Bdf {
     }
 }
 
+/// Text is not `BUS:DEVICE.FUNCTION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("BUS:DEVICE.FUNCTION expected, as in 00:04.0")]
+pub struct NoBdf;
+
+impl std::str::FromStr for Bdf {
+    type Err = NoBdf;
+
+    fn from_str(text: &str) -> Result<Self, NoBdf> {
+        Self::parse(text).ok_or(NoBdf)
+    }
+}
+
 impl Bdf {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (bus, rest) = text.split_once(':')?;

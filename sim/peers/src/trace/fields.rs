@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
 const MAX_NAME: usize = 128;
 
 /// At most 40 characters of a log's text, without control characters, fit for a terminal.
-pub(super) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let mut short: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
     if text.chars().nth(40).is_some() {
         short.push_str("...");
@@ -169,12 +169,39 @@ pub(super) fn timestamp(prefix: &str) -> Option<u64> {
     digits(seconds)?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
+/// Microseconds since 1970 from `2026-09-24T23:20:21.173273Z`.
+pub(super) fn date(word: &str) -> Option<u64> {
+    let (date, clock) = word.strip_suffix('Z')?.split_once('T')?;
+    let mut parts = date.splitn(3, '-').map(digits);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let mut parts = clock.splitn(3, ':');
+    let (hour, minute) = (digits(parts.next()?)?, digits(parts.next()?)?);
+    let (second, micros) = parts.next()?.split_once('.')?;
+    let micros = digits(micros).filter(|_| micros.len() == 6)?;
+    let second = digits(second)?;
+    let sane = (1970..10_000).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
+    if !sane {
+        return None;
+    }
+    // Years that begin with March, so that a leap day is a year's last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = 365 * year + leap_days + (153 * month + 2) / 5 + day - 1;
+    let seconds = (days.checked_sub(719_468)? * 24 + hour) * 3600 + minute * 60 + second;
+    Some(seconds * 1_000_000 + micros)
+}
+
 /// `parse` alone would take a sign.
-fn digits(text: &str) -> Option<u64> {
+pub(crate) fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn hexadecimal(text: &str) -> Option<u64> {
+pub(crate) fn hexadecimal(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x")?;
     let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()

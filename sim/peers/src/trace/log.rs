@@ -1,9 +1,22 @@
 //! A whole log, read line by line in bounded memory.
 
 use super::error::ParseError;
-use super::event::TraceEvent;
-use super::trace_line::parse_line;
 use std::io::{self, BufRead, Read};
+
+/// How the lines of a log are read.
+pub trait LogFormat {
+    /// What a line says.
+    type Event<'a>;
+
+    /// Parses one line, without its line end. `Ok(None)` is a line that is not of this format.
+    ///
+    /// # Errors
+    /// [`ParseError`] when it is, and is malformed.
+    fn parse(line: &[u8]) -> Result<Option<Self::Event<'_>>, ParseError>;
+
+    /// Returns the known event that a line names elsewhere than an event of this format stands.
+    fn displaced(line: &[u8]) -> Option<&'static str>;
+}
 
 /// Longest line, in bytes without its end. QEMU's own are below 200.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -63,13 +76,23 @@ pub struct LogEnd {
 
 /// What [`walk`] calls.
 pub trait LogVisitor {
+    /// How lines are read.
+    type Format: LogFormat;
     /// Why the visitor ends the walk.
     type Error: From<LogError>;
     /// Takes one understood event on line `line`, counted from 1.
     ///
     /// # Errors
     /// The visitor's own; the walk ends with it.
-    fn event(&mut self, line: u64, event: &TraceEvent<'_>) -> Result<(), Self::Error>;
+    fn event(
+        &mut self,
+        line: u64,
+        event: &<Self::Format as LogFormat>::Event<'_>,
+    ) -> Result<(), Self::Error>;
+    /// Is told of a line that names a known event where none stands ([`LogFormat::displaced`]).
+    fn displaced(&mut self, line: u64, event: &'static str) {
+        let _ = (line, event);
+    }
     /// Is called now and then with the whole lines read so far, and the number of bytes read since the
     /// last call.
     ///
@@ -112,9 +135,13 @@ pub fn walk<V: LogVisitor>(mut reader: impl BufRead, visitor: &mut V) -> Result<
             let reason = "it has no line end".to_owned();
             return Ok(LogEnd { lines, dropped: Some(reason) });
         };
-        match parse_line(text) {
+        match V::Format::parse(text) {
             Ok(Some(event)) => visitor.event(line, &event)?,
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(event) = V::Format::displaced(text) {
+                    visitor.displaced(line, event);
+                }
+            }
             Err(source) => {
                 if !reader.fill_buf().map_err(read)?.is_empty() {
                     return Err(LogError::Malformed { line, source }.into());
@@ -132,6 +159,7 @@ const PROGRESS_STEP: u64 = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use super::super::{QemuTrace, TraceEvent};
     use super::*;
 
     #[derive(Default)]
@@ -141,6 +169,7 @@ mod tests {
     }
 
     impl LogVisitor for Count {
+        type Format = QemuTrace;
         type Error = LogError;
         fn event(&mut self, line: u64, _: &TraceEvent<'_>) -> Result<(), LogError> {
             self.events.push(line);

@@ -58,6 +58,33 @@ fn a_timestamp_prefix_is_read() {
 }
 
 #[test]
+fn the_date_of_newer_versions_is_read() {
+    let rest = "msix_write_config dev nvme enabled 1 masked 0";
+    for (date, time) in [
+        ("1970-01-01T00:00:00.000042Z", 42),
+        ("2000-02-29T12:00:00.000000Z", 951_825_600_000_000),
+        ("2026-09-24T23:20:21.173273Z", 1_790_292_021_173_273),
+    ] {
+        let line = format!("{date} {rest}");
+        let event = parse_line(line.as_bytes()).unwrap().unwrap();
+        assert_eq!(event.time, Some(time), "{date}");
+        assert!(matches!(event.what, What::Control { name: "nvme", .. }));
+    }
+    for date in [
+        "0000-01-01T00:00:00.000000Z",
+        "2026-13-24T23:20:21.173273Z",
+        "2026-09-24T24:20:21.173273Z",
+        "2026-09-24T23:20:21.17Z",
+        "99999999999999999999-09-24T23:20:21.173273Z",
+        "2026-09-24T23:20:21.173273",
+    ] {
+        let line = format!("{date} {rest}");
+        assert_eq!(parse_line(line.as_bytes()), Ok(None), "{date}");
+        assert_eq!(QemuTrace::displaced(line.as_bytes()), Some("msix_write_config"));
+    }
+}
+
+#[test]
 fn other_text_is_foreign() {
     for line in [
         "",

@@ -3,7 +3,27 @@
 use super::error::ParseError;
 use super::event::{TraceEvent, What};
 use super::fields::{self, Fields};
+use super::log::LogFormat;
 use super::raise::RaiseEvent;
+
+/// The format of QEMU's trace logs.
+#[derive(Debug, Clone, Copy)]
+pub struct QemuTrace;
+
+impl LogFormat for QemuTrace {
+    type Event<'a> = TraceEvent<'a>;
+
+    fn parse(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
+        parse_line(line)
+    }
+
+    fn displaced(line: &[u8]) -> Option<&'static str> {
+        let text = str::from_utf8(line).ok()?;
+        let names = EVENTS.into_iter().chain(RaiseEvent::ALL.iter().map(|event| event.name));
+        let mut words = text.split([' ', ':', '\t']);
+        words.find_map(|word| names.clone().find(|name| *name == word))
+    }
+}
 
 /// The events that are understood besides those that name a raise ([`RaiseEvent::ALL`]).
 pub const EVENTS: [&str; 5] = [
@@ -21,13 +41,18 @@ pub const EVENTS: [&str; 5] = [
 pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
     let text = text(line)?.trim_end_matches('\r');
     let (head, rest) = text.split_once(' ').unwrap_or((text, ""));
+    // QEMU 10.1 and newer put the time into a word of its own.
+    let (dated, (head, rest)) = match fields::date(head) {
+        Some(time) => (Some(time), rest.split_once(' ').unwrap_or((rest, ""))),
+        None => (None, (head, rest)),
+    };
     let (prefix, name) = match head.rsplit_once(':') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, head),
     };
     let Some(event) = Known::find(name) else { return Ok(None) };
     let time = match prefix {
-        None => None,
+        None => dated,
         Some(prefix) => Some(fields::timestamp(prefix).ok_or_else(|| ParseError::Prefix {
             event: event.name(),
             prefix: fields::shortened(prefix),
@@ -46,7 +71,7 @@ pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
     Ok(Some(TraceEvent { time, what }))
 }
 
-fn text(line: &[u8]) -> Result<&str, ParseError> {
+pub(crate) fn text(line: &[u8]) -> Result<&str, ParseError> {
     let not_text = |at: usize| ParseError::NotText {
         at: at + 1,
         byte: line.get(at).copied().unwrap_or_default(),

@@ -22,6 +22,19 @@ impl ConfigSpace {
         }
     }
 
+    /// A read at `offset` gave these bytes.
+    pub(crate) fn told(&mut self, offset: u16, bytes: &[u8]) {
+        if offset >= SIZE {
+            return;
+        }
+        self.bytes.resize(usize::from(SIZE), None);
+        for (at, byte) in (usize::from(offset)..).zip(bytes) {
+            if let Some(place) = self.bytes.get_mut(at) {
+                *place = Some(*byte);
+            }
+        }
+    }
+
     fn byte(&self, at: u16) -> Option<u8> {
         self.bytes.get(usize::from(at)).copied().flatten()
     }
@@ -67,6 +80,8 @@ pub(crate) enum Found {
     At(u16),
 }
 
+/// MSI capability.
+pub(crate) const MSI: u8 = 5;
 /// PCI Express capability.
 pub(crate) const PCIE: u8 = 0x10;
 /// MSI-X capability (A1).

@@ -67,7 +67,7 @@ impl Edu {
         let arguments = vec!["-device".to_owned(), format!("edu,addr={slot:#x}")];
         let program = program.to_owned().into();
         let setup = Setup { player: program, vectors: Vec::new(), incoming: None };
-        let extras = Extras { arguments, trace: Some(log.path()), told_vectors: None };
+        let extras = Extras { arguments, trace: Some(log.path()), ..Extras::default() };
         let mut qemu = Qemu::start_with(&setup, &extras)?;
         qemu.qtest().command("irq_intercept_in ioapic")?;
         EDU.set_config(&mut qemu, 0x10, 4, BAR)?;

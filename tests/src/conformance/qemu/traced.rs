@@ -87,7 +87,7 @@ impl Traced {
         let slot = Qemu::slot(BYSTANDER.index);
         let arguments = vec!["-device".to_owned(), format!("qemu-xhci,addr={slot:#x}")];
         let setup = Setup { player: program.clone(), vectors: vec![vectors], incoming };
-        let extras = Extras { arguments, trace: Some(log.path()), told_vectors: None };
+        let extras = Extras { arguments, trace: Some(log.path()), ..Extras::default() };
         Ok(Self { qemu: Qemu::start_with(&setup, &extras)?, log })
     }
 

@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Mounts what everything else needs.
 pub(crate) fn mount_all() -> Result<(), String> {
-    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+    for (kind, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
         fs::create_dir_all(place).map_err(|error| format!("{place}: {error}"))?;
         mount(kind, place, kind, MountFlags::empty(), None)
             .map_err(|error| format!("mounting {place}: {error}"))?;
@@ -75,11 +80,20 @@ pub(crate) fn is_child_of_the_init() -> bool {
         && std::env::var_os("MSIX_VM_KERNEL").is_some()
 }
 
+/// The next boot, once the console is written.
+pub(crate) fn restart() -> ! {
+    end(rustix::system::RebootCommand::Restart)
+}
+
 /// The end, once the console is written.
 pub(crate) fn power_off() -> ! {
+    end(rustix::system::RebootCommand::PowerOff)
+}
+
+fn end(how: rustix::system::RebootCommand) -> ! {
     // Neither failure can be told any more; whoever waits for the machine has a time limit.
     let _ = rustix::termios::tcdrain(rustix::stdio::stdout());
-    let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
+    let _ = rustix::system::reboot(how);
     loop {
         std::thread::park();
     }

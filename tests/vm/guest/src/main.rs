@@ -3,15 +3,24 @@
 //! It loads the modules, hands the devices to vfio-pci, runs every test of [`tests::all`] and then those
 //! of [`tests::apart`], prints a line for each and one for all, and powers the machine off. tests/tests/vm
 //! starts it and reads the console. It starts itself for the parts of tests that are processes of their own.
+//! With MSIX_VM_LOAD in its environment it does what [`load`] says instead.
+//!
+//! It is two other inits as well: that of a machine that runs the toy VMM ([`linux_host`]), and that of the
+//! VMM's guest ([`linux`]).
 
 mod boot;
 mod controllers;
 mod device;
 mod device_to_apic;
+mod linux;
+mod linux_host;
+mod load;
 mod nested;
 mod process;
 mod rig;
 mod tests;
+mod tracing;
+mod vmm;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,12 +34,32 @@ fn main() -> ExitCode {
         eprintln!("{why}");
         return ExitCode::FAILURE;
     }
+    if linux::is_guest() {
+        linux::run();
+    }
     if !boot::is_init_of_the_test_machine() {
         eprintln!("this is the init of a test machine; see tests/run vm");
         return ExitCode::FAILURE;
     }
-    let tally = match guarded(World::new) {
-        Ok(world) => run(world),
+    if std::env::var_os("MSIX_VM_LOAD").is_some() {
+        let loaded = guarded(|| {
+            boot::mount_all()?;
+            boot::load_modules()?;
+            load::run()
+        });
+        match loaded {
+            Ok(()) => println!("VM-DONE: ok"),
+            Err(why) => println!("VM-DONE: {why}"),
+        }
+        boot::power_off()
+    }
+    let ran = if linux_host::is_wanted() {
+        guarded(linux_host::run)
+    } else {
+        guarded(World::new).map(run)
+    };
+    let tally = match ran {
+        Ok(tally) => tally,
         Err(why) => {
             println!("VM-RESULT: FAILED boot: {why}");
             Tally { ok: 0, failed: 1 }

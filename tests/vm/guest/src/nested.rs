@@ -101,9 +101,17 @@ fn ask_sharers() -> Vec<u8> {
 impl Nested {
     /// Makes it.
     pub(crate) fn new(kvm: &Kvm, accesses: &[Access]) -> Result<Self, String> {
+        Self::of_code(kvm, &program(accesses))
+    }
+
+    /// Makes one that runs this code, in real mode with FS over all 4 GiB.
+    pub(crate) fn of_code(kvm: &Kvm, code: &[u8]) -> Result<Self, String> {
         let memory: GuestMemoryMmap =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).map_err(text)?;
-        memory.write_slice(&program(accesses), GuestAddress(CODE)).map_err(text)?;
+        if CODE + code.len() as u64 > HANDLERS {
+            return Err(format!("a program of {} bytes", code.len()));
+        }
+        memory.write_slice(code, GuestAddress(CODE)).map_err(text)?;
         for interrupt in FIRST..=LAST {
             let place = HANDLERS + u64::from(interrupt - FIRST) * 64;
             let counter = u16::try_from(counter(interrupt)).map_err(text)?;
@@ -145,6 +153,18 @@ impl Nested {
         if let Some(cpu) = self.cpu.take() {
             self.processor = Some(std::thread::spawn(move || run(cpu, access)));
         }
+    }
+
+    /// Starts its processor, whose exits go to `exit`.
+    pub(crate) fn start_at_exits(
+        &mut self,
+        mut exit: impl FnMut(VcpuExit<'_>) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
+        let Some(cpu) = self.cpu.take() else { return Ok(()) };
+        let named = std::thread::Builder::new().name("vcpu0".to_owned());
+        let processor = named.spawn(move || run_to_exits(cpu, &mut exit)).map_err(text)?;
+        self.processor = Some(processor);
+        Ok(())
     }
 
     /// How often an interrupt was taken.
@@ -224,24 +244,37 @@ pub(crate) fn enable_apic(cpu: &VcpuFd) -> Result<(), String> {
     cpu.set_lapic(&lapic).map_err(text)
 }
 
-fn run(mut cpu: VcpuFd, mut access: impl FnMut(Access) -> u8) -> Result<(), String> {
+fn run(cpu: VcpuFd, mut access: impl FnMut(Access) -> u8) -> Result<(), String> {
     let value = |data: &[u8]| data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-    loop {
-        match cpu.run() {
-            Ok(VcpuExit::IoOut(0xf4, _)) => return Ok(()),
-            Ok(VcpuExit::IoOut(port, data)) => {
+    run_to_exits(cpu, &mut |exit| {
+        match exit {
+            VcpuExit::IoOut(port, data) => {
                 let port = u8::try_from(port).map_err(text)?;
                 access(Access::Out(port, value(data).ok_or("a short port write")?));
             }
-            Ok(VcpuExit::IoIn(port, data)) => {
+            VcpuExit::IoIn(port, data) => {
                 let port = u8::try_from(port).map_err(text)?;
                 data.fill(access(Access::In(port)));
             }
-            Ok(VcpuExit::MmioWrite(address, data)) => {
+            VcpuExit::MmioWrite(address, data) => {
                 let address = u32::try_from(address).map_err(text)?;
                 access(Access::Write(address, value(data).ok_or("a short write")?));
             }
-            Ok(other) => return Err(format!("{other:?}")),
+            other => return Err(format!("{other:?}")),
+        }
+        Ok(())
+    })
+}
+
+/// Until the guest ends itself.
+fn run_to_exits(
+    mut cpu: VcpuFd,
+    exit: &mut dyn FnMut(VcpuExit<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    loop {
+        match cpu.run() {
+            Ok(VcpuExit::IoOut(0xf4, _)) => return Ok(()),
+            Ok(other) => exit(other)?,
             Err(error) if error.errno() == rustix::io::Errno::INTR.raw_os_error() => {}
             Err(error) => return Err(text(error)),
         }

@@ -277,10 +277,7 @@ fn a_function_that_goes_leaves_its_line_low() {
     let routes = routes(&fake);
     for high in [true, false] {
         let device = Device::default();
-        let setup = FunctionSetup {
-            pin: Some(Box::new(device.clone())),
-            ..FunctionSetup::new(device.clone())
-        };
+        let setup = FunctionSetup { pin: Some(Box::new(device.clone())), ..on_x86(device.clone()) };
         let function = Function::new(&routes, setup);
         function.set_level(high);
         device.state().log.clear();
@@ -346,7 +343,7 @@ fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
     let setup = FunctionSetup {
         msi: Some(if wide { msi.with_64_bit_address() } else { msi }),
         policy,
-        ..FunctionSetup::new(device.clone())
+        ..on_x86(device.clone())
     };
     let function = Function::new(&routes, setup);
     function.write_command(0, &[6, 0]);
@@ -398,8 +395,7 @@ fn h4_an_entry_that_is_rewritten_while_it_is_unmasked_sends_as_it_reads() {
         let (fake, device) = (FakeVm::new(), Device::default());
         let routes = routes(&fake);
         let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
-        let setup =
-            FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(device.clone()) };
+        let setup = FunctionSetup { msix: Some(layout), policy, ..on_x86(device.clone()) };
         let function = Function::new(&routes, setup);
         function.write_command(0, &[6, 0]);
         function.claim(V0).unwrap();

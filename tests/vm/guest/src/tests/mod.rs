@@ -6,6 +6,7 @@ mod machine;
 mod maps;
 mod modes;
 mod processes;
+mod recordings;
 mod restore;
 mod status;
 mod trigger;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
         status::TESTS,
         restore::TESTS,
         maps::TESTS,
+        recordings::TESTS,
     ];
     tables.into_iter().flatten().copied()
 }

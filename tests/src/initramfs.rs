@@ -1,25 +1,37 @@
-//! The initramfs: the init and the modules it loads, named in the order of their dependencies.
+//! An initramfs: the init and the modules it loads, named in the order of their dependencies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The modules the tests want; what these depend on is found in them.
-const MODULES: &[&str] = &["vfio_iommu_type1", "vfio_pci", "kvm_amd"];
-
-/// A cpio archive (format newc, as the kernel unpacks it).
-pub(crate) fn build(init: &Path, modules: &Path, recorded: &str) -> Vec<u8> {
+/// Builds a cpio archive (format newc, as the kernel unpacks it): the init, the modules that are
+/// wanted and what these depend on, except those that are built in, and other files. `modules` is the
+/// kernel's folder of them.
+///
+/// # Panics
+/// When the kernel has no such module, or a file cannot be read.
+#[must_use]
+pub fn build(
+    init: &Path,
+    modules: &Path,
+    wanted: &[&str],
+    others: &[(&str, Kind, &[u8])],
+) -> Vec<u8> {
+    let builtin = fs::read_to_string(modules.join("modules.builtin")).expect("a list of modules");
+    let builtin: Vec<_> = builtin.lines().map(|line| name(Path::new(line))).collect();
     let files = walk(modules);
     let mut loaded = Vec::new();
-    for wanted in MODULES {
+    for wanted in wanted.iter().filter(|wanted| !builtin.iter().any(|name| name == *wanted)) {
         load(wanted, &files, &mut loaded);
     }
     let mut archive = Archive::default();
-    archive.add("init", EXECUTABLE, &fs::read(init).expect("the init was built"));
-    archive.add("recorded", FILE, recorded.as_bytes());
-    archive.add("modules", FOLDER, &[]);
+    archive.add("init", Kind::Executable, &fs::read(init).expect("the init was built"));
+    for (name, kind, content) in others {
+        archive.add(name, *kind, content);
+    }
+    archive.add("modules", Kind::Folder, &[]);
     for (index, (name, module)) in loaded.iter().enumerate() {
-        archive.add(&format!("modules/{index:02}-{name}.ko"), FILE, module);
+        archive.add(&format!("modules/{index:02}-{name}.ko"), Kind::File, module);
     }
     archive.finish()
 }
@@ -29,17 +41,20 @@ fn load(name: &str, files: &[PathBuf], loaded: &mut Vec<(String, Vec<u8>)>) {
     if loaded.iter().any(|(other, _)| other == name) {
         return;
     }
-    let called = |path: &&PathBuf| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
-        file.strip_suffix(".xz").unwrap_or(&file).strip_suffix(".ko") == Some(name)
-    };
-    let path = files.iter().find(called);
+    let path = files.iter().find(|path| self::name(path) == name);
     let path = path.unwrap_or_else(|| panic!("this kernel has no module {name}"));
     let module = contents(path);
     for dependency in dependencies(&module) {
         load(&dependency, files, loaded);
     }
     loaded.push((name.to_owned(), module));
+}
+
+/// The name of the module that a file has; another file's is no module's.
+fn name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+    let module = file.strip_suffix(".xz").unwrap_or(&file);
+    module.strip_suffix(".ko").unwrap_or_default().to_owned()
 }
 
 /// What a module depends on: it says so between zero bytes, as `depends=kvm,irqbypass`.
@@ -65,6 +80,17 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
+/// What an entry of an archive is.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A folder, whose entries follow it.
+    Folder,
+    /// A file.
+    File,
+    /// A program.
+    Executable,
+}
+
 #[derive(Default)]
 struct Archive {
     bytes: Vec<u8>,
@@ -72,7 +98,12 @@ struct Archive {
 }
 
 impl Archive {
-    fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
+    fn add(&mut self, name: &str, kind: Kind, content: &[u8]) {
+        let mode = match kind {
+            Kind::Folder => 0o040_755,
+            Kind::File => 0o100_644,
+            Kind::Executable => 0o100_755,
+        };
         self.files += 1;
         let size = u32::try_from(content.len()).expect("a file of less than 4 GiB");
         let name_size = u32::try_from(name.len() + 1).expect("a short name");
@@ -95,11 +126,7 @@ impl Archive {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        self.add("TRAILER!!!", 0, &[]);
+        self.add("TRAILER!!!", Kind::File, &[]);
         self.bytes
     }
 }
-
-const FOLDER: u32 = 0o040_755;
-const FILE: u32 = 0o100_644;
-const EXECUTABLE: u32 = 0o100_755;

@@ -1,0 +1,184 @@
+//! The thread that runs the userspace path, and loops inside others.
+
+use super::{PATIENT, Vmm, World, mask, program, start};
+use crate::eventfd::Loop;
+use crate::kvm::{
+    Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner, VmCall,
+};
+use crate::testing::in_time;
+use msix_core::{BarIndex, Layout, Vector};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+const SOON: Deferral =
+    Deferral { growth: 8, quiet: Duration::from_millis(1), longest: Duration::from_millis(3) };
+
+fn until(mut what: impl FnMut() -> bool) {
+    while !what() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_runner_commits_what_waits_and_reads_what_kvm_does_not() {
+    in_time(|| {
+        let world = World::new(2, SOON);
+        let (named, name) = channel();
+        let runner = Runner::start(&world.routes, "msix-loop", move || {
+            let _ = named.send(thread::current().name().map(str::to_owned));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(name.recv().unwrap().as_deref(), Some("msix-loop"));
+        let held = world.function.eventfd(Vector::new(1)).unwrap();
+        world.mask(0, false); // at once, the first one
+        world.mask(1, false); // waits
+        held.write(1).unwrap();
+        until(|| world.fake.delivered().iter().any(|message| message.data == 0x41));
+        until(|| world.fake.armed() == 2);
+        assert!(runner.is_running());
+        runner.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_runner_keeps_nothing_alive_and_ends_with_the_routes() {
+    in_time(|| {
+        let world = World::new(1, PATIENT);
+        let runner = Runner::start(&world.routes, "msix", || Ok(())).unwrap();
+        let World { routes, function, .. } = world;
+        drop(function);
+        let left = Arc::downgrade(&routes);
+        drop(routes);
+        until(|| left.upgrade().is_none());
+        until(|| !runner.is_running());
+        runner.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_runner_that_is_dropped_has_ended_its_thread() {
+    in_time(|| {
+        let world = World::new(1, PATIENT);
+        let alive = Arc::new(());
+        let inside = Arc::clone(&alive);
+        struct Ends(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+        thread_local!(static HERE: std::cell::RefCell<Option<Ends>> = const { std::cell::RefCell::new(None) });
+        let runner = Runner::start(&world.routes, "msix", move || {
+            HERE.set(Some(Ends(inside)));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(Arc::strong_count(&alive), 2);
+        drop(runner);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    });
+}
+
+#[test]
+fn what_keeps_a_runner_from_starting_is_an_error() {
+    in_time(|| {
+        let world = World::new(1, PATIENT);
+        let refused = || Err(io::Error::from(ErrorKind::PermissionDenied));
+        let error = Runner::start(&world.routes, "msix", refused).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        let error = Runner::start(&world.routes, "a\0b", || Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let start = || Runner::start(&world.routes, "msix", || panic!("a bug of the VMM"));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
+        assert!(panicked.is_err());
+    });
+}
+
+/// Panics in the first call of it.
+struct Panicky(Arc<AtomicUsize>);
+
+impl crate::kvm::Platform for Panicky {
+    fn write_memory(&mut self, _: u64, _: u32) {
+        let calls = self.0.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(calls, 0, "a bug of the VMM");
+    }
+    fn snoop(&mut self, _: crate::Route) {}
+}
+
+#[test]
+fn a_panic_of_the_vmm_stops_no_runner_and_is_told_in_the_end() {
+    in_time(|| {
+        let world = World::new(1, PATIENT);
+        let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let platform = Panicky(Arc::clone(&calls));
+        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(platform) };
+        let function = Function::new(&world.routes, setup);
+        let held = function.eventfd(Vector::new(0)).unwrap();
+        function.write_command(0, &[6, 0]);
+        function.claim(Vector::new(0)).unwrap();
+        function.write_msix(3, &[0x80]);
+        function.write_table(0, &0x1000_u64.to_le_bytes());
+        function.write_table(12, &[0; 4]);
+        let runner = Runner::start(&world.routes, "msix", || Ok(())).unwrap();
+        for call in 1..=3 {
+            held.write(1).unwrap();
+            until(|| calls.load(Ordering::SeqCst) == call);
+        }
+        let stop = std::panic::AssertUnwindSafe(|| runner.stop());
+        assert!(std::panic::catch_unwind(stop).is_err());
+    });
+}
+
+#[test]
+fn a_loop_inside_another_becomes_readable_at_the_deadline_even_when_that_is_put_off() {
+    in_time(|| {
+        let deferral = Deferral {
+            growth: 100,
+            quiet: Duration::from_millis(30),
+            longest: Duration::from_secs(3600),
+        };
+        let world = World::new(4, deferral);
+        world.mask(0, false);
+        world.mask(1, false); // waits
+        thread::sleep(Duration::from_millis(15));
+        world.mask(2, false); // puts it off
+        let events = Arc::clone(world.routes.events());
+        let mut rounds = 0;
+        while world.fake.armed() < 3 {
+            poll(&mut [PollFd::new(&*events, PollFlags::IN)], None).unwrap();
+            world.routes.run(Some(Duration::ZERO)).unwrap();
+            rounds += 1;
+            assert!(rounds < 10, "it wakes up for a deadline, and does not spin");
+        }
+        assert_eq!(world.fake.count(|call| **call == VmCall::SetRoutes), 2);
+        assert_eq!(world.routes.deadline(), None);
+    });
+}
+
+#[test]
+fn two_vms_in_one_loop_both_wake_up_in_time() {
+    in_time(|| {
+        let events = Loop::new().unwrap();
+        let vm = |quiet| {
+            let fake = FakeVm::new();
+            let wait = Duration::from_millis(quiet);
+            let deferral = Deferral { growth: 100, quiet: wait, longest: wait };
+            let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
+            let routes = Routes::new(Box::new(fake.clone()), options, Arc::clone(&events));
+            let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
+            let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
+            let function = start(Function::new(&routes, setup));
+            mask(&function, 0, false);
+            program(&function, 1, 0x77);
+            mask(&function, 1, false);
+            (fake, routes, function)
+        };
+        let all = [vm(40), vm(20), vm(60)];
+        while all.iter().any(|(fake, ..)| fake.armed() < 2) {
+            poll(&mut [PollFd::new(&*events, PollFlags::IN)], None).unwrap();
+            all.iter().for_each(|(_, routes, _)| routes.run(Some(Duration::ZERO)).unwrap());
+        }
+    });
+}
