@@ -89,7 +89,8 @@ impl Loop {
     pub fn new() -> io::Result<Arc<Self>> {
         let poll = Poll::new()?;
         let timer = Timer::new()?;
-        let its = &mut SourceFd(&timer.as_raw_fd());
+        let descriptor = timer.as_raw_fd();
+        let its = &mut SourceFd(&descriptor);
         poll.registry().register(its, TIMER, Interest::READABLE)?;
         Ok(Arc::new(Self {
             registry: poll.registry().try_clone()?,

@@ -25,7 +25,8 @@ use crate::vectors::Vector;
 pub const MAX_FUNCTION_EFFECTS: usize = MAX_EFFECTS + Msi::MAX_EFFECTS + Intx::MAX_EFFECTS;
 
 /// Bits of Command that are kept here.
-const KEPT: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
+pub(crate) const KEPT: u16 =
+    COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_INTX_DISABLE;
 
 /// How a function interrupts now ([A10](crate::rules#a10)). Derived from what is enabled, never
 /// stored.

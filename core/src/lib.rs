@@ -172,6 +172,8 @@ mod msi;
 mod msix;
 #[cfg(feature = "operations")]
 pub mod operation;
+#[cfg(feature = "alloc")]
+pub mod plain;
 pub mod policy;
 #[cfg(msix_prove)]
 pub mod prove;

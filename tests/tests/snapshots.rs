@@ -1,6 +1,7 @@
 //! What is saved can be loaded and goes on as before; what is not a snapshot changes nothing.
 
 use msix_core::operation::Operation;
+use msix_core::plain::{CloudHypervisorMsix, CrosvmMsix, FirecrackerMsix, ImportError, QemuMsix};
 use msix_core::{Boxed, LoadError, Policy, Snapshot, Vector};
 use msix_tests::lockstep::{Lockstep, Steps, engine};
 use msix_tests::lone_engine::LoneEngine;
@@ -9,6 +10,8 @@ use msix_tests::strategy::{counts, operations, operations_of_a_good_host, polici
 use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 fn config() -> ProptestConfig {
     // A failure is reported with its shrunk sequence; the sequence becomes a test of its own.
@@ -21,22 +24,64 @@ enum Encoding {
     Native,
     Qemu,
     Plain,
+    /// What other programs save, by way of plain data.
+    PlainQemu,
+    CloudHypervisor,
+    Firecracker,
+    Crosvm,
+}
+
+impl Encoding {
+    fn has_claims(self) -> bool {
+        matches!(self, Self::Native | Self::Plain)
+    }
 }
 
 fn encodings() -> impl Strategy<Value = Encoding> {
-    select(vec![Encoding::Native, Encoding::Qemu, Encoding::Plain])
+    select(vec![
+        Encoding::Native,
+        Encoding::Qemu,
+        Encoding::Plain,
+        Encoding::PlainQemu,
+        Encoding::CloudHypervisor,
+        Encoding::Firecracker,
+        Encoding::Crosvm,
+    ])
+}
+
+/// Writes `value` as JSON, and reads that.
+fn by_json<T: Serialize + DeserializeOwned>(value: &T) -> T {
+    let json = serde_json::to_string(value).expect("plain data");
+    serde_json::from_str(&json).expect("its own output")
+}
+
+/// Saves as another program does, and makes a snapshot of that.
+fn by_program<T>(snapshot: &Snapshot) -> Snapshot
+where
+    T: for<'a> From<&'a Snapshot> + Serialize + DeserializeOwned,
+    Snapshot: for<'a> TryFrom<&'a T, Error = ImportError>,
+{
+    let saved: T = by_json(&T::from(snapshot));
+    let taken = Snapshot::try_from(&saved).expect("its own output");
+    // Two programs have this in the config space only.
+    Snapshot { function_masked: snapshot.function_masked, ..taken }
 }
 
 /// Saves `source` and loads it in `target`.
 fn copy(source: &LoneEngine, target: &mut LoneEngine, encoding: Encoding) -> Result<(), LoadError> {
+    let snapshot = source.engine.snapshot();
     match encoding {
         Encoding::Native => target.engine.load(&source.saved()),
         Encoding::Qemu => target.engine.load_qemu(source.control(), &source.saved_qemu()),
-        Encoding::Plain => {
-            let json = serde_json::to_string(&source.engine.snapshot()).expect("plain data");
-            let snapshot: Snapshot = serde_json::from_str(&json).expect("its own output");
-            target.engine.load_snapshot(&snapshot)
+        Encoding::Plain => target.engine.load_snapshot(&by_json(&snapshot)),
+        Encoding::PlainQemu => target.engine.load_snapshot(&by_program::<QemuMsix>(&snapshot)),
+        Encoding::CloudHypervisor => {
+            target.engine.load_snapshot(&by_program::<CloudHypervisorMsix>(&snapshot))
         }
+        Encoding::Firecracker => {
+            target.engine.load_snapshot(&by_program::<FirecrackerMsix>(&snapshot))
+        }
+        Encoding::Crosvm => target.engine.load_snapshot(&by_program::<CrosvmMsix>(&snapshot)),
     }
 }
 
@@ -73,7 +118,7 @@ proptest! {
         let mut target = LoneEngine::new(n, policy);
         let bus_master = past.iter().rev().find(|o| matches!(o, Operation::SetBusMaster(_)));
         target.run(&bus_master.copied().into_iter().collect::<Vec<_>>());
-        if matches!(encoding, Encoding::Qemu) {
+        if !encoding.has_claims() {
             for v in (0..n).map(Vector::new) {
                 let claims = source.engine.claims(v).unwrap_or_default();
                 target.run(&vec![Operation::Claim(v); usize::from(claims)]); // the device's job, F4
@@ -248,12 +293,18 @@ proptest! {
         let before = subject.state();
         let mut snapshot = subject.engine.snapshot();
         let resize = |len: usize| if grow { len + 1 } else { len - 1 };
+        let mut expected = Err(LoadError::Parts);
         match part {
-            0 => snapshot.table.resize(resize(snapshot.table.len()), [0; 4]),
+            0 => {
+                snapshot.table.resize(resize(snapshot.table.len()), [0; 4]);
+                let vectors = u32::try_from(snapshot.table.len()).expect("a few");
+                expected = Err(LoadError::Vectors { snapshot: vectors, engine: n });
+            }
             1 => snapshot.pending.resize(resize(snapshot.pending.len()), 0),
-            _ => snapshot.claims.resize(resize(snapshot.claims.len()), 0),
+            // None at all are not saved.
+            _ => snapshot.claims.resize(if n == 1 { 2 } else { resize(n.into()) }, 0),
         }
-        prop_assert_eq!(subject.engine.load_snapshot(&snapshot), Err(LoadError::Parts));
+        prop_assert_eq!(subject.engine.load_snapshot(&snapshot), expected);
         prop_assert_eq!(subject.state(), before);
     }
 }

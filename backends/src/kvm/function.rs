@@ -5,6 +5,7 @@ mod guest;
 mod locked;
 mod notifier;
 mod outside;
+mod plain;
 mod sources;
 
 use super::eventfd_gate::{Fired, GatedEventfd};

@@ -128,7 +128,7 @@ impl<S: Storage> Function<S> {
     }
 
     /// Stores checked registers; the MSI-X part is loaded already.
-    fn replace(&mut self, command: u16, high: bool, msi: Option<Checked>) {
+    pub(crate) fn replace(&mut self, command: u16, high: bool, msi: Option<Checked>) {
         self.command = command;
         if let (Some(part), Some(checked)) = (&mut self.msi, msi) {
             part.replace(checked);

@@ -12,6 +12,8 @@ use super::settle::Request;
 use crate::counters;
 use crate::effects::EffectSink;
 use crate::facts::Fact;
+#[cfg(feature = "alloc")]
+use crate::plain::MsiSnapshot;
 use crate::snapshot::{FRAME_LEN, Frame, LoadError, SaveError, Writer, seal};
 use crate::spec::MSI_LONGEST;
 
@@ -85,6 +87,25 @@ impl Msi {
         image.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let registers = self.checked_image(&image)?;
         Ok(Checked { registers, events: registers.pending })
+    }
+
+    /// Returns the registers as plain data.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn snapshot(&self) -> MsiSnapshot {
+        let mut capability = alloc::vec![0; self.context.capability.len()];
+        self.read_config(0, &mut capability);
+        MsiSnapshot { capability, events: Some(self.state.events) }
+    }
+
+    /// Checks plain data.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn checked_plain(&self, plain: &MsiSnapshot) -> Result<Checked, LoadError> {
+        let checked = self.checked_capability(&plain.capability)?;
+        let events = plain.events.unwrap_or(checked.events);
+        match events & !self.context.capability.bits() {
+            0 => Ok(Checked { events, ..checked }),
+            outside => Err(LoadError::PbaTail(outside.into())),
+        }
     }
 
     /// Returns the registers of an image, if its read-only bits are this function's.

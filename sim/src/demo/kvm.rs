@@ -127,7 +127,7 @@ impl Guest {
         device.write_config(4, &[6, 0]);
 
         let shared = device.memory().map(|memory| memory.file().try_clone());
-        let shared = shared.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).flatten();
+        let shared = shared.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
         let shared = shared.map_err(DemoError::system("shared memory"))?;
         let ranges = [
             (GuestAddress(0), MEMORY, None),

@@ -270,11 +270,12 @@ impl Backend for Kvm {
         }
         let raised = inputs.iter().any(|input| matches!(input, Operation::Notify(_)));
         self.report.held += u64::from(raised && sent.is_empty());
-        let Arrivals { mut first, mut again } = self.arrivals(device, &wanted)?;
+        let Arrivals { first, mut again } = self.arrivals(device, &wanted)?;
         // Another step's, which were late.
         let of_this =
             |arrival: &Arrival| wanted.iter().any(|(_, w)| w.arrivals().contains(arrival));
-        let mut others: BTreeSet<Arrival> = first.extract_if(.., |a| !of_this(a)).collect();
+        let (mut first, mut others): (BTreeSet<Arrival>, BTreeSet<Arrival>) =
+            first.into_iter().partition(of_this);
         self.take_repeats(&mut others);
         first.append(&mut others);
         self.allow_repeats(device, inputs, &wanted);

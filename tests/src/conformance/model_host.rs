@@ -157,7 +157,9 @@ impl SuiteHost for ModelHost {
     }
 
     fn take_held(&mut self, wanted: &dyn Fn(u16) -> bool) -> Vec<u16> {
-        self.held.extract_if(.., |vector| wanted(*vector)).collect()
+        let taken: Vec<u16> = self.held.iter().copied().filter(|v| wanted(*v)).collect();
+        taken.iter().for_each(|vector| _ = self.held.remove(vector));
+        taken
     }
 
     fn backend_log(&mut self) -> Option<&mut dyn BackendLog> {

@@ -10,6 +10,7 @@ mod message_group;
 mod modes;
 mod neighbours;
 mod notifier;
+mod plain;
 mod random;
 mod random_modes;
 mod runner;

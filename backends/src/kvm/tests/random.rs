@@ -68,8 +68,13 @@ impl History {
                 world.function.attach();
             }
             22 => {
-                let saved = world.function.save();
-                world.function.load(&saved).unwrap();
+                if self.random.bool() {
+                    let saved = world.function.save();
+                    world.function.load(&saved).unwrap();
+                } else {
+                    let saved = world.function.snapshot();
+                    world.function.load_snapshot(&saved).unwrap();
+                }
                 world.function.resume();
             }
             _ => {

@@ -52,8 +52,13 @@ impl History {
             }
             20 => world.routes.flush(),
             21 => {
-                let saved = world.function.save();
-                world.function.load(&saved).unwrap();
+                if self.random.bool() {
+                    let saved = world.function.save();
+                    world.function.load(&saved).unwrap();
+                } else {
+                    let saved = world.function.snapshot();
+                    world.function.load_snapshot(&saved).unwrap();
+                }
                 world.function.resume();
             }
             22 => {
