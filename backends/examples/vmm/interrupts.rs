@@ -8,10 +8,11 @@ use crate::Outcome;
 use kvm_ioctls::VmFd;
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, probe};
-use msix_core::{Layout, Vector};
+use msix_backends::kvm::{
+    Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, Runner, probe,
+};
+use msix_core::Layout;
 use std::sync::Arc;
-use std::thread;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
 /// The function that all threads share.
@@ -30,14 +31,13 @@ impl Platform for BusMaster {
 }
 
 /// Makes the owner of the VM's route table, and the thread that delivers what KVM does not.
-pub(crate) fn routes(vm: &Arc<VmFd>) -> Outcome<Arc<Routes>> {
+pub(crate) fn routes(vm: &Arc<VmFd>) -> Outcome<(Arc<Routes>, Runner)> {
     let mut options = RouteOptions::new(Irqchip::Full);
     options.limit = options.limit.min(probe()?.routes);
     let routes = Routes::new(Box::new(Arc::clone(vm)), options, Loop::new()?);
-    let userspace = Arc::clone(&routes);
-    let thread = thread::Builder::new().name("interrupts".into());
-    thread.spawn(move || while userspace.run(None).is_ok() {})?;
-    Ok(routes)
+    // A VMM with a sandbox enters it here, in the new thread.
+    let runner = Runner::start(&routes, "interrupts", || Ok(()))?;
+    Ok((routes, runner))
 }
 
 /// Makes the function of a device that raises every vector of `layout`, and has no pin.
@@ -48,7 +48,6 @@ pub(crate) fn function(
 ) -> Outcome<Interrupts> {
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(BusMaster(memory)) };
     let interrupts = Function::new(routes, setup);
-    // Events of a vector that nobody claimed are dropped.
-    (0..layout.vectors()).try_for_each(|vector| interrupts.claim(Vector::new(vector)))?;
+    interrupts.claim_all(); // events of a vector that nobody claimed are dropped
     Ok(interrupts)
 }

@@ -10,7 +10,7 @@ use kvm_bindings::{
     kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VmFd};
-use msix_backends::kvm::Routes;
+use msix_backends::kvm::{Routes, Runner};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,7 @@ pub(crate) struct Machine {
     cpus: Vec<Cpu>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) routes: Arc<Routes>,
+    _runner: Runner,
     vm: Arc<VmFd>,
     controllers: Controllers,
     device: Arc<VirtioPci>,
@@ -58,7 +59,7 @@ impl Machine {
         map(&vm, &memory)?;
         let cpus = (0..cpus).map(|index| Cpu::new(&kvm, &vm, index)).collect::<Outcome<_>>()?;
 
-        let routes = interrupts::routes(&vm)?;
+        let (routes, runner) = interrupts::routes(&vm)?;
         let layout = virtio::layout()?;
         let interrupts = interrupts::function(&routes, layout, memory.clone())?;
         let device = Arc::new(VirtioPci::new(rng::KIND, interrupts, layout, memory.clone())?);
@@ -68,7 +69,17 @@ impl Machine {
         let ports = Ports::new(&vm, Arc::clone(&device), reset.clone(), console)?;
         let buses = Buses { ports: Mutex::new(ports), device: Arc::clone(&device), reset };
         let buses = Arc::new(buses);
-        Ok(Self { cpus, memory, routes, vm, controllers, device, _rng: rng, buses })
+        Ok(Self {
+            cpus,
+            memory,
+            routes,
+            _runner: runner,
+            vm,
+            controllers,
+            device,
+            _rng: rng,
+            buses,
+        })
     }
 
     /// Runs it from power-on until the guest resets it. `enter` sets the first processor up.

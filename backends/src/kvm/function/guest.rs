@@ -3,8 +3,8 @@
 use super::{Function, always};
 use crate::kvm::host::MessageMode;
 use crate::kvm::platform::Platform;
-use msix_core::Access;
 use msix_core::spec::ENTRY_LEN;
+use msix_core::{Access, Mode};
 
 impl<P: Platform> Function<P> {
     /// Writes the MSI capability ([`msix_core::Function::write_msi`]).
@@ -22,6 +22,12 @@ impl<P: Platform> Function<P> {
             locked.input(|engine, fx| always(engine.poll_msi(offset, bytes.len(), fx)));
             locked.engine.read_msi(offset, bytes);
         })
+    }
+
+    /// Points the capability of `mode` at the next one in the chain
+    /// ([`msix_core::Function::set_next_capability`]).
+    pub fn set_next_capability(&self, mode: Mode, offset: u8) {
+        self.shared.with(|locked| locked.engine.set_next_capability(mode, offset));
     }
 
     /// Writes the MSI-X capability ([`msix_core::Function::write_msix`]).

@@ -2,7 +2,7 @@
 
 use super::{PATIENT, Vmm, World, is_fallback, mask, program};
 use crate::kvm::{Deferral, Function, RouteEntry, RoutesError, VmCall};
-use msix_core::{Delivery, DropReason, Vector, VectorError};
+use msix_core::{Delivery, DropReason, Mode, Vector, VectorError};
 use std::os::fd::AsRawFd;
 
 #[test]
@@ -18,6 +18,15 @@ fn c6_c29_an_unmasked_vector_is_routed_then_armed_once() {
     world.mask(0, false);
     let calls = [VmCall::SetRoutes, VmCall::Assign(24), VmCall::Deassign(24), VmCall::Assign(24)];
     assert_eq!(world.fake.calls(), calls, "C34: no commit without a new message");
+}
+
+#[test]
+fn the_capability_points_where_the_vmm_says() {
+    let world = World::new(2, Deferral::NONE);
+    world.function.set_next_capability(Mode::MsiX, 0x62);
+    let mut head = [0; 2];
+    world.function.read_msix(0, &mut head);
+    assert_eq!(head, [0x11, 0x60], "bits 1:0 are reserved");
 }
 
 #[test]
