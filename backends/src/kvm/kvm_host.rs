@@ -17,6 +17,35 @@ use vmm_sys_util::eventfd::EventFd;
 /// methods call `platform` before they return, so under that lock: a [`Platform`] that dispatches on
 /// the VMM's bus must put its calls off until the lock is gone. [`Function`](super::Function) does that
 /// by itself.
+///
+/// ```no_run
+/// use msix_backends::eventfd::Loop;
+/// use msix_backends::kvm::{Format, Irqchip, IntxPlatform, KvmHost, Platform, RouteOptions, Routes};
+/// use msix_backends::{Route, carry_out, kvm_ioctls::Kvm};
+/// use msix_core::*;
+///
+/// struct Vmm;
+/// impl Platform for Vmm {
+///     fn write_memory(&mut self, _: u64, _: u32) {}
+///     fn snoop(&mut self, _: Route) {}
+/// }
+/// impl IntxPlatform for Vmm {
+///     fn intx_deassert(&mut self) {} // the device has no pin
+///     fn intx_reevaluate(&mut self) {}
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let vm = Kvm::new()?.create_vm()?;
+/// vm.create_irq_chip()?;
+/// let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
+/// let mut msix = Msix::boxed(Layout::exclusive_bar(4, BarIndex::new(0)?)?, Policy::SPEC);
+/// let mut host = KvmHost::new(&routes, msix.vectors(), Format::default(), Vmm);
+/// let mut fx = Effects::<MAX_EFFECTS>::new();
+/// msix.attach(&mut fx)?;
+/// carry_out(&mut msix, &mut fx, &mut host); // after this and every other input
+/// # Ok(())
+/// # }
+/// ```
 pub struct KvmHost<P: Platform> {
     /// The VMM's own part.
     pub platform: P,
