@@ -11,6 +11,16 @@ use std::io::Write as _;
 pub fn skipped(test: &str, what: &str, remedy: &str) {
     let line = format!("skipped: {test}: no {what} ({remedy})");
     assert!(std::env::var_os("MSIX_REQUIRE_ALL").is_none_or(|value| value != "1"), "{line}");
+    tell(&line);
+}
+
+/// Says the same of a part of a toolchain, which no package brings and not every machine may fetch. It is
+/// named, and never a failure.
+pub fn out_of_reach(test: &str, what: &str, remedy: &str) {
+    tell(&format!("skipped: {test}: no {what} ({remedy})"));
+}
+
+fn tell(line: &str) {
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("MSIX_SKIPPED") {
         let file = std::fs::File::options().append(true).create(true).open(path);

@@ -1,6 +1,6 @@
 //! Building the image, and reading it.
 
-use msix_tests::peers::skipped;
+use msix_tests::peers::out_of_reach;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(crate) fn image_or_skip(test: &str) -> Option<&'static Image> {
     let image = IMAGE.get_or_init(|| has_target().then(Image::build)).as_ref();
     if image.is_none() {
         let remedy = format!("rustup target add {TARGET}");
-        skipped(test, &format!("library for {TARGET}"), &remedy);
+        out_of_reach(test, &format!("library for {TARGET}"), &remedy);
     }
     image
 }
