@@ -7,6 +7,8 @@
 /// The polynomial, its lowest power in the highest bit, without x^32.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 const LANES: usize = 8;
+/// A word of 4 bytes of each.
+const ROUND: usize = 4 * LANES;
 
 /// What 8 zero bits do to a remainder with that low byte.
 static TABLE: [u32; 256] = table();
@@ -69,24 +71,34 @@ fn step(remainder: u32, byte: u8) -> u32 {
     remainder >> 8 ^ entry
 }
 
+/// One of the stretches.
+struct Lane<'a> {
+    rest: &'a [u8],
+    remainder: u32,
+}
+
 /// Returns the CRC-32 of `bytes`.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let len = bytes.len() / LANES;
+    let words = bytes.len() / ROUND;
+    let len = words.wrapping_mul(4); // at most an eighth of what there is
     let mut rest = bytes;
-    let [a, b, c, d, e, f, g, h] = [(); LANES].map(|()| {
+    let mut before = u32::MAX; // only the first begins with ones
+    let mut lanes = [(); LANES].map(|()| {
         let (lane, after) = rest.split_at_checked(len).unwrap_or_default();
         rest = after;
-        lane.iter()
+        Lane { rest: lane, remainder: core::mem::take(&mut before) }
     });
-    let mut lanes = [u32::MAX, 0, 0, 0, 0, 0, 0, 0];
-    let halves = (a.zip(b).zip(c.zip(d))).zip(e.zip(f).zip(g.zip(h)));
-    for (((a, b), (c, d)), ((e, f), (g, h))) in halves {
-        for (lane, &byte) in lanes.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-            *lane = step(*lane, byte);
+    for _ in 0..words {
+        // Four bytes of each in turn: a processor computes the lanes at once.
+        for lane in &mut lanes {
+            if let Some((word, after)) = lane.rest.split_first_chunk::<4>() {
+                lane.remainder = word.iter().fold(lane.remainder, |all, &byte| step(all, byte));
+                lane.rest = after;
+            }
         }
     }
     let past = past(len);
-    let joined = lanes.into_iter().fold(0, |all, lane| multiply(all, past) ^ lane);
+    let joined = lanes.iter().fold(0, |all, lane| multiply(all, past) ^ lane.remainder);
     !rest.iter().fold(joined, |remainder, &byte| step(remainder, byte))
 }
 
