@@ -14,13 +14,8 @@ pub fn skipped(test: &str, what: &str, remedy: &str) {
     tell(&line);
 }
 
-/// Says the same of a part of a toolchain, which no package brings and not every machine may fetch. It is
-/// named, and never a failure.
-pub fn out_of_reach(test: &str, what: &str, remedy: &str) {
-    tell(&format!("skipped: {test}: no {what} ({remedy})"));
-}
-
-fn tell(line: &str) {
+/// Tells of a skip where it is looked for. It is no failure.
+pub fn tell(line: &str) {
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("MSIX_SKIPPED") {
         let file = std::fs::File::options().append(true).create(true).open(path);

@@ -1,6 +1,6 @@
 //! Building the image, and reading it.
 
-use msix_tests::peers::out_of_reach;
+use msix_tests::peers::tell;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _};
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ pub(crate) fn image_or_skip(test: &str) -> Option<&'static Image> {
     static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
     let image = IMAGE.get_or_init(|| has_target().then(Image::build)).as_ref();
     if image.is_none() {
-        let remedy = format!("rustup target add {TARGET}");
-        out_of_reach(test, &format!("library for {TARGET}"), &remedy);
+        // No package brings it and not every machine may fetch it, so it is no failure anywhere.
+        tell(&format!("skipped: {test}: no library for {TARGET} (rustup target add {TARGET})"));
     }
     image
 }
