@@ -8,6 +8,8 @@
 pub mod kernel_trace;
 mod migration;
 mod qemu;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 
 pub use migration::{SavedMsix, find_msix_field};

@@ -133,6 +133,16 @@ pub(crate) fn program(function: &Function<Vmm>, vector: u16, data: u32) {
     function.write_table(entry + 8, &data.to_le_bytes());
 }
 
+/// Saves a function, as bytes or as plain data, and loads that into it again.
+fn save_and_load<P: super::Platform>(function: &Function<P>, as_bytes: bool) {
+    if as_bytes {
+        function.load(&function.save()).unwrap();
+    } else {
+        function.load_snapshot(&function.snapshot()).unwrap();
+    }
+    function.resume();
+}
+
 pub(crate) fn mask(function: &Function<Vmm>, vector: u16, masked: bool) {
     function.write_table(u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
 }

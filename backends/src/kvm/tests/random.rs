@@ -1,7 +1,7 @@
 //! Random histories with random failures: every event is delivered in the end, and none more often
 //! than it was fired.
 
-use super::{PATIENT, World, mask, program};
+use super::{PATIENT, World, mask, program, save_and_load};
 use crate::kvm::{Deferral, VmCall};
 use fastrand::Rng;
 use msix_core::{Function as Engine, Vector};
@@ -68,14 +68,7 @@ impl History {
                 world.function.attach();
             }
             22 => {
-                if self.random.bool() {
-                    let saved = world.function.save();
-                    world.function.load(&saved).unwrap();
-                } else {
-                    let saved = world.function.snapshot();
-                    world.function.load_snapshot(&saved).unwrap();
-                }
-                world.function.resume();
+                save_and_load(&world.function, self.random.bool());
             }
             _ => {
                 let broken: [fn(VmCall) -> bool; 4] = [

@@ -2,6 +2,7 @@
 //! is delivered in the end, or left to the pin, and none more often than it was fired.
 
 use super::both::{MSI, World};
+use super::save_and_load;
 use crate::kvm::{EventfdOrigin, Irqchip, RouteOptions, VmCall};
 use fastrand::Rng;
 use msix_core::{Delivery, Function as Engine, Policy};
@@ -52,14 +53,7 @@ impl History {
             }
             20 => world.routes.flush(),
             21 => {
-                if self.random.bool() {
-                    let saved = world.function.save();
-                    world.function.load(&saved).unwrap();
-                } else {
-                    let saved = world.function.snapshot();
-                    world.function.load_snapshot(&saved).unwrap();
-                }
-                world.function.resume();
+                save_and_load(&world.function, self.random.bool());
             }
             22 => {
                 world.function.detach();

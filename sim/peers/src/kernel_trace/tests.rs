@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::for_damaged;
 
 fn event(line: &str) -> KernelEvent {
     parse_kernel_line(line.as_bytes()).unwrap().unwrap()
@@ -148,17 +149,5 @@ fn no_bytes_panic() {
         b"_disk0_q1-129 (12) [001] d..1. 5.4: kvm_msi_set_irq: dst 1 vec 34 (Fixed|physical|edge)",
         b"<...>-132 [000] d..1. 5.594856: kvm_set_irq: gsi 24 level 1 source 0",
     ];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for round in 0..40_000 {
-        let mut line = seeds[round % seeds.len()].to_vec();
-        for _ in 0..3 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let at = (state >> 33) as usize % line.len();
-            line[at] = (state >> 24) as u8;
-            if state & 7 == 0 {
-                line.truncate(at.max(1));
-            }
-        }
-        let _ = parse_kernel_line(&line);
-    }
+    for_damaged(&seeds, |line| _ = parse_kernel_line(line));
 }

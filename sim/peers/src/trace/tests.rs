@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::for_damaged;
 
 fn what(line: &str) -> What<'_> {
     parse_line(line.as_bytes()).unwrap().unwrap().what
@@ -157,17 +158,5 @@ fn no_bytes_panic() {
         b"memory_region_ops_write cpu -1 mr 0x5 addr 0xfee01004 value 0x23 size 4 name 'apic-msi'",
         b"e1000e_irq_msix_notify_vec MSI-X notify vector 0x12",
     ];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for round in 0..40_000 {
-        let mut line = seeds[round % seeds.len()].to_vec();
-        for _ in 0..3 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let at = (state >> 33) as usize % line.len();
-            line[at] = (state >> 24) as u8;
-            if state & 7 == 0 {
-                line.truncate(at.max(1));
-            }
-        }
-        let _ = parse_line(&line);
-    }
+    for_damaged(&seeds, |line| _ = parse_line(line));
 }
