@@ -36,9 +36,10 @@ type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 /// and a migration thread saves through clones of one function.
 ///
 /// [`notify`](Self::notify) takes no lock while KVM owns the vector in the current mode: it writes
-/// the eventfd, unless others hold that as well. All other methods take the function's lock, and some take the lock of the
-/// [`Routes`] inside it, for a query or a commit. Neither lock is held when an [`EventSource`], another
-/// function or the VMM is called ([`FunctionSetup`](FunctionSetup#calls-to-the-vmm)).
+/// the eventfd, unless others hold that as well. All other methods take the function's lock, and some
+/// take the lock of the [`Routes`] inside it, for a query or a commit. Neither lock is held when an
+/// [`EventSource`], another function or the VMM is called
+/// ([`FunctionSetup`](FunctionSetup#calls-to-the-vmm)).
 ///
 /// Inputs have the names and meanings of [`msix_core::Function`]; their effects are carried out when
 /// they return, but for calls to the VMM that another thread or an outer call is about to make. The
@@ -204,11 +205,9 @@ impl<P: Platform> Function<P> {
     /// controllers after this.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
-        self.shared.with(|locked| {
-            locked.take_in_due();
-            locked.input(|engine, fx| always(engine.prepare_save(fx)));
-            let mut bytes = vec![0; locked.engine.saved_len()];
-            let saved = locked.engine.save(&mut bytes);
+        self.shared.saved(|engine| {
+            let mut bytes = vec![0; engine.saved_len()];
+            let saved = engine.save(&mut bytes);
             debug_assert_eq!(saved, Ok(bytes.len()));
             bytes
         })
@@ -220,18 +219,13 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`LoadError`]; the function is then as it was.
     pub fn load(&self, bytes: &[u8]) -> Result<(), LoadError> {
-        self.shared.with(|locked| {
-            locked.engine.load(bytes)?;
-            locked.host.pause();
-            locked.tell_claims();
-            Ok(())
-        })
+        self.shared.loaded(|engine| engine.load(bytes))
     }
 
     /// Ends a load ([`msix_core::Function::resume`]): commits routes at once, unless a
-    /// [`CommitHold`](super::CommitHold) keeps that back, then assigns irqfds,
-    /// then sends what is pending. Drives the pin of a passed-through device to its level, because
-    /// the restored interrupt controller may have another.
+    /// [`CommitHold`](super::CommitHold) keeps that back, then assigns irqfds, then sends what is
+    /// pending. Drives the pin of a passed-through device to its level, because the restored interrupt
+    /// controller may have another.
     pub fn resume(&self) {
         self.shared.with(|locked| {
             locked.input(|engine, fx| always(engine.resume(fx)));
@@ -336,6 +330,28 @@ impl<P: Platform> SharedFunction<P> {
         let queued = self.lock().host.calls.len();
         self.call_out(queued, &mut panics);
         panics.finish(result)
+    }
+
+    /// Has `save` write what was there before, with the events that were still in eventfds.
+    fn saved<T>(&self, save: impl FnOnce(&Engine<Boxed>) -> T) -> T {
+        self.with(|locked| {
+            locked.take_in_due();
+            locked.input(|engine, fx| always(engine.prepare_save(fx)));
+            save(&locked.engine)
+        })
+    }
+
+    /// Has `load` read what was saved. Nothing is delivered before a resume.
+    fn loaded(
+        &self,
+        load: impl FnOnce(&mut Engine<Boxed>) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        self.with(|locked| {
+            load(&mut locked.engine)?;
+            locked.host.pause();
+            locked.tell_claims();
+            Ok(())
+        })
     }
 
     /// Has the host connect a vector, and reports those that failed to the engine.

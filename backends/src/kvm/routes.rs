@@ -209,8 +209,8 @@ impl Routes {
     }
 
     /// Commits what waits and arms it, for all functions. Routes wait on while there is a
-    /// [`CommitHold`]. A function with routes that the kernel
-    /// refuses goes on from userspace, and is notified.
+    /// [`CommitHold`]. A function with routes that the kernel refuses goes on from userspace, and is
+    /// notified.
     pub fn flush(&self) {
         self.state().pace.clear();
         let waiters: Vec<_> = self.waiters().by_id.values().cloned().collect();

@@ -64,8 +64,7 @@ impl<P: Platform> Function<P> {
         let gated = self.shared.eventfds.get(usize::from(vector.index()));
         match gated.map_or(Fired::Tell, GatedEventfd::fire) {
             Fired::Taken => Ok(Delivery::Sent),
-            Fired::Collect => Ok(self.shared.with(|locked| locked.collect(vector))),
-            Fired::Tell => self.shared.with(|locked| locked.notify(vector)),
+            fired => self.shared.with(|locked| locked.take_event(vector, fired)),
         }
     }
 

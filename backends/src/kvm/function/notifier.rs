@@ -120,11 +120,7 @@ trait DeviceSide: Send + Sync {
 
 impl<P: Platform> DeviceSide for SharedFunction<P> {
     fn take_event(&self, vector: Vector, fired: Fired) -> Option<Result<Delivery, VectorError>> {
-        self.while_open(|locked| match fired {
-            Fired::Taken => Ok(Delivery::Sent),
-            Fired::Collect => Ok(locked.collect(vector)),
-            Fired::Tell => locked.notify(vector),
-        })
+        self.while_open(|locked| locked.take_event(vector, fired))
     }
 
     fn eventfd(&self, vector: Vector) -> Option<io::Result<Arc<EventFd>>> {
@@ -176,6 +172,19 @@ impl<P: Platform + 'static> SharedFunction<P> {
 }
 
 impl LockedFunction {
+    /// Takes an event of the device, of which [`GatedEventfd::fire`] said what became.
+    pub(super) fn take_event(
+        &mut self,
+        vector: Vector,
+        fired: Fired,
+    ) -> Result<Delivery, VectorError> {
+        match fired {
+            Fired::Taken => Ok(Delivery::Sent),
+            Fired::Collect => Ok(self.collect(vector)),
+            Fired::Tell => self.notify(vector),
+        }
+    }
+
     /// Takes the events that device threads left to others.
     pub(super) fn take_queued(&mut self, queue: &EventQueue) {
         for (vector, event) in queue.take() {

@@ -1,6 +1,6 @@
 //! Saves and loads a function as plain data.
 
-use super::{Function, always};
+use super::Function;
 use crate::kvm::platform::Platform;
 use msix_core::LoadError;
 use msix_core::plain::FunctionSnapshot;
@@ -12,11 +12,7 @@ impl<P: Platform> Function<P> {
     /// them that the guest lets through.
     #[must_use]
     pub fn snapshot(&self) -> FunctionSnapshot {
-        self.shared.with(|locked| {
-            locked.take_in_due();
-            locked.input(|engine, fx| always(engine.prepare_save(fx)));
-            locked.engine.snapshot()
-        })
+        self.shared.saved(|engine| engine.snapshot())
     }
 
     /// Loads plain data ([`msix_core::Function::load_snapshot`]), for instance of what another program
@@ -26,11 +22,6 @@ impl<P: Platform> Function<P> {
     /// # Errors
     /// [`LoadError`]; the function is then as it was.
     pub fn load_snapshot(&self, snapshot: &FunctionSnapshot) -> Result<(), LoadError> {
-        self.shared.with(|locked| {
-            locked.engine.load_snapshot(snapshot)?;
-            locked.host.pause();
-            locked.tell_claims();
-            Ok(())
-        })
+        self.shared.loaded(|engine| engine.load_snapshot(snapshot))
     }
 }
