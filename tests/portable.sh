@@ -75,10 +75,12 @@ readonly PORTABLE_SKIPPED="--skip eventfd_gate::model --skip a_bell_that_many_th
 --skip k14_a_ring_never_waits_however_soon_a_peer_fills_the_counter"
 
 # The models, properties, snapshots, cases and fuzz corpus on 32-bit and big-endian machines, and the
-# backends on Arm, with a VM that pretends. Word splitting makes the arguments.
+# backends on Arm, with a VM that pretends. Optimised, because an emulated processor is slow; with the
+# checks for overflow all the same. Word splitting makes the arguments.
 # shellcheck disable=SC2086
 portable_long() {
     local target
+    local -x CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_TEST_OPT_LEVEL=2
     for target in i686-unknown-linux-gnu s390x-unknown-linux-gnu; do
         note "models, properties, snapshots and cases on ${target%%-*}"
         PROPTEST_CASES=${PROPTEST_CASES:-32} portable_cargo "$target" test --quiet -p msix-tests \

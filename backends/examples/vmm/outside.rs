@@ -4,7 +4,8 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | a write of `n` has the worker write the eventfd `n` times, without waiting for it; a read says how often it has written it |
-//! | 4 | a read says how often the device itself raised an interrupt |
+//! | 4 | a read says how often the device itself began to raise an interrupt |
+//! | 8 | a read says how often it had raised one |
 
 use crate::Outcome;
 use crate::worker::Worker;
@@ -16,6 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 pub(crate) struct Outside {
     orders: Arc<EventFd>,
     written: Arc<AtomicU32>,
+    began: AtomicU32,
     raised: AtomicU32,
     _worker: Worker,
 }
@@ -33,12 +35,15 @@ impl Outside {
                 }
             }
         })?;
-        Ok(Self { orders, written, raised: AtomicU32::new(0), _worker: worker })
+        let (began, raised) = (AtomicU32::new(0), AtomicU32::new(0));
+        Ok(Self { orders, written, began, raised, _worker: worker })
     }
 
-    /// Counts an interrupt of the device itself.
-    pub(crate) fn device_raised(&self) {
-        self.raised.fetch_add(1, Ordering::Release);
+    /// Raises an interrupt of the device itself by `raise`, and counts it before and after.
+    pub(crate) fn device_raises(&self, raise: impl FnOnce()) {
+        self.began.fetch_add(1, Ordering::SeqCst);
+        raise();
+        self.raised.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Reads for a guest.
@@ -46,7 +51,8 @@ impl Outside {
         data.fill(0);
         let count = match offset {
             0 => &self.written,
-            4 => &self.raised,
+            4 => &self.began,
+            8 => &self.raised,
             _ => return,
         };
         let bytes = count.load(Ordering::Acquire).to_le_bytes();

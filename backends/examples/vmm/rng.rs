@@ -44,8 +44,9 @@ fn serve(device: &VirtioPci, source: &File) {
     let vector = registers.queue_vector().filter(|_| wanted);
     drop(registers);
     if let Some(vector) = vector {
-        device.outside.device_raised();
-        // The registers take no vector that does not exist.
-        let _ = device.interrupts.notify(Vector::new(vector));
+        device.outside.device_raises(|| {
+            // The registers take no vector that does not exist.
+            let _ = device.interrupts.notify(Vector::new(vector));
+        });
     }
 }

@@ -90,9 +90,15 @@ impl Device {
         Ok(self.register(OUTSIDE)?.load(Ordering::SeqCst))
     }
 
-    /// How often the device itself raised an interrupt.
+    /// How often the device itself began to raise an interrupt.
     pub(crate) fn raised(&self) -> Result<u32, String> {
         Ok(self.register(OUTSIDE + 4)?.load(Ordering::SeqCst))
+    }
+
+    /// Whether it is about to raise one.
+    pub(crate) fn is_raising(&self) -> Result<bool, String> {
+        let done = self.register(OUTSIDE + 8)?.load(Ordering::SeqCst);
+        Ok(self.raised()? != done)
     }
 
     fn register(&self, at: usize) -> Result<&AtomicU32, String> {
