@@ -5,6 +5,7 @@ mod backend;
 mod demo;
 mod diff;
 mod explore;
+mod generate;
 mod input;
 mod ivshmem;
 mod output;
@@ -14,8 +15,10 @@ mod progress;
 mod qtest;
 mod script;
 mod signals;
+mod size;
 mod spool;
 
+use crate::plural::counted;
 use crate::replay::{Machine, MachineFunction, Peer, replay_of};
 use crate::report::ReplayReport;
 use crate::{doctor, report_table, timeline};
@@ -23,6 +26,7 @@ use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
 use explore::ExploreArguments;
+use generate::Generate;
 use input::{Source, start_of};
 use msix_explorer::script::Script;
 use output::{Output, UNUSABLE, interrupted, status};
@@ -36,12 +40,14 @@ use std::sync::atomic::Ordering;
 /// raises go in, table reads and messages must come out as the log shows them.
 ///
 /// Without a subcommand the recording that is built in is replayed.
-///
-/// Exit status of every command: 0 all agrees or holds, 1 something does not, 2 the input, the arguments
-/// or the system are at fault, 3 ended by a signal before it was done, 4 an exploration stopped at
-/// --max-states before it was done. With 3 and 4 nothing was wrong so far.
 #[derive(Debug, Parser)]
-#[command(name = "msix", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "msix",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 80,
+    after_long_help = EXIT_STATUS
+)]
 struct Cli {
     #[command(flatten)]
     options: ReplayOptions,
@@ -49,10 +55,20 @@ struct Cli {
     command: Option<Command>,
 }
 
+const EXIT_STATUS: &str = "\
+EXIT STATUS of every command:
+  0  all agrees or holds; a server or `qtest` ended as it should
+  1  something does not agree or hold
+  2  the input, the arguments or the system are at fault
+  3  a signal ended it before it was done; nothing was wrong so far
+  4  an exploration stopped at --max-states before it was done; nothing was
+     wrong so far";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay a trace log of QEMU or a recording of the kernel's events of KVM, or run a script of
-    /// inputs (the policy is the script's). Logs may be gzipped.
+    /// Replay a recording of a guest, or run a script of inputs.
+    ///
+    /// A recording is a trace log of QEMU, or one of the kernel's events of KVM; either may be gzipped.
     ///
     /// Record a log with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
@@ -73,14 +89,10 @@ enum Command {
         #[command(flatten)]
         options: ReplayOptions,
     },
-    /// Compare the engine with a real QEMU on random inputs.
     Diff(DiffArguments),
-    /// Visit every reachable state of the engine and the world around it.
     Explore(ExploreArguments),
-    /// Show something.
     #[cfg(feature = "kvm")]
-    #[command(subcommand)]
-    Demo(demo::Demo),
+    Demo(demo::DemoArguments),
     IvshmemServer(ivshmem::ServerArguments),
     #[cfg(feature = "kvm")]
     Qtest(qtest::QtestArguments),
@@ -90,6 +102,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print completions for a shell, or write man pages.
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
@@ -153,11 +168,12 @@ pub fn run() -> ExitCode {
         Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Explore(options)) => explore::explore(&options),
         #[cfg(feature = "kvm")]
-        Some(Command::Demo(demo)) => demo::demo(&demo),
+        Some(Command::Demo(arguments)) => demo::demo(&arguments),
         Some(Command::IvshmemServer(arguments)) => ivshmem::server(&arguments),
         #[cfg(feature = "kvm")]
         Some(Command::Qtest(options)) => qtest::qtest(options),
         Some(Command::Doctor { json }) => examined(json),
+        Some(Command::Generate(what)) => generate::generate(&what),
     };
     result.unwrap_or_else(|message| {
         output::errors(&format!("error: {message}\n"));
@@ -236,21 +252,22 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
     }
     let unlisted = report.mismatches - report.mismatch_list.len() as u64;
     if unlisted > 0 {
-        errors.push_str(&format!("{name}: and {unlisted} more mismatches\n"));
+        errors.push_str(&format!("{name}: and {}\n", counted(unlisted, "more mismatch")));
     }
     output::errors(&errors);
     output.line(&report_table::table(report))?;
     output.line(report_table::LEGEND)?;
     output.line(&format!(
-        "{} lines, policy {}, {} messages of other devices",
-        report.lines, report.policy, report.messages_not_ours
+        "{}, policy {}, {} of other devices",
+        counted(report.lines, "line"),
+        report.policy,
+        counted(report.messages_not_ours, "message")
     ))?;
     if let Some(kernel) = &report.kernel {
         output.line(&report_table::wrapped(&format!(
-            "{} messages were looked at or had nobody to take them. Not in such a recording: events \
-             that were lost before they were pending, and interrupts that the processor posts by \
-             itself",
-            kernel.not_accepted
+            "{} looked at, or with nobody to take it. Not in such a recording: events that were \
+             lost before they were pending, and interrupts that the processor posts by itself",
+            counted(kernel.not_accepted, "message")
         )))?;
     }
     if let Some(backend) = &report.backend {

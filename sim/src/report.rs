@@ -1,5 +1,6 @@
 //! What a replay found, for programs (as JSON) and for people (as a table).
 
+use crate::plural::counted;
 use crate::printable::printable;
 use serde::Serialize;
 use std::fmt;
@@ -312,14 +313,13 @@ impl ReplayReport {
             String::new()
         };
         format!(
-            "{interrupted}{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
-             ({} raises named, {} inferred, {} undecided){}",
-            sum(|d| d.messages.expected),
+            "{interrupted}{devices}: {} expected, {} matched, {} compared, {} ({} named, {} inferred, \
+             {} undecided){}",
+            counted(sum(|d| d.messages.expected), "message"),
             sum(|d| d.messages.matched),
-            sum(|d| d.table_reads.compared),
-            self.mismatches,
-            if self.mismatches == 1 { "" } else { "es" },
-            sum(|d| d.raises.named),
+            counted(sum(|d| d.table_reads.compared), "table read"),
+            counted(self.mismatches, "mismatch"),
+            counted(sum(|d| d.raises.named), "raise"),
             sum(|d| d.raises.inferred),
             self.undecided(),
             self.lost_shows(),
@@ -345,23 +345,24 @@ impl BackendReport {
         let Self { name, vcpus, messages, raises, held, ioctls, .. } = self;
         let Deliveries { expected, delivered, mismatched, not_compared } = messages;
         format!(
-            "{name}: {expected} messages expected in the local APICs of {vcpus} vCPU{}, {delivered} \
-             delivered ({} by irqfd, {} by KVM_SIGNAL_MSI, {} to memory), {not_compared} not compared, \
-             {mismatched} mismatch{}\n\
-             {name}: {raises} eventfd writes ({held} held back, {} messages repeated), KVM_SET_GSI_ROUTING {}, KVM_IRQFD {} \
-             to assign and {} to deassign, KVM_SIGNAL_MSI {}, {} failed, {} GSIs",
-            if *vcpus == 1 { "" } else { "s" },
+            "{name}: {} expected in the local APICs of {}, {delivered} delivered ({} by irqfd, {} by \
+             KVM_SIGNAL_MSI, {} to memory), {not_compared} not compared, {}\n\
+             {name}: {} ({held} held back, {} repeated), KVM_SET_GSI_ROUTING {}, KVM_IRQFD {} to \
+             assign and {} to deassign, KVM_SIGNAL_MSI {}, {} failed, {}",
+            counted(*expected, "message"),
+            counted(*vcpus, "vCPU"),
             self.by_irqfd,
             self.by_signal,
             self.to_memory,
-            if *mismatched == 1 { "" } else { "es" },
-            self.repeated,
+            counted(*mismatched, "mismatch"),
+            counted(*raises, "eventfd write"),
+            counted(self.repeated, "message"),
             ioctls.set_gsi_routing,
             ioctls.irqfd_assign,
             ioctls.irqfd_deassign,
             ioctls.signal_msi,
             ioctls.failed,
-            self.gsis,
+            counted(self.gsis, "GSI"),
         )
     }
 }
@@ -383,7 +384,7 @@ impl Warnings {
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("and {} more warnings", self.more));
+        let more = (self.more > 0).then(|| format!("and {}", counted(self.more, "more warning")));
         self.list.iter().cloned().chain(more).collect()
     }
 }

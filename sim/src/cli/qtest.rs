@@ -7,8 +7,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A stopped machine with an ivshmem device, driven as QEMU's is: connects to a harness that listens
-/// for the qtest protocol, and ends when that closes the connection.
+/// Be a stopped machine with an ivshmem device, driven by QEMU's qtest protocol.
+///
+/// Connects to a harness that listens for the protocol, and ends when that closes the connection.
 #[derive(Debug, Args)]
 pub(super) struct QtestArguments {
     /// Where the harness listens for qtest.

@@ -2,6 +2,7 @@
 
 use super::input::Twice;
 use super::output::{self, Output, interrupted, status};
+use crate::plural::counted;
 use msix_core::operation::{Answer, Operation};
 use msix_core::{
     Access, BarIndex, Boxed, Delivery, DropReason, Effect, Effects, Layout, MAX_EFFECTS, Msix,
@@ -58,7 +59,7 @@ pub(super) fn run(
     if json {
         output.part(&format!("{{\"vectors\":{vectors},\"policy\":\"{policy}\",\"steps\":["))?;
     } else {
-        output.part(&format!("{vectors} vectors, policy {policy}\n"))?;
+        output.part(&format!("{}, policy {policy}\n", counted(vectors, "vector")))?;
     }
     let mut count = 0_u64;
     let mut interrupted = false;
@@ -85,10 +86,11 @@ pub(super) fn run(
         output.json_part(&violation)?;
         output.line(&format!(",\"interrupted\":{interrupted}}}"))?;
     } else {
+        let inputs = counted(count, "input");
         output.line(&match &violation {
-            None if interrupted => format!("interrupted after {count} inputs, all invariants hold"),
-            None => format!("{count} inputs, all invariants hold"),
-            Some(violation) => format!("{count} inputs, then: {violation}"),
+            None if interrupted => format!("interrupted after {inputs}, all invariants hold"),
+            None => format!("{inputs}, all invariants hold"),
+            Some(violation) => format!("{inputs}, then: {violation}"),
         })?;
         if let Some(violation) = &violation {
             output::errors(&format!("{name}: {violation}\n"));
