@@ -27,14 +27,14 @@ use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
 use explore::ExploreArguments;
 use generate::Generate;
-use input::{Source, start_of};
-use msix_explorer::script::Script;
+use input::{Source, Twice, start_of};
+use msix_explorer::script::{SYNTAX, ScriptKind};
 use output::{Output, UNUSABLE, interrupted, status};
 use output_file::OutputFile;
 use progress::Progress;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Replays recorded guests through an MSI-X engine and compares: config writes, table writes and
 /// raises go in, table reads and messages must come out as the log shows them.
@@ -78,10 +78,9 @@ enum Command {
     /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq
     /// -e kvm:kvm_set_irq; then trace-cmd report > FILE. `msix doctor` has more ways.
     ///
-    /// A script is text: `msix-script 1`, `vectors N` (1 to 2048) and `policy spec` or `policy qemu`, each on
-    /// a line of its own, then an input on each line, such as `write-config OFFSET LENGTH VALUE`,
-    /// `write-table OFFSET LENGTH VALUE`, `claim VECTOR`, `notify VECTOR`, `attach`, `detach` or `reset`.
-    /// A line that begins with # is a comment. `msix explore --defect NAME --script FILE` writes one.
+    /// A script is inputs of the engine, one a line; its syntax is below. `msix explore --defect NAME --script
+    /// FILE` writes one.
+    #[command(after_long_help = SYNTAX)]
     Replay {
         /// The log or script; `-` is the standard input, without one it is the recording. What comes
         /// through a pipe may be 1 GiB long.
@@ -202,16 +201,11 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     match start_of(&mut *text, START) {
         Err(_) if stopped() => return interrupted(options.json),
         Err(error) => return Err(failed(error)),
-        Ok(start) if Script::is_script(&start) => {
-            if options.timeline.is_some() {
-                return Err(format!("{name}: a script has no timeline"));
+        Ok(start) => {
+            if let Some(kind) = ScriptKind::of(&start) {
+                return script(kind, &name, &mut *text, options, &stop);
             }
-            if options.backend.is_some() {
-                return Err(format!("{name}: a script has no backend"));
-            }
-            return script::run(&name, &mut *text, options.json, &stop);
         }
-        Ok(_) => {}
     }
     let machine = options.machine()?;
     let backend = options.backend.map(Named::open).transpose()?;
@@ -233,6 +227,21 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
         page.write(text.as_bytes())?;
     }
     Ok(status(report.mismatches > 0, report.interrupted))
+}
+
+/// Runs a script.
+fn script(
+    kind: ScriptKind,
+    name: &str,
+    text: &mut dyn Twice,
+    options: &ReplayOptions,
+    stop: &AtomicBool,
+) -> Result<ExitCode, String> {
+    let pages = [("timeline", options.timeline.is_some()), ("backend", options.backend.is_some())];
+    if let Some((what, _)) = pages.into_iter().find(|(_, asked)| *asked) {
+        return Err(format!("{name}: a script has no {what}"));
+    }
+    script::run(kind, name, text, options.json, stop)
 }
 
 /// Bytes enough to tell a script.

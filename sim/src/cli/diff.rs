@@ -8,6 +8,7 @@ use super::{signals, size};
 use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};
 use crate::plural::counted;
 use clap::Args;
+use msix_core::operation::Operation;
 use msix_peers::Player;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,7 +98,7 @@ fn scripted(path: PathBuf, options: &DiffOptions, json: bool) -> Result<ExitCode
     let name = input.name.clone();
     let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
     let mut text = input.text(&stop).map_err(|error| failed(&error))?;
-    let run = match checked(&mut *text, &stop) {
+    let run = match checked::<Operation>(&mut *text, &stop) {
         Err(_) if stopped() => return interrupted(json),
         checked => checked.map_err(|error| failed(&error))?,
     };

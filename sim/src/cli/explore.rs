@@ -67,7 +67,7 @@ pub(super) struct ExploreArguments {
     )]
     function_defect: Option<FunctionDefect>,
     /// Write the script of a violation to this file, in place of what it held, for `msix replay`.
-    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
     script: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
@@ -118,8 +118,12 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     options.physical = arguments.physical;
     options.max_states = usize::try_from(arguments.max_states).unwrap_or(usize::MAX);
     options.defect = arguments.function_defect;
+    let file = arguments.script.as_ref().map(|path| OutputFile::new(path, None)).transpose()?;
     let outcome = watched(|go_on| explorer::explore_function(&options, go_on))?;
     Output::default().either(arguments.json, &outcome, function_text)?;
+    if let (Some(file), Some(violation)) = (file, &outcome.violation) {
+        file.write(violation.script.as_bytes())?;
+    }
     Ok(ended(outcome.violation.is_some(), &outcome.extent))
 }
 
@@ -141,13 +145,7 @@ fn function_text(outcome: &FunctionOutcome) -> String {
         seeded(outcome.defect),
     );
     let violated = outcome.violation.as_ref().map(|violation| {
-        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-        format!(
-            "`{}` is violated after {}:\n{}",
-            violation.property,
-            counted(violation.inputs.len(), "input"),
-            violation.inputs.join("\n")
-        )
+        violated(violation.property, &violation.detail, violation.steps, &violation.script)
     });
     format!("{head}\n{}\n{}", seen(&outcome.extent), verdict(&outcome.extent, violated))
 }
@@ -223,17 +221,18 @@ fn msix_text(outcome: &MsixOutcome) -> String {
         seeded(outcome.defect),
     );
     let violated = outcome.violation.as_ref().map(|violation| {
-        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-        format!(
-            "`{}` is violated after {}; a script for `msix replay FILE`:\n\n{}",
-            violation.property,
-            counted(violation.steps, "step"),
-            violation.script
-        )
+        violated(violation.property, &violation.detail, violation.steps, &violation.script)
     });
     let (extent, properties) = (&outcome.extent, outcome.properties.join(", "));
     let checked = wrapped(&format!("checked: {properties}"));
     format!("{head}\n{}\n{checked}\n{}", seen(extent), verdict(extent, violated))
+}
+
+/// Says what is violated, on the standard error as well.
+fn violated(property: &str, detail: &str, steps: usize, script: &str) -> String {
+    output::errors(&format!("{property}: {detail}\n"));
+    let steps = counted(steps, "step");
+    format!("`{property}` is violated after {steps}; a script for `msix replay FILE`:\n\n{script}")
 }
 
 fn seeded(defect: Option<&str>) -> String {
