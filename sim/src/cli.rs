@@ -117,6 +117,10 @@ struct ReplayOptions {
     /// Write a page with a lane a vector to this file, in place of what it held.
     #[arg(long, value_name = "FILE.html")]
     timeline: Option<PathBuf>,
+    /// Write the same as a trace for Perfetto, or Chrome's own viewer, to this file, in place of what it
+    /// held.
+    #[arg(long, value_name = "FILE.json")]
+    perfetto: Option<PathBuf>,
     /// Also deliver through this, and compare what arrives.
     #[arg(long, value_enum)]
     backend: Option<Named>,
@@ -191,8 +195,11 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     let stop = signals::stop()?;
     let stopped = || stop.load(Ordering::Relaxed);
     let name = input.name.clone();
-    let page = options.timeline.as_ref().map(|path| OutputFile::new(path, input.identity()));
-    let page = page.transpose()?;
+    let output = |path: &Option<PathBuf>| {
+        path.as_ref().map(|path| OutputFile::new(path, input.identity())).transpose()
+    };
+    let (page, trace) = (output(&options.timeline)?, output(&options.perfetto)?);
+    let watch = page.is_some() || trace.is_some();
     let failed = |error: std::io::Error| format!("{name}:1: cannot be read: {error}");
     let mut text = match input.text(&stop) {
         Err(_) if stopped() => return interrupted(options.json),
@@ -210,7 +217,7 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     let machine = options.machine()?;
     let backend = options.backend.map(Named::open).transpose()?;
     let progress = Progress::new(input.len().map(|len| len.saturating_mul(2)), &name);
-    let result = replay_of(&machine, backend, text, options.policy, page.is_some(), |bytes| {
+    let result = replay_of(&machine, backend, text, options.policy, watch, |bytes| {
         progress.advance(bytes);
         !stopped()
     });
@@ -221,10 +228,15 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     };
     // First what was found, which a page that cannot be written must not cost.
     show(&name, &report, options)?;
-    if let (Some(page), Some(timeline)) = (page, timeline) {
-        let text =
-            timeline::render(&name, &report, &timeline).map_err(|error| error.to_string())?;
-        page.write(text.as_bytes())?;
+    if let Some(timeline) = timeline {
+        if let Some(page) = page {
+            let text = timeline::render(&name, &report, &timeline);
+            page.write(text.map_err(|error| error.to_string())?.as_bytes())?;
+        }
+        if let Some(trace) = trace {
+            let text = timeline::perfetto(&name, &timeline);
+            trace.write(text.map_err(|error| error.to_string())?.as_bytes())?;
+        }
     }
     Ok(status(report.mismatches > 0, report.interrupted))
 }
@@ -237,8 +249,12 @@ fn script(
     options: &ReplayOptions,
     stop: &AtomicBool,
 ) -> Result<ExitCode, String> {
-    let pages = [("timeline", options.timeline.is_some()), ("backend", options.backend.is_some())];
-    if let Some((what, _)) = pages.into_iter().find(|(_, asked)| *asked) {
+    let not_its = [
+        ("timeline", options.timeline.is_some()),
+        ("timeline", options.perfetto.is_some()),
+        ("backend", options.backend.is_some()),
+    ];
+    if let Some((what, _)) = not_its.into_iter().find(|(_, asked)| *asked) {
         return Err(format!("{name}: a script has no {what}"));
     }
     script::run(kind, name, text, options.json, stop)

@@ -189,6 +189,18 @@ fn the_timeline_is_one_page_that_loads_nothing_and_shows_what_was_lost() {
 }
 
 #[test]
+fn the_trace_for_perfetto_has_every_message_of_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let output = msix(&["--perfetto", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let trace: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert_eq!((count("process_name"), count("message"), count("mismatch")), (5, 531, 0));
+}
+
+#[test]
 fn the_timeline_file_that_cannot_be_written_is_named() {
     let output = msix(&["--timeline", "/no/such/directory/page.html"]);
     assert_eq!(output.status.code(), Some(2));
