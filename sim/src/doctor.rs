@@ -31,7 +31,7 @@ struct Wanted {
 }
 
 /// In the order in which they are printed.
-const WANTED: [Wanted; 9] = [
+const WANTED: [Wanted; 10] = [
     Wanted {
         name: "/dev/kvm",
         purpose: "backend: irqfds and MSI routes",
@@ -71,6 +71,12 @@ const WANTED: [Wanted; 9] = [
         purpose: "benchmarks by instruction count",
         remedy: "apt-get install valgrind",
         look: || first_line("valgrind", &["--version"]).map_err(missing),
+    },
+    Wanted {
+        name: "chromium",
+        purpose: "tests of the timeline page",
+        remedy: "apt-get install chromium",
+        look: || first_line("chromium", &["--version"]).map_err(missing),
     },
     Wanted {
         name: "rust nightly",
