@@ -75,8 +75,8 @@ enum Command {
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
     ///
     /// Record the kernel's events, of a guest of any VMM on KVM, with: trace-cmd record -C mono
-    /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq
-    /// -e kvm:kvm_set_irq; then trace-cmd report > FILE. `msix doctor` has more ways.
+    /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq; then
+    /// trace-cmd report > FILE. `msix doctor` has more ways.
     ///
     /// A script is inputs of the engine, one a line; its syntax is below. `msix explore --defect NAME --script
     /// FILE` writes one.

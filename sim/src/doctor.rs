@@ -136,7 +136,7 @@ pub fn text(checks: &[Check]) -> String {
 const RECORDING: &str = "
 To record a guest of any VMM on KVM, as root, from before it starts until after the
 trouble; `msix replay` reads FILE, gzipped or not:
-  E='kvm_mmio kvm_pio kvm_msi_set_irq kvm_apic_accept_irq kvm_set_irq'
+  E='kvm_mmio kvm_pio kvm_msi_set_irq kvm_apic_accept_irq'
   cd /sys/kernel/tracing; echo mono > trace_clock; echo 65536 > buffer_size_kb
   for e in $E; do echo 1 > events/kvm/$e/enable; done; cat trace_pipe > FILE
   trace-cmd record -C mono $(printf -- '-e kvm:%s ' $E); trace-cmd report > FILE

@@ -326,17 +326,43 @@ impl ReplayReport {
         )
     }
 
-    /// Of how many devices a lost message would show, as the end of a sentence.
+    /// Of which devices a lost message would not show, as the end of a sentence.
     fn lost_shows(&self) -> String {
-        let count = |shows| self.devices.iter().filter(|d| d.lost_shows == shows).count();
-        let all = self.devices.len();
-        let (yes, some) = (count(LostShows::Yes), count(LostShows::Some));
-        if all == 0 {
-            return String::new();
+        let of = |shows| {
+            let devices = self.devices.iter().filter(|device| device.lost_shows == shows);
+            listed(devices.map(|device| format!("{} {}", device.name, device.bdf)).collect())
+        };
+        match (of(LostShows::No), of(LostShows::Some)) {
+            _ if self.devices.is_empty() => String::new(),
+            (None, None) => "; a lost message would have shown".to_owned(),
+            (None, Some(part)) => format!("; lost messages would show only in part for {part}"),
+            (Some(none), None) => format!("; lost messages cannot be judged here for {none}"),
+            (Some(none), Some(part)) => {
+                format!(
+                    "; lost messages cannot be judged here for {none}, and only in part for {part}"
+                )
+            }
         }
-        format!("; a lost message would show for {yes} of {all}, and in part for {some}")
     }
 }
+
+/// Names in a sentence; of many, the first.
+fn listed(mut names: Vec<String>) -> Option<String> {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    names.truncate(MOST_NAMES);
+    if more > 0 {
+        names.push(counted(more, "other"));
+    }
+    let last = names.pop()?;
+    let last = last.trim_end();
+    Some(if names.is_empty() {
+        last.to_owned()
+    } else {
+        format!("{} and {last}", names.join(", "))
+    })
+}
+
+const MOST_NAMES: usize = 4;
 
 impl BackendReport {
     /// What was delivered, and at what cost, in two lines.
@@ -390,3 +416,24 @@ impl Warnings {
 }
 
 const MAX_WARNINGS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_in_words_and_not_without_end() {
+        let names = |count: usize| (1..=count).map(|n| format!("d{n}")).collect();
+        let words = [1, 2, 3, 4, 5, 9].map(|count| listed(names(count)).unwrap());
+        let expected = [
+            "d1",
+            "d1 and d2",
+            "d1, d2 and d3",
+            "d1, d2, d3 and d4",
+            "d1, d2, d3, d4 and 1 other",
+            "d1, d2, d3, d4 and 5 others",
+        ];
+        assert_eq!(words, expected);
+        assert_eq!(listed(Vec::new()), None);
+    }
+}
