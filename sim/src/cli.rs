@@ -72,7 +72,8 @@ enum Command {
     ///
     /// Record a log with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
-    /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
+    /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -trace virtio_notify
+    /// -trace virtio_notify_irqfd -D FILE
     ///
     /// Record the kernel's events, of a guest of any VMM on KVM, with: trace-cmd record -C mono
     /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq; then

@@ -33,6 +33,7 @@ mod kvm;
 mod ledger;
 mod messages;
 mod placed_bars;
+mod queues;
 mod recorder;
 mod second_pass;
 mod unusable;

@@ -188,6 +188,7 @@ impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
                 }
             }
             What::Control { name, .. } => self.control(line, name),
+            What::QueueNotify { .. } => {}
             What::Read(access) | What::Write(access) => match access.region {
                 TracedRegion::Table => {
                     let reach = Reach { from: access.address, len: u64::from(access.size) };

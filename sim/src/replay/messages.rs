@@ -2,8 +2,9 @@
 
 use super::entries::{Bearing, Owners};
 use super::ledger::{Cause, Deferred};
-use super::second_pass::Replay;
-use crate::timeline::Mark;
+use super::queues::Place;
+use super::second_pass::{Replay, WINDOW};
+use crate::timeline::{Mark, Moment};
 use msix_core::{Delivery, Message};
 use msix_peers::trace::{MemoryAccess, RaiseEvent};
 
@@ -75,6 +76,32 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
         }
     }
 
+    /// A queue of a virtio device has something for the driver.
+    pub(super) fn queue(&mut self, queue: u64) {
+        let now = self.bench.now;
+        let Some((index, vector)) = self.queues.notified(queue, now.line) else { return };
+        self.hinted.insert(index);
+        if self.bench.devices.get(index).is_some_and(|device| device.is_live(vector)) {
+            self.queues.expect((index, vector), now);
+        }
+    }
+
+    /// No message followed a queue's event.
+    pub(super) fn perhaps_lost(&mut self, ((index, vector), when): (Place, Moment)) {
+        let Some(device) = self.bench.devices.get_mut(index) else { return };
+        device.report.undecided.messages += 1;
+        let title = device.title();
+        let text = "a queue of it has something for the driver";
+        self.bench.warnings.push(format!(
+            "line {}: {title} vector {vector}: {text}, and no message within {WINDOW} lines: perhaps lost",
+            when.line
+        ));
+        if let Some(timeline) = &mut self.bench.timeline {
+            let text = format!("{text}, and no message follows");
+            timeline.mark(index, Some(vector), Mark::Undecided, when, text);
+        }
+    }
+
     /// A write to 'apic-msi'.
     pub(super) fn message(&mut self, access: &MemoryAccess) {
         let Ok(data) = u32::try_from(access.value) else {
@@ -84,6 +111,7 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
         let message = Message { address: access.address, data };
         if let Some(met) = self.bench.ledger.meet(message) {
             self.bench.matched(&met);
+            self.queues.message((met.device, met.sent.vector), self.bench.now.line);
             return;
         }
         match self.read_message(message) {
@@ -110,6 +138,7 @@ impl<P: FnMut(u64) -> bool> Replay<'_, P> {
                 if let Some(met) = self.bench.ledger.meet(message) {
                     self.bench.matched(&met);
                 }
+                self.queues.message((index, vector), self.bench.now.line);
             }
         }
     }

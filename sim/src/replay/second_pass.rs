@@ -8,6 +8,7 @@ use super::first_pass::{Express, LogContents, Place};
 use super::functions::LastWrite;
 use super::ledger::Cause;
 use super::placed_bars::{Change, PlacedBars};
+use super::queues::Queues;
 use super::unusable::Unusable;
 use crate::report::{DeviceReport, LostShows, ReplayReport, Unit, Warnings};
 use crate::timeline::{Moment, Timeline};
@@ -15,7 +16,7 @@ use msix_explorer::Peer;
 use msix_peers::trace::{
     ConfigAccess, LogVisitor, MemoryAccess, QemuTrace, TraceEvent, TracedRegion, What,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Lines within which a message follows its cause. In the embedded recording it is always the
 /// next line; threads of a real machine may print some between.
@@ -31,6 +32,10 @@ pub(super) struct Replay<'a, P> {
     pub(super) places: HashMap<u64, Place>,
     pub(super) last_write: Option<LastWrite>,
     pub(super) writes: u64,
+    /// What the events of virtio queues tell.
+    pub(super) queues: Queues,
+    /// Devices with a queue whose vector was known.
+    pub(super) hinted: BTreeSet<usize>,
 }
 
 impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
@@ -66,6 +71,8 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
             places: places.collect(),
             last_write: None,
             writes: 0,
+            queues: Queues::default(),
+            hinted: BTreeSet::new(),
         }
     }
 
@@ -76,7 +83,7 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
             let raises = device.report.raises;
             device.report.lost_shows = match (names_all, raises.inferred, raises.named) {
                 (true, 0, _) => LostShows::Yes,
-                (false, _, 0) => LostShows::No,
+                (false, _, 0) if !self.hinted.contains(&index) => LostShows::No,
                 _ => LostShows::Some,
             };
         }
@@ -101,13 +108,19 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
         if let Change::Fresh(bar) = change
             && self.places.values().any(|p| p.function == function && p.bar == Some(bar))
         {
+            self.queues.forget(device);
             self.bench.restart(device, Device::reset);
         }
         if offset == COMMAND {
+            self.queues.disturbed(device);
             let on = value & BUS_MASTER != 0;
             self.bench.input(device, Cause::Release, |device, now| device.set_bus_master(on, now));
         }
-        match self.resets(function, offset, value) {
+        let resets = self.resets(function, offset, value);
+        if resets != Some(false) {
+            self.queues.forget(device);
+        }
+        match resets {
             Some(true) => self.bench.restart(device, Device::reset),
             None => self.bench.restart(device, Device::forget),
             Some(false) => {}
@@ -147,6 +160,7 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
         let byte = 3_usize.checked_sub(offset).and_then(|at| bytes.get(at)).copied();
         let Some(byte) = byte.filter(|_| offset != 1) else { return };
         let bits = (byte & 0x80 != 0, byte & 0x40 != 0);
+        self.queues.control(device, bits.0);
         self.bench
             .input(device, Cause::Release, |device, now| device.control(Some(write), bits, now));
     }
@@ -173,10 +187,12 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
             let all: Vec<usize> =
                 (0..).zip(&self.bench.devices).filter(|(_, d)| named(d)).map(|(i, _)| i).collect();
             for device in all {
+                self.queues.forget(device);
                 self.bench.restart(device, Device::forget);
             }
             return;
         };
+        self.queues.control(device, enabled);
         let answer = self.bench.input(device, Cause::Release, |device, now| {
             device.control(cause, (enabled, masked), now)
         });
@@ -208,6 +224,7 @@ impl<'a, P: FnMut(u64) -> bool> Replay<'a, P> {
             self.bench.unattributed.writes += 1;
             return;
         };
+        self.queues.disturbed(device);
         let value = access.value.to_le_bytes();
         let bytes = value.get(..usize::from(access.size)).unwrap_or_default();
         let touched = self
@@ -241,6 +258,9 @@ impl<P: FnMut(u64) -> bool> LogVisitor for Replay<'_, P> {
         let at = since.map_or(line, |(started, time)| time.saturating_sub(started));
         self.bench.now = Moment { line, at };
         self.bench.expire();
+        while let Some(overdue) = self.queues.overdue(line) {
+            self.perhaps_lost(overdue);
+        }
         match &event.what {
             What::ConfigWrite(write) => self.config_write(write),
             What::ConfigRead(_) => {}
@@ -252,6 +272,7 @@ impl<P: FnMut(u64) -> bool> LogVisitor for Replay<'_, P> {
             },
             What::Read(access) if access.region == TracedRegion::Table => self.table_read(access),
             What::Read(_) => {}
+            What::QueueNotify { queue } => self.queue(*queue),
             What::Raise { event, vector } => self.raise(event, *vector),
         }
         match self.bench.failed.take() {

@@ -34,6 +34,12 @@ pub enum What<'a> {
     Write(MemoryAccess),
     /// `memory_region_ops_read ...`, with the value the guest got.
     Read(MemoryAccess),
+    /// `virtio_notify vdev 0x.. vq 0x..` or `virtio_notify_irqfd ...`: a virtio device has something for
+    /// the driver in this queue, by its address inside QEMU. Which vector that is, no event says.
+    QueueNotify {
+        /// The queue's identity.
+        queue: u64,
+    },
     /// A device model says that it raises a vector.
     Raise {
         /// Which event said so.

@@ -55,6 +55,14 @@ impl<'a> Fields<'a> {
         Ok(What::Control { name, enabled, masked })
     }
 
+    /// The queue that is named.
+    pub(super) fn queue(&mut self) -> Result<u64, ParseError> {
+        self.word("vdev")?;
+        self.hexadecimal("a device")?;
+        self.word("vq")?;
+        self.hexadecimal("a queue")
+    }
+
     pub(super) fn memory(&mut self) -> Result<MemoryAccess, ParseError> {
         self.word("cpu")?;
         let text = self.take("a CPU number")?;

@@ -25,7 +25,7 @@ pub(super) enum Radix {
 impl RaiseEvent {
     /// All that are understood. The formats are those in the strings of Debian's QEMU 7.2.
     ///
-    /// Left out on purpose: `virtio_notify` names a queue, not a vector, and
+    /// Left out on purpose: `virtio_notify` names a queue, not a vector, and is an event of its own;
     /// `e1000e_irq_msix_notify_postponed_vec` is followed by `e1000e_irq_msix_notify_vec` in some
     /// versions and stands alone in others (which is also why e1000e is not `complete`).
     pub const ALL: [Self; 3] = [

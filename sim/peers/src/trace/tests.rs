@@ -86,10 +86,20 @@ fn the_date_of_newer_versions_is_read() {
 }
 
 #[test]
+fn a_queue_is_told_by_both_events_of_virtio() {
+    for event in ["virtio_notify", "1@2.000003:virtio_notify_irqfd"] {
+        let line = format!("{event} vdev 0x5618159136f0 vq 0x7fb173ed8140");
+        let what = parse_line(line.as_bytes()).unwrap().unwrap().what;
+        assert_eq!(what, What::QueueNotify { queue: 0x7fb1_73ed_8140 });
+        assert!(parse_line(line.replace("vq 0x", "vq ").as_bytes()).is_err());
+    }
+}
+
+#[test]
 fn other_text_is_foreign() {
     for line in [
         "",
-        "virtio_notify vdev 0x5618159136f0 vq 0x7fb173ed8140",
+        "virtio_queue_notify vdev 0x5618159136f0 n 1 vq 0x7fb173ed8140",
         "qemu-system-x86_64: warning: host doesn't support requested feature",
         "cfg_write nvme 00:04.0 @0x42 <- 0xc040",
         "4711@1700000000.000042:some_event pci_cfg_write",

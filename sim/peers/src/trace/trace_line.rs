@@ -26,12 +26,14 @@ impl LogFormat for QemuTrace {
 }
 
 /// The events that are understood besides those that name a raise ([`RaiseEvent::ALL`]).
-pub const EVENTS: [&str; 5] = [
+pub const EVENTS: [&str; 7] = [
     "pci_cfg_write",
     "pci_cfg_read",
     "msix_write_config",
     "memory_region_ops_write",
     "memory_region_ops_read",
+    "virtio_notify",
+    "virtio_notify_irqfd",
 ];
 
 /// Parses one line, without its line end. `Ok(None)` is a foreign line.
@@ -65,6 +67,7 @@ pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
         Known::Control => fields.control()?,
         Known::Write => What::Write(fields.memory()?),
         Known::Read => What::Read(fields.memory()?),
+        Known::Notify | Known::NotifyIrqfd => What::QueueNotify { queue: fields.queue()? },
         Known::Raise(event) => What::Raise { event, vector: fields.raised(event)? },
     };
     fields.end()?;
@@ -88,6 +91,8 @@ enum Known {
     Control,
     Write,
     Read,
+    Notify,
+    NotifyIrqfd,
     Raise(&'static RaiseEvent),
 }
 
@@ -99,6 +104,8 @@ impl Known {
             "msix_write_config" => Self::Control,
             "memory_region_ops_write" => Self::Write,
             "memory_region_ops_read" => Self::Read,
+            "virtio_notify" => Self::Notify,
+            "virtio_notify_irqfd" => Self::NotifyIrqfd,
             _ => Self::Raise(RaiseEvent::ALL.iter().find(|event| event.name == name)?),
         })
     }
@@ -110,6 +117,8 @@ impl Known {
             Self::Control => EVENTS[2],
             Self::Write => EVENTS[3],
             Self::Read => EVENTS[4],
+            Self::Notify => EVENTS[5],
+            Self::NotifyIrqfd => EVENTS[6],
             Self::Raise(event) => event.name,
         }
     }
