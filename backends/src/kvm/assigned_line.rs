@@ -98,9 +98,9 @@ impl AssignedLine {
         if let Some((vm, gsi)) = &self.resampled
             && vm.assign(borrow(&self.trigger), borrow(&self.resample), *gsi).is_ok()
         {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
-                if self.device.unmask_by(&self.resample).is_ok() {
+                if self.device.unmask_by(borrow(&self.resample)).is_ok() {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
@@ -110,7 +110,7 @@ impl AssignedLine {
             self.drain();
         }
         if self.watch() {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 self.by = Bringer::Userspace;
             } else {
                 self.unwatch();
