@@ -3,7 +3,7 @@
 use super::irqs::MockIrqs;
 use super::{DeviceMsix, IrqIndex, WhileMasked};
 use crate::eventfd::{Loop, with};
-use crate::kvm::tests::{PATIENT, Vmm, delivered, is_fallback, mask, program};
+use crate::kvm::tests::{PATIENT, Vmm, delivered, is_fallback, mask, on_x86, program};
 use crate::kvm::{
     Deferral, DeviceControl, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
     Routes,
@@ -165,7 +165,7 @@ impl World {
             FunctionSetup {
                 msix: Some(layout),
                 device: Some(device_behind),
-                ..FunctionSetup::new(Vmm::default())
+                ..on_x86(Vmm::default())
             },
         );
         function.write_command(0, &[6, 0]);
