@@ -103,7 +103,11 @@ fn the_pins_of_an_io_apic_have_their_gsis() {
     let vm = FakeVm::new();
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Split) };
     let routes = Routes::new(Box::new(vm.clone()), options, Loop::new().unwrap());
-    let gsis = || vm.routes().iter().map(|entry| entry.gsi()).collect::<Vec<_>>();
+    let gsis = || {
+        let mut gsis: Vec<u32> = vm.routes().iter().map(|entry| entry.gsi()).collect();
+        gsis.sort_unstable(); // the kernel takes them in any order
+        gsis
+    };
     let pins =
         MessageGroupSetup { first_gsi: Some(0), ..MessageGroupSetup::new(24, Vmm::default()) };
     let group = MessageGroup::new(&routes, pins.clone_with(Vmm::default())).unwrap();
