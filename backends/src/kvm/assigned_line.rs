@@ -2,6 +2,7 @@
 
 use super::physical::PhysicalIntx;
 use crate::eventfd::{self, EventSource, Loop, borrow};
+use crate::happening::failed;
 use msix_core::Vector;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
@@ -96,7 +97,10 @@ impl AssignedLine {
     /// line can fire at all.
     pub(super) fn arm(&mut self) -> bool {
         if let Some((vm, gsi)) = &self.resampled
-            && vm.assign(borrow(&self.trigger), borrow(&self.resample), *gsi).is_ok()
+            && vm
+                .assign(borrow(&self.trigger), borrow(&self.resample), *gsi)
+                .inspect_err(failed("KVM_IRQFD, resample"))
+                .is_ok()
         {
             if self.device.enable(borrow(&self.trigger)).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
@@ -155,7 +159,8 @@ impl AssignedLine {
 
     fn watch(&self) -> bool {
         let watch = |(events, id): &(Arc<Loop>, usize)| {
-            events.watch(*id, Vector::new(0), &self.trigger).is_ok()
+            let watched = events.watch(*id, Vector::new(0), &self.trigger);
+            watched.inspect_err(failed("epoll_ctl")).is_ok()
         };
         self.joined.as_ref().is_some_and(watch)
     }

@@ -2,6 +2,7 @@
 //! else.
 
 use super::plan::IrqIndex;
+use crate::happening::failed;
 use crate::kvm::PhysicalIntx;
 use std::io;
 use std::mem::size_of;
@@ -83,6 +84,7 @@ impl<D: AsRawFd + Send> VectorIrqs<D> {
 
     fn set_irqs(&self, data: u32, start: u32, count: usize, fds: &[i32]) -> io::Result<u32> {
         set_irqs(&self.device, self.index, data | VFIO_IRQ_SET_ACTION_TRIGGER, start, count, fds)
+            .inspect_err(failed(SET_IRQS))
     }
 }
 
@@ -152,7 +154,7 @@ impl<D: AsRawFd + Send> LineIrqs<D> {
 impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
     fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-        self.set_irqs(flags, 1, &[trigger.as_raw_fd()])?;
+        self.set_irqs(flags, 1, &[trigger.as_raw_fd()]).inspect_err(failed(SET_IRQS))?;
         // The host's interrupt controller may have missed a level that rose before its pin was set
         // up; the unmask of a masked line looks at the device's Interrupt Status (D12).
         let masked = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, 1, &[]);
@@ -164,7 +166,7 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
 
     fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
-        self.set_irqs(flags, 1, &[eventfd.as_raw_fd()])
+        self.set_irqs(flags, 1, &[eventfd.as_raw_fd()]).inspect_err(failed(SET_IRQS))
     }
 
     fn unmask(&mut self) {
@@ -177,3 +179,6 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
         let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, &[]);
     }
 }
+
+/// What a failure of it is told as.
+const SET_IRQS: &str = "VFIO_DEVICE_SET_IRQS";
