@@ -11,12 +11,14 @@
 //!
 //! `vectors` and `policy` stand before the first input.
 
+mod line;
 mod reader;
 
+pub use line::line;
 use msix_core::operation::Operation;
 use msix_core::{Message, Vector, Vectors};
 pub use reader::{MAX_LINE, ScriptReader};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// First line of every script.
 const HEADER: &str = "msix-script 1";
@@ -67,48 +69,6 @@ impl fmt::Display for Script {
         writeln!(f, "{HEADER}\nvectors {}\npolicy {}", self.vectors, self.policy)?;
         self.operations.iter().try_for_each(|operation| writeln!(f, "{}", line(operation)))
     }
-}
-
-/// Returns an input as a line of a script.
-#[must_use]
-pub fn line(operation: &Operation) -> String {
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = match *operation {
-        Operation::WriteConfig { offset, len, value } => {
-            write!(text, "write-config {offset:#x} {len} {value:#x}")
-        }
-        Operation::ReadConfig { offset, len } => write!(text, "read-config {offset:#x} {len}"),
-        Operation::WriteTable { offset, len, value } => {
-            write!(text, "write-table {offset:#x} {len} {value:#x}")
-        }
-        Operation::ReadTable { offset, len } => write!(text, "read-table {offset:#x} {len}"),
-        Operation::PollPba { offset, len } => write!(text, "poll-pba {offset:#x} {len}"),
-        Operation::ReadPba { offset, len } => write!(text, "read-pba {offset:#x} {len}"),
-        Operation::WritePba { offset, len } => write!(text, "write-pba {offset:#x} {len}"),
-        Operation::Notify(v) => write!(text, "notify {v}"),
-        Operation::Withdraw(v) => write!(text, "withdraw {v}"),
-        Operation::Claim(v) => write!(text, "claim {v}"),
-        Operation::Unclaim(v) => write!(text, "unclaim {v}"),
-        Operation::UnclaimAll => write!(text, "unclaim-all"),
-        Operation::SetMask(v, masked) => write!(text, "set-mask {v} {}", u8::from(masked)),
-        Operation::SetMessage(v, Message { address, data }) => {
-            write!(text, "set-message {v} {address:#x} {data:#x}")
-        }
-        Operation::Attach => write!(text, "attach"),
-        Operation::Detach => write!(text, "detach"),
-        Operation::ReportFailed(set) => {
-            write!(text, "report-failed {} {:#x}", set.word(), set.bits())
-        }
-        Operation::ReportHeld(set) => write!(text, "report-held {} {:#x}", set.word(), set.bits()),
-        Operation::SetBusMaster(on) => write!(text, "bus-master {}", u8::from(on)),
-        Operation::Reset => write!(text, "reset"),
-        Operation::PrepareSave => write!(text, "prepare-save"),
-        Operation::SaveAndLoad => write!(text, "save-and-load"),
-        Operation::SaveAndLoadQemu => write!(text, "save-and-load-qemu"),
-        Operation::Resume => write!(text, "resume"),
-    };
-    text
 }
 
 fn operation(name: &str, arguments: &[&str]) -> Option<Operation> {
