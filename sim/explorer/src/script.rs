@@ -11,6 +11,7 @@
 //! ```
 
 mod function;
+mod line;
 mod msix;
 mod reader;
 

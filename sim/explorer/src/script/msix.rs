@@ -4,7 +4,6 @@ use super::{Line, ScriptInput, fields, flag, set, vector};
 use msix_core::Message;
 use msix_core::operation::Operation;
 use msix_core::spec::MAX_VECTORS;
-use std::fmt::Write as _;
 
 impl ScriptInput for Operation {
     const HEADER: &'static str = "msix-script 1";
@@ -16,43 +15,7 @@ impl ScriptInput for Operation {
     }
 
     fn line(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = match *self {
-            Self::WriteConfig { offset, len, value } => {
-                write!(text, "write-config {offset:#x} {len} {value:#x}")
-            }
-            Self::ReadConfig { offset, len } => write!(text, "read-config {offset:#x} {len}"),
-            Self::WriteTable { offset, len, value } => {
-                write!(text, "write-table {offset:#x} {len} {value:#x}")
-            }
-            Self::ReadTable { offset, len } => write!(text, "read-table {offset:#x} {len}"),
-            Self::PollPba { offset, len } => write!(text, "poll-pba {offset:#x} {len}"),
-            Self::ReadPba { offset, len } => write!(text, "read-pba {offset:#x} {len}"),
-            Self::WritePba { offset, len } => write!(text, "write-pba {offset:#x} {len}"),
-            Self::Notify(v) => write!(text, "notify {v}"),
-            Self::Withdraw(v) => write!(text, "withdraw {v}"),
-            Self::Claim(v) => write!(text, "claim {v}"),
-            Self::Unclaim(v) => write!(text, "unclaim {v}"),
-            Self::UnclaimAll => write!(text, "unclaim-all"),
-            Self::SetMask(v, masked) => write!(text, "set-mask {v} {}", u8::from(masked)),
-            Self::SetMessage(v, Message { address, data }) => {
-                write!(text, "set-message {v} {address:#x} {data:#x}")
-            }
-            Self::Attach => write!(text, "attach"),
-            Self::Detach => write!(text, "detach"),
-            Self::ReportFailed(set) => {
-                write!(text, "report-failed {} {:#x}", set.word(), set.bits())
-            }
-            Self::ReportHeld(set) => write!(text, "report-held {} {:#x}", set.word(), set.bits()),
-            Self::SetBusMaster(on) => write!(text, "bus-master {}", u8::from(on)),
-            Self::Reset => write!(text, "reset"),
-            Self::PrepareSave => write!(text, "prepare-save"),
-            Self::SaveAndLoad => write!(text, "save-and-load"),
-            Self::SaveAndLoadQemu => write!(text, "save-and-load-qemu"),
-            Self::Resume => write!(text, "resume"),
-        };
-        text
+        super::line::line(self)
     }
 
     fn parsed(line: Line<'_>) -> Option<Self> {
