@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::process::{Process, until};
+use common::process::Process;
 use msix_sim::RECORDING;
 use msix_sim::replay::{Peer, replay, replay_on};
 use rustix::process::Signal;
@@ -48,6 +48,7 @@ fn a_demonstration_ends_without_figures() {
 #[cfg(feature = "kvm")]
 #[test]
 fn a_demonstration_without_kvm_ends_while_it_rings_as_fast_as_it_can() {
+    use common::process::until;
     use msix_sim::demo::{DemoError, DemoPlan, run_in_userspace};
     use std::sync::atomic::{AtomicBool, Ordering};
     let stop = AtomicBool::new(false);
