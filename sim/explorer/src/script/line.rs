@@ -5,8 +5,7 @@ use msix_core::operation::Operation;
 use std::fmt::Write as _;
 
 /// Returns an input as a line of a script.
-#[must_use]
-pub fn line(operation: &Operation) -> String {
+pub(super) fn line(operation: &Operation) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = match *operation {
