@@ -17,6 +17,7 @@ use super::message::Format;
 use super::physical::PhysicalMsix;
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
+use super::vector_counters::VectorCounters;
 use super::vector_set::VectorSet;
 use crate::eventfd::{EventSource, take};
 use crate::panics::Panics;
@@ -121,6 +122,8 @@ pub(super) struct VectorHost {
     /// The mode that was entered last, to which the events in unassigned eventfds belong.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
+    /// Counts by the device's vectors; without [`VectorCounters::given`], which the eventfds have.
+    counters: Vec<VectorCounters>,
     /// Eventfds that were made elsewhere, in place of those that are made here.
     connected: Vec<Option<Arc<EventFd>>>,
     /// The GSI of vector 0, where the others follow it; `None` when vectors are given any.
@@ -158,6 +161,7 @@ impl VectorHost {
             is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
+            counters: vec![VectorCounters::default(); usize::from(vectors)],
             connected: vec![None; usize::from(vectors)],
             first_gsi: None,
             stuck: VectorSet::none(vectors),
@@ -263,6 +267,17 @@ impl VectorHost {
         let all = self.msix.vectors.iter_mut().chain(&mut self.msi.vectors);
         let free = all.filter(|state| state.gsi.is_some_and(|gsi| !assigned.contains(&gsi)));
         self.routes.give_back(free.filter_map(|state| state.gsi.take()));
+    }
+
+    /// Returns the counts of a vector, for changes.
+    pub(super) fn count(&mut self, vector: u16) -> Option<&mut VectorCounters> {
+        self.counters.get_mut(usize::from(vector))
+    }
+
+    /// Returns the counts of all vectors.
+    pub(super) fn counters(&self) -> Vec<VectorCounters> {
+        let all = self.counters.iter().zip(&*self.eventfds);
+        all.map(|(counters, gated)| VectorCounters { given: gated.given(), ..*counters }).collect()
     }
 
     /// Returns how many vectors a mode has.

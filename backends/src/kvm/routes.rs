@@ -7,6 +7,7 @@ use super::message::KvmMessage;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
+use crate::happening::{Happening, failed, tell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -425,36 +426,49 @@ impl Routes {
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.assigns, || self.vm.assign(borrow(eventfd), gsi))
+        self.counted("KVM_IRQFD, assign", &self.counts.assigns, || {
+            self.vm.assign(borrow(eventfd), gsi)
+        })
     }
 
     pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.deassigns, || self.vm.deassign(borrow(eventfd), gsi))
+        self.counted("KVM_IRQFD, deassign", &self.counts.deassigns, || {
+            self.vm.deassign(borrow(eventfd), gsi)
+        })
     }
 
     /// Sends a message. An MSI without a recipient is not an error (K10).
     pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<()> {
-        self.counted(&self.counts.signals, || self.vm.signal(msi).map(|_taken| ()))
+        self.counted("KVM_SIGNAL_MSI", &self.counts.signals, || {
+            self.vm.signal(msi).map(|_taken| ())
+        })
     }
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
-        self.counted(&self.counts.commits, || self.vm.set_routes(state.table.plan()))?;
+        let plan = state.table.plan();
+        let (commits, routes) = (&self.counts.commits, plan.len());
+        self.counted("KVM_SET_GSI_ROUTING", commits, || self.vm.set_routes(plan))?;
         state.table.committed();
         state.generation += 1;
+        tell(&Happening::Committed { routes, generation: state.generation });
         Ok(())
     }
 
     /// Makes a call, unless the VM is going.
-    fn counted(&self, count: &AtomicU64, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn counted(
+        &self,
+        name: &'static str,
+        count: &AtomicU64,
+        call: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
         count.fetch_add(1, Ordering::Relaxed);
-        let result = call();
-        if result.is_err() {
+        call().inspect_err(|error| {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        result
+            failed(name)(error);
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, RoutesState> {

@@ -2,6 +2,7 @@
 //! the device, in the order that they need.
 
 use super::{Fx, always};
+use crate::happening::{Happening, tell};
 use crate::host::{HostAnswers, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// The state behind the lock.
 pub(super) struct LockedFunction {
+    /// Which function it is, for who looks from outside.
+    pub(super) number: u64,
     pub(super) engine: Function<Boxed>,
     pub(super) fx: Box<Fx>,
     pub(super) host: VectorHost,
@@ -239,6 +242,7 @@ impl LockedFunction {
     /// Takes an event for which nothing was written to an eventfd.
     pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
         let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
+        self.count(vector, delivery);
         if delivery == Delivery::Sent {
             self.host.shorten(vector); // the next event need not come here
         }
@@ -254,7 +258,9 @@ impl LockedFunction {
         if self.engine.mode() == Mode::Intx {
             // The device is notified, and drives its pin.
             let told = self.input(|engine, fx| engine.notify(vector, fx));
-            return told.unwrap_or(Delivery::Intx);
+            let delivery = told.unwrap_or(Delivery::Intx);
+            self.count(vector, delivery);
+            return delivery;
         }
         self.take_in(vector)
     }
@@ -337,11 +343,13 @@ impl LockedFunction {
         if index < here
             && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
         {
+            self.count(vector, delivery);
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
         self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
+        self.count(vector, Delivery::Pending);
         Delivery::Pending
     }
 
@@ -351,7 +359,30 @@ impl LockedFunction {
         self.take_in_unsent();
         let failed = self.guarded(|locked| locked.host.flush_routes()).unwrap_or_default();
         let mode = self.host.owner().into();
-        failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
+        failed.into_iter().for_each(|vector| self.fall_back(mode, vector));
+    }
+
+    /// Reports to the engine that KVM does not deliver a vector, and tells who looks from outside.
+    pub(super) fn fall_back(&mut self, mode: Mode, vector: Vector) {
+        self.engine.report_failed(mode, Vectors::one(vector));
+        if let Some(counters) = self.host.count(vector.index()) {
+            counters.fallbacks = counters.fallbacks.saturating_add(1);
+        }
+        let (function, vector) = (self.number, vector.index());
+        tell(&Happening::FellBack { function, mode, vector });
+    }
+
+    /// Counts an event that the function took itself.
+    fn count(&mut self, vector: Vector, delivery: Delivery) {
+        let Some(counters) = self.host.count(vector.index()) else { return };
+        counters.taken = counters.taken.saturating_add(1);
+        match delivery {
+            Delivery::Pending | Delivery::Coalesced => {
+                counters.pending = counters.pending.saturating_add(1);
+            }
+            Delivery::Dropped(_) => counters.dropped = counters.dropped.saturating_add(1),
+            Delivery::Sent | Delivery::Intx => {}
+        }
     }
 
     /// Follows the guest out of a mode: disables the mode's index of the device first, because the
@@ -391,7 +422,7 @@ impl LockedFunction {
             *msi_bound = msi.enable(vectors, &mut |vector| self.host.eventfd(vector)).min(vectors);
             *msi_vectors = vectors;
             for unbound in (*msi_bound..vectors).map(Vector::new) {
-                self.engine.report_failed(Mode::Msi, Vectors::one(unbound)); // H11
+                self.fall_back(Mode::Msi, unbound); // H11
             }
         }
     }
@@ -440,7 +471,7 @@ impl LockedFunction {
             };
             let HostAnswers { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
             for vector in failed {
-                self.engine.report_failed(mode.into(), Vectors::one(vector));
+                self.fall_back(mode.into(), vector);
             }
             held.extend(answers.into_iter().map(|set| (mode.into(), set)));
         }
@@ -496,6 +527,8 @@ impl LockedFunction {
         let line = self.device.as_mut().and_then(|device| device.line.as_mut());
         if line.is_some_and(|line| !line.arm()) {
             self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
+            let function = self.number;
+            tell(&Happening::FellBack { function, mode: Mode::Intx, vector: 0 });
         }
     }
 }

@@ -244,14 +244,20 @@ impl VectorHost {
 
     /// Sends a message, now or later.
     fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
-        match self.format.encode(message) {
-            None => self.calls.push(Call::WriteMemory(mode, vector, message)),
-            Some(msi) => {
-                if self.routes.signal(msi).is_err() {
-                    self.messages(mode).unsent.insert(vector);
-                    self.routes.call_again();
-                }
+        let sent = match self.format.encode(message) {
+            None => {
+                self.calls.push(Call::WriteMemory(mode, vector, message));
+                true
             }
+            Some(msi) => self.routes.signal(msi).is_ok(),
+        };
+        if !sent {
+            self.messages(mode).unsent.insert(vector);
+            self.routes.call_again();
+        }
+        if let Some(counters) = self.count(vector) {
+            let count = if sent { &mut counters.sent } else { &mut counters.refused };
+            *count = count.saturating_add(1);
         }
     }
 

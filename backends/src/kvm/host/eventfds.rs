@@ -1,6 +1,7 @@
 //! Gives the eventfds to KVM, to the loop, or to neither.
 
 use super::{MessageMode, VectorHost};
+use crate::happening::failed;
 use crate::kvm::setup::EventfdOrigin;
 use msix_core::Vector;
 
@@ -151,7 +152,7 @@ impl VectorHost {
             self.take_back(vector);
         }
         if self.uses[index].assigned.is_none() {
-            let eventfd = self.get_or_make(vector);
+            let eventfd = self.get_or_make(vector).inspect_err(failed("eventfd2"));
             let assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi));
             self.uses[index].assigned = assigned.is_ok().then_some(gsi);
         }
@@ -190,7 +191,8 @@ impl VectorHost {
             return;
         }
         let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return };
-        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
+        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd);
+        let watched = watched.inspect_err(failed("epoll_ctl")).is_ok();
         self.uses[usize::from(vector)].watched = watched;
         if !watched {
             self.unwatched.insert(vector);

@@ -1,6 +1,6 @@
 //! Interrupts without a table.
 
-use super::{PATIENT, Vmm, delivered};
+use super::{PATIENT, Vmm, delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
     Deferral, FakeVm, GsiTaken, Irqchip, KeepError, MessageGroup, MessageGroupError,
@@ -23,7 +23,9 @@ fn commits(fake: &FakeVm) -> usize {
 }
 
 fn group(routes: &Arc<Routes>, interrupts: u16) -> MessageGroup<Vmm> {
-    MessageGroup::new(routes, MessageGroupSetup::new(interrupts, Vmm::default())).unwrap()
+    let format = on_x86(()).format;
+    let setup = MessageGroupSetup { format, ..MessageGroupSetup::new(interrupts, Vmm::default()) };
+    MessageGroup::new(routes, setup).unwrap()
 }
 
 const fn message(data: u32) -> Message {
