@@ -1,9 +1,10 @@
 //! The committed inputs: every file runs, and those of `guest_ops` are what this module says they
 //! are. With `MSIX_WRITE_CORPUS=1` the tests write them.
 
-use crate::guest::{HEAD, decode};
+use crate::guest::{HEAD, decode, vectors};
 use msix_core::operation::Operation;
 use msix_core::{Message, Vector, Vectors};
+use msix_tests::lockstep::COUNTS;
 use std::path::PathBuf;
 
 fn folder(target: &str) -> PathBuf {
@@ -24,6 +25,14 @@ pub(crate) fn run_all(target: &str, run: fn(&[u8])) {
 #[test]
 fn every_guest_in_the_corpus_agrees_with_the_model() {
     run_all("guest_ops", crate::guest_ops);
+    run_all("engine_ops", crate::engine_ops);
+}
+
+#[test]
+fn one_input_in_64_has_the_largest_table_and_all_other_numbers_occur() {
+    let all: Vec<u16> = (0..=u8::MAX).map(vectors).collect();
+    assert_eq!(all.iter().filter(|&&vectors| vectors == 2048).count(), 4);
+    assert!(COUNTS.iter().all(|count| all.contains(count)));
 }
 
 #[test]
@@ -205,7 +214,7 @@ fn the_guests_in_the_corpus_are_these() {
     ];
     let seeds: [(&str, u8, u32, &[Operation]); 9] = [
         ("linux-spec", 1, SPEC, &linux),
-        ("linux-qemu-2048", 10, QEMU, &linux),
+        ("linux-qemu-2048", 63, QEMU, &linux),
         ("freebsd-spec", 0, SPEC, &freebsd),
         ("freebsd-mixed", 7, 0x1_ffff, &freebsd),
         ("rewritten-spec", 1, SPEC, &rewritten),
@@ -222,6 +231,7 @@ fn the_guests_in_the_corpus_are_these() {
         let decoded: Vec<Operation> = decode(&bytes[HEAD..]).collect();
         assert_eq!(decoded, operations, "{name}: the encoding of `arbitrary` has changed");
         committed("guest_ops", name, &bytes);
+        committed("engine_ops", name, &bytes);
     }
 }
 

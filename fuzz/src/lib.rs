@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their bytes, as functions that panic when something is wrong.
 //!
 //! - [`assign`](fn@assign): the config space, BARs and options of a function that is passed through
+//! - [`engine_ops`]: the same as `guest_ops`, an engine alone, and many more of them
 //! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
 //! - [`config_bytes`]: a device's capability from outside, and guest accesses to it
 //! - [`ivshmem_device`]: guests, peers and resets of the ivshmem device
@@ -38,7 +39,7 @@ mod world;
 pub use assign::assign;
 #[cfg(feature = "kvm")]
 pub use device::ivshmem_device;
-pub use guest::guest_ops;
+pub use guest::{engine_ops, guest_ops};
 pub use layout::{config_bytes, layout};
 pub use modes::modes;
 pub use server::ivshmem_server;

@@ -37,7 +37,23 @@ pub trait Steps {
     ///
     /// # Errors
     /// The first [`Difference`].
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference>;
+    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
+        let answered = self.act(operation)?;
+        self.compare()?;
+        Ok(answered)
+    }
+
+    /// Gives both the same input and compares only their answers and their effects.
+    ///
+    /// # Errors
+    /// The first [`Difference`].
+    fn act(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference>;
+
+    /// Compares everything that an input can change, and asks the engine to check itself.
+    ///
+    /// # Errors
+    /// The first [`Difference`].
+    fn compare(&self) -> Result<(), Difference>;
 
     /// Gives both registers that come from elsewhere, with QEMU's encoding, and compares all they
     /// hold afterwards. It is the only way to a pending vector without a claim (H9).
@@ -134,12 +150,20 @@ impl<S: Storage> Lockstep<S> {
         let scratch = vec![0; engine.saved_len()];
         Self { engine, model, scratch }
     }
+}
 
-    /// Compares everything that an input can change, and asks the engine to check itself.
-    ///
-    /// # Errors
-    /// The first [`Difference`].
-    pub fn compare(&self) -> Result<(), Difference> {
+impl<S: Storage> Steps for Lockstep<S> {
+    fn act(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
+        let mut fx = Effects::<MAX_EFFECTS>::new();
+        let answer = operation.apply(&mut self.engine, &mut self.scratch, &mut fx);
+        let effects = take_each(&self.engine, &mut fx);
+        let (model_answer, model_effects) = self.model.apply(operation);
+        same("the answer", &answer, &model_answer)?;
+        same("the effects", &effects, &model_effects)?;
+        Ok((answer, effects))
+    }
+
+    fn compare(&self) -> Result<(), Difference> {
         let (engine, model) = (&self.engine, &self.model);
         same("the invariants", &engine.check(), &Ok(()))?;
         let mut saved = vec![0; engine.saved_len()];
@@ -154,19 +178,6 @@ impl<S: Storage> Lockstep<S> {
             same("fallback", &engine.is_fallback(vector), &Some(model.is_fallback(v)))?;
         }
         Ok(())
-    }
-}
-
-impl<S: Storage> Steps for Lockstep<S> {
-    fn step(&mut self, operation: &Operation) -> Result<(Answer, Vec<VectorEffect>), Difference> {
-        let mut fx = Effects::<MAX_EFFECTS>::new();
-        let answer = operation.apply(&mut self.engine, &mut self.scratch, &mut fx);
-        let effects = take_each(&self.engine, &mut fx);
-        let (model_answer, model_effects) = self.model.apply(operation);
-        same("the answer", &answer, &model_answer)?;
-        same("the effects", &effects, &model_effects)?;
-        self.compare()?;
-        Ok((answer, effects))
     }
 
     fn load_qemu(&mut self, control: u16, bytes: &[u8]) -> Result<(), Difference> {

@@ -25,7 +25,7 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
     ("read", 200, 75),
     ("read-pba", 200, 170),
     ("notify-armed", 200, 170),
-    ("notify-masked", 200, 260),
+    ("notify-masked", 200, 285),
     ("mask-unmask", 200, 2_000),
     ("affinity", 200, 4_200),
     ("function-mask", 20, 37_000),
