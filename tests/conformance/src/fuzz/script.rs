@@ -6,7 +6,7 @@ use crate::adapter::Subject;
 use crate::choices::Choices;
 use msix_core::operation::Operation;
 use msix_core::{Policy, Vector};
-use msix_explorer::script::{Script, line};
+use msix_explorer::script::{Script, ScriptInput as _};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -87,7 +87,7 @@ fn text(
         operations: for_the_engine(offers, operations),
     };
     let mut text = script.to_string();
-    let last = operations.last().map(line).unwrap_or_default();
+    let last = operations.last().map(|last| last.line()).unwrap_or_default();
     text += &format!("# {last}\n#   {}\n", difference.what);
     for (name, value) in [("expected", &difference.expected), ("got", &difference.got)] {
         text += &format!("#   {name:9} {}\n", value.replace(['\n', '\r'], " "));
