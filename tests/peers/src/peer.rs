@@ -109,6 +109,9 @@ pub fn usbvfiod(program: PathBuf) -> Peer<UsbvfiodSubject> {
     }
 }
 
+/// What was stepped around last, and what was found then.
+pub type Step = (Option<&'static str>, Option<Finding>);
+
 impl<S: Subject> Peer<S> {
     /// Judges it by the cases.
     #[must_use]
@@ -127,10 +130,7 @@ impl<S: Subject> Peer<S> {
     ///
     /// # Errors
     /// Why there is no device.
-    pub fn findings(
-        &self,
-        sequences: u32,
-    ) -> Result<Vec<(Option<&'static str>, Option<Finding>)>, String> {
+    pub fn findings(&self, sequences: u32) -> Result<Vec<Step>, String> {
         let mut findings = Vec::new();
         for known in 0..=self.known.len() {
             let (known, why) = (&self.known[..known], self.known[..known].last());
