@@ -1,8 +1,9 @@
 //! The installed QEMU, judged by every case at small sizes, beside the published column.
 
+use msix_conformance::fuzz::{Fuzz, fuzz};
 use msix_conformance::{CASES, Case, NoDevice, Subject, Verdict, judge};
 use msix_tests::conformance::QemuSubject;
-use msix_tests::conformance::qemu::{DEVIATIONS, UNSEEN};
+use msix_tests::conformance::qemu::{DEVIATIONS, UNSEEN, exceptions};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -102,6 +103,18 @@ fn a_field_that_does_not_fit_is_refused_in_the_words_of_qemu() {
     let mut pba = [0; 8];
     device.read_pba(0, &mut pba);
     assert_eq!(u64::from_le_bytes(pba), 0b10, "pending as saved");
+}
+
+#[test]
+fn fuzzed_qemu_does_what_the_model_does() {
+    let Some(subject) = qemu() else { return };
+    let (vectors, except) = (vec![2, 65], exceptions());
+    let options = Fuzz { seed: 2, sequences: 3, vectors, shorten: 100, except };
+    let fuzzed = fuzz(&subject, &options).expect("a device");
+    assert_eq!(fuzzed.sequences, 6);
+    if let Some(finding) = fuzzed.finding {
+        panic!("{finding}");
+    }
 }
 
 #[test]

@@ -75,11 +75,13 @@ pub struct Exceptions {
     pub shows: fn(Message) -> bool,
     /// Operations that are not tried, each kind for a reason.
     pub avoided: Vec<Avoided>,
+    /// What the fuzzer begins every sequence with; nothing of it is avoided.
+    pub begins: Vec<Operation>,
 }
 
 impl Default for Exceptions {
     fn default() -> Self {
-        Self { shows: |_| true, avoided: Vec::new() }
+        Self { shows: |_| true, avoided: Vec::new(), begins: Vec::new() }
     }
 }
 
@@ -233,7 +235,9 @@ impl Search<'_> {
     }
 
     fn only(&self, operations: &[Operation]) -> Vec<Operation> {
-        self.offers.only(operations, self.vectors, &self.options.except)
+        let except = &self.options.except;
+        let rest = self.offers.only(operations, self.vectors, except);
+        except.begins.iter().copied().chain(rest).collect()
     }
 
     /// The operations up to the first difference, and that.
@@ -246,7 +250,7 @@ impl Search<'_> {
 
     /// The same without one operation, from the last one on.
     fn shorter(&self, operations: &[Operation], tries: &mut u32) -> Result<Option<Shown>, String> {
-        for left_out in (0..operations.len()).rev() {
+        for left_out in (self.options.except.begins.len()..operations.len()).rev() {
             if *tries == 0 {
                 return Ok(None);
             }

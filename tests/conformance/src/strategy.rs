@@ -48,15 +48,24 @@ pub fn operations_of_a_good_host(n: u16) -> impl Strategy<Value = Vec<Operation>
 pub fn sequence(n: u16) -> impl Strategy<Value = Vec<Operation>> {
     let programmed = prop::collection::vec((vector(n), any::<bool>()), 0..4);
     let looks = prop::collection::vec(look(n), 0..6);
-    (programmed, operations(n), looks, any::<bool>()).prop_map(
-        |(programmed, rest, looks, guest)| {
+    // What is read-only must read as before (C04).
+    let overwritten = select(vec![(0_u8, 2_u8), (1, 1), (4, 4), (8, 4), (7, 2)]);
+    let overwritten = prop::option::weighted(0.2, (overwritten, any::<u64>()));
+    (programmed, operations(n), looks, overwritten, any::<bool>()).prop_map(
+        |(programmed, rest, looks, overwritten, guest)| {
             let entries = programmed.into_iter().flat_map(|(v, unmask)| {
                 let address = 0xfee0_0000 | u64::from(v.index() % 4) << 12;
                 let claim = [Operation::Claim(v), write_entry(v, 0, 4, address)];
                 let data = write_entry(v, 8, 4, 0x4020 + u64::from(v.index()));
                 claim.into_iter().chain([data]).chain(unmask.then(|| write_entry(v, 12, 4, 0)))
             });
-            let all = entries.chain(rest).chain(looks);
+            let read_only = overwritten.into_iter().flat_map(|((offset, len), value)| {
+                [
+                    Operation::WriteConfig { offset, len, value },
+                    Operation::ReadConfig { offset, len },
+                ]
+            });
+            let all = entries.chain(rest).chain(read_only).chain(looks);
             if guest {
                 all.flat_map(|operation| by_guest(&operation)).collect()
             } else {

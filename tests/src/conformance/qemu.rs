@@ -14,7 +14,7 @@ mod known;
 mod saved;
 pub(super) mod traced;
 
-pub use known::{DEVIATIONS, UNSEEN};
+pub use known::{DEVIATIONS, UNSEEN, exceptions};
 
 use device::QemuDevice;
 use msix_conformance::{Choices, Device, Layouts, NoDevice, Subject};

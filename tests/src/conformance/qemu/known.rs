@@ -1,6 +1,8 @@
 //! Where QEMU 7.2 deviates, and what cannot be seen of it.
 
 use super::super::subjects::Deviation;
+use msix_conformance::fuzz::{Avoided, Exceptions};
+use msix_core::operation::Operation;
 
 const fn deviation(case: &'static str, rule: &'static str, why: &'static str) -> Deviation {
     Deviation { case, irqfd_only: false, rule, why }
@@ -46,3 +48,29 @@ pub const UNSEEN: &[(&str, &str)] = &[
     ("C51", "without KVM there is no host that comes and goes"),
     ("C52", "the msix field is offered (C45), not the stream as a snapshot"),
 ];
+
+/// What the fuzzer looks away from: see `QEMU.md`.
+#[must_use]
+pub fn exceptions() -> Exceptions {
+    /// The dwords of the interrupt controller, where messages are seen.
+    const CONTROLLER: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
+    let past_the_end = Avoided {
+        why: "what is behind table and PBA reads 0, in the BAR and past it (C07)",
+        avoids: |operation, vectors| {
+            let (offset, len, size) = match *operation {
+                Operation::WriteTable { offset, len, .. }
+                | Operation::ReadTable { offset, len } => (offset, len, 16 * u32::from(vectors)),
+                Operation::ReadPba { offset, len } | Operation::WritePba { offset, len } => {
+                    (offset, len, 8 * u32::from(vectors).div_ceil(64))
+                }
+                _ => return false,
+            };
+            u32::from(offset) + u32::from(len) > size
+        },
+    };
+    Exceptions {
+        shows: |message| CONTROLLER.contains(&message.address) && message.address % 4 == 0,
+        avoided: vec![past_the_end],
+        begins: Vec::new(),
+    }
+}
