@@ -102,9 +102,9 @@ impl AssignedLine {
                 .inspect_err(failed("KVM_IRQFD, resample"))
                 .is_ok()
         {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
-                if self.device.unmask_by(&self.resample).is_ok() {
+                if self.device.unmask_by(borrow(&self.resample)).is_ok() {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
@@ -114,7 +114,7 @@ impl AssignedLine {
             self.drain();
         }
         if self.watch() {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 self.by = Bringer::Userspace;
             } else {
                 self.unwatch();

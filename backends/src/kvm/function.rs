@@ -148,8 +148,10 @@ impl<P: Platform + 'static> Function<P> {
                 device,
                 is_high: false,
                 mode: Mode::None,
+                followed: None,
                 attached: false,
                 closed: false,
+                told_to_wait: false,
                 panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
@@ -234,7 +236,7 @@ impl<P: Platform> Function<P> {
     /// controller may have another.
     pub fn resume(&self) {
         self.shared.with(|locked| {
-            locked.input(|engine, fx| always(engine.resume(fx)));
+            locked.switch(|engine, fx| always(engine.resume(fx)));
             tell(&Happening::Resumed { function: locked.number });
         });
     }
@@ -322,6 +324,10 @@ impl<P: Platform> SharedFunction<P> {
             act(&mut locked)
         });
         panics.add(locked.take_panics());
+        if !locked.told_to_wait && locked.host.waits() {
+            locked.told_to_wait = true;
+            self.routes.waits(self.waiter);
+        }
         let queued = locked.host.calls.len();
         drop(locked);
         self.call_out(queued, &mut panics);
@@ -372,6 +378,7 @@ impl<P: Platform> SharedFunction<P> {
                 .inspect_err(|error| tell(&Happening::LoadRefused { function, error }))?;
             tell(&Happening::Loaded { function });
             locked.host.pause();
+            locked.followed = None;
             locked.tell_claims();
             Ok(())
         })

@@ -42,6 +42,9 @@ struct RoutedMessage {
     live: bool,
     /// Whether KVM knows the message, so that eventfds may be assigned to the GSI.
     open: bool,
+    /// Whether the route of `gsi` is `told` and KVM knows it. It stays so while the GSI is this
+    /// vector's, until another message is told.
+    committed: bool,
 }
 
 /// The state of a vector's eventfd.
@@ -242,6 +245,14 @@ impl VectorHost {
         failed
     }
 
+    /// Returns whether [`flush`](Self::flush) would do anything.
+    pub(super) const fn waits(&self) -> bool {
+        let tries_again = !self.stuck.is_empty() || !self.unwatched.is_empty();
+        let has_routes = !self.of_mode(self.owner).waiting.is_empty();
+        let has_messages = !self.msix.unsent.is_empty() || !self.msi.unsent.is_empty();
+        tries_again || (has_routes || has_messages) && !self.paused
+    }
+
     /// Does the same, but for messages that could not be sent.
     pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
@@ -292,10 +303,12 @@ impl VectorHost {
 
     /// Returns how many vectors a mode has.
     pub(super) const fn vectors(&self, mode: MessageMode) -> usize {
-        match mode {
-            MessageMode::MsiX => self.msix.vectors.len(),
-            MessageMode::Msi => self.msi.vectors.len(),
-        }
+        self.of_mode(mode).vectors.len()
+    }
+
+    /// Returns whether a vector is between Arm and Disarm.
+    pub(super) fn is_live(&self, mode: MessageMode, vector: u16) -> bool {
+        self.of_mode(mode).vectors.get(usize::from(vector)).is_some_and(|state| state.live)
     }
 
     /// Returns the mode to which the events in the eventfds belong.
@@ -324,6 +337,13 @@ impl VectorHost {
         let physical = self.physical.take();
         panics.catch(|| drop(physical));
         panics.resume();
+    }
+
+    const fn of_mode(&self, mode: MessageMode) -> &ModeMessages {
+        match mode {
+            MessageMode::MsiX => &self.msix,
+            MessageMode::Msi => &self.msi,
+        }
     }
 
     fn messages(&mut self, mode: MessageMode) -> &mut ModeMessages {

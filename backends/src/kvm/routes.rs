@@ -8,7 +8,7 @@ use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -109,11 +109,13 @@ pub struct Routes {
     closed: AtomicBool,
 }
 
-/// The functions that wait for commits, by number.
+/// The functions, by number.
 #[derive(Default)]
 struct Waiters {
     by_id: BTreeMap<u64, Weak<dyn Waiter>>,
     next: u64,
+    /// Those with something for the next flush. A flush looks at no others.
+    waiting: BTreeSet<u64>,
 }
 
 struct RoutesState {
@@ -214,8 +216,13 @@ impl Routes {
     /// notified.
     pub fn flush(&self) {
         self.state().pace.clear();
-        let waiters: Vec<_> = self.waiters().by_id.values().cloned().collect();
-        waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
+        let waiting: Vec<_> = {
+            let mut waiters = self.waiters();
+            // One that still waits afterwards, or again by then, says so.
+            let waiting = std::mem::take(&mut waiters.waiting);
+            waiting.iter().filter_map(|id| waiters.by_id.get(id).cloned()).collect()
+        };
+        waiting.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
     }
 
     /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
@@ -286,7 +293,24 @@ impl Routes {
 
     /// Removes a function, which is gone. Its memory is held until then.
     pub(super) fn leave(&self, id: u64) {
-        self.waiters().by_id.remove(&id);
+        let mut waiters = self.waiters();
+        waiters.by_id.remove(&id);
+        waiters.waiting.remove(&id);
+    }
+
+    /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
+    /// there is a next one: the last may have come between what waits and this.
+    pub(super) fn waits(&self, id: u64) {
+        let mut waiters = self.waiters();
+        if !waiters.by_id.contains_key(&id) {
+            return;
+        }
+        waiters.waiting.insert(id);
+        drop(waiters);
+        let mut state = self.state();
+        if state.holds == 0 && !state.pace.is_waiting() {
+            self.note(&mut state);
+        }
     }
 
     /// Returns how many functions there are.
@@ -422,11 +446,11 @@ impl Routes {
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
         let plan = state.table.plan();
-        let commits = &self.counts.commits;
-        self.counted("KVM_SET_GSI_ROUTING", commits, || self.vm.set_routes(&plan))?;
+        let (commits, routes) = (&self.counts.commits, plan.len());
+        self.counted("KVM_SET_GSI_ROUTING", commits, || self.vm.set_routes(plan))?;
         state.table.committed();
         state.generation += 1;
-        tell(&Happening::Committed { routes: plan.len(), generation: state.generation });
+        tell(&Happening::Committed { routes, generation: state.generation });
         Ok(())
     }
 

@@ -7,15 +7,13 @@ use crate::kvm::PhysicalIntx;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use vfio_bindings::bindings::vfio::{
     VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER,
     VFIO_IRQ_SET_ACTION_UNMASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
     VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE,
     vfio_irq_info, vfio_irq_set,
 };
-use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ptr};
 use vmm_sys_util::ioctl_io_nr;
 
@@ -33,7 +31,7 @@ pub trait Irqs: Send {
     ///
     /// # Errors
     /// The kernel's: then any of these vectors may be unbound (D4).
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32>;
+    fn set<'a>(&self, start: u32, eventfds: &[Option<BorrowedFd<'a>>]) -> io::Result<u32>;
     /// Unbinds a range without -1 (D14).
     ///
     /// # Errors
@@ -116,8 +114,8 @@ fn set_irqs(
 }
 
 impl<D: AsRawFd + Send> Irqs for VectorIrqs<D> {
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
-        let fd = |eventfd: &Option<Arc<EventFd>>| eventfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+    fn set(&self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> io::Result<u32> {
+        let fd = |eventfd: &Option<BorrowedFd<'_>>| eventfd.map_or(-1, |fd| fd.as_raw_fd());
         let fds: Vec<i32> = eventfds.iter().map(fd).collect();
         self.set_irqs(VFIO_IRQ_SET_DATA_EVENTFD, start, fds.len(), &fds)
     }
@@ -154,7 +152,7 @@ impl<D: AsRawFd + Send> LineIrqs<D> {
 }
 
 impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
         self.set_irqs(flags, 1, &[trigger.as_raw_fd()]).inspect_err(failed(SET_IRQS))?;
         // The host's interrupt controller may have missed a level that rose before its pin was set
@@ -166,7 +164,7 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
         Ok(())
     }
 
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
+    fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
         self.set_irqs(flags, 1, &[eventfd.as_raw_fd()]).inspect_err(failed(SET_IRQS))
     }

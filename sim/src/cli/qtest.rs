@@ -6,8 +6,9 @@ use crate::replay::Peer;
 use clap::Args;
 use std::process::ExitCode;
 
-/// A machine with ivshmem devices, driven as QEMU's is and started as QEMU is: connects to a harness that
-/// listens for the qtest protocol, and ends when that closes the connection.
+/// Be a machine with ivshmem devices, driven as QEMU's is and started as QEMU is.
+///
+/// Connects to a harness that listens for the qtest protocol, and ends when that closes the connection.
 ///
 /// Takes these options of QEMU, and refuses all others by name: -qtest, -qmp and -mon (mode=control) with
 /// unix:PATH or chardev:ID, -chardev socket, -device ivshmem-doorbell and ivshmem-plain, -object

@@ -115,7 +115,9 @@ impl VectorHost {
         let waiting = messages.waiting.members().into_iter();
         let waiting = waiting.filter_map(|v| Some((v, messages.of(v).gsi?))).collect();
         for (vector, gsi) in self.routes.current(waiting) {
-            self.messages(mode).waiting.remove(vector);
+            let messages = self.messages(mode);
+            messages.waiting.remove(vector);
+            messages.of(vector).committed = true;
             if !self.give(mode, vector, gsi) {
                 failed.push(Vector::new(vector));
                 self.watch(vector);
@@ -180,11 +182,12 @@ impl VectorHost {
     /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
     /// without routes, any.
     pub(super) fn watch(&mut self, vector: u16) {
-        let mode = self.owner;
-        let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
         let state = self.uses[usize::from(vector)];
-        let wanted = !self.paused && (is_live || self.routes.userspace);
-        if !state.external || !wanted || state.assigned.is_some() || state.watched {
+        if !state.external || state.assigned.is_some() || state.watched {
+            return;
+        }
+        let is_live = self.target(vector).is_some_and(|target| self.is_live(self.owner, target));
+        if self.paused || !(is_live || self.routes.userspace) {
             return;
         }
         let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return };
