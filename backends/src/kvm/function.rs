@@ -3,6 +3,7 @@
 mod closing;
 mod device;
 mod guest;
+mod hand_over;
 mod locked;
 mod notifier;
 mod outside;
@@ -18,6 +19,7 @@ use super::vector_counters::VectorCounters;
 use crate::eventfd::EventSource;
 use crate::happening::{Happening, tell};
 use crate::panics::Panics;
+pub use hand_over::HandedOver;
 use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
     Boxed, Function as Engine, FunctionEffects, IntxSource, LoadError, MAX_FUNCTION_EFFECTS, Mode,

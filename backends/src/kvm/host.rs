@@ -14,7 +14,7 @@ mod half_written;
 use super::eventfd_gate::GatedEventfd;
 use super::gsis::GsiTaken;
 use super::message::Format;
-use super::physical::PhysicalMsix;
+use super::physical::{IndexState, PhysicalMsix};
 use super::routes::Routes;
 use super::setup::EventfdOrigin;
 use super::vector_counters::VectorCounters;
@@ -176,6 +176,27 @@ impl VectorHost {
     /// Puts a device behind the function, before the first effect.
     pub(super) fn set_physical(&mut self, physical: Box<dyn PhysicalMsix>) {
         self.physical = Some((physical, false));
+    }
+
+    /// Leaves the device as it is, to another process.
+    pub(super) fn leave_physical(&mut self) -> IndexState {
+        let physical = self.physical.take();
+        physical.map_or(IndexState::Idle, |(mut physical, _)| physical.hand_over())
+    }
+
+    /// Returns whether KVM kept an eventfd that it should have let go of.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.uses.iter().any(|u| u.assigned.is_some())
+    }
+
+    /// Returns the eventfds that exist.
+    pub(super) fn all_eventfds(&self) -> Vec<(Vector, Arc<EventFd>)> {
+        let vectors = (0..).take(self.uses.len());
+        let made = vectors.filter_map(|v| Some((Vector::new(v), Arc::clone(self.made(v)?))));
+        made.inspect(|(v, _)| {
+            self.eventfds[usize::from(v.index())].gate.share(std::thread::yield_now);
+        })
+        .collect()
     }
 
     /// Sets the origin of the eventfds, before the first effect.

@@ -99,12 +99,12 @@ pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
 #[cfg(any(test, feature = "testing"))]
 pub use fake_vm::{FakeVm, VmCall};
-pub use function::{Function, Notified, Notifier, NotifyError};
+pub use function::{Function, HandedOver, Notified, Notifier, NotifyError};
 pub use gsis::{GsiAllocator, GsiRange, GsiTaken};
 pub use kvm_host::KvmHost;
 pub use message::{Format, InterruptAddresses, KvmMessage};
 pub use message_group::{MessageGroup, MessageGroupError, MessageGroupSetup};
-pub use physical::{PhysicalIntx, PhysicalMsi, PhysicalMsix};
+pub use physical::{IndexState, PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
 #[cfg(feature = "kvm")]
 pub use probe::{KvmFacts, probe};

@@ -1,6 +1,7 @@
 //! The real device behind a passed-through function. Its traits are called under the function's lock.
 
 use msix_core::Vector;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -22,6 +23,27 @@ pub trait PhysicalMsix: Send {
     ) -> Vec<Vector>;
     /// Notes that the guest masked these. Their events must not be lost.
     fn unused(&mut self, vectors: &[Vector]);
+    /// Returns how the device's interrupts stand, for another process that takes them over
+    /// ([`Function::hand_over`](super::Function::hand_over)). Nothing of the device is changed by this, nor
+    /// by the drop, which follows.
+    fn hand_over(&mut self) -> IndexState;
+}
+
+/// How a device's MSI-X index stands in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IndexState {
+    /// Unknown, after an error.
+    Unknown,
+    /// Nothing is enabled.
+    #[default]
+    Idle,
+    /// It is enabled.
+    Active {
+        /// Vectors below this are allocated.
+        allocated: u32,
+        /// Vectors that write their eventfds.
+        bound: BTreeSet<u32>,
+    },
 }
 
 /// A real device's MSI. Its vectors are bound all at once. Called under the function's lock: it must

@@ -5,6 +5,9 @@
 //! and [`LineIrqs`] are the device behind a [`kvm::Function`](crate::kvm::Function), as its
 //! [`PassedThrough`](crate::kvm::PassedThrough) part: the device's interrupt indices follow the
 //! guest's registers, one at a time (D2), and that of MSI-X with few calls ([`IrqPlan`]).
+//!
+//! For a live update of the VMM the device goes on in another process, its interrupts bound:
+//! [`Function::hand_over`](crate::kvm::Function::hand_over).
 
 mod irqs;
 mod msi;

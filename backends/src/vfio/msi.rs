@@ -16,12 +16,21 @@ pub struct DeviceMsi<I> {
     /// The number of vectors of the device.
     count: u16,
     enabled: bool,
+    /// The number of vectors that another process left bound, until it is looked at.
+    left: u16,
 }
 
 impl<I: Irqs> DeviceMsi<I> {
     /// Takes an idle index with `count` vectors.
     pub const fn new(irqs: I, count: u16) -> Self {
-        Self { irqs, count, enabled: false }
+        Self { irqs, count, enabled: false, left: 0 }
+    }
+
+    /// Takes over an index with `count` vectors from another process, which left `bound` of them bound to
+    /// their eventfds ([`Function::hand_over`](crate::kvm::Function::hand_over)). Enabling as many takes no
+    /// call.
+    pub const fn taken_over(irqs: I, count: u16, bound: u16) -> Self {
+        Self { irqs, count, enabled: bound > 0, left: bound }
     }
 }
 
@@ -31,6 +40,10 @@ impl<I: Irqs> PhysicalMsi for DeviceMsi<I> {
         vectors: u16,
         eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
     ) -> u16 {
+        if self.left == vectors && vectors > 0 {
+            self.left = 0;
+            return vectors;
+        }
         self.disable();
         let wanted = (0..vectors.min(self.count)).map(|vector| eventfd(Vector::new(vector)));
         let made: Vec<Arc<EventFd>> = wanted.map_while(Result::ok).collect();
@@ -55,6 +68,7 @@ impl<I: Irqs> PhysicalMsi for DeviceMsi<I> {
     }
 
     fn disable(&mut self) {
+        self.left = 0;
         // An error means that the index was not enabled, or that the device is gone: it is disabled
         // either way.
         if std::mem::take(&mut self.enabled) {
@@ -105,6 +119,19 @@ mod tests {
             assert_eq!(device.enable(4, &mut made), 0);
             device.disable();
         }
+    }
+
+    #[test]
+    fn what_another_process_left_bound_is_bound() {
+        let mut device = DeviceMsi::taken_over(MockIrqs::new(), 8, 4);
+        assert_eq!(device.enable(4, &mut made), 4, "without a call");
+        let mut irqs = MockIrqs::new();
+        irqs.expect_disable().times(2).returning(|| Ok(()));
+        irqs.expect_set().times(2).returning(|_, _| Ok(0));
+        let mut device = DeviceMsi::taken_over(irqs, 8, 4);
+        assert_eq!(device.enable(2, &mut made), 2, "another number");
+        device.left = 0;
+        assert_eq!(device.enable(2, &mut made), 2, "and once only");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::irqs::Irqs;
 use super::plan::{IrqCall, IrqIndex, IrqPlan};
 use crate::eventfd::borrow;
-use crate::kvm::PhysicalMsix;
+use crate::kvm::{IndexState, PhysicalMsix};
 use msix_core::Vector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -63,6 +63,28 @@ impl<I: Irqs> DeviceMsix<I> {
             full: false,
             refused: BTreeSet::new(),
         }
+    }
+
+    /// Takes over an index from another process, which left it like this
+    /// ([`Function::hand_over`](crate::kvm::Function::hand_over)), with the eventfds of its vectors. The
+    /// first unmask of each vector finds it bound, and takes no SET_IRQS.
+    pub fn taken_over(
+        irqs: I,
+        index: IrqIndex,
+        while_masked: WhileMasked,
+        state: IndexState,
+        eventfds: impl IntoIterator<Item = (Vector, Arc<EventFd>)>,
+    ) -> Self {
+        let mut device = Self::new(irqs, index, while_masked);
+        let numbered = eventfds.into_iter().map(|(vector, fd)| (vector.index().into(), fd));
+        device.eventfds = numbered.collect();
+        let mut state = state;
+        if let IndexState::Active { bound, .. } = &mut state {
+            // One whose eventfd did not come is bound to another when it is unmasked.
+            bound.retain(|vector| *vector < index.count && device.eventfds.contains_key(vector));
+        }
+        device.plan = IrqPlan::taken_over(index, state);
+        device
     }
 
     /// Brings the kernel to what is wanted.
@@ -226,5 +248,9 @@ impl<I: Irqs> PhysicalMsix for DeviceMsix<I> {
             }
         }
         let _ = self.apply().or_else(|_| self.apply());
+    }
+
+    fn hand_over(&mut self) -> IndexState {
+        self.plan.state().clone()
     }
 }

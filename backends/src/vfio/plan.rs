@@ -1,5 +1,6 @@
 //! Turns the set of vectors that should be bound into the fewest VFIO_DEVICE_SET_IRQS calls. Pure.
 
+use crate::kvm::IndexState;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -37,19 +38,6 @@ pub struct IrqIndex {
     pub holes: bool,
 }
 
-/// The state of the index in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ToldVectors {
-    /// Unknown, after an error.
-    Unknown,
-    Idle,
-    Active {
-        /// Vectors below this are allocated.
-        allocated: u32,
-        bound: BTreeSet<u32>,
-    },
-}
-
 /// The plan of one device's MSI-X index: what is wanted, and what the kernel has.
 #[derive(Debug, Clone)]
 pub struct IrqPlan {
@@ -57,14 +45,30 @@ pub struct IrqPlan {
     /// The guest's MSI-X Enable, which the physical one follows at once (D7).
     enabled: bool,
     wanted: BTreeSet<u32>,
-    told: ToldVectors,
+    told: IndexState,
 }
 
 impl IrqPlan {
     /// Makes a plan for an index that is idle.
     #[must_use]
     pub const fn new(index: IrqIndex) -> Self {
-        Self { index, enabled: false, wanted: BTreeSet::new(), told: ToldVectors::Idle }
+        Self { index, enabled: false, wanted: BTreeSet::new(), told: IndexState::Idle }
+    }
+
+    /// Makes a plan for an index that another process left like this. What is bound is wanted.
+    #[must_use]
+    pub fn taken_over(index: IrqIndex, state: IndexState) -> Self {
+        let wanted = match &state {
+            IndexState::Active { bound, .. } => bound.clone(),
+            IndexState::Idle | IndexState::Unknown => BTreeSet::new(),
+        };
+        Self { index, enabled: false, wanted, told: state }
+    }
+
+    /// Returns the state of the index in the kernel.
+    #[must_use]
+    pub const fn state(&self) -> &IndexState {
+        &self.told
     }
 
     /// Returns the properties of the index.
@@ -112,7 +116,7 @@ impl IrqPlan {
     /// Returns whether the kernel has `vector` bound.
     #[must_use]
     pub fn is_bound(&self, vector: u32) -> bool {
-        matches!(&self.told, ToldVectors::Active { bound, .. } if bound.contains(&vector))
+        matches!(&self.told, IndexState::Active { bound, .. } if bound.contains(&vector))
     }
 
     /// Returns the calls that bring the kernel to what is wanted. After each call, report that it
@@ -120,11 +124,11 @@ impl IrqPlan {
     #[must_use]
     pub fn calls(&self) -> Vec<IrqCall> {
         match (&self.told, self.enabled) {
-            (ToldVectors::Idle, false) => Vec::new(),
+            (IndexState::Idle, false) => Vec::new(),
             (_, false) => vec![IrqCall::Disable],
-            (ToldVectors::Idle, true) => self.enable(),
-            (ToldVectors::Unknown, true) => self.enable_anew(),
-            (ToldVectors::Active { allocated, bound }, true) => {
+            (IndexState::Idle, true) => self.enable(),
+            (IndexState::Unknown, true) => self.enable_anew(),
+            (IndexState::Active { allocated, bound }, true) => {
                 let end = self.end();
                 if self.index.noresize && end > *allocated {
                     return self.enable_anew();
@@ -137,13 +141,13 @@ impl IrqPlan {
     /// Notes that a call was carried out.
     pub fn done(&mut self, call: &IrqCall) {
         match call {
-            IrqCall::Disable => self.told = ToldVectors::Idle,
+            IrqCall::Disable => self.told = IndexState::Idle,
             IrqCall::Set { start, bound: states } => {
                 let end = start.saturating_add(len(states));
-                if self.told == ToldVectors::Idle {
-                    self.told = ToldVectors::Active { allocated: end, bound: BTreeSet::new() };
+                if self.told == IndexState::Idle {
+                    self.told = IndexState::Active { allocated: end, bound: BTreeSet::new() };
                 }
-                if let ToldVectors::Active { allocated, bound } = &mut self.told {
+                if let IndexState::Active { allocated, bound } = &mut self.told {
                     *allocated = (*allocated).max(end);
                     for (vector, state) in (*start..).zip(states) {
                         if *state {
@@ -155,7 +159,7 @@ impl IrqPlan {
                 }
             }
             IrqCall::Unset { vectors } => {
-                if let ToldVectors::Active { bound, .. } = &mut self.told {
+                if let IndexState::Active { bound, .. } = &mut self.told {
                     bound.retain(|vector| !vectors.contains(vector));
                 }
             }
@@ -174,10 +178,10 @@ impl IrqPlan {
             IrqCall::Disable => 0..u32::MAX,
         };
         match &mut self.told {
-            ToldVectors::Active { bound, .. } if *call != IrqCall::Disable => {
+            IndexState::Active { bound, .. } if *call != IrqCall::Disable => {
                 bound.retain(|vector| !named.contains(vector));
             }
-            told => *told = ToldVectors::Unknown,
+            told => *told = IndexState::Unknown,
         }
     }
 

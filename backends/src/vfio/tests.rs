@@ -1,5 +1,7 @@
 //! A passed-through device on a pretended VFIO and a pretended KVM.
 
+mod hand_over;
+
 use super::irqs::MockIrqs;
 use super::{DeviceMsix, IrqIndex, WhileMasked};
 use crate::eventfd::{Loop, with};
@@ -59,6 +61,11 @@ impl Device {
             Some(eventfd) => eventfd.write(1).unwrap(),
             None => _ = state.pba.insert(vector),
         }
+    }
+
+    fn index(&self) -> IrqIndex {
+        let state = self.state();
+        IrqIndex { count: state.count, noresize: state.noresize, holes: true }
     }
 
     fn irqs(&self) -> MockIrqs {
@@ -150,16 +157,24 @@ impl World {
     }
 
     fn with(vectors: u16, device: Device, while_masked: WhileMasked) -> Self {
+        let physical = DeviceMsix::new(device.irqs(), device.index(), while_masked);
+        let world = Self::idle(vectors, device, physical);
+        world.function.write_command(0, &[6, 0]);
+        for vector in 0..vectors {
+            program(&world.function, vector, 0x40 + u32::from(vector));
+        }
+        world
+    }
+
+    /// With a function that no guest has touched.
+    fn idle(vectors: u16, device: Device, physical: DeviceMsix<MockIrqs>) -> Self {
         let fake = FakeVm::new();
         let deferral = if vectors > 64 { PATIENT } else { Deferral::NONE };
         let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
-        let noresize = device.state().noresize;
-        let index = IrqIndex { count: device.state().count, noresize, holes: true };
-        let physical = Box::new(DeviceMsix::new(device.irqs(), index, while_masked));
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let device_behind =
-            PassedThrough { msix: Some(physical), ..PassedThrough::new(Box::new(Fixed)) };
+            PassedThrough { msix: Some(Box::new(physical)), ..PassedThrough::new(Box::new(Fixed)) };
         let function = Function::new(
             &routes,
             FunctionSetup {
@@ -168,10 +183,6 @@ impl World {
                 ..on_x86(Vmm::default())
             },
         );
-        function.write_command(0, &[6, 0]);
-        for vector in 0..vectors {
-            program(&function, vector, 0x40 + u32::from(vector));
-        }
         Self { fake, device, routes, function }
     }
 

@@ -6,7 +6,7 @@ use crate::happening::{Happening, tell};
 use crate::host::{HostAnswers, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
-use crate::kvm::physical::PhysicalMsi;
+use crate::kvm::physical::{IndexState, PhysicalMsi};
 use crate::kvm::platform::DeviceControl;
 use crate::kvm::setup::PassedThrough;
 use crate::panics::Panics;
@@ -278,6 +278,19 @@ impl LockedFunction {
         if line.is_some_and(AssignedLine::take) {
             self.input(|engine, fx| always(engine.report_fired(fx)));
         }
+    }
+
+    /// Leaves the device's MSI-X as it is, to another process.
+    pub(super) fn leave_msix(&mut self) -> IndexState {
+        self.guarded(|locked| locked.host.leave_physical()).unwrap_or(IndexState::Unknown)
+    }
+
+    /// Leaves the device's MSI as it is, to another process. Returns how many vectors are bound.
+    pub(super) fn leave_msi(&mut self) -> u16 {
+        let Some(device) = &mut self.device else { return 0 };
+        let bound = if device.msi_vectors > 0 { device.msi_bound } else { 0 };
+        (device.msi, device.msi_vectors) = (None, 0);
+        bound
     }
 
     /// Drives the pin of a physical line to the level that it was last set to. The line is not

@@ -96,23 +96,7 @@ impl Device {
         count: u32,
         data: &[u8],
     ) -> Result<u32, Errno> {
-        let length = size_of::<vfio_irq_set>() + data.len();
-        let header: [u32; 5] =
-            [u32::try_from(length).map_err(|_| Errno::INVAL)?, flags, index, start, count];
-        let mut words = header.to_vec();
-        let (whole, rest) = data.as_chunks::<4>();
-        words.extend(whole.iter().map(|bytes| u32::from_ne_bytes(*bytes)));
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        words.push(u32::from_ne_bytes(last));
-        // SAFETY: The kernel reads argsz bytes, which are in `words` and aligned as `vfio_irq_set`
-        // is, and writes none.
-        #[expect(unsafe_code, reason = "vfio-ioctls cannot say start, count or -1")]
-        let answer = unsafe { ioctl_with_ptr(&self.vfio, SET_IRQS, words.as_ptr()) };
-        u32::try_from(answer).map_err(|_| {
-            let error = std::io::Error::last_os_error();
-            Errno::from_io_error(&error).unwrap_or(Errno::IO)
-        })
+        set_irqs(&self.vfio, index, flags, start, count, data)
     }
 
     /// DATA_EVENTFD and ACTION_TRIGGER for the vectors from `start` on; `None` is -1.
@@ -188,9 +172,7 @@ impl Device {
 
     /// The kernel raises an interrupt of an index: its loopback (D5).
     pub(crate) fn loop_back(&self, index: u32, vector: u32) -> Result<(), String> {
-        let flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
-        let raised = self.set_irqs_of(index, flags, vector, 1, &[]);
-        raised.map(drop).map_err(|error| format!("{}: loopback: {error}", self.name))
+        loop_back(&self.vfio, index, vector).map_err(|why| format!("{}: {why}", self.name))
     }
 
     pub(crate) fn find_capability(&self, id: u8) -> Option<u16> {
@@ -240,6 +222,41 @@ impl Deref for Ivshmem {
     fn deref(&self) -> &Device {
         &self.0
     }
+}
+
+/// One SET_IRQS, exactly as said.
+fn set_irqs(
+    device: &impl AsRawFd,
+    index: u32,
+    flags: u32,
+    start: u32,
+    count: u32,
+    data: &[u8],
+) -> Result<u32, Errno> {
+    let length = size_of::<vfio_irq_set>() + data.len();
+    let header: [u32; 5] =
+        [u32::try_from(length).map_err(|_| Errno::INVAL)?, flags, index, start, count];
+    let mut words = header.to_vec();
+    let (whole, rest) = data.as_chunks::<4>();
+    words.extend(whole.iter().map(|bytes| u32::from_ne_bytes(*bytes)));
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    words.push(u32::from_ne_bytes(last));
+    // SAFETY: The kernel reads argsz bytes, which are in `words` and aligned as `vfio_irq_set`
+    // is, and writes none.
+    #[expect(unsafe_code, reason = "vfio-ioctls cannot say start, count or -1")]
+    let answer = unsafe { ioctl_with_ptr(device, SET_IRQS, words.as_ptr()) };
+    u32::try_from(answer).map_err(|_| {
+        let error = std::io::Error::last_os_error();
+        Errno::from_io_error(&error).unwrap_or(Errno::IO)
+    })
+}
+
+/// The kernel raises an interrupt of an index: its loopback (D5).
+pub(crate) fn loop_back(device: &impl AsRawFd, index: u32, vector: u32) -> Result<(), String> {
+    let flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+    let raised = set_irqs(device, index, flags, vector, 1, &[]);
+    raised.map(drop).map_err(|error| format!("loopback: {error}"))
 }
 
 /// Where the configuration space is in the descriptor.

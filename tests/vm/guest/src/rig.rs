@@ -149,13 +149,7 @@ impl<'a> Rig<'a> {
     ) -> Result<Self, String> {
         let owned =
             || -> Result<OwnedFd, String> { device.as_fd().try_clone_to_owned().map_err(text) };
-        let msix_vectors = match kind {
-            Kind::Edu => None,
-            Kind::E1000e => Some(5),
-            Kind::Nvme => Some(8), // of 512
-            Kind::Xhci => Some(16),
-        };
-        let device_msix = msix_vectors.map(|_| -> Result<Box<dyn PhysicalMsix>, String> {
+        let device_msix = msix_vectors(kind).map(|_| -> Result<Box<dyn PhysicalMsix>, String> {
             let irqs = VectorIrqs::msix(owned()?);
             let index = irqs.index().map_err(text)?;
             Ok(Box::new(DeviceMsix::new(irqs, index, WhileMasked::Eventfd)))
@@ -173,13 +167,7 @@ impl<'a> Rig<'a> {
             Pin::Driven(pin) => (Some(line), Some(pin)),
             Pin::Kernel(gsi) => (Some(line.resampled_by(Box::new(Arc::clone(vm)), gsi)), None),
         };
-        let layout = msix_vectors.map(|vectors| {
-            let bar = BarIndex::new(0).map_err(text)?;
-            Layout::exclusive_bar(vectors, bar).map_err(text)
-        });
-        let msi = (msi_vectors > 0).then(|| MsiCapability::new(msi_vectors.into()));
-        let msi = msi.transpose().map_err(text)?;
-        let msi_capability = msi.map(|msi| msi.with_64_bit_address().with_masks());
+        let (layout, msi_capability) = capabilities(kind)?;
         let told = Arc::new(Mutex::new(Told::default()));
         let reset = {
             let device = Satisfier::of(device, kind)?;
@@ -197,7 +185,7 @@ impl<'a> Rig<'a> {
         });
         let setup = FunctionSetup {
             msi: msi_capability,
-            msix: layout.transpose()?,
+            msix: layout,
             pin,
             device: Some(behind),
             ..FunctionSetup::new(Vmm)
@@ -266,8 +254,7 @@ impl<'a> Rig<'a> {
 
     /// The interrupt that vector `vector` of MSI is: the low bits of its data are the vector (A15).
     pub(crate) fn msi_interrupt(&self, vector: u16) -> u8 {
-        let low = msi_vectors(self.kind).to_le_bytes()[0] - 1;
-        MSI & !low | vector.to_le_bytes()[0]
+        msi_interrupt(self.kind, vector)
     }
 
     /// The guest switches to a mode, from whichever: what is enabled now is disabled after the new one
@@ -293,37 +280,8 @@ impl<'a> Rig<'a> {
     /// The device interrupts in `mode`.
     pub(crate) fn raise(&self, mode: Mode, vector: u16) -> Result<(), String> {
         let write = |at: u64, value: u32| self.device.write(0, at, &value.to_le_bytes());
-        match self.kind {
-            Kind::Edu => write(0x60, 1),
-            Kind::E1000e => {
-                write(0xd8, u32::MAX)?; // IMC: nothing interrupts
-                write(0xc4, 0xffff)?; // ITR: messages are 16.8 ms apart
-                match mode {
-                    Mode::MsiX => {
-                        // IVAR: a vector each for the causes 20 to 24, which are cleared and masked
-                        // when they interrupt (EIAC).
-                        write(0xe4, 0xc_ba98)?;
-                        write(0xdc, 0x1f0_0000)?;
-                        write(0xd0, 1 << (20 + vector))?; // IMS
-                        write(0xc8, 1 << (20 + vector)) // ICS
-                    }
-                    _ => {
-                        write(0xc8, 1 << 2)?;
-                        write(0xd0, 1 << 2)?; // interrupts now
-                        // A message would be said again while the cause stands; a level stays.
-                        if mode == Mode::Msi { write(0xd8, 1 << 2) } else { Ok(()) }
-                    }
-                }
-            }
-            Kind::Nvme | Kind::Xhci => {
-                let index = match mode {
-                    Mode::MsiX => 2,
-                    Mode::Msi => 1,
-                    _ => 0,
-                };
-                self.device.loop_back(index, u32::from(vector))
-            }
-        }
+        let loop_back = |index, vector| self.device.loop_back(index, vector);
+        raise(self.kind, mode, vector, write, loop_back)
     }
 
     /// The driver satisfies the device: it asserts no more.
@@ -357,6 +315,48 @@ impl<'a> Rig<'a> {
                 return Ok(taken);
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A device interrupts in `mode`: `write` writes a register of it, `loop_back` has the kernel raise an
+/// interrupt of an index.
+pub(crate) fn raise(
+    kind: Kind,
+    mode: Mode,
+    vector: u16,
+    write: impl Fn(u64, u32) -> Result<(), String>,
+    loop_back: impl Fn(u32, u32) -> Result<(), String>,
+) -> Result<(), String> {
+    match kind {
+        Kind::Edu => write(0x60, 1),
+        Kind::E1000e => {
+            write(0xd8, u32::MAX)?; // IMC: nothing interrupts
+            write(0xc4, 0xffff)?; // ITR: messages are 16.8 ms apart
+            match mode {
+                Mode::MsiX => {
+                    // IVAR: a vector each for the causes 20 to 24, which are cleared and masked
+                    // when they interrupt (EIAC).
+                    write(0xe4, 0xc_ba98)?;
+                    write(0xdc, 0x1f0_0000)?;
+                    write(0xd0, 1 << (20 + vector))?; // IMS
+                    write(0xc8, 1 << (20 + vector)) // ICS
+                }
+                _ => {
+                    write(0xc8, 1 << 2)?;
+                    write(0xd0, 1 << 2)?; // interrupts now
+                    // A message would be said again while the cause stands; a level stays.
+                    if mode == Mode::Msi { write(0xd8, 1 << 2) } else { Ok(()) }
+                }
+            }
+        }
+        Kind::Nvme | Kind::Xhci => {
+            let index = match mode {
+                Mode::MsiX => 2,
+                Mode::Msi => 1,
+                _ => 0,
+            };
+            loop_back(index, u32::from(vector))
         }
     }
 }
@@ -415,6 +415,32 @@ impl Satisfier {
 }
 
 /// Vectors of its MSI.
+/// The interrupt that vector `vector` of MSI is: the low bits of its data are the vector (A15).
+pub(crate) fn msi_interrupt(kind: Kind, vector: u16) -> u8 {
+    let low = msi_vectors(kind).to_le_bytes()[0] - 1;
+    MSI & !low | vector.to_le_bytes()[0]
+}
+
+/// The capabilities that the guest sees.
+pub(crate) fn capabilities(kind: Kind) -> Result<(Option<Layout>, Option<MsiCapability>), String> {
+    let layout = msix_vectors(kind).map(|vectors| {
+        let bar = BarIndex::new(0).map_err(text)?;
+        Layout::exclusive_bar(vectors, bar).map_err(text)
+    });
+    let msi = Some(msi_vectors(kind)).filter(|vectors| *vectors > 0);
+    let msi = msi.map(|vectors| MsiCapability::new(vectors.into())).transpose().map_err(text)?;
+    Ok((layout.transpose()?, msi.map(|msi| msi.with_64_bit_address().with_masks())))
+}
+
+const fn msix_vectors(kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::Edu => None,
+        Kind::E1000e => Some(5),
+        Kind::Nvme => Some(8), // of 512
+        Kind::Xhci => Some(16),
+    }
+}
+
 const fn msi_vectors(kind: Kind) -> u16 {
     match kind {
         Kind::Edu | Kind::E1000e => 1,

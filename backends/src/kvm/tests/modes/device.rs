@@ -3,7 +3,8 @@
 use crate::Route;
 use crate::eventfd::{take, with};
 use crate::kvm::{
-    DeviceControl, GuestPin, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform, Resampling,
+    DeviceControl, GuestPin, IndexState, PhysicalIntx, PhysicalMsi, PhysicalMsix, Platform,
+    Resampling,
 };
 use msix_core::{Mode, Vector};
 use std::collections::BTreeMap;
@@ -137,6 +138,10 @@ impl PhysicalMsix for Device {
     }
 
     fn unused(&mut self, _: &[Vector]) {}
+
+    fn hand_over(&mut self) -> IndexState {
+        IndexState::Unknown
+    }
 }
 
 impl PhysicalMsi for Device {

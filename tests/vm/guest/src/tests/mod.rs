@@ -2,6 +2,7 @@
 
 mod backend;
 mod eventfds;
+mod live_update;
 mod machine;
 mod maps;
 mod modes;
@@ -39,11 +40,17 @@ pub(crate) type TestApart = fn() -> Result<(), String>;
 
 /// Names, and tests that run while this process has no device.
 pub(crate) fn apart() -> impl Iterator<Item = (&'static str, TestApart)> {
-    processes::TESTS.iter().copied()
+    processes::TESTS.iter().chain(live_update::TESTS).copied()
 }
 
 /// Runs the part of a test that this process was started for.
-pub(crate) use processes::part;
+pub(crate) fn part() -> Result<(), String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("give" | "take") => live_update::part(&arguments),
+        _ => processes::part(&arguments),
+    }
+}
 
 /// Both are equal, or an error that says what it is about.
 pub(crate) fn same<T: PartialEq + std::fmt::Debug>(

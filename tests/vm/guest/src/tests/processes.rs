@@ -146,9 +146,8 @@ fn every_case(kind: Kind) -> Result<(), String> {
 }
 
 /// Does what [`every_case`] started this process for.
-pub(crate) fn part() -> Result<(), String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [part, kind, number] = arguments.as_slice() else {
+pub(super) fn part(arguments: &[String]) -> Result<(), String> {
+    let [part, kind, number] = arguments else {
         return Err(format!("the arguments are {arguments:?}"));
     };
     let kind = Kind::ALL.into_iter().find(|known| format!("{known:?}") == *kind);
