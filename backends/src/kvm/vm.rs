@@ -37,6 +37,11 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// The kernel's.
     fn signal(&self, msi: KvmMessage) -> io::Result<bool>;
+    /// Returns whether messages must carry a device id (KVM_CAP_MSI_DEVID of the VM, not of /dev/kvm): with
+    /// an Arm ITS, once that exists (K15). A function asks when it is made.
+    fn needs_device_ids(&self) -> bool {
+        false
+    }
 }
 
 impl<V: Vm + ?Sized> Vm for Arc<V> {
@@ -54,5 +59,9 @@ impl<V: Vm + ?Sized> Vm for Arc<V> {
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         (**self).signal(msi)
+    }
+
+    fn needs_device_ids(&self) -> bool {
+        (**self).needs_device_ids()
     }
 }

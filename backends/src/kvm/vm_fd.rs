@@ -40,6 +40,11 @@ impl Vm for VmFd {
         })?;
         Ok(taken > 0)
     }
+
+    #[cfg(not(target_arch = "x86_64"))] // where no device has one
+    fn needs_device_ids(&self) -> bool {
+        self.check_extension(kvm_ioctls::Cap::MsiDevid)
+    }
 }
 
 impl Resampling for VmFd {
@@ -60,7 +65,6 @@ impl Resampling for VmFd {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 mod ioeventfds {
     use super::{BorrowedFd, VmFd, io, with};
     use crate::kvm::Ioeventfds;

@@ -165,7 +165,8 @@ impl World {
                 device: Some(device_behind),
                 ..FunctionSetup::new(Vmm::default())
             },
-        );
+        )
+        .unwrap();
         function.write_command(0, &[6, 0]);
         for vector in 0..vectors {
             program(&function, vector, 0x40 + u32::from(vector));

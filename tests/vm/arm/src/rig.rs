@@ -7,8 +7,7 @@ use kvm_ioctls::Kvm;
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    Deferral, Format, Function, FunctionSetup, InterruptAddresses, Irqchip, Platform, RouteOptions,
-    Routes, Runner, Vm,
+    Deferral, Format, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, Runner, Vm,
 };
 use msix_core::{BarIndex, Layout, Vector};
 use std::collections::BTreeMap;
@@ -31,12 +30,6 @@ impl Platform for Bus {
         self.0.lock().unwrap().push((address, data));
     }
     fn snoop(&mut self, _: Route) {} // only Xen wants to
-}
-
-/// How messages of a device are interrupts with an ITS.
-pub(crate) fn by_its(device: u32) -> Format {
-    let interrupts = InterruptAddresses::Doorbell(TRANSLATER);
-    Format { device: Some(device), interrupts, ..Format::default() }
 }
 
 pub(crate) struct Rig {
@@ -63,7 +56,7 @@ impl Rig {
         between: impl FnOnce(Box<dyn Vm>) -> Box<dyn Vm>,
     ) -> Outcome<Self> {
         let machine = Machine::new(kvm, Chip::V3WithIts)?;
-        let formats = [by_its(IDS[0]), by_its(IDS[1]), by_its(IDS[0])];
+        let formats = [IDS[0], IDS[1], IDS[0]].map(|id| Format::its(TRANSLATER, id));
         let mut rig = Self::of(machine, deferral, &formats, between)?;
         let accesses = rig.machine.bring_up();
         rig.start(&accesses)?;
@@ -88,9 +81,8 @@ impl Rig {
         formats: &[Format],
         between: impl FnOnce(Box<dyn Vm>) -> Box<dyn Vm>,
     ) -> Outcome<Self> {
-        let mut options = RouteOptions::new(Irqchip::Split);
+        let mut options = RouteOptions::new(Irqchip::Gic { spis: SPIS });
         options.deferral = deferral;
-        options.gsis.first = SPIS;
         let vm = between(Box::new(Arc::clone(&machine.vm)));
         let routes = Routes::new(vm, options, Loop::new().map_err(text)?);
         let runner = Runner::start(&routes, "msix", || Ok(())).map_err(text)?;
@@ -101,7 +93,7 @@ impl Rig {
             let layout = Layout::exclusive_bar(VECTORS.into(), bar).map_err(text)?;
             let setup =
                 FunctionSetup { msix: Some(layout), format, ..FunctionSetup::new(bus.clone()) };
-            let function = Function::new(&routes, setup);
+            let function = Function::new(&routes, setup).map_err(text)?;
             function.claim_all();
             function.write_command(0, &[6, 0]);
             function.write_msix(2, &[0, 0x80]);

@@ -2,14 +2,22 @@
 
 use super::Test;
 use crate::machine::{Chip, Machine, TRANSLATER};
+use crate::rig::Bus;
 use crate::{Outcome, same, text, wait};
 use kvm_ioctls::{Cap, Kvm};
-use msix_backends::kvm::{KvmMessage, RouteEntry, Vm};
+use msix_backends::eventfd::Loop;
+use msix_backends::kvm::{
+    Format, Function, FunctionError, FunctionSetup, Irqchip, KvmMessage, RouteEntry, RouteOptions,
+    Routes, Vm,
+};
+use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// Those that need a GICv3 with its ITS.
-pub(super) const OF_ITS: &[(&str, Test)] =
-    &[("an ITS takes messages with a device id alone", messages)];
+pub(super) const OF_ITS: &[(&str, Test)] = &[
+    ("an ITS takes messages with a device id alone", messages),
+    ("no function without one", refused),
+];
 
 /// Those that need no ITS, on any controller.
 pub(super) const OF_SPIS: &[(&str, Test)] =
@@ -41,6 +49,22 @@ fn messages(kvm: &Kvm) -> Outcome {
     // Routes are taken as they are.
     let routes = [bare, elsewhere, good].map(|msi| [RouteEntry::Msi { gsi: 100, msi }]);
     routes.iter().try_for_each(|table| machine.vm.set_routes(table)).map_err(text)
+}
+
+fn refused(kvm: &Kvm) -> Outcome {
+    for (chip, expected) in [(Chip::V3, None), (Chip::V3WithIts, Some(FunctionError::NoDeviceId))] {
+        let machine = Machine::new(kvm, chip)?;
+        let vm = Box::new(Arc::clone(&machine.vm));
+        // Nothing but the VM says what it is.
+        let options = RouteOptions::new(Irqchip::Split);
+        let routes = Routes::new(vm, options, Loop::new().map_err(text)?);
+        let bare = Function::new(&routes, FunctionSetup::new(Bus::default()));
+        same(&format!("a function on {chip:?}"), bare.err(), expected)?;
+        let format = Format::its(TRANSLATER, 0x28);
+        let setup = FunctionSetup { format, ..FunctionSetup::new(Bus::default()) };
+        Function::new(&routes, setup).map_err(text)?;
+    }
+    Ok(())
 }
 
 fn spis(kvm: &Kvm) -> Outcome {
