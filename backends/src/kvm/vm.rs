@@ -32,10 +32,11 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// The kernel's (K9).
     fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()>;
-    /// Sends a message (KVM_SIGNAL_MSI). Returns whether any processor took it (K10).
+    /// Sends a message (KVM_SIGNAL_MSI). Returns whether any processor took it: false also where none ever
+    /// will, because of its address (K10, K15).
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, when it may take the message later: it is sent again until then.
     fn signal(&self, msi: KvmMessage) -> io::Result<bool>;
     /// Returns whether messages must carry a device id (KVM_CAP_MSI_DEVID of the VM, not of /dev/kvm): with
     /// an Arm ITS, once that exists (K15). A function asks when it is made.

@@ -45,6 +45,7 @@ global_asm!(
     .balign 4096
     .global guest_code
 guest_code:
+    nop                         // skipped by KVM after the write that left the guest
     ldr x0, =0x40000800
     msr vbar_el1, x0
     mrs x19, mpidr_el1

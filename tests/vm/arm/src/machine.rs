@@ -307,6 +307,18 @@ pub(crate) fn set<T>(device: &DeviceFd, group: u32, attr: u64, value: Option<&T>
     device.set_device_attr(&attribute).map_err(|error| format!("{group}, {attr:#x}: {error}"))
 }
 
+/// Returns an attribute of 64 bits of a device.
+pub(crate) fn get(device: &DeviceFd, group: u32, attr: u64) -> Outcome<u64> {
+    let mut value = 0_u64;
+    let addr = std::ptr::from_mut(&mut value) as u64;
+    let mut attribute = kvm_device_attr { group, attr, addr, flags: 0 };
+    #[expect(unsafe_code, reason = "the kernel writes 64 bits")]
+    // SAFETY: `value` has them, and lives on.
+    unsafe { device.get_device_attr(&mut attribute) }
+        .map_err(|error| format!("{group}, {attr:#x}: {error}"))?;
+    Ok(value)
+}
+
 /// Has a device do something.
 pub(crate) fn control(device: &DeviceFd, what: u32) -> Outcome {
     set::<u64>(device, KVM_DEV_ARM_VGIC_GRP_CTRL, what.into(), None)

@@ -1,6 +1,6 @@
 //! Functions of the backend on a machine, with a guest that is their driver.
 
-use crate::guest::EVENTS;
+use crate::guest::{EVENTS, SATISFY};
 use crate::machine::{Access, Chip, Machine, SPIS, TRANSLATER, mapc, mapd, mapti, sync};
 use crate::{Outcome, same, text, wait};
 use kvm_ioctls::Kvm;
@@ -11,7 +11,7 @@ use msix_backends::kvm::{
 };
 use msix_core::{BarIndex, Layout, Vector};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Vectors of a function.
@@ -38,8 +38,10 @@ pub(crate) struct Rig {
     pub(crate) routes: Arc<Routes>,
     _runner: Runner,
     pub(crate) machine: Machine,
+    /// The function whose level the guest's handler ends.
+    pub(crate) satisfied: Arc<OnceLock<Function<Bus>>>,
     /// What was taken, by interrupt, when it was last looked at.
-    seen: BTreeMap<u32, [u32; 2]>,
+    pub(crate) seen: BTreeMap<u32, [u32; 2]>,
 }
 
 impl Rig {
@@ -99,13 +101,27 @@ impl Rig {
             function.write_msix(2, &[0, 0x80]);
             functions.push(function);
         }
-        Ok(Self { functions, bus, routes, _runner: runner, machine, seen: BTreeMap::new() })
+        Ok(Self {
+            functions,
+            bus,
+            routes,
+            _runner: runner,
+            machine,
+            satisfied: Arc::default(),
+            seen: BTreeMap::new(),
+        })
     }
 
     /// Starts the guest, whose writes reach the functions, and which does these accesses first.
     pub(crate) fn start(&mut self, accesses: &[Access]) -> Outcome {
         let functions = self.functions.clone();
+        let satisfied = Arc::clone(&self.satisfied);
         self.machine.start(accesses, move |address, data| {
+            if address == SATISFY
+                && let Some(function) = satisfied.get()
+            {
+                function.set_level(false);
+            }
             let Some(offset) = address.checked_sub(BARS) else { return };
             if let Some(function) = functions.get((offset / 0x1000) as usize) {
                 function.write_table(offset % 0x1000, data);
