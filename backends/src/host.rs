@@ -170,8 +170,13 @@ pub(crate) fn one_kind<H: Host>(
 ) -> HostAnswers {
     let mut done = HostAnswers::default();
     let routes = || -> SmallVec<[Route; 1]> {
+        // Room at once: an iterator of bits does not say how long it is.
+        let members: u32 = sets.iter().map(|set| set.bits().count_ones()).sum();
+        let mut routes = SmallVec::with_capacity(members as usize);
         let vectors = sets.iter().flat_map(|set| set.iter());
-        vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })).collect()
+        routes
+            .extend(vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })));
+        routes
     };
     let all = || sets.iter().flat_map(|set| set.iter()).collect();
     match effect {

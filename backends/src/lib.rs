@@ -7,8 +7,18 @@
 //! Features: `kvm` delivers through KVM. It is `irqfd`, the routes and the function on any VM that
 //! implements `kvm::Vm`, and that trait for the `VmFd` of kvm-ioctls. `eventfd` is the userspace loop
 //! under both. `vfio` drives the interrupts of a passed-through device and probes `/dev/vfio/vfio`.
-//! `testing` is a VM that pretends. Without any, [`assign`] computes which bytes of a passed-through
+//! `testing` is a VM that pretends. `tracing` tells what happens. Without any, [`assign`] computes which bytes of a passed-through
 //! function's config space are emulated and which parts of its BARs may be mapped.
+//!
+//! # Seen from outside
+//! Feature `tracing` emits events of that crate, with the target `msix_backends`: `debug` for a commit of
+//! routes, `warn` for a system call that failed, for a vector that fell back to userspace and for a
+//! snapshot that was refused, `info` for one that was loaded and for the resume after it. `function` in
+//! them is `kvm::Function::number`. The subscriber is called with locks of this crate held, in the
+//! thread of whoever made the call, which may be a processor's: it must not use a function or the
+//! routes, and its system calls come on top of `kvm::system_calls`. A panic in it costs the event and
+//! nothing else. Nothing is emitted for a single interrupt: `kvm::Function::vector_counters` counts
+//! those, as far as userspace sees them.
 //!
 //! # Types of other crates
 //! Public signatures have `EventFd` of vmm-sys-util 0.15 (feature `eventfd`) and, with `kvm` only, `VmFd`
@@ -38,6 +48,8 @@
 pub mod assign;
 #[cfg(feature = "eventfd")]
 pub mod eventfd;
+#[cfg(feature = "irqfd")]
+mod happening;
 mod host;
 #[cfg(feature = "irqfd")]
 pub mod kvm;

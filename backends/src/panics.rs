@@ -10,6 +10,7 @@ pub(crate) struct Panics(Option<Box<dyn Any + Send>>);
 
 impl Panics {
     /// Calls `call`. Returns its result, or `None` after a panic.
+    #[inline]
     pub(crate) fn catch<T>(&mut self, call: impl FnOnce() -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(result) => Some(result),
@@ -22,18 +23,29 @@ impl Panics {
 
     /// Takes over the panic of `others`, if this has none.
     #[cfg(feature = "irqfd")]
+    #[inline]
     pub(crate) fn add(&mut self, others: Self) {
-        self.0 = self.0.take().or(others.0);
+        if let Some(panic) = others.0 {
+            self.0.get_or_insert(panic);
+        }
+    }
+
+    /// Returns whether no call panicked.
+    #[cfg(feature = "irqfd")]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Panics, if a call did; otherwise returns the result of one.
     #[cfg(feature = "irqfd")]
+    #[inline]
     pub(crate) fn finish<T>(self, result: Option<T>) -> T {
         self.resume();
         result.unwrap_or_else(|| unreachable!("a call without a result panicked"))
     }
 
     /// Panics, if a call did.
+    #[inline]
     pub(crate) fn resume(self) {
         if let Some(panic) = self.0 {
             resume_unwind(panic);

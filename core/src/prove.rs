@@ -13,7 +13,7 @@ use crate::vectors::{Vector, Word};
 use crate::{Counters, vector_range::VectorRange};
 
 /// The facts of a function as a whole that inputs change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Whole {
     /// MSI-X Enable.
     pub enabled: bool,
@@ -32,7 +32,7 @@ pub struct Whole {
 }
 
 /// The state of one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// Its mask bit.
     pub masked: bool,

@@ -5,6 +5,7 @@ mod backend;
 mod demo;
 mod diff;
 mod explore;
+mod generate;
 mod input;
 mod ivshmem;
 mod output;
@@ -14,8 +15,10 @@ mod progress;
 mod qtest;
 mod script;
 mod signals;
+mod size;
 mod spool;
 
+use crate::plural::counted;
 use crate::replay::{Machine, MachineFunction, Peer, replay_of};
 use crate::report::ReplayReport;
 use crate::{doctor, report_table, timeline};
@@ -23,25 +26,28 @@ use backend::Named;
 use clap::{Args, Parser, Subcommand};
 use diff::DiffArguments;
 use explore::ExploreArguments;
-use input::{Source, start_of};
-use msix_explorer::script::Script;
+use generate::Generate;
+use input::{Source, Twice, start_of};
+use msix_explorer::script::{SYNTAX, ScriptKind};
 use output::{Output, UNUSABLE, interrupted, status};
 use output_file::OutputFile;
 use progress::Progress;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Replays recorded guests through an MSI-X engine and compares: config writes, table writes and
 /// raises go in, table reads and messages must come out as the log shows them.
 ///
 /// Without a subcommand the recording that is built in is replayed.
-///
-/// Exit status of every command: 0 all agrees or holds, 1 something does not, 2 the input, the arguments
-/// or the system are at fault, 3 ended by a signal before it was done, 4 an exploration stopped at
-/// --max-states before it was done. With 3 and 4 nothing was wrong so far.
 #[derive(Debug, Parser)]
-#[command(name = "msix", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "msix",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 80,
+    after_long_help = EXIT_STATUS
+)]
 struct Cli {
     #[command(flatten)]
     options: ReplayOptions,
@@ -49,23 +55,32 @@ struct Cli {
     command: Option<Command>,
 }
 
+const EXIT_STATUS: &str = "\
+EXIT STATUS of every command:
+  0  all agrees or holds; a server or `qtest` ended as it should
+  1  something does not agree or hold
+  2  the input, the arguments or the system are at fault
+  3  a signal ended it before it was done; nothing was wrong so far
+  4  an exploration stopped at --max-states before it was done; nothing was
+     wrong so far";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay a trace log of QEMU or a recording of the kernel's events of KVM, or run a script of
-    /// inputs (the policy is the script's). Logs may be gzipped.
+    /// Replay a recording of a guest, or run a script of inputs.
+    ///
+    /// A recording is a trace log of QEMU, or one of the kernel's events of KVM; either may be gzipped.
     ///
     /// Record a log with: qemu-system-x86_64 ... -trace msix_write_config -trace pci_cfg_write
     /// -trace pci_cfg_read -trace memory_region_ops_read -trace memory_region_ops_write
     /// -trace pci_nvme_irq_msix -trace e1000e_irq_msix_notify_vec -D FILE
     ///
     /// Record the kernel's events, of a guest of any VMM on KVM, with: trace-cmd record -C mono
-    /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq
-    /// -e kvm:kvm_set_irq; then trace-cmd report > FILE. `msix doctor` has more ways.
+    /// -e kvm:kvm_mmio -e kvm:kvm_pio -e kvm:kvm_msi_set_irq -e kvm:kvm_apic_accept_irq; then
+    /// trace-cmd report > FILE. `msix doctor` has more ways.
     ///
-    /// A script is text: `msix-script 1`, `vectors N` (1 to 2048) and `policy spec` or `policy qemu`, each on
-    /// a line of its own, then an input on each line, such as `write-config OFFSET LENGTH VALUE`,
-    /// `write-table OFFSET LENGTH VALUE`, `claim VECTOR`, `notify VECTOR`, `attach`, `detach` or `reset`.
-    /// A line that begins with # is a comment. `msix explore --defect NAME --script FILE` writes one.
+    /// A script is inputs of the engine, one a line; its syntax is below. `msix explore --defect NAME --script
+    /// FILE` writes one.
+    #[command(after_long_help = SYNTAX)]
     Replay {
         /// The log or script; `-` is the standard input, without one it is the recording. What comes
         /// through a pipe may be 1 GiB long.
@@ -73,14 +88,10 @@ enum Command {
         #[command(flatten)]
         options: ReplayOptions,
     },
-    /// Compare the engine with a real QEMU on random inputs.
     Diff(DiffArguments),
-    /// Visit every reachable state of the engine and the world around it.
     Explore(ExploreArguments),
-    /// Show something.
     #[cfg(feature = "kvm")]
-    #[command(subcommand)]
-    Demo(demo::Demo),
+    Demo(demo::DemoArguments),
     IvshmemServer(ivshmem::ServerArguments),
     #[cfg(feature = "kvm")]
     Qtest(qtest::QtestArguments),
@@ -90,6 +101,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print completions for a shell, or write man pages.
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +117,10 @@ struct ReplayOptions {
     /// Write a page with a lane a vector to this file, in place of what it held.
     #[arg(long, value_name = "FILE.html")]
     timeline: Option<PathBuf>,
+    /// Write the same as a trace for Perfetto, or Chrome's own viewer, to this file, in place of what it
+    /// held.
+    #[arg(long, value_name = "FILE.json")]
+    perfetto: Option<PathBuf>,
     /// Also deliver through this, and compare what arrives.
     #[arg(long, value_enum)]
     backend: Option<Named>,
@@ -153,11 +171,12 @@ pub fn run() -> ExitCode {
         Some(Command::Diff(options)) => diff::diff(&options),
         Some(Command::Explore(options)) => explore::explore(&options),
         #[cfg(feature = "kvm")]
-        Some(Command::Demo(demo)) => demo::demo(&demo),
+        Some(Command::Demo(arguments)) => demo::demo(&arguments),
         Some(Command::IvshmemServer(arguments)) => ivshmem::server(&arguments),
         #[cfg(feature = "kvm")]
         Some(Command::Qtest(options)) => qtest::qtest(options),
         Some(Command::Doctor { json }) => examined(json),
+        Some(Command::Generate(what)) => generate::generate(&what),
     };
     result.unwrap_or_else(|message| {
         output::errors(&format!("error: {message}\n"));
@@ -176,8 +195,11 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     let stop = signals::stop()?;
     let stopped = || stop.load(Ordering::Relaxed);
     let name = input.name.clone();
-    let page = options.timeline.as_ref().map(|path| OutputFile::new(path, input.identity()));
-    let page = page.transpose()?;
+    let output = |path: &Option<PathBuf>| {
+        path.as_ref().map(|path| OutputFile::new(path, input.identity())).transpose()
+    };
+    let (page, trace) = (output(&options.timeline)?, output(&options.perfetto)?);
+    let watch = page.is_some() || trace.is_some();
     let failed = |error: std::io::Error| format!("{name}:1: cannot be read: {error}");
     let mut text = match input.text(&stop) {
         Err(_) if stopped() => return interrupted(options.json),
@@ -186,21 +208,16 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     match start_of(&mut *text, START) {
         Err(_) if stopped() => return interrupted(options.json),
         Err(error) => return Err(failed(error)),
-        Ok(start) if Script::is_script(&start) => {
-            if options.timeline.is_some() {
-                return Err(format!("{name}: a script has no timeline"));
+        Ok(start) => {
+            if let Some(kind) = ScriptKind::of(&start) {
+                return script(kind, &name, &mut *text, options, &stop);
             }
-            if options.backend.is_some() {
-                return Err(format!("{name}: a script has no backend"));
-            }
-            return script::run(&name, &mut *text, options.json, &stop);
         }
-        Ok(_) => {}
     }
     let machine = options.machine()?;
     let backend = options.backend.map(Named::open).transpose()?;
     let progress = Progress::new(input.len().map(|len| len.saturating_mul(2)), &name);
-    let result = replay_of(&machine, backend, text, options.policy, page.is_some(), |bytes| {
+    let result = replay_of(&machine, backend, text, options.policy, watch, |bytes| {
         progress.advance(bytes);
         !stopped()
     });
@@ -211,12 +228,36 @@ fn replayed(source: Source, options: &ReplayOptions) -> Result<ExitCode, String>
     };
     // First what was found, which a page that cannot be written must not cost.
     show(&name, &report, options)?;
-    if let (Some(page), Some(timeline)) = (page, timeline) {
-        let text =
-            timeline::render(&name, &report, &timeline).map_err(|error| error.to_string())?;
-        page.write(text.as_bytes())?;
+    if let Some(timeline) = timeline {
+        if let Some(page) = page {
+            let text = timeline::render(&name, &report, &timeline);
+            page.write(text.map_err(|error| error.to_string())?.as_bytes())?;
+        }
+        if let Some(trace) = trace {
+            let text = timeline::perfetto(&name, &timeline);
+            trace.write(text.map_err(|error| error.to_string())?.as_bytes())?;
+        }
     }
     Ok(status(report.mismatches > 0, report.interrupted))
+}
+
+/// Runs a script.
+fn script(
+    kind: ScriptKind,
+    name: &str,
+    text: &mut dyn Twice,
+    options: &ReplayOptions,
+    stop: &AtomicBool,
+) -> Result<ExitCode, String> {
+    let not_its = [
+        ("timeline", options.timeline.is_some()),
+        ("timeline", options.perfetto.is_some()),
+        ("backend", options.backend.is_some()),
+    ];
+    if let Some((what, _)) = not_its.into_iter().find(|(_, asked)| *asked) {
+        return Err(format!("{name}: a script has no {what}"));
+    }
+    script::run(kind, name, text, options.json, stop)
 }
 
 /// Bytes enough to tell a script.
@@ -236,21 +277,22 @@ fn show(name: &str, report: &ReplayReport, options: &ReplayOptions) -> Result<()
     }
     let unlisted = report.mismatches - report.mismatch_list.len() as u64;
     if unlisted > 0 {
-        errors.push_str(&format!("{name}: and {unlisted} more mismatches\n"));
+        errors.push_str(&format!("{name}: and {}\n", counted(unlisted, "more mismatch")));
     }
     output::errors(&errors);
     output.line(&report_table::table(report))?;
     output.line(report_table::LEGEND)?;
     output.line(&format!(
-        "{} lines, policy {}, {} messages of other devices",
-        report.lines, report.policy, report.messages_not_ours
+        "{}, policy {}, {} of other devices",
+        counted(report.lines, "line"),
+        report.policy,
+        counted(report.messages_not_ours, "message")
     ))?;
     if let Some(kernel) = &report.kernel {
         output.line(&report_table::wrapped(&format!(
-            "{} messages were looked at or had nobody to take them. Not in such a recording: events \
-             that were lost before they were pending, and interrupts that the processor posts by \
-             itself",
-            kernel.not_accepted
+            "{} looked at, or with nobody to take it. Not in such a recording: events that were \
+             lost before they were pending, and interrupts that the processor posts by itself",
+            counted(kernel.not_accepted, "message")
         )))?;
     }
     if let Some(backend) = &report.backend {

@@ -31,7 +31,7 @@ struct Wanted {
 }
 
 /// In the order in which they are printed.
-const WANTED: [Wanted; 9] = [
+const WANTED: [Wanted; 10] = [
     Wanted {
         name: "/dev/kvm",
         purpose: "backend: irqfds and MSI routes",
@@ -71,6 +71,12 @@ const WANTED: [Wanted; 9] = [
         purpose: "benchmarks by instruction count",
         remedy: "apt-get install valgrind",
         look: || first_line("valgrind", &["--version"]).map_err(missing),
+    },
+    Wanted {
+        name: "chromium",
+        purpose: "tests of the timeline page",
+        remedy: "apt-get install chromium",
+        look: || first_line("chromium", &["--version"]).map_err(missing),
     },
     Wanted {
         name: "rust nightly",
@@ -130,7 +136,7 @@ pub fn text(checks: &[Check]) -> String {
 const RECORDING: &str = "
 To record a guest of any VMM on KVM, as root, from before it starts until after the
 trouble; `msix replay` reads FILE, gzipped or not:
-  E='kvm_mmio kvm_pio kvm_msi_set_irq kvm_apic_accept_irq kvm_set_irq'
+  E='kvm_mmio kvm_pio kvm_msi_set_irq kvm_apic_accept_irq'
   cd /sys/kernel/tracing; echo mono > trace_clock; echo 65536 > buffer_size_kb
   for e in $E; do echo 1 > events/kvm/$e/enable; done; cat trace_pipe > FILE
   trace-cmd record -C mono $(printf -- '-e kvm:%s ' $E); trace-cmd report > FILE

@@ -27,6 +27,7 @@ pub mod diff;
 pub mod doctor;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod lapic;
+mod plural;
 mod printable;
 #[cfg(feature = "kvm")]
 pub mod qtest;

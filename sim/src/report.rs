@@ -1,5 +1,6 @@
 //! What a replay found, for programs (as JSON) and for people (as a table).
 
+use crate::plural::counted;
 use crate::printable::printable;
 use serde::Serialize;
 use std::fmt;
@@ -312,31 +313,56 @@ impl ReplayReport {
             String::new()
         };
         format!(
-            "{interrupted}{devices}: {} messages expected, {} matched, {} table reads compared, {} mismatch{} \
-             ({} raises named, {} inferred, {} undecided){}",
-            sum(|d| d.messages.expected),
+            "{interrupted}{devices}: {} expected, {} matched, {} compared, {} ({} named, {} inferred, \
+             {} undecided){}",
+            counted(sum(|d| d.messages.expected), "message"),
             sum(|d| d.messages.matched),
-            sum(|d| d.table_reads.compared),
-            self.mismatches,
-            if self.mismatches == 1 { "" } else { "es" },
-            sum(|d| d.raises.named),
+            counted(sum(|d| d.table_reads.compared), "table read"),
+            counted(self.mismatches, "mismatch"),
+            counted(sum(|d| d.raises.named), "raise"),
             sum(|d| d.raises.inferred),
             self.undecided(),
             self.lost_shows(),
         )
     }
 
-    /// Of how many devices a lost message would show, as the end of a sentence.
+    /// Of which devices a lost message would not show, as the end of a sentence.
     fn lost_shows(&self) -> String {
-        let count = |shows| self.devices.iter().filter(|d| d.lost_shows == shows).count();
-        let all = self.devices.len();
-        let (yes, some) = (count(LostShows::Yes), count(LostShows::Some));
-        if all == 0 {
-            return String::new();
+        let of = |shows| {
+            let devices = self.devices.iter().filter(|device| device.lost_shows == shows);
+            listed(devices.map(|device| format!("{} {}", device.name, device.bdf)).collect())
+        };
+        match (of(LostShows::No), of(LostShows::Some)) {
+            _ if self.devices.is_empty() => String::new(),
+            (None, None) => "; a lost message would have shown".to_owned(),
+            (None, Some(part)) => format!("; lost messages would show only in part for {part}"),
+            (Some(none), None) => format!("; lost messages cannot be judged here for {none}"),
+            (Some(none), Some(part)) => {
+                format!(
+                    "; lost messages cannot be judged here for {none}, and only in part for {part}"
+                )
+            }
         }
-        format!("; a lost message would show for {yes} of {all}, and in part for {some}")
     }
 }
+
+/// Names in a sentence; of many, the first.
+fn listed(mut names: Vec<String>) -> Option<String> {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    names.truncate(MOST_NAMES);
+    if more > 0 {
+        names.push(counted(more, "other"));
+    }
+    let last = names.pop()?;
+    let last = last.trim_end();
+    Some(if names.is_empty() {
+        last.to_owned()
+    } else {
+        format!("{} and {last}", names.join(", "))
+    })
+}
+
+const MOST_NAMES: usize = 4;
 
 impl BackendReport {
     /// What was delivered, and at what cost, in two lines.
@@ -345,23 +371,24 @@ impl BackendReport {
         let Self { name, vcpus, messages, raises, held, ioctls, .. } = self;
         let Deliveries { expected, delivered, mismatched, not_compared } = messages;
         format!(
-            "{name}: {expected} messages expected in the local APICs of {vcpus} vCPU{}, {delivered} \
-             delivered ({} by irqfd, {} by KVM_SIGNAL_MSI, {} to memory), {not_compared} not compared, \
-             {mismatched} mismatch{}\n\
-             {name}: {raises} eventfd writes ({held} held back, {} messages repeated), KVM_SET_GSI_ROUTING {}, KVM_IRQFD {} \
-             to assign and {} to deassign, KVM_SIGNAL_MSI {}, {} failed, {} GSIs",
-            if *vcpus == 1 { "" } else { "s" },
+            "{name}: {} expected in the local APICs of {}, {delivered} delivered ({} by irqfd, {} by \
+             KVM_SIGNAL_MSI, {} to memory), {not_compared} not compared, {}\n\
+             {name}: {} ({held} held back, {} repeated), KVM_SET_GSI_ROUTING {}, KVM_IRQFD {} to \
+             assign and {} to deassign, KVM_SIGNAL_MSI {}, {} failed, {}",
+            counted(*expected, "message"),
+            counted(*vcpus, "vCPU"),
             self.by_irqfd,
             self.by_signal,
             self.to_memory,
-            if *mismatched == 1 { "" } else { "es" },
-            self.repeated,
+            counted(*mismatched, "mismatch"),
+            counted(*raises, "eventfd write"),
+            counted(self.repeated, "message"),
             ioctls.set_gsi_routing,
             ioctls.irqfd_assign,
             ioctls.irqfd_deassign,
             ioctls.signal_msi,
             ioctls.failed,
-            self.gsis,
+            counted(self.gsis, "GSI"),
         )
     }
 }
@@ -383,9 +410,30 @@ impl Warnings {
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("and {} more warnings", self.more));
+        let more = (self.more > 0).then(|| format!("and {}", counted(self.more, "more warning")));
         self.list.iter().cloned().chain(more).collect()
     }
 }
 
 const MAX_WARNINGS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_in_words_and_not_without_end() {
+        let names = |count: usize| (1..=count).map(|n| format!("d{n}")).collect();
+        let words = [1, 2, 3, 4, 5, 9].map(|count| listed(names(count)).unwrap());
+        let expected = [
+            "d1",
+            "d1 and d2",
+            "d1, d2 and d3",
+            "d1, d2, d3 and d4",
+            "d1, d2, d3, d4 and 1 other",
+            "d1, d2, d3, d4 and 5 others",
+        ];
+        assert_eq!(words, expected);
+        assert_eq!(listed(Vec::new()), None);
+    }
+}

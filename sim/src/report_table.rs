@@ -35,7 +35,7 @@ pub fn table(report: &ReplayReport) -> String {
 pub const LEGEND: &str = "\
 reads: of table and PBA, right/compared; events: told + inferred from messages;
 messages: came/expected; undecided: reads, events and messages left open;
-lost shows: whether a message that the device lost would show";
+lost shows: whether the recording would show that a message was lost";
 
 fn row(device: &DeviceReport) -> [String; 7] {
     let DeviceReport { table_reads, pba_reads, raises, messages, undecided, .. } = device;

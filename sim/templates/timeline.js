@@ -8,7 +8,8 @@ const BANDS = [["unknown", "control bits not known"], ["disabled", "MSI-X disabl
   ["fmask", "function mask set"], ["nobme", "bus master off"], ["enabled", "enabled"]];
 const MESSAGE = 0, LATCHED = 1, OPEN = 2, MISMATCH = 3;
 const NOTHING = { spans: [], marks: [] }; // a vector of which nothing is recorded
-const LABELS = 236, AXIS = 26, HEAD = 26, ROW = 20;
+const AXIS = 26, HEAD = 26, ROW = 20;
+let LABELS = 236; // less on a narrow screen
 
 if (data.cut !== null) { el("cut").hidden = false; el("cut").querySelector("b").textContent = data.cut[1]; }
 const KNOWN = data.cut === null ? data.end : data.cut[0]; // nothing but mismatches is recorded past it
@@ -44,6 +45,7 @@ function layout() {
 
 function resize() {
   width = view.clientWidth; height = view.clientHeight;
+  LABELS = width < 640 ? 112 : 236;
   const scale = window.devicePixelRatio || 1;
   canvas.width = width * scale; canvas.height = height * scale;
   canvas.style.width = width + "px"; canvas.style.height = height + "px";
@@ -78,7 +80,12 @@ function drawAxis() {
     pen.beginPath(); pen.moveTo(px, AXIS - 5); pen.lineTo(px, bottom); pen.stroke();
     if (px < width - 40) pen.fillText(named(p), px, 15);
   }
-  pen.textAlign = "left"; pen.fillText(data.unit === "seconds" ? "time" : "line of the log", 12, 15);
+  pen.textAlign = "left"; label(data.unit === "seconds" ? "time" : "line of the log", 12, 15);
+}
+
+// A text left of the lanes, cut where they begin.
+function label(text, px, y) {
+  pen.save(); pen.beginPath(); pen.rect(0, 0, LABELS - 4, height); pen.clip(); pen.fillText(text, px, y); pen.restore();
 }
 
 function drawBand(row, y) {
@@ -91,14 +98,16 @@ function drawBand(row, y) {
     pen.fillStyle = colours[BANDS[bands[i][2]][0]];
     pen.fillRect(a, y + row.height - 10, Math.max(b - a, 1), 6);
   }
-  pen.fillStyle = colours.ink; pen.font = "600 13px system-ui, 'DejaVu Sans', sans-serif";
-  pen.fillText(row.device.title, 12, y + 17);
-  const used = pen.measureText(row.device.title).width;
+  const roomy = LABELS > 200;
+  pen.fillStyle = row.flags && !roomy ? colours.bad : colours.ink; pen.font = "600 13px system-ui, 'DejaVu Sans', sans-serif";
+  label(row.device.title, 12, y + 17);
+  const used = Math.min(pen.measureText(row.device.title).width, LABELS - 60);
   pen.font = FONT;
+  if (!roomy) return;
   if (row.flags) {
-    pen.fillStyle = colours.bad; flag(26 + used, y + 7); pen.fillText(row.flags, 38 + used, y + 17);
+    pen.fillStyle = colours.bad; flag(26 + used, y + 7); label(row.flags, 38 + used, y + 17);
   } else if (row.idle) {
-    pen.fillStyle = colours.soft; pen.fillText("+" + row.idle + " idle", 22 + used, y + 17);
+    pen.fillStyle = colours.soft; label("+" + row.idle + " idle", 22 + used, y + 17);
   }
 }
 
@@ -113,7 +122,7 @@ function drawLane(row, y, index) {
     pen.fillRect(a, y + 4, Math.max(b - a, .6), row.height - 8);
   }
   pen.fillStyle = row.marks.some(mark => mark[2] === MISMATCH) ? colours.bad : colours.soft;
-  pen.fillText("vector " + row.vector, 26, y + 14);
+  label("vector " + row.vector, 26, y + 14);
   drawMarks(row, y);
 }
 
@@ -174,8 +183,11 @@ function zoom(factor, around) { show(around - (around - from) * factor, around +
 function pan(part) { const by = (to - from) * part; show(from + by, to + by); }
 
 function step(by) {
-  if (!flags.length) return;
-  at = at < 0 ? (by > 0 ? 0 : flags.length - 1) : (at + by + flags.length) % flags.length;
+  if (flags.length) jump(at < 0 ? (by > 0 ? 0 : flags.length - 1) : (at + by + flags.length) % flags.length);
+}
+
+function jump(to_flag) {
+  at = to_flag;
   const [where, row, mark] = flags[at];
   const span = Math.min(to - from, Math.max(MIN, data.end / 40));
   view.scrollTop = Math.max(0, row.y - height / 2);
@@ -215,20 +227,46 @@ function hover(px, py) {
   }
 }
 
-let held = null;
-canvas.addEventListener("pointerdown", e => { held = { x: e.offsetX, from, to }; canvas.setPointerCapture(e.pointerId); canvas.classList.add("held"); tip.hidden = true; });
-canvas.addEventListener("pointerup", () => { held = null; canvas.classList.remove("held"); });
+// What a pointer holds: where it began, and whether it moved since. Two of them zoom.
+let held = null, fingers = new Map();
+const apart = () => { const [a, b] = [...fingers.values()]; return Math.max(10, Math.abs(a - b)); };
+const middle = () => { const [a, b] = [...fingers.values()]; return place((a + b) / 2); };
+canvas.addEventListener("pointerdown", e => {
+  fingers.set(e.pointerId, e.offsetX);
+  canvas.setPointerCapture(e.pointerId); canvas.classList.add("held"); tip.hidden = true;
+  held = fingers.size === 2 ? { apart: apart(), around: middle(), from, to, moved: true } : { x: e.offsetX, y: e.offsetY, from, to, moved: false };
+});
+function letGo(e) {
+  const tapped = held && !held.moved && e.type === "pointerup";
+  fingers.delete(e.pointerId); held = null; canvas.classList.remove("held");
+  if (tapped) hover(e.offsetX, e.offsetY); // a finger does not hover
+}
+canvas.addEventListener("pointerup", letGo);
+canvas.addEventListener("pointercancel", letGo);
 canvas.addEventListener("pointermove", e => {
-  if (!held) { hover(e.offsetX, e.offsetY); return; }
+  if (!held) { if (e.pointerType === "mouse") hover(e.offsetX, e.offsetY); return; }
+  fingers.set(e.pointerId, e.offsetX);
+  if (fingers.size === 2) {
+    if (held.apart === undefined) return;
+    const factor = held.apart / apart();
+    show(held.around - (held.around - held.from) * factor, held.around + (held.to - held.around) * factor);
+    return;
+  }
+  if (held.x === undefined || Math.abs(e.offsetX - held.x) + Math.abs(e.offsetY - held.y) < 4 && !held.moved) return;
+  held.moved = true;
   const by = (held.x - e.offsetX) / (width - LABELS - 8) * (held.to - held.from);
   show(held.from + by, held.to + by);
 });
-canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+canvas.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") tip.hidden = true; });
+// The wheel scrolls as it does everywhere; sideways, or with shift, it pans; with ctrl, or by a pinch, it zooms.
 canvas.addEventListener("wheel", e => {
-  if (e.shiftKey) return; // shift and wheel scroll the lanes
-  e.preventDefault();
-  if (Math.abs(e.deltaX) > Math.abs(e.deltaY)) pan(e.deltaX / 1000);
-  else zoom(Math.exp(e.deltaY / 500), Math.max(from, place(e.offsetX)));
+  if (e.ctrlKey || e.metaKey) {
+    e.preventDefault();
+    zoom(Math.exp(e.deltaY / 300), Math.max(from, place(e.offsetX)));
+  } else if (e.shiftKey || Math.abs(e.deltaX) > Math.abs(e.deltaY)) {
+    e.preventDefault();
+    pan((e.deltaX || e.deltaY) / 1000);
+  } else tip.hidden = true;
 }, { passive: false });
 view.addEventListener("scroll", draw);
 view.addEventListener("keydown", e => {
@@ -245,4 +283,11 @@ el("idle").onchange = layout;
 new ResizeObserver(resize).observe(view);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", resize);
 layout();
+for (const button of document.querySelectorAll("#mismatches .jump")) {
+  const [line, device, vector] = [...button.closest("tr").cells].map(cell => cell.textContent);
+  const found = () => flags.findIndex(([, row, mark]) => String(mark[1]) === line && row.device.title === device &&
+    (row.lane ? String(row.vector) : "") === vector);
+  button.disabled = found() < 0; // more of them are listed than are drawn
+  button.onclick = () => { jump(found()); view.focus({ preventScroll: true }); };
+}
 if (location.hash === "#mismatch") step(1);

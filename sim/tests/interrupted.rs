@@ -53,7 +53,7 @@ fn a_demonstration_without_kvm_ends_while_it_rings_as_fast_as_it_can() {
     let stop = AtomicBool::new(false);
     let plan = DemoPlan { turns: 1, flood: u32::MAX - 1 };
     let ended = std::thread::scope(|scope| {
-        let run = scope.spawn(|| run_in_userspace(plan, &stop));
+        let run = scope.spawn(|| run_in_userspace(plan, &|_| !stop.load(Ordering::Relaxed)));
         std::thread::sleep(Duration::from_millis(300));
         stop.store(true, Ordering::Relaxed);
         until("it ends", || run.is_finished().then_some(()));

@@ -83,21 +83,18 @@ fn a_harness_drives_the_front_on_the_server_and_ends_both() {
     let mut server = server(&path("server"));
     let [qtest, qmp] = ["qtest", "qmp"].map(|name| UnixListener::bind(path(name)).unwrap());
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
-    let mut front = Process::start(&[
-        "qtest",
-        "--socket",
-        &text("qtest"),
-        "--ivshmem-socket",
-        &text("server"),
-        "--vectors",
-        "2",
-        "--addr",
-        "7",
-        "--qmp",
-        &text("qmp"),
-        "--trace",
-        &text("trace"),
-    ]);
+    let line = format!(
+        "qtest --policy spec -S -machine q35 -nodefaults -display none -m 64 -chardev \
+         socket,id=iv,path={} -device ivshmem-doorbell,chardev=iv,vectors=2,addr=7 -qtest unix:{} \
+         -chardev socket,path={},id=mon -mon chardev=mon,mode=control -trace \
+         memory_region_ops_write -D {} -qtest-log {}",
+        text("server"),
+        text("qtest"),
+        text("qmp"),
+        text("trace"),
+        text("log"),
+    );
+    let mut front = Process::start(&line.split(' ').collect::<Vec<_>>());
     let mut machine = QemuClient::new(qtest.accept().unwrap().0).unwrap();
     let mut monitor = QemuClient::new(qmp.accept().unwrap().0).unwrap();
     assert!(monitor.qmp_message("greeting").unwrap()["QMP"]["version"]["qemu"].is_object());
@@ -127,6 +124,9 @@ fn a_harness_drives_the_front_on_the_server_and_ends_both() {
     let trace = std::fs::read_to_string(path("trace")).unwrap();
     let message = "addr 0x200000 value 0x55 size 4 name 'apic-msi'\n";
     assert!(trace.ends_with(message) && trace.lines().count() == 1, "{trace}");
+    let log = std::fs::read_to_string(path("log")).unwrap();
+    let logged: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+    assert_eq!(logged[..4], ["outl 0xcf8 0x80003800", "OK", "inl 0xcfc", "OK 0x11101af4"]);
 
     monitor.qmp(&json!({"execute": "quit"}), |_| {}).unwrap();
     assert_eq!(front.ended(), (true, String::new()));
@@ -176,8 +176,9 @@ fn a_front_ends_with_its_harness_or_a_signal() {
         let _ = std::fs::remove_file(path("qtest"));
         let listener = UnixListener::bind(path("qtest")).unwrap();
         let [socket, iv] = ["qtest", "server"].map(|name| path(name).to_str().unwrap().to_owned());
-        let arguments = ["qtest", "--socket", &socket, "--ivshmem-socket", &iv, "--vectors", "1"];
-        let mut front = Process::start(&arguments);
+        let (qtest, chardev) = (format!("unix:{socket}"), format!("socket,id=iv,path={iv}"));
+        let device = ["-chardev", &chardev, "-device", "ivshmem-doorbell,chardev=iv"];
+        let mut front = Process::start(&[&["qtest", "-qtest", &qtest], &device[..]].concat());
         let mut machine = QemuClient::new(listener.accept().unwrap().0).unwrap();
         machine.command("endianness").unwrap();
         if by_signal {
@@ -202,12 +203,29 @@ fn what_cannot_be_is_refused_with_the_reason() {
         ),
         (vec!["ivshmem-server", "--vectors", "1", "--size", "-1"], "unexpected argument"),
         (vec!["ivshmem-server", "--vectors", "1", "--size", "4096"], nowhere),
-        (vec!["qtest", "--ivshmem-socket", nowhere, "--vectors", "3"], nowhere),
-        (vec!["qtest", "--ivshmem-socket", nowhere, "--vectors", "2049"], "not in 1..=2048"),
     ] {
         let output = refused(&[&arguments[..], &socket].concat());
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(reason), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn what_the_front_cannot_be_is_refused_by_the_name_of_the_option() {
+    let device = "ivshmem-doorbell,chardev=iv,vectors=3";
+    let too_many = "ivshmem-doorbell,chardev=iv,vectors=2049";
+    for (more, reason) in [
+        (&["-device", device][..], "/nonexistent/iv"),
+        (&["-device", too_many], "-device: vectors=2049: a number from 1 to 2048 expected"),
+        (&["-smp", "2"], "-smp: this option of QEMU is not supported here"),
+        (&["-device", "nvme,serial=1"], "-device: driver=nvme: ivshmem-doorbell or ivshmem-plain"),
+    ] {
+        let chardev = ["-chardev", "socket,id=iv,path=/nonexistent/iv"];
+        let qtest = ["qtest", "-qtest", "unix:/nonexistent/qtest"];
+        let output = refused(&[&qtest[..], &chardev, more].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        assert!(stderr.contains(reason), "{more:?}: {stderr}");
     }
 }

@@ -19,14 +19,19 @@ struct Recording {
     lines: u64,
     at: u64,
     accepts: bool,
+    /// Where configuration space is in memory, if the guest reaches it so.
+    ecam: Option<u64>,
 }
 
 impl Recording {
     /// A function with four vectors, as the guest finds it; both others are known by name.
     fn new() -> Self {
-        let mut recording = Self { accepts: true, ..Self::default() };
+        Self::begun(Self { accepts: true, ..Self::default() })
+    }
+
+    fn begun(mut recording: Self) -> Self {
         recording.text.push_str("# tracer: nop\n");
-        recording.lines = 1;
+        recording.lines += 1;
         for (register, size, value) in [
             (0x00, 4, 0x1042_1af4),
             (0x34, 1, 0x40),
@@ -46,11 +51,15 @@ impl Recording {
 
     /// The same with entry 0 live, with data 0x40 for processor 0.
     fn live() -> Self {
-        let mut recording = Self::new();
+        Self::new().made_live()
+    }
+
+    fn made_live(mut self) -> Self {
+        let recording = &mut self;
         recording.control(0xc003);
         recording.entry(0, 0xfee0_0000, 0x40);
         recording.mask(0, false).control(0x8003);
-        recording
+        self
     }
 
     fn line(&mut self, thread: u32, text: impl Display) -> &mut Self {
@@ -63,6 +72,11 @@ impl Recording {
     }
 
     fn config(&mut self, kind: &str, register: u32, size: u8, value: u64) -> &mut Self {
+        if let Some(ecam) = self.ecam {
+            let address = ecam + (1 << 15) + u64::from(register);
+            let text = format!("kvm_mmio: mmio {kind} len {size} gpa {address:#x} val {value:#x}");
+            return self.line(VCPU, text);
+        }
         let address = 0x8000_0800 | (register & 0xfc);
         let port = 0xcfc + (register & 3);
         self.line(VCPU, format!("kvm_pio: pio_write at 0xcf8 size 4 count 1 val {address:#x} "));
@@ -412,4 +426,41 @@ fn replaying_arbitrary_changes_of_a_recording_never_panics() {
         }
         let _ = replay_bytes(joined(&lines).as_bytes(), Peer::Qemu);
     }
+}
+
+#[test]
+fn configuration_space_in_memory_is_found_where_it_is_said_to_be() {
+    let ecam = Some(0xb000_0000);
+    let empty = Recording { accepts: true, ecam, ..Recording::default() };
+    let mut recording = Recording::begun(empty).made_live();
+    recording.delivers(0, 0x40);
+    recording.control(0xc003).goes_on();
+    let line = recording.delivers(0, 0x40);
+    let replayed = |machine: &Machine| {
+        let log = Cursor::new(recording.text.as_bytes());
+        replay_of(machine, None, log, Peer::Spec, false, |_| true)
+    };
+    let error = replayed(&Machine::default()).unwrap_err().to_string();
+    assert!(error.contains("--ecam"), "{error}");
+    let (report, _) = replayed(&Machine { ecam, ..Machine::default() }).unwrap();
+    let found: Vec<_> = report.mismatch_list.iter().map(|m| (m.line, &*m.expected)).collect();
+    assert_eq!(found, [(line, "no message while the function is masked")]);
+    assert_eq!(report.devices[0].messages.matched, 1);
+}
+
+#[test]
+fn configuration_space_in_memory_is_found_where_a_q35_bridge_puts_it() {
+    let mut recording = Recording { accepts: true, ..Recording::default() };
+    for (register, kind, value) in
+        [(0_u64, "read", 0x29c0_8086_u64), (0x64, "write", 0), (0x60, "write", 0xb000_0001)]
+    {
+        let address = 0x8000_0000 | register;
+        recording
+            .line(VCPU, format!("kvm_pio: pio_write at 0xcf8 size 4 count 1 val {address:#x} "))
+            .line(VCPU, format!("kvm_pio: pio_{kind} at 0xcfc size 4 count 1 val {value:#x} "));
+    }
+    recording.ecam = Some(0xb000_0000);
+    let mut recording = Recording::begun(recording).made_live();
+    recording.delivers(0, 0x40);
+    assert_eq!(agrees(&recording).messages.matched, 1);
 }

@@ -1,10 +1,10 @@
 //! Recordings of the kernel's events that are shipped, whole and tampered with.
 
 use flate2::read::GzDecoder;
-use msix_sim::replay::{Peer, replay_bytes};
+use msix_sim::replay::{Machine, Peer, replay_bytes, replay_of};
 use msix_sim::report::ReplayReport;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -135,4 +135,20 @@ fn every_vmm_that_does_one_thing_wrong_is_found_by_its_lines() {
         assert_eq!(expected.is_empty(), name == "right", "{file}");
     }
     assert!(names >= 7, "{names}");
+}
+
+#[test]
+fn the_text_of_tracefs_of_trace_cmd_and_of_perf_is_read_as_it_is() {
+    for program in ["tracefs", "trace-cmd", "perf"] {
+        let recording = text(&format!("two-guests.{program}.txt.gz"));
+        let function = "00:04.0,vectors=1,table=0xe0100000,enabled".parse().unwrap();
+        let machine = Machine { functions: vec![function], ..Machine::default() };
+        let log = Cursor::new(recording.as_bytes());
+        let (report, _) = replay_of(&machine, None, log, Peer::Spec, false, |_| true).unwrap();
+        assert_eq!(report.mismatches, 0, "{program}: {:?}", report.mismatch_list);
+        let device = &report.devices[0];
+        assert_eq!((device.messages.matched, device.table_writes), (40, 8), "{program}");
+        // perf and trace-cmd give no flags, and all three have the time.
+        assert_eq!(serde_json::to_value(report.unit).unwrap(), "seconds", "{program}");
+    }
 }

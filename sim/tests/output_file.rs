@@ -97,10 +97,9 @@ fn a_trace_is_not_written_through_a_link() {
     let folder = tempfile::tempdir().unwrap();
     let [link, target] = ["trace", "target"].map(|name| folder.path().join(name));
     symlink(&target, &link).unwrap();
-    let nowhere = "/nonexistent/socket";
     let trace = link.to_str().unwrap();
-    let sockets = ["--socket", nowhere, "--ivshmem-socket", nowhere];
-    let run = msix(&[&["qtest", "--vectors", "1", "--trace", trace], &sockets[..]].concat());
+    let traced = ["-trace", "memory_region_ops_write", "-D", trace];
+    let run = msix(&[&["qtest", "-qtest", "unix:/nonexistent/socket"], &traced[..]].concat());
     let stderr = String::from_utf8(run.stderr).unwrap();
     assert!(stderr.starts_with(&format!("error: {trace}: ")), "{stderr}");
     assert!(!target.exists());

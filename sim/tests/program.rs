@@ -189,6 +189,18 @@ fn the_timeline_is_one_page_that_loads_nothing_and_shows_what_was_lost() {
 }
 
 #[test]
+fn the_trace_for_perfetto_has_every_message_of_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let output = msix(&["--perfetto", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let trace: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert_eq!((count("process_name"), count("message"), count("mismatch")), (5, 531, 0));
+}
+
+#[test]
 fn the_timeline_file_that_cannot_be_written_is_named() {
     let output = msix(&["--timeline", "/no/such/directory/page.html"]);
     assert_eq!(output.status.code(), Some(2));
@@ -235,4 +247,58 @@ fn replaying_arbitrary_changes_of_a_log_never_panics() {
         }
         let _ = msix_sim::replay::replay_bytes(&text, Default::default());
     }
+}
+
+#[test]
+fn every_help_fits_80_columns_and_the_first_names_every_exit_status() {
+    for arguments in [
+        &["--help"][..],
+        &["replay", "--help"],
+        &["explore", "--help"],
+        &["diff", "--help"],
+        &["doctor", "--help"],
+        &["ivshmem-server", "--help"],
+    ] {
+        let text = String::from_utf8(msix(arguments).stdout).unwrap();
+        let long = text.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(long, None, "{arguments:?}");
+        assert!(text.contains("Usage: msix"), "{text}");
+    }
+    let text = String::from_utf8(msix(&["--help"]).stdout).unwrap();
+    for status in ["0  ", "1  ", "2  ", "3  ", "4  "] {
+        let told = text.lines().any(|line| line.trim_start().starts_with(status));
+        assert!(told, "{status}: {text}");
+    }
+}
+
+#[test]
+fn packagers_get_completions_and_man_pages_from_a_hidden_subcommand() {
+    let help = String::from_utf8(msix(&["--help"]).stdout).unwrap();
+    assert!(!help.contains("generate"), "{help}");
+    for (shell, word) in [("bash", "complete "), ("zsh", "#compdef msix"), ("fish", "complete -c")]
+    {
+        let output = msix(&["generate", "completions", shell]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains(word), "{shell}: {text}");
+        assert!(text.contains("explore") && text.ends_with('\n'), "{shell}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert!(msix(&["generate", "man", path]).status.success());
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("msix.1").contains("EXIT STATUS"), "{}", page("msix.1"));
+    assert!(page("msix-explore.1").contains("max\\-states"), "{}", page("msix-explore.1"));
+    assert!(!folder.path().join("msix-generate.1").exists());
+    assert_eq!(msix(&["generate", "man", "/no/such/folder"]).status.code(), Some(2));
+}
+
+#[test]
+fn numbers_take_suffixes() {
+    let output = msix(&["explore", "--max-states", "1k", "--json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &outcome["states"]), (Some(4), &1000.into()));
+    let output = msix(&["explore", "--max-states", "1KiB"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("`KiB` is none of k, M and G"), "{stderr}");
 }

@@ -60,6 +60,63 @@ withdraw 1  # was pending
 }
 
 #[test]
+fn a_whole_functions_script_switches_between_the_modes() {
+    let script = "\
+msix-function-script 1
+vectors 2
+pin physical
+claim 0
+attach
+write-command 0 2 4
+report-fired
+write-msi 2 2 0x1
+read-msi 0 4
+notify 0
+write-msix 2 2 0x8000
+write-table 0xc 4 0
+notify 0
+withdraw msi 0
+report-failed msix 0 0x1
+notify 0
+";
+    let (status, stdout, stderr) = replayed(script, &[]);
+    assert_eq!((status, &*stderr), (0, ""), "{stdout}");
+    let expected = "\
+2 vectors, policy spec, pin physical
+claim 0
+attach
+    INTx: arm
+write-command 0x0 2 0x4
+report-fired
+    INTx: assert
+write-msi 0x2 2 0x1
+    INTx: deassert
+    INTx: disarm
+    MSI: arm 0 (0x0 <- 0x0)
+read-msi 0x0 4  # reads 0x1030005
+notify 0  # sent
+    MSI: send 0 (0x0 <- 0x0)
+write-msix 0x2 2 0x8000
+    MSI: poll 1
+    MSI: disarm 0
+write-table 0xc 4 0x0
+    MSI-X: arm 0 (0x0 <- 0x0)
+notify 0  # sent
+    MSI-X: send 0 (0x0 <- 0x0)
+withdraw msi 0  # was not pending
+    MSI: drain 0
+report-failed msix 0 0x1
+notify 0  # sent
+    MSI-X: send 0 (0x0 <- 0x0)
+13 inputs, all invariants hold
+";
+    assert_eq!(stdout, expected);
+    let (status, stdout, _) = replayed(script, &["--json"]);
+    let run: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((status, &run["pin"]), (0, &"physical".into()));
+}
+
+#[test]
 fn json_has_the_same() {
     let (status, stdout, _) = replayed(SCRIPT, &["--json"]);
     let run: Value = serde_json::from_str(&stdout).unwrap();
@@ -95,6 +152,8 @@ fn a_script_that_is_wrong_is_refused_with_its_line() {
     for (text, reason) in [
         ("msix-script 1\nvectors 2\nnotify", "line 3: no such input"),
         ("msix-script 1\n", "line 1: no line `vectors N`"),
+        ("msix-script 1\nvectors 2\npin emulated", "line 3: no such input"),
+        ("msix-function-script 1\nvectors 3", "line 2: 1, 2, 4, 8, 16 or 32 vectors"),
     ] {
         let (status, stdout, stderr) = replayed(text, &[]);
         assert_eq!((status, &*stdout), (2, ""));

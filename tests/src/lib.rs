@@ -1,10 +1,9 @@
 //! What holds the engine to its rules: a naive model of it, ways to run both side by side, and
 //! generators of operation sequences.
 //!
-//! [`reference::Reference`] is the engine once more, as simple as possible: registers as bytes, one
-//! `bool` for each vector and fact, a loop over all vectors after every input.
-//! [`lockstep::Lockstep`] runs engine and model side by side and reports the first difference;
-//! [`strategy`] makes operation sequences and policies that look for one. [`lone_engine::LoneEngine`]
+//! [`reference::Reference`] and [`strategy`] are those of `msix_conformance`: the engine once more, as simple
+//! as possible, and operation sequences that look for a difference. [`lockstep::Lockstep`] runs engine and
+//! model side by side and reports the first one. [`lone_engine::LoneEngine`]
 //! is an engine alone, for properties that need no second opinion. [`whole_function`] does the same
 //! for a function with INTx, MSI and MSI-X. [`conformance`] has the adapters that the conformance suite
 //! (`msix_conformance`) judges. [`server_model`] holds the client of the ivshmem server protocol to its
@@ -20,13 +19,12 @@ pub mod lone_engine;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 pub mod machine;
 pub mod peers;
-pub mod policies;
-pub mod reference;
 pub mod server_model;
 pub mod stock_guest;
-pub mod strategy;
-pub mod vector_effects;
 pub mod whole_function;
+
+pub use msix_conformance::model::{self as reference, policies, vector_effects};
+pub use msix_conformance::strategy;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

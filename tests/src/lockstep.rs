@@ -8,11 +8,11 @@ use msix_core::{
     BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix, Policy, Storage,
     Vector, Word,
 };
+use proptest::prelude::Strategy;
+use proptest::sample::select;
 use std::fmt;
 
-/// Vector counts at which something changes: one vector, the edges of dwords and QWORDs of the PBA,
-/// the edge of QEMU's 4 KiB layout, and the largest table.
-pub const COUNTS: [u16; 11] = [1, 2, 31, 32, 33, 63, 64, 65, 128, 129, 2048];
+pub use crate::strategy::COUNTS;
 
 /// Who owns the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum StorageKind {
     Borrowed,
     /// [`Boxed`].
     Boxed,
+}
+
+/// A kind of memory.
+pub fn memory() -> impl Strategy<Value = StorageKind> {
+    select(vec![StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed])
 }
 
 /// An engine and its model, whatever the storage.

@@ -1,4 +1,4 @@
-//! The engine's budgets, counted: instructions under callgrind, and bytes.
+//! The budgets of the engine, and of a function on KVM, counted: instructions under callgrind, and bytes.
 
 use msix_core::{Inline, Msix};
 use std::path::{Path, PathBuf};
@@ -19,17 +19,30 @@ const BUDGETS: [(&str, u64, u64); 11] = [
     ("pba", 200, 20),
 ];
 
+/// Scenario of `backends/benches/instructions.rs`, rounds, most instructions a round, call included.
+const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
+    ("write-masked", 200, 225),
+    ("read", 200, 75),
+    ("read-pba", 200, 170),
+    ("notify-armed", 200, 170),
+    ("notify-masked", 200, 260),
+    ("mask-unmask", 200, 2_000),
+    ("affinity", 200, 4_200),
+    ("function-mask", 20, 37_000),
+    ("flush-idle", 20, 170),
+    ("commit", 20, 3_600),
+];
+
 /// Scenarios that cost about what copying and checking the same bytes costs: per cent of the floor.
 const RATIOS: [(&str, u64, u64); 2] = [("save", 5, 150), ("load", 5, 150)];
 
 #[test]
 fn the_engine_keeps_to_its_instruction_budgets() {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        let remedy = "apt-get install valgrind";
-        return msix_tests::peers::skipped("instruction budgets", "valgrind", remedy);
+    if !has_valgrind("instruction budgets") {
+        return;
     }
-    let program = benchmark();
-    let count = |scenario: &str, side: &str, rounds| count(&program, scenario, side, rounds);
+    let program = benchmark(&["--package", "msix-core-benches"]);
+    let count = |scenario: &str, side: &str, rounds| count(&program, &[scenario, side], rounds);
     let mut over = Vec::new();
     for (scenario, rounds, budget) in BUDGETS {
         let (engine, floor) = (count(scenario, "engine", rounds), count(scenario, "floor", rounds));
@@ -49,6 +62,23 @@ fn the_engine_keeps_to_its_instruction_budgets() {
 }
 
 #[test]
+fn a_function_keeps_to_its_instruction_budgets() {
+    if !has_valgrind("instruction budgets of a function") {
+        return;
+    }
+    let program = benchmark(&["--package", "msix-backends", "--features", "irqfd"]);
+    let mut over = Vec::new();
+    for (scenario, rounds, budget) in FUNCTION_BUDGETS {
+        let counted = count(&program, &[scenario], rounds);
+        println!("{scenario}: {counted} instructions, budget {budget}");
+        if counted > budget {
+            over.push(format!("{scenario}: {counted} of {budget}"));
+        }
+    }
+    assert!(over.is_empty(), "over budget: {over:?}");
+}
+
+#[test]
 fn the_engine_keeps_to_its_memory_budget() {
     fn check<const N: usize, const W: usize>() {
         let (bytes, budget) = (size_of::<Msix<Inline<N, W>>>(), N * 37 / 2 + 192);
@@ -62,11 +92,21 @@ fn the_engine_keeps_to_its_memory_budget() {
     check::<2048, 32>();
 }
 
-/// Builds the counted program, optimised, and says where it is.
-fn benchmark() -> PathBuf {
+/// Returns whether valgrind is there, and says that `what` is skipped if not.
+fn has_valgrind(what: &str) -> bool {
+    let found = Command::new("valgrind").arg("--version").output().is_ok();
+    if !found {
+        msix_tests::peers::skipped(what, "valgrind", "apt-get install valgrind");
+    }
+    found
+}
+
+/// Builds the counted program of a package, optimised, and says where it is.
+fn benchmark(package: &[&str]) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["bench", "--package", "msix-core-benches", "--bench", "instructions", "--no-run"])
+        .args(["bench", "--bench", "instructions", "--no-run"])
+        .args(package)
         .args(["--message-format", "json", "--manifest-path"])
         .arg(manifest)
         .output()
@@ -83,13 +123,14 @@ fn benchmark() -> PathBuf {
         .expect("cargo names the executable")
 }
 
-/// Instructions a round of `scenario` takes.
-fn count(program: &Path, scenario: &str, side: &str, rounds: u64) -> u64 {
+/// Instructions that a round of a scenario takes.
+fn count(program: &Path, scenario: &[&str], rounds: u64) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
         .arg("--toggle-collect=*measured*")
         .arg(program)
-        .args([scenario, side, &rounds.to_string()])
+        .args(scenario)
+        .arg(rounds.to_string())
         .output()
         .expect("valgrind runs");
     let log = String::from_utf8_lossy(&output.stderr);

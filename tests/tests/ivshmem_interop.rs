@@ -4,7 +4,7 @@
 
 use msix_ivshmem::{Server, ServerOptions};
 use msix_peers::QemuClient;
-use msix_sim::qtest::{Front, run};
+use msix_sim::qtest::{DeviceKind, Front, MachineKind, SeatedDevice, run};
 use msix_sim::replay::Peer;
 use msix_tests::peers::skipped;
 use std::os::unix::net::UnixListener;
@@ -123,13 +123,17 @@ fn qemus_device_and_ours_ring_each_other_on_our_server() {
     let (theirs, ours) = (listen("qtest"), listen("front"));
     let process = qemu(folder.path());
     let mut theirs = accepted(&theirs);
+    // More vectors than the server gives; QEMU has 3.
+    let kind = DeviceKind::Doorbell { server: socket, vectors: 4 };
     let front = Front {
-        socket: folder.path().join("front"),
-        qmp: None,
-        ivshmem: socket,
-        vectors: 4, // more than the server gives; QEMU has 3
-        slot: 4,
+        qtest: folder.path().join("front"),
+        qmp: Vec::new(),
+        machine: MachineKind::Q35,
+        memory: 64 << 20,
+        devices: vec![SeatedDevice { slot: 4, kind }],
         policy: Peer::Spec,
+        stopped: true,
+        log: None,
         trace: None,
     };
     let stopped = Arc::clone(&stop.0);

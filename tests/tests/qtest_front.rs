@@ -62,42 +62,128 @@ struct Lines {
     rng: Rng,
     /// Where the BARs are, or were before the last reset.
     bars: [u64; 3],
+    /// Where configuration space is in memory, if the bridge says so.
+    ecam: u64,
 }
 
 impl Lines {
     fn select(&mut self, both: &mut Both, register: u8) {
-        both.line(format!("outl 0xcf8 {:#x}", 0x8000_2000 | u32::from(register & 0xfc)));
+        both.line(format!("outl 0xcf8 {:#x}", 0x8000_2000 | u32::from(register)));
     }
 
     fn place(&mut self, both: &mut Both) {
         let high = [0_u64, 1][self.rng.usize(0..2)] << 32;
         let base = [0xe000_0000, 0xe200_0000, 0x1000_0000][self.rng.usize(0..3)];
-        self.bars = [base, base + 0x10_0000, high | (base + 0x80_0000)];
-        let [registers, table, memory] = self.bars;
-        let values = [(0x10, registers), (0x14, table), (0x18, memory), (0x1c, memory >> 32)];
-        for (register, value) in values {
+        // Also in the hole of RAM, and one over the other.
+        let registers = [base, base, 0xc_0000, high | (base + 0x80_0000)][self.rng.usize(0..4)];
+        let values = [registers, base + 0x10_0000, high | (base + 0x80_0000)];
+        let mut order = [(0x10, values[0]), (0x14, values[1]), (0x18, values[2])];
+        self.rng.shuffle(&mut order);
+        for (register, value) in order {
             self.select(both, register);
             both.line(format!("outl 0xcfc {:#x}", value & 0xffff_ffff));
+            if register == 0x18 {
+                self.select(both, 0x1c);
+                both.line(format!("outl 0xcfc {:#x}", value >> 32));
+            }
         }
         self.select(both, 4);
         both.line(format!("outw 0xcfc {:#x}", [6, 6, 6, 7, 2, 0x406, 0][self.rng.usize(0..7)]));
+        self.find_bars(both);
     }
 
-    /// A configuration access of any width that fits into a dword.
+    /// Reads where the BARs are. Where QEMU's machine has something of its own there is none left.
+    fn find_bars(&mut self, both: &mut Both) {
+        let mut found = [0_u64; 4];
+        for (register, found) in [0x10, 0x14, 0x18, 0x1c].into_iter().zip(&mut found) {
+            self.select(both, register);
+            let answer = both.line("inl 0xcfc".to_owned());
+            *found = u64::from_str_radix(&answer[2..], 16).expect("a number");
+        }
+        self.bars = [found[0], found[1], found[3] << 32 | found[2] & !0xf];
+        let lengths = [0x100, 0x1000, 1 << 20];
+        for (index, (bar, len)) in self.bars.into_iter().zip(lengths).enumerate() {
+            let taken = [(0xe_0000, 0x10_0000), (0xfe00_0000, 1 << 32), (0xb000_0000, 0xc000_0000)];
+            if taken.iter().any(|&(start, end)| bar < end && bar + len > start) {
+                let register = [0x10, 0x14, 0x18][index];
+                self.select(both, register);
+                both.line(format!("outl 0xcfc {:#x}", 0x1800_0000 + (index << 20)));
+                return self.find_bars(both);
+            }
+        }
+    }
+
+    /// An access to a port of configuration space, of any width and however aligned; at any register of
+    /// any function, or none.
     fn config(&mut self, both: &mut Both) {
-        // BARs and Command are written by `place`.
-        let register = [0, 4, 8, 0xc, 0x2c, 0x34, 0x3c, 0x40, 0x44, 0x48, 0x4c, 0x50, 0xfc]
-            [self.rng.usize(0..13)];
-        self.select(both, register);
+        let register = self.rng.u32(0..256);
+        let function = match self.rng.u32(0..16) {
+            0 => 0,         // the bridge
+            1 => 0x07 << 3, // nobody
+            2 => 0x04 << 3 | self.rng.u32(1..8),
+            3 => 0x1_0004 << 3,
+            _ => 0x04 << 3,
+        };
+        let high = [0x8000_0000, 0x8000_0000, 0xff00_0000, 0xa500_0000, 0][self.rng.usize(0..5)];
+        both.line(format!("outl 0xcf8 {:#x}", high | function << 8 | register));
+        for _ in 0..self.rng.u32(1..4) {
+            self.port(both, function == 0);
+        }
+        self.find_bars(both);
+    }
+
+    fn port(&mut self, both: &mut Both, is_bridge: bool) {
         let (suffix, len) = [('b', 1), ('w', 2), ('l', 4)][self.rng.usize(0..3)];
-        let port = 0xcfc + self.rng.u16(0..=4 - len);
-        if self.rng.bool() || register == 4 {
+        let port =
+            [0xcfc, self.rng.u16(0xcfc..0xd00), self.rng.u16(0xcf8..0xd00)][self.rng.usize(0..3)];
+        // The registers of QEMU's bridge that move RAM; what crosses the end is behind it.
+        if self.rng.bool() || is_bridge || port == 0xcf8 && len == 4 {
             both.line(format!("in{suffix} {port:#x}"));
         } else {
-            let value = self.rng.u32(..);
+            let value = self.rng.u32(..) & if port == 0xcf9 { !4 } else { u32::MAX };
             both.line(format!("out{suffix} {port:#x} {value:#x}"));
         }
+        both.line("inl 0xcf8".to_owned());
         both.line("inl 0xcfc".to_owned());
+    }
+
+    /// Configuration space in memory, which the bridge shows when it is asked to.
+    fn config_in_memory(&mut self, both: &mut Both) {
+        if self.rng.u32(0..4) == 0 {
+            let enabled = self.rng.u32(0..2);
+            both.line("outl 0xcf8 0x80000060".to_owned());
+            both.line(format!("outl 0xcfc {:#x}", 0xb000_0000 | enabled));
+        }
+        let (suffix, _) = self.width();
+        let function = [0x20, 0x20, 0x20, 0x21, 0x38, 0x120, 0][self.rng.usize(0..7)];
+        let offset = [self.rng.u64(0..0x100), self.rng.u64(0..0x1000)][self.rng.usize(0..2)];
+        let address = self.ecam + (function << 12) + offset;
+        if self.rng.bool() || function == 0 {
+            both.line(format!("read{suffix} {address:#x}"));
+        } else {
+            both.line(format!("write{suffix} {address:#x} {:#x}", self.rng.u64(..)));
+            self.find_bars(both);
+        }
+    }
+
+    /// Asks for a reset as a guest does.
+    fn guest_reset(&mut self, both: &mut Both) {
+        let line = ["outb 0xcf9 6", "outb 0xcf9 4", "outb 0x92 1", "outb 0x64 0xfe"];
+        both.line(line[self.rng.usize(0..4)].to_owned());
+        both.line("inl 0xcf8".to_owned());
+        self.recover(both);
+    }
+
+    fn recover(&mut self, both: &mut Both) {
+        self.place(both);
+        // H8: QEMU's function mask is stale until the next control write.
+        self.select(both, 0x40);
+        both.line("outb 0xcff 0".to_owned());
+    }
+
+    /// Whether what is written there can be no doorbell, of which QEMU knows 8 bits of the vector (E3).
+    fn is_safe(&self, address: u64) -> bool {
+        !(self.bars[0].saturating_sub(32)..self.bars[0] + 0x100).contains(&address)
     }
 
     fn width(&mut self) -> (char, u64) {
@@ -133,7 +219,8 @@ impl Lines {
         let high = value(&mut self.rng, (field + 1) % 4);
         let vector = self.rng.u64(0..u64::from(VECTORS) + 1);
         let address = self.bars[1] + vector * 16 + field * 4;
-        match self.rng.u32(0..8) {
+        let safe = self.is_safe(address) && self.is_safe(self.bars[1] + vector * 16 + 12);
+        match if safe { self.rng.u32(0..8) } else { self.rng.u32(1..3) } {
             0 => both.line(format!("writeq {address:#x} {:#x}", high << 32 | low)),
             1 => both.line(format!("readq {address:#x}")),
             2 => both.line(format!("read {:#x} {:#x}", self.bars[1], self.rng.u64(1..200))),
@@ -154,10 +241,11 @@ impl Lines {
 
     fn memory(&mut self, both: &mut Both) {
         let (suffix, len) = self.width();
-        let base = [self.bars[2], 0x10_0000, 0x400_0000 - 4, self.bars[2] + (1 << 20) - 4]
-            [self.rng.usize(0..4)];
+        let base =
+            [self.bars[2], 0x10_0000, 0xa_0000 - 8, 0x400_0000 - 4, self.bars[2] + (1 << 20) - 4]
+                [self.rng.usize(0..5)];
         let address = base + self.rng.u64(0..16);
-        match self.rng.u32(0..4) {
+        match if self.is_safe(address) { self.rng.u32(0..4) } else { self.rng.u32(2..4) } {
             0 => both.line(format!("write{suffix} {address:#x} {:#x}", self.rng.u64(..))),
             1 => both.line(format!("memset {address:#x} {:#x} {:#x}", 2 * len, self.rng.u8(..))),
             2 => both.line(format!("b64read {address:#x} {len}")),
@@ -168,7 +256,8 @@ impl Lines {
     fn next(&mut self, both: &mut Both) {
         match self.rng.u32(0..100) {
             0..3 => self.place(both),
-            3..15 => self.config(both),
+            3..12 => self.config(both),
+            12..15 => self.config_in_memory(both),
             15..35 => self.registers(both),
             35..70 => self.table(both),
             70..80 => self.control(both),
@@ -188,17 +277,17 @@ fn the_same_lines_get_the_same_answers_of_qemu_and_of_the_front() {
     }
     for seed in 0..4 {
         let mut both = Both::start();
-        let mut lines = Lines { rng: Rng::with_seed(seed), bars: [0; 3] };
+        let mut lines = Lines { rng: Rng::with_seed(seed), bars: [0; 3], ecam: 0xb000_0000 };
         lines.place(&mut both);
         for round in 0..2500 {
             lines.next(&mut both);
             if round % 600 == 599 {
                 both.qemu.reset().expect("QEMU resets");
                 both.front.reset().expect("the front resets");
-                // H8: QEMU's function mask is stale until the next control write.
-                lines.place(&mut both);
-                lines.select(&mut both, 0x40);
-                both.line("outb 0xcff 0".to_owned());
+                both.line("inl 0xcf8".to_owned());
+                lines.recover(&mut both);
+            } else if round % 600 == 299 {
+                lines.guest_reset(&mut both);
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use msix_core::operation::{Answer, Operation};
 use msix_core::{Delivery, DropReason, Policy};
-use msix_tests::lockstep::{COUNTS, StorageKind, registers, with_lockstep};
+use msix_tests::lockstep::{StorageKind, memory, registers, with_lockstep};
 use msix_tests::policies::{Behaviour, mixed};
-use msix_tests::strategy::{counts, memory, operations, policies};
+use msix_tests::strategy::{COUNTS, counts, operations, policies};
 use msix_tests::vector_effects::VectorEffect;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -13,14 +13,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
     VFIO_PCI_MSIX_IRQ_INDEX,
 };
 use vfio_user::{Client, DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend};
-use vmm_sys_util::eventfd::EventFd;
 
 const VECTORS: u16 = 40;
 /// Descriptors that a message of this server takes.
@@ -116,7 +115,7 @@ impl UserIrqs {
 }
 
 impl Irqs for UserIrqs {
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
+    fn set(&self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> io::Result<u32> {
         for (chunk, start) in eventfds.chunks(MOST).zip((start..).step_by(MOST)) {
             let fds: Vec<i32> = chunk.iter().flatten().map(|eventfd| eventfd.as_raw_fd()).collect();
             assert_eq!(fds.len(), chunk.len(), "D14: no holes");

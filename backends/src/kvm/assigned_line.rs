@@ -2,6 +2,7 @@
 
 use super::physical::PhysicalIntx;
 use crate::eventfd::{self, EventSource, Loop, borrow};
+use crate::happening::failed;
 use msix_core::Vector;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
@@ -96,11 +97,14 @@ impl AssignedLine {
     /// line can fire at all.
     pub(super) fn arm(&mut self) -> bool {
         if let Some((vm, gsi)) = &self.resampled
-            && vm.assign(borrow(&self.trigger), borrow(&self.resample), *gsi).is_ok()
+            && vm
+                .assign(borrow(&self.trigger), borrow(&self.resample), *gsi)
+                .inspect_err(failed("KVM_IRQFD, resample"))
+                .is_ok()
         {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
-                if self.device.unmask_by(&self.resample).is_ok() {
+                if self.device.unmask_by(borrow(&self.resample)).is_ok() {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
@@ -110,7 +114,7 @@ impl AssignedLine {
             self.drain();
         }
         if self.watch() {
-            if self.device.enable(&self.trigger).is_ok() {
+            if self.device.enable(borrow(&self.trigger)).is_ok() {
                 self.by = Bringer::Userspace;
             } else {
                 self.unwatch();
@@ -155,7 +159,8 @@ impl AssignedLine {
 
     fn watch(&self) -> bool {
         let watch = |(events, id): &(Arc<Loop>, usize)| {
-            events.watch(*id, Vector::new(0), &self.trigger).is_ok()
+            let watched = events.watch(*id, Vector::new(0), &self.trigger);
+            watched.inspect_err(failed("epoll_ctl")).is_ok()
         };
         self.joined.as_ref().is_some_and(watch)
     }

@@ -49,6 +49,11 @@ impl CommitPace {
         before.is_none()
     }
 
+    /// Returns whether something waits.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Notes that nothing waits any more.
     pub(super) const fn clear(&mut self) {
         self.waiting = None;

@@ -1,6 +1,7 @@
 //! Guest writes that KVM turns into writes of eventfds, without an exit to userspace.
 
 use crate::eventfd::borrow;
+use crate::happening::failed;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -98,23 +99,27 @@ impl Doorbell {
 
     fn arm(&mut self, value: u32) {
         if let (Some(place), Some(line)) = (self.place, self.lines.get_mut(&value)) {
-            line.armed = self.vm.assign(place, value, borrow(&line.eventfd)).is_ok();
+            let armed = self.vm.assign(place, value, borrow(&line.eventfd));
+            line.armed = armed.inspect_err(failed("KVM_IOEVENTFD, assign")).is_ok();
         }
     }
 
     fn disarm(&mut self, value: u32) {
         if let (Some(place), Some(line)) = (self.place, self.lines.get_mut(&value))
             && std::mem::take(&mut line.armed)
-            && self.vm.deassign(place, value, borrow(&line.eventfd)).is_err()
         {
-            self.stuck.push((place, value, Arc::clone(&line.eventfd)));
+            let let_go = self.vm.deassign(place, value, borrow(&line.eventfd));
+            if let_go.inspect_err(failed("KVM_IOEVENTFD, deassign")).is_err() {
+                self.stuck.push((place, value, Arc::clone(&line.eventfd)));
+            }
         }
     }
 
     /// Tries again the deassigns that KVM refused.
     fn let_go(&mut self) {
         self.stuck.retain(|(place, value, eventfd)| {
-            self.vm.deassign(*place, *value, borrow(eventfd)).is_err()
+            let let_go = self.vm.deassign(*place, *value, borrow(eventfd));
+            let_go.inspect_err(failed("KVM_IOEVENTFD, deassign")).is_err()
         });
     }
 }

@@ -4,7 +4,7 @@
 mod model;
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -130,18 +130,29 @@ const fn is_open(bits: u32) -> bool {
 pub(super) struct GatedEventfd {
     pub(super) gate: EventfdGate,
     eventfd: OnceLock<Arc<EventFd>>,
+    /// Events that were fired and taken.
+    given: AtomicU64,
 }
 
 impl GatedEventfd {
     /// Fires. The eventfd is written only while nobody else holds it, so this never waits.
     pub(super) fn fire(&self) -> Fired {
         let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
-        self.gate.fire(|| match eventfd.write(1) {
+        let fired = self.gate.fire(|| match eventfd.write(1) {
             Ok(()) => true,
             // The eventfd is full: it holds an event already, and one message stands for both
             // (A12).
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        })
+        });
+        if fired == Fired::Taken {
+            self.given.fetch_add(1, Ordering::Relaxed);
+        }
+        fired
+    }
+
+    /// Returns how many events were fired and taken.
+    pub(super) fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
     }
 
     /// Returns the eventfd, made when first needed, for others to hold.

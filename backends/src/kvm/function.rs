@@ -14,12 +14,14 @@ use super::host::VectorHost;
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
 use super::setup::{FunctionError, FunctionSetup, SendingThread};
+use super::vector_counters::VectorCounters;
 use crate::eventfd::EventSource;
+use crate::happening::{Happening, tell};
 use crate::panics::Panics;
 use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
     Boxed, Function as Engine, FunctionEffects, IntxSource, LoadError, MAX_FUNCTION_EFFECTS, Mode,
-    MsiCapability, NotCarriedOut, Parts, Vector, Vectors,
+    MsiCapability, NotCarriedOut, Parts, Vector,
 };
 use notifier::QueueInLoop;
 pub use notifier::{Notified, Notifier, NotifyError};
@@ -94,7 +96,7 @@ pub(super) struct SharedFunction<P: Platform> {
     /// Events that notifiers left to the loop.
     queue: OnceLock<QueueInLoop>,
     sender: SendingThread,
-    /// The number among those that wait for commits.
+    /// The number among those that wait for commits, and in events for who looks from outside.
     waiter: u64,
     me: Weak<Self>,
     /// Keeps the source alive: the loop has a weak reference.
@@ -138,15 +140,19 @@ impl<P: Platform + 'static> Function<P> {
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
             let eventfds = Arc::clone(&host.eventfds);
+            let waiter = routes.join(Weak::clone(shared) as Weak<dyn Waiter>);
             let mut locked = LockedFunction {
+                number: waiter,
                 engine,
                 fx: Box::new(Fx::new()),
                 host,
                 device,
                 is_high: false,
                 mode: Mode::None,
+                followed: None,
                 attached: false,
                 closed: false,
+                told_to_wait: false,
                 panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
@@ -158,7 +164,7 @@ impl<P: Platform + 'static> Function<P> {
                 handles: AtomicUsize::new(1),
                 queue: OnceLock::new(),
                 sender: setup.sender,
-                waiter: routes.join(Weak::clone(shared) as Weak<dyn Waiter>),
+                waiter,
                 me: Weak::clone(shared),
                 line,
                 #[cfg(test)]
@@ -231,8 +237,22 @@ impl<P: Platform> Function<P> {
     /// controller may have another.
     pub fn resume(&self) {
         self.shared.with(|locked| {
-            locked.input(|engine, fx| always(engine.resume(fx)));
+            locked.switch(|engine, fx| always(engine.resume(fx)));
+            tell(&Happening::Resumed { function: locked.number });
         });
+    }
+
+    /// Returns a number that no other function on these routes has: `function` in the events of feature
+    /// `tracing`.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.shared.waiter
+    }
+
+    /// Returns counts of the events of each device vector, lowest first. Takes the lock once.
+    #[must_use]
+    pub fn vector_counters(&self) -> Vec<VectorCounters> {
+        self.shared.lock().host.counters()
     }
 
     /// Commits and arms what waits of this function, as [`Routes::flush`] does for all.
@@ -305,6 +325,10 @@ impl<P: Platform> SharedFunction<P> {
             act(&mut locked)
         });
         panics.add(locked.take_panics());
+        if !locked.told_to_wait && locked.host.waits() {
+            locked.told_to_wait = true;
+            self.routes.waits(self.waiter);
+        }
         let queued = locked.host.calls.len();
         drop(locked);
         self.call_out(queued, &mut panics);
@@ -350,8 +374,12 @@ impl<P: Platform> SharedFunction<P> {
         load: impl FnOnce(&mut Engine<Boxed>) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
         self.with(|locked| {
-            load(&mut locked.engine)?;
+            let function = locked.number;
+            load(&mut locked.engine)
+                .inspect_err(|error| tell(&Happening::LoadRefused { function, error }))?;
+            tell(&Happening::Loaded { function });
             locked.host.pause();
+            locked.followed = None;
             locked.tell_claims();
             Ok(())
         })
@@ -365,7 +393,7 @@ impl<P: Platform> SharedFunction<P> {
         self.with(|locked| {
             let failed = connect(&mut locked.host)?;
             let mode = locked.host.owner().into();
-            failed.into_iter().for_each(|v| locked.engine.report_failed(mode, Vectors::one(v)));
+            failed.into_iter().for_each(|vector| locked.fall_back(mode, vector));
             Ok(())
         })
     }

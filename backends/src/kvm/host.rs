@@ -17,6 +17,7 @@ use super::message::Format;
 use super::physical::PhysicalMsix;
 use super::routes::Routes;
 use super::setup::{EventfdOrigin, FunctionError};
+use super::vector_counters::VectorCounters;
 use super::vector_set::VectorSet;
 use crate::eventfd::{EventSource, take};
 use crate::panics::Panics;
@@ -41,6 +42,9 @@ struct RoutedMessage {
     live: bool,
     /// Whether KVM knows the message, so that eventfds may be assigned to the GSI.
     open: bool,
+    /// Whether the route of `gsi` is `told` and KVM knows it. It stays so while the GSI is this
+    /// vector's, until another message is told.
+    committed: bool,
 }
 
 /// The state of a vector's eventfd.
@@ -118,6 +122,8 @@ pub(super) struct VectorHost {
     /// The mode that was entered last, to which the events in unassigned eventfds belong.
     owner: MessageMode,
     uses: Vec<EventfdUse>,
+    /// Counts by the device's vectors; without [`VectorCounters::given`], which the eventfds have.
+    counters: Vec<VectorCounters>,
     /// Eventfds that were made elsewhere, in place of those that are made here.
     connected: Vec<Option<Arc<EventFd>>>,
     /// The GSI of vector 0, where the others follow it; `None` when vectors are given any.
@@ -163,6 +169,7 @@ impl VectorHost {
             is_reallocated: false,
             owner: if msix > 0 { MessageMode::MsiX } else { MessageMode::Msi },
             uses: vec![EventfdUse::default(); usize::from(vectors)],
+            counters: vec![VectorCounters::default(); usize::from(vectors)],
             connected: vec![None; usize::from(vectors)],
             first_gsi: None,
             stuck: VectorSet::none(vectors),
@@ -225,6 +232,14 @@ impl VectorHost {
         failed
     }
 
+    /// Returns whether [`flush`](Self::flush) would do anything.
+    pub(super) const fn waits(&self) -> bool {
+        let tries_again = !self.stuck.is_empty() || !self.unwatched.is_empty();
+        let has_routes = !self.of_mode(self.owner).waiting.is_empty();
+        let has_messages = !self.msix.unsent.is_empty() || !self.msi.unsent.is_empty();
+        tries_again || (has_routes || has_messages) && !self.paused
+    }
+
     /// Does the same, but for messages that could not be sent.
     pub(super) fn flush_routes(&mut self) -> Vec<Vector> {
         let mut failed = Vec::new();
@@ -262,12 +277,25 @@ impl VectorHost {
         self.routes.give_back(free.filter_map(|state| state.gsi.take()));
     }
 
+    /// Returns the counts of a vector, for changes.
+    pub(super) fn count(&mut self, vector: u16) -> Option<&mut VectorCounters> {
+        self.counters.get_mut(usize::from(vector))
+    }
+
+    /// Returns the counts of all vectors.
+    pub(super) fn counters(&self) -> Vec<VectorCounters> {
+        let all = self.counters.iter().zip(&*self.eventfds);
+        all.map(|(counters, gated)| VectorCounters { given: gated.given(), ..*counters }).collect()
+    }
+
     /// Returns how many vectors a mode has.
     pub(super) const fn vectors(&self, mode: MessageMode) -> usize {
-        match mode {
-            MessageMode::MsiX => self.msix.vectors.len(),
-            MessageMode::Msi => self.msi.vectors.len(),
-        }
+        self.of_mode(mode).vectors.len()
+    }
+
+    /// Returns whether a vector is between Arm and Disarm.
+    pub(super) fn is_live(&self, mode: MessageMode, vector: u16) -> bool {
+        self.of_mode(mode).vectors.get(usize::from(vector)).is_some_and(|state| state.live)
     }
 
     /// Returns the mode to which the events in the eventfds belong.
@@ -296,6 +324,13 @@ impl VectorHost {
         let physical = self.physical.take();
         panics.catch(|| drop(physical));
         panics.resume();
+    }
+
+    const fn of_mode(&self, mode: MessageMode) -> &ModeMessages {
+        match mode {
+            MessageMode::MsiX => &self.msix,
+            MessageMode::Msi => &self.msi,
+        }
     }
 
     fn messages(&mut self, mode: MessageMode) -> &mut ModeMessages {

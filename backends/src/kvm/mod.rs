@@ -119,6 +119,7 @@ pub mod system_calls {
 }
 #[cfg(test)]
 pub(crate) mod tests;
+mod vector_counters;
 mod vector_set;
 mod vm;
 #[cfg(feature = "kvm")]
@@ -143,4 +144,5 @@ pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
 pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
 pub use runner::Runner;
 pub use setup::{EventfdOrigin, FunctionError, FunctionSetup, PassedThrough, SendingThread};
+pub use vector_counters::VectorCounters;
 pub use vm::Vm;

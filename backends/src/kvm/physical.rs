@@ -2,6 +2,7 @@
 
 use msix_core::Vector;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -40,16 +41,17 @@ pub trait PhysicalMsi: Send {
 /// A real device's INTx: masked when it fires, until it is unmasked (D12). Called under the function's
 /// lock: it must not use the function or its routes, nor wait for a thread that does.
 pub trait PhysicalIntx: Send {
-    /// Enables the line: it writes `trigger` when it fires, from now on.
+    /// Enables the line: it writes the eventfd `trigger` when it fires, from now on. Who keeps it
+    /// duplicates it.
     ///
     /// # Errors
     /// The device's; the line then does not fire.
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()>;
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()>;
     /// Makes a write of `eventfd` unmask the line, until it is disabled.
     ///
     /// # Errors
     /// The device's; the caller must then use [`unmask`](Self::unmask).
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()>;
+    fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()>;
     /// Unmasks the line; if it is still asserted, it fires again.
     fn unmask(&mut self);
     /// Disables the line: it fires no more.

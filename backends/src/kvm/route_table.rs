@@ -2,6 +2,7 @@
 
 use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
 use super::message::KvmMessage;
+use fixedbitset::FixedBitSet;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -97,6 +98,8 @@ struct RouteSlot {
     wanted: KvmMessage,
     /// The message that KVM knows.
     told: Option<KvmMessage>,
+    /// The place of its route in the plan.
+    place: usize,
 }
 
 impl RouteSlot {
@@ -107,9 +110,14 @@ impl RouteSlot {
 
 /// The table.
 pub(super) struct RouteTable {
-    kept: Vec<RouteEntry>,
+    /// Everything that should be in the table: first what is kept, then the messages in any order.
+    plan: Vec<RouteEntry>,
+    /// The number of routes that are kept.
+    kept: usize,
     /// By GSI.
     slots: Vec<Option<RouteSlot>>,
+    /// GSIs with messages that changed since the last commit.
+    changed: FixedBitSet,
     gsis: Box<dyn GsiAllocator>,
     /// The range that `gsis` gives out, if that is known.
     range: Option<GsiRange>,
@@ -139,8 +147,10 @@ impl RouteTable {
         gsis: Box<dyn GsiAllocator>,
     ) -> Self {
         Self {
-            kept,
+            kept: kept.len(),
+            plan: kept,
             slots: Vec::new(),
+            changed: FixedBitSet::with_capacity(MOST as usize),
             gsis,
             range: None,
             reserved: BTreeSet::new(),
@@ -157,7 +167,7 @@ impl RouteTable {
         fixed: Option<u32>,
     ) -> Result<u32, OutOfRoutes> {
         let out = OutOfRoutes { limit: self.limit };
-        if self.kept.len() + self.taken >= self.limit as usize {
+        if self.plan.len() >= self.limit as usize {
             return Err(out);
         }
         let gsi = match fixed {
@@ -168,7 +178,9 @@ impl RouteTable {
         if self.slots.len() <= place {
             self.slots.resize(place + 1, None);
         }
-        self.slots[place] = Some(RouteSlot { wanted: msi, told: None });
+        self.slots[place] = Some(RouteSlot { wanted: msi, told: None, place: self.plan.len() });
+        self.plan.push(RouteEntry::Msi { gsi, msi });
+        self.changed.insert(place);
         self.taken += 1;
         self.stale += 1;
         Ok(gsi)
@@ -191,7 +203,7 @@ impl RouteTable {
     fn is_taken(&self, gsi: u32) -> bool {
         self.slot(gsi).is_some()
             || self.reserved.contains(&gsi)
-            || self.kept.iter().any(|entry| entry.gsi() == gsi)
+            || self.plan[..self.kept].iter().any(|entry| entry.gsi() == gsi)
     }
 
     /// Reserves GSIs for a source with fixed ones, `count` from `first` on.
@@ -216,7 +228,9 @@ impl RouteTable {
         let Some(slot) = self.slot_mut(gsi) else { return };
         let before = slot.is_current();
         slot.wanted = msi;
-        let after = slot.is_current();
+        let (after, place) = (slot.is_current(), slot.place);
+        self.plan[place] = RouteEntry::Msi { gsi, msi };
+        self.changed.insert(gsi as usize);
         self.stale += usize::from(before);
         self.stale -= usize::from(after);
     }
@@ -225,8 +239,14 @@ impl RouteTable {
     /// it (K6).
     pub(super) fn give_back(&mut self, gsi: u32) {
         let Some(slot) = self.slot_mut(gsi) else { return };
-        let stale = !slot.is_current();
+        let (stale, place) = (!slot.is_current(), slot.place);
         self.slots[gsi as usize] = None;
+        self.plan.swap_remove(place);
+        if let Some(last) = self.plan.get(place).map(|moved| moved.gsi())
+            && let Some(moved) = self.slot_mut(last)
+        {
+            moved.place = place;
+        }
         if !self.reserved.contains(&gsi) {
             self.gsis.free(gsi);
         }
@@ -251,24 +271,27 @@ impl RouteTable {
         if entries.len() + self.taken > self.limit as usize {
             return Err(KeepError::OutOfRoutes(OutOfRoutes { limit: self.limit }));
         }
-        Ok(std::mem::replace(&mut self.kept, entries))
+        for slot in self.slots.iter_mut().flatten() {
+            slot.place = slot.place - self.kept + entries.len();
+        }
+        let kept = self.kept;
+        self.kept = entries.len();
+        Ok(self.plan.splice(..kept, entries).collect())
     }
 
     /// Returns everything that should be in the table.
-    pub(super) fn plan(&self) -> Vec<RouteEntry> {
-        let mut plan = Vec::with_capacity(self.kept.len() + self.taken);
-        plan.extend_from_slice(&self.kept);
-        for (gsi, slot) in (0..).zip(&self.slots) {
-            plan.extend(slot.map(|slot| RouteEntry::Msi { gsi, msi: slot.wanted }));
-        }
-        plan
+    pub(super) fn plan(&self) -> &[RouteEntry] {
+        &self.plan
     }
 
     /// Notes that KVM has taken the plan.
     pub(super) fn committed(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.told = Some(slot.wanted);
+        for gsi in self.changed.ones() {
+            if let Some(slot) = &mut self.slots[gsi] {
+                slot.told = Some(slot.wanted);
+            }
         }
+        self.changed.clear();
         self.stale = 0;
     }
 
@@ -294,7 +317,7 @@ impl RouteTable {
 impl fmt::Debug for RouteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteTable")
-            .field("kept", &self.kept.len())
+            .field("kept", &self.kept)
             .field("taken", &self.taken)
             .field("stale", &self.stale)
             .finish_non_exhaustive()
@@ -317,6 +340,7 @@ pub enum KeepError {
 mod tests {
     use super::*;
     use crate::kvm::RouteOptions;
+    use std::collections::BTreeMap;
 
     fn msi(data: u32) -> KvmMessage {
         KvmMessage { address_lo: 0xfee0_0000, address_hi: 0, data, device: None }
@@ -350,7 +374,7 @@ mod tests {
             let is_pin = |(gsi, entry): (u32, &RouteEntry)| {
                 *entry == RouteEntry::Pin { gsi, irqchip: 0, pin: gsi }
             };
-            assert!((0..pins).zip(&plan).all(is_pin));
+            assert!((0..pins).zip(plan).all(is_pin));
         }
     }
 
@@ -468,5 +492,65 @@ mod tests {
         table.unreserve(8, 4);
         table.keep(pin(8)).unwrap();
         assert_eq!(table.claim(msi(1), None), Ok(24), "10 was not given to vectors");
+    }
+
+    /// The table as it would be without a plan that is kept up.
+    #[derive(Default)]
+    struct Naive {
+        kept: Vec<RouteEntry>,
+        wanted: BTreeMap<u32, KvmMessage>,
+        told: BTreeMap<u32, KvmMessage>,
+    }
+
+    impl Naive {
+        fn compare(&self, table: &RouteTable) {
+            let messages = self.wanted.iter().map(|(&gsi, &msi)| RouteEntry::Msi { gsi, msi });
+            let mut plan = table.plan().to_vec();
+            let kept: Vec<_> = plan.drain(..self.kept.len()).collect();
+            plan.sort_unstable_by_key(|entry| entry.gsi());
+            assert_eq!((kept, plan), (self.kept.clone(), messages.collect::<Vec<_>>()));
+            let is_current = |gsi| self.told.get(gsi) == self.wanted.get(gsi);
+            assert!(self.wanted.keys().all(|gsi| table.is_current(*gsi) == is_current(gsi)));
+            let stale = self.wanted.keys().filter(|gsi| !is_current(gsi)).count();
+            assert_eq!((table.stale(), table.taken()), (stale, self.wanted.len()));
+        }
+    }
+
+    #[test]
+    fn the_plan_that_is_kept_up_is_the_one_made_anew() {
+        for seed in 0..40 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut table, mut naive) = (table(Vec::new(), 4096), Naive::default());
+            for _ in 0..300 {
+                let any = random.choice(naive.wanted.keys().copied());
+                let message = msi(random.u32(0..3));
+                match (random.u8(0..12), any) {
+                    (0..4, _) => {
+                        let gsi = table.claim(message, None).unwrap();
+                        assert_eq!(naive.wanted.insert(gsi, message), None);
+                    }
+                    (4..8, Some(gsi)) => {
+                        table.set(gsi, message);
+                        naive.wanted.insert(gsi, message);
+                    }
+                    (8..10, Some(gsi)) => {
+                        table.give_back(gsi);
+                        naive.wanted.remove(&gsi);
+                        naive.told.remove(&gsi);
+                    }
+                    (10, _) => {
+                        let pin = |gsi| RouteEntry::Pin { gsi, irqchip: 2, pin: gsi };
+                        let kept: Vec<_> = (0..random.u32(0..24)).map(pin).collect();
+                        assert_eq!(table.keep(kept.clone()), Ok(naive.kept));
+                        naive.kept = kept;
+                    }
+                    _ => {
+                        table.committed();
+                        naive.told = naive.wanted.clone();
+                    }
+                }
+                naive.compare(&table);
+            }
+        }
     }
 }

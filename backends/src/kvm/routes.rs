@@ -7,7 +7,8 @@ use super::message::{Format, InterruptAddresses, KvmMessage};
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
-use std::collections::BTreeMap;
+use crate::happening::{Happening, failed, tell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -111,11 +112,13 @@ pub struct Routes {
     closed: AtomicBool,
 }
 
-/// The functions that wait for commits, by number.
+/// The functions, by number.
 #[derive(Default)]
 struct Waiters {
     by_id: BTreeMap<u64, Weak<dyn Waiter>>,
     next: u64,
+    /// Those with something for the next flush. A flush looks at no others.
+    waiting: BTreeSet<u64>,
 }
 
 struct RoutesState {
@@ -217,8 +220,13 @@ impl Routes {
     /// notified.
     pub fn flush(&self) {
         self.state().pace.clear();
-        let waiters: Vec<_> = self.waiters().by_id.values().cloned().collect();
-        waiters.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
+        let waiting: Vec<_> = {
+            let mut waiters = self.waiters();
+            // One that still waits afterwards, or again by then, says so.
+            let waiting = std::mem::take(&mut waiters.waiting);
+            waiting.iter().filter_map(|id| waiters.by_id.get(id).cloned()).collect()
+        };
+        waiting.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
     }
 
     /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
@@ -289,7 +297,24 @@ impl Routes {
 
     /// Removes a function, which is gone. Its memory is held until then.
     pub(super) fn leave(&self, id: u64) {
-        self.waiters().by_id.remove(&id);
+        let mut waiters = self.waiters();
+        waiters.by_id.remove(&id);
+        waiters.waiting.remove(&id);
+    }
+
+    /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
+    /// there is a next one: the last may have come between what waits and this.
+    pub(super) fn waits(&self, id: u64) {
+        let mut waiters = self.waiters();
+        if !waiters.by_id.contains_key(&id) {
+            return;
+        }
+        waiters.waiting.insert(id);
+        drop(waiters);
+        let mut state = self.state();
+        if state.holds == 0 && !state.pace.is_waiting() {
+            self.note(&mut state);
+        }
     }
 
     /// Returns how many functions there are.
@@ -413,36 +438,49 @@ impl Routes {
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.assigns, || self.vm.assign(borrow(eventfd), gsi))
+        self.counted("KVM_IRQFD, assign", &self.counts.assigns, || {
+            self.vm.assign(borrow(eventfd), gsi)
+        })
     }
 
     pub(super) fn deassign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counted(&self.counts.deassigns, || self.vm.deassign(borrow(eventfd), gsi))
+        self.counted("KVM_IRQFD, deassign", &self.counts.deassigns, || {
+            self.vm.deassign(borrow(eventfd), gsi)
+        })
     }
 
     /// Sends a message. An MSI without a recipient is not an error (K10).
     pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<()> {
-        self.counted(&self.counts.signals, || self.vm.signal(msi).map(|_taken| ()))
+        self.counted("KVM_SIGNAL_MSI", &self.counts.signals, || {
+            self.vm.signal(msi).map(|_taken| ())
+        })
     }
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {
-        self.counted(&self.counts.commits, || self.vm.set_routes(&state.table.plan()))?;
+        let plan = state.table.plan();
+        let (commits, routes) = (&self.counts.commits, plan.len());
+        self.counted("KVM_SET_GSI_ROUTING", commits, || self.vm.set_routes(plan))?;
         state.table.committed();
         state.generation += 1;
+        tell(&Happening::Committed { routes, generation: state.generation });
         Ok(())
     }
 
     /// Makes a call, unless the VM is going.
-    fn counted(&self, count: &AtomicU64, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn counted(
+        &self,
+        name: &'static str,
+        count: &AtomicU64,
+        call: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
         count.fetch_add(1, Ordering::Relaxed);
-        let result = call();
-        if result.is_err() {
+        call().inspect_err(|error| {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        result
+            failed(name)(error);
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, RoutesState> {

@@ -16,8 +16,10 @@ use std::os::fd::BorrowedFd;
 
 impl Vm for VmFd {
     fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
-        let entries: Vec<kvm_irq_routing_entry> = routes.iter().map(|&entry| raw(entry)).collect();
-        let table = KvmIrqRouting::from_entries(&entries).map_err(io::Error::other)?;
+        let mut table = KvmIrqRouting::new(routes.len()).map_err(io::Error::other)?;
+        for (to, &entry) in table.as_mut_slice().iter_mut().zip(routes) {
+            *to = raw(entry);
+        }
         Ok(self.set_gsi_routing(&table)?)
     }
 

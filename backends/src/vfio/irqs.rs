@@ -2,19 +2,18 @@
 //! else.
 
 use super::plan::IrqIndex;
+use crate::happening::failed;
 use crate::kvm::PhysicalIntx;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use vfio_bindings::bindings::vfio::{
     VFIO_BASE, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER,
     VFIO_IRQ_SET_ACTION_UNMASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
     VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE,
     vfio_irq_info, vfio_irq_set,
 };
-use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ptr};
 use vmm_sys_util::ioctl_io_nr;
 
@@ -32,7 +31,7 @@ pub trait Irqs: Send {
     ///
     /// # Errors
     /// The kernel's: then any of these vectors may be unbound (D4).
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32>;
+    fn set<'a>(&self, start: u32, eventfds: &[Option<BorrowedFd<'a>>]) -> io::Result<u32>;
     /// Unbinds a range without -1 (D14).
     ///
     /// # Errors
@@ -85,6 +84,7 @@ impl<D: AsRawFd + Send> VectorIrqs<D> {
 
     fn set_irqs(&self, data: u32, start: u32, count: usize, fds: &[i32]) -> io::Result<u32> {
         set_irqs(&self.device, self.index, data | VFIO_IRQ_SET_ACTION_TRIGGER, start, count, fds)
+            .inspect_err(failed(SET_IRQS))
     }
 }
 
@@ -114,8 +114,8 @@ fn set_irqs(
 }
 
 impl<D: AsRawFd + Send> Irqs for VectorIrqs<D> {
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
-        let fd = |eventfd: &Option<Arc<EventFd>>| eventfd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+    fn set(&self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> io::Result<u32> {
+        let fd = |eventfd: &Option<BorrowedFd<'_>>| eventfd.map_or(-1, |fd| fd.as_raw_fd());
         let fds: Vec<i32> = eventfds.iter().map(fd).collect();
         self.set_irqs(VFIO_IRQ_SET_DATA_EVENTFD, start, fds.len(), &fds)
     }
@@ -152,9 +152,9 @@ impl<D: AsRawFd + Send> LineIrqs<D> {
 }
 
 impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-        self.set_irqs(flags, 1, &[trigger.as_raw_fd()])?;
+        self.set_irqs(flags, 1, &[trigger.as_raw_fd()]).inspect_err(failed(SET_IRQS))?;
         // The host's interrupt controller may have missed a level that rose before its pin was set
         // up; the unmask of a masked line looks at the device's Interrupt Status (D12).
         let masked = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, 1, &[]);
@@ -164,9 +164,9 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
         Ok(())
     }
 
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
+    fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
-        self.set_irqs(flags, 1, &[eventfd.as_raw_fd()])
+        self.set_irqs(flags, 1, &[eventfd.as_raw_fd()]).inspect_err(failed(SET_IRQS))
     }
 
     fn unmask(&mut self) {
@@ -179,3 +179,6 @@ impl<D: AsRawFd + Send> PhysicalIntx for LineIrqs<D> {
         let _ = self.set_irqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, &[]);
     }
 }
+
+/// What a failure of it is told as.
+const SET_IRQS: &str = "VFIO_DEVICE_SET_IRQS";

@@ -1,6 +1,7 @@
 //! The MSI index of a passed-through device.
 
 use super::irqs::Irqs;
+use crate::eventfd::borrow;
 use crate::kvm::PhysicalMsi;
 use msix_core::Vector;
 use std::io;
@@ -31,8 +32,9 @@ impl<I: Irqs> PhysicalMsi for DeviceMsi<I> {
         eventfd: &mut dyn FnMut(Vector) -> io::Result<Arc<EventFd>>,
     ) -> u16 {
         self.disable();
-        let wanted = (0..vectors.min(self.count)).map(|vector| eventfd(Vector::new(vector)).ok());
-        let mut eventfds: Vec<Option<Arc<EventFd>>> = wanted.take_while(Option::is_some).collect();
+        let wanted = (0..vectors.min(self.count)).map(|vector| eventfd(Vector::new(vector)));
+        let made: Vec<Arc<EventFd>> = wanted.map_while(Result::ok).collect();
+        let mut eventfds: Vec<_> = made.iter().map(|eventfd| Some(borrow(eventfd))).collect();
         while !eventfds.is_empty() {
             // A call that fails may have enabled the index.
             self.enabled = true;

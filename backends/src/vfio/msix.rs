@@ -2,6 +2,7 @@
 
 use super::irqs::Irqs;
 use super::plan::{IrqCall, IrqIndex, IrqPlan};
+use crate::eventfd::borrow;
 use crate::kvm::PhysicalMsix;
 use msix_core::Vector;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,10 +86,9 @@ impl<I: Irqs> DeviceMsix<I> {
             IrqCall::Unset { vectors } => self.irqs.unset(vectors.clone()),
             IrqCall::Set { start, bound } => {
                 let eventfd = |(vector, bound): (u32, &bool)| {
-                    self.eventfds.get(&vector).filter(|_| *bound).cloned()
+                    self.eventfds.get(&vector).filter(|_| *bound).map(|eventfd| borrow(eventfd))
                 };
-                let eventfds: Vec<Option<Arc<EventFd>>> =
-                    (*start..).zip(bound).map(eventfd).collect();
+                let eventfds: Vec<_> = (*start..).zip(bound).map(eventfd).collect();
                 match self.irqs.set(*start, &eventfds)? {
                     0 => Ok(()),
                     available => {

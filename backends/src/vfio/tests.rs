@@ -2,8 +2,8 @@
 
 use super::irqs::MockIrqs;
 use super::{DeviceMsix, IrqIndex, WhileMasked};
-use crate::eventfd::Loop;
-use crate::kvm::tests::{PATIENT, Vmm, delivered, is_fallback, mask, program};
+use crate::eventfd::{Loop, with};
+use crate::kvm::tests::{PATIENT, Vmm, delivered, is_fallback, mask, on_x86, program};
 use crate::kvm::{
     Deferral, DeviceControl, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,
     Routes,
@@ -11,6 +11,7 @@ use crate::kvm::{
 use msix_core::{BarIndex, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
@@ -24,7 +25,7 @@ struct PretendedState {
     available: u32,
     /// Vectors below are allocated; `None` when the index is idle.
     allocated: Option<u32>,
-    bound: BTreeMap<u32, Arc<EventFd>>,
+    bound: BTreeMap<u32, EventFd>,
     /// The device's own pending bits.
     pba: BTreeSet<u32>,
     /// Vectors that were bound when a call named them again.
@@ -80,7 +81,7 @@ impl PretendedState {
         self.failing.contains(&(self.calls.len() - 1))
     }
 
-    fn set(&mut self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
+    fn set(&mut self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> io::Result<u32> {
         let end = start + eventfds.len() as u32;
         let states: String =
             eventfds.iter().map(|fd| if fd.is_some() { 'x' } else { '.' }).collect();
@@ -103,10 +104,11 @@ impl PretendedState {
                 return Err(io::Error::from_raw_os_error(9));
             }
             if let Some(eventfd) = eventfd {
-                self.bound.insert(vector, Arc::clone(eventfd));
+                let eventfd = with(*eventfd, EventFd::try_clone).unwrap();
                 if self.pba.remove(&vector) {
                     eventfd.write(1).unwrap(); // D8
                 }
+                self.bound.insert(vector, eventfd);
             }
         }
         Ok(0)
@@ -163,7 +165,7 @@ impl World {
             FunctionSetup {
                 msix: Some(layout),
                 device: Some(device_behind),
-                ..FunctionSetup::new(Vmm::default())
+                ..on_x86(Vmm::default())
             },
         )
         .unwrap();

@@ -7,6 +7,7 @@
 //! may be sent, and half of MSI's address. MSI-X messages do not change, and its vectors stay claimed.
 
 mod alphabet;
+mod counterexample;
 mod defect;
 mod explored;
 mod moment;
@@ -16,6 +17,7 @@ pub use defect::FunctionDefect;
 use crate::peer::Peer;
 use crate::search::{Extent, Reached, World, search};
 use alphabet::events;
+use counterexample::script;
 use explored::fresh;
 use moment::{Found, Moment};
 use msix_core::IntxSource;
@@ -77,8 +79,10 @@ pub struct FunctionViolation {
     pub property: &'static str,
     /// What was seen.
     pub detail: String,
-    /// The inputs that show it.
-    pub inputs: Vec<String>,
+    /// Length of the way: inputs.
+    pub steps: usize,
+    /// The way as a [`script`](crate::script), with what it leads to as comments.
+    pub script: String,
 }
 
 /// Visits every state that a function can reach from reset, nearest first, and checks what must hold in
@@ -95,10 +99,12 @@ pub fn explore_function(
         defect: options.defect,
     };
     let closure = search(&world, options.max_states, go_on);
-    let violation = closure.violation.map(|(Found { property, detail, tried }, way)| {
+    let violation = closure.violation.map(|(found, way)| {
         let before = way.into_iter().filter_map(|step| world.events.get(usize::from(step)));
-        let inputs = before.chain(&tried).map(|input| format!("{input:?}")).collect();
-        FunctionViolation { property, detail, inputs }
+        let inputs: Vec<_> = before.chain(&found.tried).collect();
+        let steps = inputs.len();
+        let script = script(fresh(policy, source), name, &found, inputs.into_iter());
+        FunctionViolation { property: found.property, detail: found.detail, steps, script }
     });
     FunctionOutcome {
         policy: name,

@@ -1,4 +1,5 @@
-//! Sequences of engine inputs as text, one per line: people read them, `msix replay` runs them.
+//! Sequences of inputs as text, one per line: people read them, `msix replay` runs them. [`SYNTAX`] is
+//! all of it, for people.
 //!
 //! ```text
 //! msix-script 1
@@ -8,20 +9,81 @@
 //! write-config 2 2 0xc003
 //! notify 0
 //! ```
-//!
-//! `vectors` and `policy` stand before the first input.
 
+mod function;
+mod line;
+mod msix;
 mod reader;
 
-use msix_core::operation::Operation;
-use msix_core::{Message, Vector, Vectors};
+use msix_core::operation::{FunctionOperation, Operation};
+use msix_core::{Vector, Vectors};
 pub use reader::{MAX_LINE, ScriptReader};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-/// First line of every script.
-const HEADER: &str = "msix-script 1";
+/// The syntax of scripts.
+pub const SYNTAX: &str = "\
+A script is text. Its first line is `msix-script 1`, for MSI-X alone, or
+`msix-function-script 1`, for a function with INTx, MSI and MSI-X. Then, each
+on a line of its own and before the first input:
+  vectors N                 1 to 2048; for a function 1, 2, 4, 8, 16 or 32, of
+                            MSI and of MSI-X
+  policy spec|qemu          without it, spec
+  pin emulated|physical     of a function; without it, emulated
+Then an input on each line. Numbers are decimal, or hexadecimal after 0x. A
+line that begins with # is a comment. SET is a word of the vectors and a mask
+of 64 bits: `0 0x5` is vectors 0 and 2. MODE is intx, msi or msix.
+  of both:                  claim VECTOR, unclaim VECTOR, unclaim-all,
+                            notify VECTOR, set-mask VECTOR 0|1,
+                            set-message VECTOR ADDRESS DATA, attach, detach,
+                            reset, prepare-save, save-and-load, resume,
+                            write-table OFFSET LENGTH VALUE,
+                            poll-pba OFFSET LENGTH
+  of MSI-X alone:           write-config OFFSET LENGTH VALUE (in the
+                            capability), read-config OFFSET LENGTH,
+                            read-table OFFSET LENGTH, read-pba OFFSET LENGTH,
+                            write-pba OFFSET LENGTH, withdraw VECTOR,
+                            bus-master 0|1, report-failed SET,
+                            report-held SET, save-and-load-qemu
+  of a function:            write-msi OFFSET LENGTH VALUE, read-msi OFFSET
+                            LENGTH, poll-msi OFFSET LENGTH, write-msix OFFSET
+                            LENGTH VALUE, write-command OFFSET LENGTH VALUE,
+                            withdraw MODE VECTOR, set-level 0|1, report-fired,
+                            eoi, report-failed MODE SET, report-held MODE SET";
 
-/// A script: what to make, and what to do with it.
+/// Something a line of a script can be.
+pub trait ScriptInput: Sized {
+    /// First line of a script of these.
+    const HEADER: &'static str;
+    /// Whether the script may say what pin there is.
+    const HAS_PIN: bool;
+    /// How many vectors there may be, for people.
+    const VECTORS: &'static str;
+
+    /// Returns whether there may be this many vectors.
+    fn fits(vectors: u16) -> bool;
+
+    /// Returns it as a line.
+    fn line(&self) -> String;
+
+    /// Returns what a line says, if it is one of these.
+    fn parsed(line: Line<'_>) -> Option<Self>;
+}
+
+/// The words of a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    name: &'a str,
+    arguments: &'a [&'a str],
+}
+
+impl Line<'_> {
+    /// The arguments, if all of them are numbers.
+    fn numbers(self) -> Option<Vec<u64>> {
+        self.arguments.iter().map(|word| number(word)).collect()
+    }
+}
+
+/// A script of MSI-X alone: what to make, and what to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// How many vectors, 1 to 2048.
@@ -30,6 +92,26 @@ pub struct Script {
     pub policy: String,
     /// The inputs, in order.
     pub operations: Vec<Operation>,
+}
+
+/// Which of the scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptKind {
+    /// Of MSI-X alone.
+    Msix,
+    /// Of a whole function.
+    Function,
+}
+
+impl ScriptKind {
+    /// Returns which script a file that begins with these bytes claims to be.
+    #[must_use]
+    pub fn of(start: &[u8]) -> Option<Self> {
+        let headers =
+            [(Operation::HEADER, Self::Msix), (FunctionOperation::HEADER, Self::Function)];
+        let claimed = headers.iter().find(|(header, _)| start.starts_with(header.as_bytes()));
+        claimed.map(|(_, kind)| *kind)
+    }
 }
 
 /// Why a text is not a script: line number and reason.
@@ -44,18 +126,12 @@ pub struct ScriptError {
 }
 
 impl Script {
-    /// Returns whether a file that begins with these bytes claims to be a script.
-    #[must_use]
-    pub fn is_script(start: &[u8]) -> bool {
-        start.starts_with(HEADER.as_bytes())
-    }
-
     /// Parses a script.
     ///
     /// # Errors
     /// [`ScriptError`] names the first line that is wrong.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
-        let reader = ScriptReader::new(text.as_bytes())?;
+        let reader = ScriptReader::<_, Operation>::begin(text.as_bytes())?;
         let (vectors, policy) = (reader.vectors(), reader.policy().to_owned());
         let operations = reader.collect::<Result<_, _>>()?;
         Ok(Self { vectors, policy, operations })
@@ -64,105 +140,9 @@ impl Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEADER}\nvectors {}\npolicy {}", self.vectors, self.policy)?;
-        self.operations.iter().try_for_each(|operation| writeln!(f, "{}", line(operation)))
+        writeln!(f, "{}\nvectors {}\npolicy {}", Operation::HEADER, self.vectors, self.policy)?;
+        self.operations.iter().try_for_each(|operation| writeln!(f, "{}", operation.line()))
     }
-}
-
-/// Returns an input as a line of a script.
-#[must_use]
-pub fn line(operation: &Operation) -> String {
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = match *operation {
-        Operation::WriteConfig { offset, len, value } => {
-            write!(text, "write-config {offset:#x} {len} {value:#x}")
-        }
-        Operation::ReadConfig { offset, len } => write!(text, "read-config {offset:#x} {len}"),
-        Operation::WriteTable { offset, len, value } => {
-            write!(text, "write-table {offset:#x} {len} {value:#x}")
-        }
-        Operation::ReadTable { offset, len } => write!(text, "read-table {offset:#x} {len}"),
-        Operation::PollPba { offset, len } => write!(text, "poll-pba {offset:#x} {len}"),
-        Operation::ReadPba { offset, len } => write!(text, "read-pba {offset:#x} {len}"),
-        Operation::WritePba { offset, len } => write!(text, "write-pba {offset:#x} {len}"),
-        Operation::Notify(v) => write!(text, "notify {v}"),
-        Operation::Withdraw(v) => write!(text, "withdraw {v}"),
-        Operation::Claim(v) => write!(text, "claim {v}"),
-        Operation::Unclaim(v) => write!(text, "unclaim {v}"),
-        Operation::UnclaimAll => write!(text, "unclaim-all"),
-        Operation::SetMask(v, masked) => write!(text, "set-mask {v} {}", u8::from(masked)),
-        Operation::SetMessage(v, Message { address, data }) => {
-            write!(text, "set-message {v} {address:#x} {data:#x}")
-        }
-        Operation::Attach => write!(text, "attach"),
-        Operation::Detach => write!(text, "detach"),
-        Operation::ReportFailed(set) => {
-            write!(text, "report-failed {} {:#x}", set.word(), set.bits())
-        }
-        Operation::ReportHeld(set) => write!(text, "report-held {} {:#x}", set.word(), set.bits()),
-        Operation::SetBusMaster(on) => write!(text, "bus-master {}", u8::from(on)),
-        Operation::Reset => write!(text, "reset"),
-        Operation::PrepareSave => write!(text, "prepare-save"),
-        Operation::SaveAndLoad => write!(text, "save-and-load"),
-        Operation::SaveAndLoadQemu => write!(text, "save-and-load-qemu"),
-        Operation::Resume => write!(text, "resume"),
-    };
-    text
-}
-
-fn operation(name: &str, arguments: &[&str]) -> Option<Operation> {
-    let numbers: Vec<u64> = arguments.iter().map(|word| number(word)).collect::<Option<_>>()?;
-    let byte = |n: u64| u8::try_from(n).ok();
-    let word = |n: u64| u16::try_from(n).ok();
-    let vector = |n: u64| word(n).map(Vector::new);
-    let flag = |n: u64| (n < 2).then_some(n == 1);
-    Some(match (name, numbers.as_slice()) {
-        ("write-config", &[offset, len, value]) => {
-            Operation::WriteConfig { offset: byte(offset)?, len: byte(len)?, value }
-        }
-        ("read-config", &[offset, len]) => {
-            Operation::ReadConfig { offset: byte(offset)?, len: byte(len)? }
-        }
-        ("write-table", &[offset, len, value]) => {
-            Operation::WriteTable { offset: word(offset)?, len: byte(len)?, value }
-        }
-        ("read-table", &[offset, len]) => {
-            Operation::ReadTable { offset: word(offset)?, len: byte(len)? }
-        }
-        ("poll-pba", &[offset, len]) => {
-            Operation::PollPba { offset: word(offset)?, len: byte(len)? }
-        }
-        ("read-pba", &[offset, len]) => {
-            Operation::ReadPba { offset: word(offset)?, len: byte(len)? }
-        }
-        ("write-pba", &[offset, len]) => {
-            Operation::WritePba { offset: word(offset)?, len: byte(len)? }
-        }
-        ("notify", &[v]) => Operation::Notify(vector(v)?),
-        ("withdraw", &[v]) => Operation::Withdraw(vector(v)?),
-        ("claim", &[v]) => Operation::Claim(vector(v)?),
-        ("unclaim", &[v]) => Operation::Unclaim(vector(v)?),
-        ("unclaim-all", []) => Operation::UnclaimAll,
-        ("set-mask", &[v, masked]) => Operation::SetMask(vector(v)?, flag(masked)?),
-        ("set-message", &[v, address, data]) => {
-            let message = Message { address, data: u32::try_from(data).ok()? };
-            Operation::SetMessage(vector(v)?, message)
-        }
-        ("attach", []) => Operation::Attach,
-        ("detach", []) => Operation::Detach,
-        ("report-failed", &[index, bits]) => {
-            Operation::ReportFailed(Vectors::new(word(index)?, bits))
-        }
-        ("report-held", &[index, bits]) => Operation::ReportHeld(Vectors::new(word(index)?, bits)),
-        ("bus-master", &[on]) => Operation::SetBusMaster(flag(on)?),
-        ("reset", []) => Operation::Reset,
-        ("prepare-save", []) => Operation::PrepareSave,
-        ("save-and-load", []) => Operation::SaveAndLoad,
-        ("save-and-load-qemu", []) => Operation::SaveAndLoadQemu,
-        ("resume", []) => Operation::Resume,
-        _ => return None,
-    })
 }
 
 /// A number as `12` or `0xc`.
@@ -173,12 +153,30 @@ fn number(word: &str) -> Option<u64> {
     }
 }
 
+fn vector(number: u64) -> Option<Vector> {
+    u16::try_from(number).ok().map(Vector::new)
+}
+
+fn flag(number: u64) -> Option<bool> {
+    (number < 2).then_some(number == 1)
+}
+
+fn set(word: u64, bits: u64) -> Option<Vectors> {
+    Some(Vectors::new(u16::try_from(word).ok()?, bits))
+}
+
+/// Offset and length of an access.
+fn fields<T: TryFrom<u64>>(offset: u64, len: u64) -> Option<(T, u8)> {
+    Some((T::try_from(offset).ok()?, u8::try_from(len).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msix_core::Message;
 
     #[test]
-    fn every_input_survives_its_line() {
+    fn every_input_survives_its_line_and_is_in_the_syntax() {
         let v = Vector::new(3);
         let set = Vectors::new(1, 0xf0);
         let operations = vec![
@@ -207,6 +205,10 @@ mod tests {
             Operation::SaveAndLoadQemu,
             Operation::Resume,
         ];
+        for line in operations.iter().map(ScriptInput::line) {
+            let name = line.split(' ').next().unwrap();
+            assert!(SYNTAX.contains(name), "{name}");
+        }
         let script = Script { vectors: 2048, policy: "qemu".to_owned(), operations };
         assert_eq!(Script::parse(&script.to_string()), Ok(script));
     }

@@ -132,9 +132,9 @@ impl<B: Board> IvshmemDevice<B> {
     ///
     /// # Errors
     /// [`DeviceError::Memory`].
-    pub fn plain(memory: OwnedFd) -> Result<Self, DeviceError> {
+    pub fn plain(memory: OwnedFd, width: Width) -> Result<Self, DeviceError> {
         let memory = SharedMemory::new(memory)?;
-        let options = DeviceOptions::new(1);
+        let options = DeviceOptions { width, ..DeviceOptions::new(1) };
         let layout = Layout::exclusive_bar(1, TABLE_BAR)?;
         let shape = shape(&options, 0, memory.size(), false);
         Ok(Self {

@@ -4,23 +4,27 @@ use super::input::Source;
 use super::output::{self, Output, interrupted, status};
 use super::progress::Progress;
 use super::script::checked;
-use super::signals;
+use super::{signals, size};
 use crate::diff::{self, DiffOptions, DiffOutcome, KNOWN_DEFECTS};
+use crate::plural::counted;
 use clap::Args;
+use msix_core::operation::Operation;
 use msix_peers::Player;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-/// Random inputs to the engine (policy qemu) and to ivshmem-doorbell devices of a real QEMU, side
-/// by side; every read and every message is compared.
+/// Compare the engine with a real QEMU on random inputs.
+///
+/// The engine (policy qemu) and ivshmem-doorbell devices of QEMU get the same inputs, side by side; every
+/// read and every message is compared.
 ///
 /// Exit status: 0 both agree, 1 they differ, 2 unusable arguments or no QEMU, 3 ended by a signal before
 /// all was compared, and both agree so far.
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
-    /// Inputs in all.
-    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    /// Inputs in all. Suffixes: k, M, G.
+    #[arg(long, default_value = "20k", value_name = "N", value_parser = size::count(0..=u64::MAX))]
     ops: u64,
     /// Of the random numbers; the same seed makes the same inputs.
     #[arg(long, default_value_t = 1, value_name = "S")]
@@ -94,7 +98,7 @@ fn scripted(path: PathBuf, options: &DiffOptions, json: bool) -> Result<ExitCode
     let name = input.name.clone();
     let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
     let mut text = input.text(&stop).map_err(|error| failed(&error))?;
-    let run = match checked(&mut *text, &stop) {
+    let run = match checked::<Operation>(&mut *text, &stop) {
         Err(_) if stopped() => return interrupted(json),
         checked => checked.map_err(|error| failed(&error))?,
     };
@@ -123,18 +127,17 @@ fn scripted(path: PathBuf, options: &DiffOptions, json: bool) -> Result<ExitCode
 fn text(outcome: &DiffOutcome, asked: u64) -> String {
     let compared = &outcome.compared;
     let mut text = format!(
-        "{}, {} devices of {} vectors, seed {}\n\
-         {} inputs: {} reads compared, {} events, {} messages, {} resets, {} migrations\n",
+        "{}, {} of {}, seed {}\n{}: {} compared, {}, {}, {}, {}\n",
         outcome.peer,
-        outcome.devices,
-        outcome.vectors,
+        counted(outcome.devices, "device"),
+        counted(outcome.vectors, "vector"),
         outcome.seed,
-        compared.operations,
-        compared.reads,
-        compared.events,
-        compared.messages,
-        compared.resets,
-        compared.migrations
+        counted(compared.operations, "input"),
+        counted(compared.reads, "read"),
+        counted(compared.events, "event"),
+        counted(compared.messages, "message"),
+        counted(compared.resets, "reset"),
+        counted(compared.migrations, "migration")
     );
     for known in KNOWN_DEFECTS {
         text.push_str(&format!(
@@ -144,8 +147,9 @@ fn text(outcome: &DiffOutcome, asked: u64) -> String {
     }
     match &outcome.mismatch {
         None if outcome.interrupted => text.push_str(&format!(
-            "interrupted after {} of {asked} inputs; engine and QEMU agree so far",
-            compared.operations
+            "interrupted after {} of {}; engine and QEMU agree so far",
+            compared.operations,
+            counted(asked, "input")
         )),
         None => text.push_str("engine and QEMU agree"),
         Some(mismatch) => {
@@ -155,9 +159,9 @@ fn text(outcome: &DiffOutcome, asked: u64) -> String {
                 d.input, d.what, d.engine, d.qemu
             ));
             text.push_str(&format!(
-                "engine and QEMU differ; shrunk from {} inputs to this script{}, for `msix diff \
+                "engine and QEMU differ; shrunk from {} to this script{}, for `msix diff \
                  --script FILE`:\n\n{}",
-                mismatch.inputs,
+                counted(mismatch.inputs, "input"),
                 if outcome.interrupted { " (interrupted: a shorter one may do)" } else { "" },
                 mismatch.script
             ));

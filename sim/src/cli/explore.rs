@@ -2,8 +2,10 @@
 
 use super::output::{self, Output, UNFINISHED, status};
 use super::output_file::OutputFile;
-use super::signals;
+use super::{signals, size};
+use crate::plural::counted;
 use crate::replay::Peer;
+use crate::report_table::wrapped;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use msix_explorer::{
@@ -18,8 +20,10 @@ use std::sync::atomic::Ordering;
 #[cfg(feature = "stateright")]
 use std::{thread, time::Duration};
 
-/// Every reachable state of the engine together with a host that fails, holds events and answers
-/// late, a guest that writes everything, and a platform that saves, loads and resets at any point.
+/// Visit every reachable state of the engine and the world around it.
+///
+/// The world is a host that fails, holds events and answers late, a guest that writes everything, and a
+/// platform that saves, loads and resets at any point.
 ///
 /// Exit status: 0 nothing is violated, 1 something is (a script for `msix replay` is printed), 2
 /// unusable arguments, 3 ended by a signal before all was seen, 4 stopped at --max-states before all was
@@ -39,9 +43,10 @@ pub(super) struct ExploreArguments {
     /// Take states that differ only in the order of the vectors for one; always so for three.
     #[arg(long)]
     symmetry: bool,
-    /// Stop after this many states.
-    #[arg(long, default_value_t = u32::MAX, value_name = "N")]
-    max_states: u32,
+    /// Stop after this many states; without it, after 4294967295. Suffixes: k, M, G.
+    #[arg(long, default_value_t = u32::MAX.into(), hide_default_value = true, value_name = "N",
+          value_parser = size::count(0..=u32::MAX.into()))]
+    max_states: u64,
     /// Put a defect into the engine, to see it found.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
     defect: Option<MsixDefect>,
@@ -62,7 +67,7 @@ pub(super) struct ExploreArguments {
     )]
     function_defect: Option<FunctionDefect>,
     /// Write the script of a violation to this file, in place of what it held, for `msix replay`.
-    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    #[arg(long, value_name = "FILE", conflicts_with = "serve")]
     script: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
@@ -113,8 +118,12 @@ fn function(arguments: &ExploreArguments) -> Result<ExitCode, String> {
     options.physical = arguments.physical;
     options.max_states = usize::try_from(arguments.max_states).unwrap_or(usize::MAX);
     options.defect = arguments.function_defect;
+    let file = arguments.script.as_ref().map(|path| OutputFile::new(path, None)).transpose()?;
     let outcome = watched(|go_on| explorer::explore_function(&options, go_on))?;
     Output::default().either(arguments.json, &outcome, function_text)?;
+    if let (Some(file), Some(violation)) = (file, &outcome.violation) {
+        file.write(violation.script.as_bytes())?;
+    }
     Ok(ended(outcome.violation.is_some(), &outcome.extent))
 }
 
@@ -136,13 +145,7 @@ fn function_text(outcome: &FunctionOutcome) -> String {
         seeded(outcome.defect),
     );
     let violated = outcome.violation.as_ref().map(|violation| {
-        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-        format!(
-            "`{}` is violated after {} inputs:\n{}",
-            violation.property,
-            violation.inputs.len(),
-            violation.inputs.join("\n")
-        )
+        violated(violation.property, &violation.detail, violation.steps, &violation.script)
     });
     format!("{head}\n{}\n{}", seen(&outcome.extent), verdict(&outcome.extent, violated))
 }
@@ -184,7 +187,10 @@ fn watched<T>(explore: impl FnOnce(&mut dyn FnMut(Reached) -> bool) -> T) -> Res
     let stop = signals::stop()?;
     let spinner = spinner();
     let outcome = explore(&mut |Reached { states, frontier, depth }| {
-        spinner.set_message(format!("{states} states, {frontier} to leave, depth {depth}"));
+        spinner.set_message(format!(
+            "{}, {frontier} to leave, depth {depth}",
+            counted(states, "state")
+        ));
         spinner.tick();
         !stop.load(Ordering::Relaxed)
     });
@@ -215,14 +221,18 @@ fn msix_text(outcome: &MsixOutcome) -> String {
         seeded(outcome.defect),
     );
     let violated = outcome.violation.as_ref().map(|violation| {
-        output::errors(&format!("{}: {}\n", violation.property, violation.detail));
-        format!(
-            "`{}` is violated after {} steps; a script for `msix replay FILE`:\n\n{}",
-            violation.property, violation.steps, violation.script
-        )
+        violated(violation.property, &violation.detail, violation.steps, &violation.script)
     });
     let (extent, properties) = (&outcome.extent, outcome.properties.join(", "));
-    format!("{head}\n{}\nchecked: {properties}\n{}", seen(extent), verdict(extent, violated))
+    let checked = wrapped(&format!("checked: {properties}"));
+    format!("{head}\n{}\n{checked}\n{}", seen(extent), verdict(extent, violated))
+}
+
+/// Says what is violated, on the standard error as well.
+fn violated(property: &str, detail: &str, steps: usize, script: &str) -> String {
+    output::errors(&format!("{property}: {detail}\n"));
+    let steps = counted(steps, "step");
+    format!("`{property}` is violated after {steps}; a script for `msix replay FILE`:\n\n{script}")
 }
 
 fn seeded(defect: Option<&str>) -> String {
@@ -231,7 +241,8 @@ fn seeded(defect: Option<&str>) -> String {
 
 fn seen(extent: &Extent) -> String {
     let Extent { states, transitions, depth, seconds, .. } = extent;
-    format!("{states} states, {transitions} transitions, depth {depth}, {seconds:.1} s")
+    let (states, transitions) = (counted(*states, "state"), counted(*transitions, "transition"));
+    format!("{states}, {transitions}, depth {depth}, {seconds:.1} s")
 }
 
 fn verdict(extent: &Extent, violated: Option<String>) -> String {

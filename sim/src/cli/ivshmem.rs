@@ -1,7 +1,7 @@
 //! `msix ivshmem-server`.
 
 use super::output::Output;
-use super::signals;
+use super::{signals, size};
 use clap::Args;
 use msix_ivshmem::{Server, ServerOptions, raise_descriptor_limit};
 use std::path::PathBuf;
@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The server of inter-VM shared memory devices: hands out ids, the memory, and everybody's eventfds.
-/// Ends at a signal; the clients keep what they were given.
+/// Serve inter-VM shared memory devices.
+///
+/// Hands out ids, the memory, and everybody's eventfds. Ends at a signal; the clients keep what they were
+/// given.
 ///
 /// Whoever can connect to the socket can write the memory and ring every client, and is trusted with
 /// that: the folder's permissions decide. A client that does not read is dropped after 10 s. Each client
@@ -24,8 +26,8 @@ pub(super) struct ServerArguments {
     /// Vectors of each client.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
     vectors: u16,
-    /// Shared memory, a power of two from 16 to 2^46.
-    #[arg(long, value_name = "BYTES")]
+    /// Shared memory, a power of two from 16 to 64T. Suffixes: k, M, G, T or KiB, MiB, GiB, TiB.
+    #[arg(long, value_name = "BYTES", value_parser = size::bytes)]
     size: u64,
 }
 

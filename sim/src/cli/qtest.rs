@@ -4,48 +4,34 @@ use super::signals;
 use crate::qtest::{Front, run};
 use crate::replay::Peer;
 use clap::Args;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A stopped machine with an ivshmem device, driven as QEMU's is: connects to a harness that listens
-/// for the qtest protocol, and ends when that closes the connection.
+/// Be a machine with ivshmem devices, driven as QEMU's is and started as QEMU is.
+///
+/// Connects to a harness that listens for the qtest protocol, and ends when that closes the connection.
+///
+/// Takes these options of QEMU, and refuses all others by name: -qtest, -qmp and -mon (mode=control) with
+/// unix:PATH or chardev:ID, -chardev socket, -device ivshmem-doorbell and ivshmem-plain, -object
+/// memory-backend-file, -memfd and -ram, -machine pc, q35 or none, -accel tcg or qtest, -m, -S,
+/// -nodefaults, -qtest-log, -trace memory_region_ops_write with -D, -L, and -display, -monitor, -serial,
+/// -parallel, -vga and -net with none.
+///
+/// For a harness that starts a program by QEMU's name, make a file of that name with the line
+/// exec msix qtest --policy qemu "$@"
 #[derive(Debug, Args)]
 pub(super) struct QtestArguments {
-    /// Where the harness listens for qtest.
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
-    /// Where the ivshmem server listens.
-    #[arg(long, value_name = "PATH")]
-    ivshmem_socket: PathBuf,
-    /// Vectors of the device.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
-    vectors: u16,
-    /// Whom the device agrees with.
+    /// Whom the devices agree with.
     #[arg(long, value_enum, default_value_t)]
     policy: Peer,
-    /// PCI slot of the device.
-    #[arg(long, default_value_t = 4, value_name = "SLOT",
-          value_parser = clap::value_parser!(u8).range(1..=31))]
-    addr: u8,
-    /// Where the harness listens for QMP.
-    #[arg(long, value_name = "PATH")]
-    qmp: Option<PathBuf>,
-    /// Log every message to the end of this file, as QEMU's trace does. A link is not followed.
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    /// What QEMU would be started with.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS OF QEMU")]
+    qemu: Vec<String>,
 }
 
 /// Runs it.
 pub(super) fn qtest(options: QtestArguments) -> Result<ExitCode, String> {
-    let front = Front {
-        socket: options.socket,
-        qmp: options.qmp,
-        ivshmem: options.ivshmem_socket,
-        vectors: options.vectors,
-        slot: options.addr,
-        policy: options.policy,
-        trace: options.trace,
-    };
+    let front = Front::from_arguments(&options.qemu, options.policy);
+    let front = front.map_err(|error| error.to_string())?;
     run(&front, &*signals::stop()?).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! The guests as real ones.
 
+use super::GoOn;
 use super::guest::{
     ACCOUNTED, FIRST, FLOOD, MEMORY, OTHER, OWN, PROGRAM, REGISTERS, RING, SENT, SHARED, STACK,
     START_PORT, STOP_PORT, TABLE, TAKEN, TOTAL, TRIPS, TURNS, VECTOR, program,
@@ -50,7 +51,7 @@ struct Guest {
 pub(super) fn run(
     plan: DemoPlan,
     socket: &Path,
-    stop: &AtomicBool,
+    go_on: GoOn<'_>,
 ) -> Result<DemoOutcome, DemoError> {
     let guests = [Arc::new(Guest::new(socket)?), Arc::new(Guest::new(socket)?)];
     let [first, second] = &guests;
@@ -62,9 +63,11 @@ pub(super) fn run(
     signal_hook::flag::register(SIGRTMIN(), Arc::default())
         .map_err(DemoError::system("signal handler"))?;
     let end = Arc::new(AtomicBool::new(false));
+    let begun = Instant::now();
     let userspace = guests.each_ref().map(|guest| guest.start(&end, Guest::deliver));
     let processors = guests.each_ref().map(|guest| guest.start(&end, Guest::run));
-    let watched = watch(&guests, stop);
+    let watched = watch(&guests, go_on);
+    let seconds = begun.elapsed().as_secs_f64();
     end.store(true, Ordering::Relaxed);
     for (guest, thread) in processors.into_iter().chain(userspace).enumerate() {
         while !thread.is_finished() {
@@ -81,12 +84,13 @@ pub(super) fn run(
         backend: "kvm",
         without_kvm: None,
         guests: [first.side()?, second.side()?],
+        seconds,
         round_trip_ns: percentiles(trips),
     })
 }
 
 /// Until both are done. Guests that count no further are stuck.
-fn watch(guests: &[Arc<Guest>; 2], stop: &AtomicBool) -> Result<(), DemoError> {
+fn watch(guests: &[Arc<Guest>; 2], go_on: GoOn<'_>) -> Result<(), DemoError> {
     let mut last = ([Side::default(); 2], Instant::now());
     while !guests.iter().all(|guest| guest.done.load(Ordering::Acquire)) {
         thread::sleep(Duration::from_millis(10));
@@ -96,7 +100,7 @@ fn watch(guests: &[Arc<Guest>; 2], stop: &AtomicBool) -> Result<(), DemoError> {
         } else if last.1.elapsed() > PATIENCE {
             return Err(DemoError::Stuck { guests: now });
         }
-        if stop.load(Ordering::Relaxed) {
+        if !go_on(now[0].sent) {
             return Err(DemoError::Interrupted);
         }
     }

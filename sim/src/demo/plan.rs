@@ -45,7 +45,7 @@ pub struct Side {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DemoOutcome {
     /// `kvm` or `userspace`.
     pub backend: &'static str,
@@ -53,6 +53,8 @@ pub struct DemoOutcome {
     pub without_kvm: Option<String>,
     /// The guests.
     pub guests: [Side; 2],
+    /// How long they rang.
+    pub seconds: f64,
     /// Round trips in nanoseconds, ascending: the 50th, 90th, 99th and 99.9th percentile and the
     /// longest.
     pub round_trip_ns: [u64; 5],

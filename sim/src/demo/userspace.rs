@@ -1,5 +1,6 @@
 //! The guests as threads: the same devices, rung by accesses, their eventfds read by userspace.
 
+use super::GoOn;
 use super::meeting::{count_of, meet};
 use super::plan::{DemoError, DemoOutcome, DemoPlan, PATIENCE, Side, percentiles};
 use msix_backends::kvm::Routes;
@@ -46,7 +47,7 @@ struct Guest {
 pub(super) fn run(
     plan: DemoPlan,
     socket: &Path,
-    stop: &AtomicBool,
+    go_on: GoOn<'_>,
 ) -> Result<DemoOutcome, DemoError> {
     let mut guests = [Guest::new(socket, 0)?, Guest::new(socket, 1)?];
     let ids = [0, 1].map(|index: usize| guests[index].device.id().unwrap_or_default());
@@ -56,9 +57,10 @@ pub(super) fn run(
     }
     let [first, second] = guests;
     let failed = AtomicBool::new(false);
+    let begun = Instant::now();
     let ended = thread::scope(|scope| {
-        let answerer = scope.spawn(|| Played::new(second, plan, stop, &failed).second());
-        let caller = Played::new(first, plan, stop, &failed).first();
+        let answerer = scope.spawn(|| Played::new(second, plan, go_on, &failed).second());
+        let caller = Played::new(first, plan, go_on, &failed).first();
         (caller, answerer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let ((first, trips), second) = match ended {
@@ -72,6 +74,7 @@ pub(super) fn run(
         backend: "userspace",
         without_kvm: None,
         guests: [first, second],
+        seconds: begun.elapsed().as_secs_f64(),
         round_trip_ns: percentiles(trips),
     })
 }
@@ -133,19 +136,14 @@ impl Guest {
 struct Played<'a> {
     guest: Guest,
     plan: DemoPlan,
-    stop: &'a AtomicBool,
+    go_on: GoOn<'a>,
     /// The other one failed.
     failed: &'a AtomicBool,
 }
 
 impl<'a> Played<'a> {
-    const fn new(
-        guest: Guest,
-        plan: DemoPlan,
-        stop: &'a AtomicBool,
-        failed: &'a AtomicBool,
-    ) -> Self {
-        Self { guest, plan, stop, failed }
+    const fn new(guest: Guest, plan: DemoPlan, go_on: GoOn<'a>, failed: &'a AtomicBool) -> Self {
+        Self { guest, plan, go_on, failed }
     }
 
     fn first(mut self) -> Result<(Side, Vec<u64>), DemoError> {
@@ -191,7 +189,9 @@ impl<'a> Played<'a> {
     }
 
     fn go_on(&self) -> Result<(), DemoError> {
-        let ended = self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+        // The first guest's count is the one that is shown; the second ends with it.
+        let asked = self.guest.index == 0 && !(self.go_on)(self.guest.sent);
+        let ended = asked || self.failed.load(Ordering::Relaxed);
         if ended { Err(DemoError::Interrupted) } else { Ok(()) }
     }
 

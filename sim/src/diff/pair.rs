@@ -4,7 +4,7 @@ use msix_backends::{Host, Route, carry_out};
 use msix_core::operation::{Answer, Operation};
 use msix_core::policy::WhileDisabled;
 use msix_core::{BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Policy, Vector, Vectors};
-use msix_explorer::script;
+use msix_explorer::script::ScriptInput as _;
 use msix_peers::{Qemu, QemuError, QemuFunction};
 
 /// Memory where the messages of device 0 go; each device has its own part.
@@ -152,7 +152,7 @@ impl Pair {
             };
             if ours != theirs {
                 return Ok(Some(PeerDifference {
-                    input: script::line(operation),
+                    input: operation.line(),
                     what: "value read".to_owned(),
                     engine: format!("{ours:#x}"),
                     qemu: format!("{theirs:#x}"),
@@ -230,7 +230,7 @@ impl Pair {
         let differing = pairs.enumerate().find(|(_, (ours, theirs))| ours != theirs);
         if let Some((index, (ours, theirs))) = differing {
             return Ok(Some(PeerDifference {
-                input: script::line(operation),
+                input: operation.line(),
                 what: format!("memory at {:#x}", self.memory.base + 4 * index as u64),
                 engine: format!("{ours:02x?}"),
                 qemu: format!("{theirs:02x?}"),

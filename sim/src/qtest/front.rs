@@ -1,44 +1,25 @@
 //! Sockets in, sockets out.
 
 use super::command::{self, answer};
-use super::machine::{Bus, Machine};
-use super::qmp::{self, Qmp, Wish};
+use super::lines::Lines;
+use super::machine::{Bus, Machine, Seated};
+use super::qmp::{self, Qmp, Status, Wish};
+use super::setup::{Backing, DeviceKind, Front, MachineKind, SeatedDevice};
 use crate::replay::Peer;
 use msix_backends::kvm::Routes;
-use msix_core::Policy;
-use msix_core::policy::WhileDisabled;
-use msix_ivshmem::{DeviceError, DeviceOptions, IvshmemDevice, Width, routes_without_vm};
+use msix_ivshmem::{DeviceError, IvshmemDevice, routes_without_vm};
 use msix_peers::{Player, Sockets, StandIn};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-/// What to be.
-#[derive(Debug, Clone)]
-pub struct Front {
-    /// Where the harness listens for qtest.
-    pub socket: PathBuf,
-    /// Where it listens for QMP, if it does.
-    pub qmp: Option<PathBuf>,
-    /// Where the ivshmem server listens.
-    pub ivshmem: PathBuf,
-    /// Vectors of the device, 1 to 2048.
-    pub vectors: u16,
-    /// PCI slot of the device, 1 to 31.
-    pub slot: u8,
-    /// Whom the device agrees with.
-    pub policy: Peer,
-    /// A file that every message is logged to, as QEMU's trace logs it.
-    pub trace: Option<PathBuf>,
-}
+use std::time::{Duration, Instant};
 
 /// Why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +39,10 @@ pub enum FrontError {
     /// A line longer than any command.
     #[error("a line of more than {0} bytes")]
     Line(usize),
-    /// The other side failed, or takes no answer.
+    /// The other side failed or takes no answer, or the system failed.
     #[error("{what}: {source}")]
-    Socket {
-        /// Which connection.
+    System {
+        /// Which connection, or what else.
         what: &'static str,
         /// What the system said.
         source: io::Error,
@@ -83,29 +64,20 @@ impl StandIn for Seat {
     }
 
     fn play(&self, sockets: &Sockets, stop: &AtomicBool) -> Result<(), String> {
+        let kind =
+            DeviceKind::Doorbell { server: sockets.ivshmem.clone(), vectors: sockets.vectors };
         let front = Front {
-            socket: sockets.qtest.clone(),
-            qmp: Some(sockets.qmp.clone()),
-            ivshmem: sockets.ivshmem.clone(),
-            vectors: sockets.vectors,
-            slot: sockets.slot,
+            qtest: sockets.qtest.clone(),
+            qmp: vec![sockets.qmp.clone()],
+            machine: MachineKind::Q35,
+            memory: RAM,
+            devices: vec![SeatedDevice { slot: sockets.slot, kind }],
             policy: self.0,
+            stopped: true,
+            log: None,
             trace: sockets.trace.clone(),
         };
         run(&front, stop).map_err(|error| error.to_string())
-    }
-}
-
-impl Front {
-    /// The device of this policy.
-    fn options(&self) -> DeviceOptions {
-        let mut options = DeviceOptions::new(self.vectors);
-        if self.policy == Peer::Qemu {
-            // H3: QEMU's ivshmem device drops an event while MSI-X is disabled.
-            options.policy = Policy { while_disabled: WhileDisabled::Drop, ..Policy::QEMU };
-            options.width = Width::Qemu;
-        }
-        options
     }
 }
 
@@ -115,101 +87,179 @@ impl Front {
 /// # Errors
 /// [`FrontError`].
 pub fn run(front: &Front, stop: &AtomicBool) -> Result<(), FrontError> {
-    let trace = front.trace.as_ref().map(|path| {
-        // Not through a link, which a neighbour may have put there.
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let opened = File::options().append(true).create(true).custom_flags(flags).open(path);
-        opened.map_err(|source| FrontError::Open { path: path.clone(), source })
-    });
-    let trace = trace.transpose()?;
+    // Not through a link, which a neighbour may have put there.
+    let trace = opened(front.trace.as_deref(), OFlags::NOFOLLOW)?;
+    let log = opened(front.log.as_deref(), OFlags::empty())?.map(|file| (file, Instant::now()));
     let bus = Bus::default();
     let routes = routes_without_vm(bus.clone());
-    let routes = routes.map_err(|source| FrontError::Socket { what: "epoll", source })?;
-    // As QEMU: the device is there before qtest and QMP.
-    let server = connect(&front.ivshmem)?;
-    let device = IvshmemDevice::doorbell(server, front.options(), &routes, bus.clone(), None)?;
-    let machine = Machine::new(device, bus, front.slot, front.policy, trace);
-    let qtest = Lines::new("qtest", connect(&front.socket)?, command::LONGEST)?;
-    let qmp = front.qmp.as_ref().map(|path| Lines::new("QMP", connect(path)?, qmp::LONGEST));
-    let mut bench = Bench { machine, routes, qtest, qmp: qmp.transpose()?, state: Qmp::default() };
-    if let Some(qmp) = &mut bench.qmp {
-        qmp.send(&qmp::greeting().to_string())?;
+    let routes = routes.map_err(|source| FrontError::System { what: "epoll", source })?;
+    // As QEMU: the devices are there before qtest and QMP.
+    let seated = |device: &SeatedDevice| {
+        let made = front.device(&device.kind, &routes, &bus)?;
+        Ok::<_, FrontError>(Seated::new(device.slot, made))
+    };
+    let devices = front.devices.iter().map(seated).collect::<Result<_, _>>()?;
+    let ram = usize::try_from(front.memory).unwrap_or(usize::MAX);
+    let machine = Machine::new(front.machine, ram, devices, bus, front.policy, trace);
+    let qtest = Lines::new("qtest", connect(&front.qtest)?, command::LONGEST)?;
+    let mut monitors = Vec::new();
+    for path in &front.qmp {
+        let mut lines = Lines::new("QMP", connect(path)?, qmp::LONGEST)?;
+        lines.send(&qmp::greeting().to_string())?;
+        monitors.push(Monitor { lines, state: Qmp::default() });
     }
+    let status = if front.stopped { Status::Prelaunch } else { Status::Running };
+    let mut bench = Bench { machine, routes, qtest, monitors, status, log };
     while !stop.load(Ordering::Relaxed) && bench.turn()? {}
     Ok(())
+}
+
+impl Front {
+    fn device(
+        &self,
+        kind: &DeviceKind,
+        routes: &Arc<Routes>,
+        bus: &Bus,
+    ) -> Result<IvshmemDevice<Bus>, FrontError> {
+        match kind {
+            DeviceKind::Doorbell { server, vectors } => {
+                let (server, options) = (connect(server)?, self.options(*vectors));
+                Ok(IvshmemDevice::doorbell(server, options, routes, bus.clone(), None)?)
+            }
+            DeviceKind::Plain { memory } => {
+                let opened = memory.open().map_err(|source| match memory {
+                    Backing::File { path, .. } => FrontError::Open { path: path.clone(), source },
+                    Backing::Anonymous { .. } => FrontError::System { what: "memory", source },
+                });
+                Ok(IvshmemDevice::plain(opened?, self.width())?)
+            }
+        }
+    }
+}
+
+/// A file that is written at its end.
+fn opened(path: Option<&Path>, flags: OFlags) -> Result<Option<File>, FrontError> {
+    let Some(path) = path else { return Ok(None) };
+    let flags = flags.bits().cast_signed();
+    let opened = File::options().append(true).create(true).custom_flags(flags).open(path);
+    opened.map(Some).map_err(|source| FrontError::Open { path: path.to_owned(), source })
 }
 
 fn connect(path: &PathBuf) -> Result<UnixStream, FrontError> {
     UnixStream::connect(path).map_err(|source| FrontError::Open { path: path.clone(), source })
 }
 
+struct Monitor {
+    lines: Lines,
+    state: Qmp,
+}
+
 struct Bench {
     machine: Machine,
     routes: Arc<Routes>,
     qtest: Lines,
-    qmp: Option<Lines>,
-    state: Qmp,
+    monitors: Vec<Monitor>,
+    status: Status,
+    /// What goes over qtest, and since when.
+    log: Option<(File, Instant)>,
 }
 
 impl Bench {
     /// Waits for something to do, and does it; whether to go on.
     fn turn(&mut self) -> Result<bool, FrontError> {
-        let [qtest, qmp] = self.wait()?;
+        let (qtest, qmp) = self.wait()?;
         self.catch_up()?;
         if qtest {
             let Some(lines) = self.qtest.receive()? else { return Ok(false) };
             for line in lines {
                 // A message that the device sent itself may have consequences.
                 self.catch_up()?;
+                self.note('R', &line);
                 let answer = answer(&mut self.machine, &line);
                 self.qtest.send(&answer)?;
+                self.note('S', &answer);
+                for _ in 0..std::mem::take(&mut self.machine.resets) {
+                    self.tell("RESET")?;
+                }
             }
         }
-        if qmp && let Some(connection) = &mut self.qmp {
-            let Some(lines) = connection.receive()? else {
-                self.qmp = None; // the machine goes on without
-                return Ok(true);
-            };
-            for line in lines {
-                let (answer, wish) = self.state.answer(&line);
-                connection.send(&answer.to_string())?;
-                match wish {
-                    Wish::Nothing => {}
-                    Wish::Quit => return Ok(false),
-                    Wish::Reset => {
-                        self.machine.reset();
-                        connection.send(&qmp::event("RESET").to_string())?;
-                    }
+        qmp.map_or(Ok(true), |index| self.monitored(index))
+    }
+
+    /// Serves the monitor with this index; whether to go on.
+    fn monitored(&mut self, index: usize) -> Result<bool, FrontError> {
+        let Some(monitor) = self.monitors.get_mut(index) else { return Ok(true) };
+        let Some(lines) = monitor.lines.receive()? else {
+            self.monitors.remove(index); // the machine goes on without
+            return Ok(true);
+        };
+        for line in lines {
+            let Some(monitor) = self.monitors.get_mut(index) else { break };
+            let (answer, wish) = monitor.state.answer(&line, self.status);
+            monitor.lines.send(&answer.to_string())?;
+            match wish {
+                Wish::Nothing => {}
+                Wish::Quit => return Ok(false),
+                Wish::Reset => {
+                    self.machine.reset();
+                    self.tell("RESET")?;
+                }
+                Wish::Become(status) if status == self.status => {}
+                Wish::Become(status) => {
+                    self.status = status;
+                    self.tell(if status == Status::Running { "RESUME" } else { "STOP" })?;
                 }
             }
         }
         Ok(true)
     }
 
-    /// Which of qtest and QMP can be read. Waits at most half a second, so that a signal is seen.
-    fn wait(&self) -> Result<[bool; 2], FrontError> {
+    /// Tells every monitor of an event.
+    fn tell(&mut self, event: &str) -> Result<(), FrontError> {
+        let event = qmp::event(event).to_string();
+        let mut ready = self.monitors.iter_mut().filter(|monitor| monitor.state.is_ready());
+        ready.try_for_each(|monitor| monitor.lines.send(&event))
+    }
+
+    /// Logs a line of qtest: R for one that was received, S for one that was sent.
+    fn note(&mut self, direction: char, line: &str) {
+        if let Some((log, since)) = &mut self.log {
+            let seconds = since.elapsed().as_secs_f64();
+            if let Err(error) = writeln!(log, "[{direction} +{seconds:.6}] {line}") {
+                eprintln!("-qtest-log: {error}");
+                self.log = None;
+            }
+        }
+    }
+
+    /// Whether qtest can be read, and the first monitor that can. Waits at most half a second, so that
+    /// a signal is seen.
+    fn wait(&self) -> Result<(bool, Option<usize>), FrontError> {
+        let mut polled = vec![PollFd::new(&self.qtest, PollFlags::IN)];
+        let monitors = self.monitors.iter();
+        polled.extend(monitors.map(|monitor| PollFd::new(&monitor.lines, PollFlags::IN)));
         let events = self.routes.events();
-        let mut polled = vec![PollFd::new(&self.qtest.stream, PollFlags::IN)];
         polled.push(PollFd::new(&**events, PollFlags::IN));
-        polled.extend(self.qmp.iter().map(|qmp| PollFd::new(&qmp.stream, PollFlags::IN)));
-        let server = self.machine.device.server();
-        polled.extend(server.iter().map(|server| PollFd::new(server, PollFlags::IN)));
+        let servers = self.machine.devices.iter().filter_map(|seated| seated.device.server());
+        let servers: Vec<_> = servers.collect();
+        polled.extend(servers.iter().map(|server| PollFd::new(server, PollFlags::IN)));
         let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
         match poll(&mut polled, Some(&limit)) {
-            Err(Errno::INTR) => return Ok([false; 2]),
+            Err(Errno::INTR) => return Ok((false, None)),
             Err(error) => {
-                return Err(FrontError::Socket { what: "poll", source: error.into() });
+                return Err(FrontError::System { what: "poll", source: error.into() });
             }
             Ok(_) => {}
         }
-        let ready = |at: usize| polled.get(at).is_some_and(|it| !it.revents().is_empty());
-        Ok([ready(0), self.qmp.is_some() && ready(2)])
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let qtest = ready.next().unwrap_or(false);
+        Ok((qtest, ready.take(self.monitors.len()).position(|ready| ready)))
     }
 
     /// Everything that was written to an eventfd or sent by the server by now.
     fn catch_up(&mut self) -> Result<(), FrontError> {
         self.machine.catch_up();
-        let failed = |source| FrontError::Socket { what: "epoll", source };
+        let failed = |source| FrontError::System { what: "epoll", source };
         // As many rounds as there are vectors end it, whatever rings itself.
         for _ in 0..ROUNDS {
             if self.routes.events().run(Some(Duration::ZERO)).map_err(failed)? == 0 {
@@ -221,56 +271,7 @@ impl Bench {
     }
 }
 
+/// What QEMU has where this takes its place in [`msix_peers::Qemu`], bytes.
+const RAM: u64 = 64 << 20;
 /// Most rounds of 256 eventfds between two commands.
 const ROUNDS: usize = 16;
-
-/// A connection of lines.
-struct Lines {
-    what: &'static str,
-    stream: UnixStream,
-    /// A line whose end has not come.
-    partial: Vec<u8>,
-    longest: usize,
-}
-
-impl Lines {
-    fn new(what: &'static str, stream: UnixStream, longest: usize) -> Result<Self, FrontError> {
-        // Who does not take an answer for so long never will.
-        let limited = stream.set_write_timeout(Some(Duration::from_secs(20)));
-        limited.map_err(|source| FrontError::Socket { what, source })?;
-        Ok(Self { what, stream, partial: Vec::new(), longest })
-    }
-
-    /// The lines that have come to their end; `None` when no more will.
-    fn receive(&mut self) -> Result<Option<Vec<String>>, FrontError> {
-        let mut chunk = [0; 1 << 16];
-        let count = match self.stream.read(&mut chunk) {
-            Ok(0) => return Ok(None),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return Ok(Some(Vec::new()));
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-            Err(source) => return Err(FrontError::Socket { what: self.what, source }),
-        };
-        let mut lines = Vec::new();
-        for piece in chunk[..count].split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(piece);
-            if self.partial.len() > self.longest {
-                return Err(FrontError::Line(self.longest));
-            }
-            if piece.ends_with(b"\n") {
-                let line = String::from_utf8_lossy(&self.partial);
-                lines.push(line.trim_end_matches(['\r', '\n']).to_owned());
-                self.partial.clear();
-            }
-        }
-        Ok(Some(lines))
-    }
-
-    fn send(&mut self, line: &str) -> Result<(), FrontError> {
-        let bytes = [line.as_bytes(), b"\n"].concat();
-        let sent = self.stream.write_all(&bytes);
-        sent.map_err(|source| FrontError::Socket { what: self.what, source })
-    }
-}

@@ -1,5 +1,9 @@
-//! A machine with nothing but RAM, a host bridge and one device.
+//! A machine with nothing but RAM, a host bridge and the devices.
 
+use super::bridge::Bridge;
+use super::memory_map::{MemoryMap, Place};
+use super::ports::Ports;
+use super::setup::MachineKind;
 use crate::replay::Peer;
 use msix_core::Message;
 use msix_ivshmem::{Board, IvshmemDevice};
@@ -7,13 +11,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of RAM, from address 0.
-pub(super) const RAM: usize = 64 << 20;
-const CONFIG_ADDRESS: u16 = 0xcf8;
-const CONFIG_DATA: u16 = 0xcfc;
-const CONFIG_ENABLE: u32 = 1 << 31;
-
-/// What the device writes, until the machine carries it out.
+/// What the devices write, until the machine carries it out.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bus(Arc<Mutex<Vec<Message>>>);
 
@@ -31,51 +29,90 @@ impl Bus {
     }
 }
 
+/// A device in its PCI slot.
+#[derive(Debug)]
+pub(super) struct Seated {
+    pub(super) slot: u8,
+    pub(super) device: IvshmemDevice<Bus>,
+    /// Vectors of peers that are known to be not connected.
+    unconnected: u64,
+}
+
+impl Seated {
+    pub(super) const fn new(slot: u8, device: IvshmemDevice<Bus>) -> Self {
+        Self { slot, device, unconnected: 0 }
+    }
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) device: IvshmemDevice<Bus>,
+    pub(super) devices: Vec<Seated>,
     /// Nanoseconds, as the harness sets them; nothing here depends on them.
     pub(super) clock: u64,
+    pub(super) ports: Ports,
+    /// Resets that the guest asked for.
+    pub(super) resets: u64,
+    bridge: Bridge,
     bus: Bus,
+    map: MemoryMap,
     ram: Vec<u8>,
-    config_address: u32,
-    /// PCI slot of the device.
-    slot: u8,
     /// Messages are logged here, as QEMU logs them.
     trace: Option<File>,
     /// What is read where nothing is.
     nothing: u8,
-    /// Vectors of peers that are known to be not connected.
-    unconnected: u64,
 }
 
 impl Machine {
     /// Where nothing is, memory reads as QEMU's does, 0, or as a bus does where nobody answers, all ones.
     pub(super) fn new(
-        device: IvshmemDevice<Bus>,
+        kind: MachineKind,
+        ram: usize,
+        devices: Vec<Seated>,
         bus: Bus,
-        slot: u8,
         policy: Peer,
         trace: Option<File>,
     ) -> Self {
-        let nothing = if policy == Peer::Qemu { 0 } else { 0xff };
-        let ram = vec![0; RAM];
-        let (clock, config_address, unconnected) = (0, 0, 0);
-        Self { device, clock, bus, ram, config_address, slot, trace, nothing, unconnected }
+        let ram = if kind == MachineKind::None { 0 } else { ram };
+        Self {
+            devices,
+            clock: 0,
+            ports: Ports::new(kind),
+            resets: 0,
+            bridge: Bridge::new(kind),
+            bus,
+            map: MemoryMap::new(ram),
+            ram: vec![0; ram],
+            trace,
+            nothing: if policy == Peer::Qemu { 0 } else { 0xff },
+        }
     }
 
-    /// Everything as after power-on, but for RAM, which a reset leaves alone.
+    /// Everything as after power-on, but for RAM and what QEMU's machine keeps.
     pub(super) fn reset(&mut self) {
-        self.device.reset();
-        self.config_address = 0;
+        for seated in &mut self.devices {
+            seated.device.reset();
+        }
+        self.ports.reset();
+        self.bridge.reset();
+        self.moved();
     }
 
     /// Guest memory, `bytes` at `address`.
     pub(super) fn read(&mut self, address: u64, bytes: &mut [u8]) {
         self.each_part(address, bytes.len(), |machine, place, part| match place {
             Place::Ram(at) => bytes[part.clone()].copy_from_slice(&machine.ram[at..][..part.len()]),
-            Place::Bar(bar, offset) => machine.device.read_bar(bar, offset, &mut bytes[part]),
+            Place::Bar { device, bar, offset } => {
+                if let Some(seated) = machine.devices.get(device) {
+                    seated.device.read_bar(bar, offset, &mut bytes[part]);
+                }
+            }
+            Place::Config(at) => {
+                for (at, byte) in (at..).zip(&mut bytes[part]) {
+                    let (function, offset) = in_memory(at);
+                    machine.read_config(function, offset, std::slice::from_mut(byte));
+                }
+            }
             Place::Nowhere => bytes[part].fill(machine.nothing),
         });
     }
@@ -83,7 +120,21 @@ impl Machine {
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) {
         self.each_part(address, bytes.len(), |machine, place, part| match place {
             Place::Ram(at) => machine.ram[at..][..part.len()].copy_from_slice(&bytes[part]),
-            Place::Bar(bar, offset) => machine.device.write_bar(bar, offset, &bytes[part]),
+            Place::Bar { device, bar, offset } => {
+                if let Some(seated) = machine.devices.get_mut(device) {
+                    seated.device.write_bar(bar, offset, &bytes[part]);
+                }
+            }
+            Place::Config(at) => {
+                // Aligned parts, as a bus has them: a register is written in one.
+                let mut from = part.start;
+                while from < part.end {
+                    let (function, offset) = in_memory(at + (from - part.start) as u64);
+                    let len = super::ports::aligned(offset, part.end - from);
+                    machine.write_config(function, offset, &bytes[from..from + len]);
+                    from += len;
+                }
+            }
             Place::Nowhere => {}
         });
     }
@@ -98,7 +149,7 @@ impl Machine {
         let mut from = 0;
         while from < len {
             let at = address.wrapping_add(from as u64);
-            let (place, left) = self.place(at);
+            let (place, left) = self.map.find(at);
             let fits = usize::try_from(left).map_or(len - from, |left| left.min(len - from));
             each(self, place, from..from + fits);
             from += fits;
@@ -106,76 +157,55 @@ impl Machine {
         self.carry_out();
     }
 
-    /// What is at `address`, and for how many bytes.
-    fn place(&self, address: u64) -> (Place, u64) {
-        if address < RAM as u64 {
-            return (Place::Ram(address as usize), RAM as u64 - address);
+    /// Configuration space of a function of bus 0, whose number is bus, slot and function as in 0xcf8.
+    /// Whether it is there; otherwise, and behind its end, all ones are read.
+    pub(super) fn read_config(&self, function: u32, offset: usize, bytes: &mut [u8]) -> bool {
+        bytes.fill(0xff);
+        if function == 0 {
+            self.bridge.read(offset, bytes);
+            return true;
         }
-        if let Some((bar, offset)) = self.device.decode(address) {
-            let end = self.device.bar(bar).map_or(address, |range| range.end);
-            return (Place::Bar(bar, offset), end - address);
-        }
-        let starts = (0..3).filter_map(|bar| Some(self.device.bar(bar)?.start));
-        let next = starts.filter(|start| *start > address).min().unwrap_or(0);
-        (Place::Nowhere, next.wrapping_sub(address))
+        let seated = self.devices.iter().find(|seated| seated.is(function));
+        seated.inspect(|seated| seated.device.read_config(offset, bytes)).is_some()
     }
 
-    /// A port is read, 1, 2 or 4 bytes. Where nothing is, it reads all ones.
-    pub(super) fn input(&self, port: u16, len: usize) -> u32 {
-        let mut bytes = [0xff; 4];
-        let asked = &mut bytes[..len];
-        if let Some(at) = inside(CONFIG_ADDRESS, port, len) {
-            asked.copy_from_slice(&self.config_address.to_le_bytes()[at..at + len]);
-        } else if let Some(at) = inside(CONFIG_DATA, port, len)
-            && let Some((slot, offset)) = self.selected(at)
-        {
-            match slot {
-                0 => asked.copy_from_slice(&BRIDGE[offset..offset + len]),
-                _ => self.device.read_config(offset, asked),
-            }
+    pub(super) fn write_config(&mut self, function: u32, offset: usize, bytes: &[u8]) {
+        if function == 0 {
+            self.bridge.write(offset, bytes);
+        } else if let Some(seated) = self.devices.iter_mut().find(|seated| seated.is(function)) {
+            seated.device.write_config(offset, bytes);
         }
-        bytes[len..].fill(0);
-        u32::from_le_bytes(bytes)
-    }
-
-    /// A port is written.
-    pub(super) fn output(&mut self, port: u16, bytes: &[u8]) {
-        if let (CONFIG_ADDRESS, &[a, b, c, d]) = (port, bytes) {
-            self.config_address = u32::from_le_bytes([a, b, c, d]);
-        } else if let Some(at) = inside(CONFIG_DATA, port, bytes.len())
-            && let Some((slot, offset)) = self.selected(at)
-            && slot == self.slot
-        {
-            self.device.write_config(offset, bytes);
-        }
+        self.moved();
         self.carry_out();
     }
 
-    /// Slot and configuration offset that the address register selects, if a function is there.
-    fn selected(&self, at: usize) -> Option<(u8, usize)> {
-        let address = self.config_address;
-        let [register, device, bus, _] = address.to_le_bytes();
-        let (slot, function) = (device >> 3, device & 7);
-        let there = address & CONFIG_ENABLE != 0 && bus == 0 && function == 0;
-        (there && (slot == 0 || slot == self.slot))
-            .then_some((slot, usize::from(register & 0xfc) + at))
+    /// Things may be elsewhere now.
+    fn moved(&mut self) {
+        for (index, seated) in self.devices.iter().enumerate() {
+            for bar in 0..3 {
+                self.map.place_bar(index, bar, seated.device.bar(bar));
+            }
+        }
+        self.map.place_ecam(self.bridge.ecam());
     }
 
     /// What the server and the peers did by now.
     pub(super) fn catch_up(&mut self) {
-        if let Err(error) = self.device.serve() {
-            eprintln!("ivshmem server: {error}");
-        }
-        if let Some(unconnected) = self.device.unconnected()
-            && std::mem::replace(&mut self.unconnected, unconnected.count) != unconnected.count
-        {
-            eprintln!("ivshmem server: {unconnected}");
+        for Seated { device, unconnected, .. } in &mut self.devices {
+            if let Err(error) = device.serve() {
+                eprintln!("ivshmem server: {error}");
+            }
+            if let Some(now) = device.unconnected()
+                && std::mem::replace(unconnected, now.count) != now.count
+            {
+                eprintln!("ivshmem server: {now}");
+            }
         }
         self.carry_out();
     }
 
-    /// Writes the messages of the device where they go. One that it sends to itself can have another
-    /// as its consequence, which comes when the eventfds are read again.
+    /// Writes the messages of the devices where they go. One that a device sends to itself can have
+    /// another as its consequence, which comes when the eventfds are read again.
     pub(super) fn carry_out(&mut self) {
         for Message { address, data } in self.bus.take() {
             if let Some(trace) = &mut self.trace {
@@ -193,23 +223,15 @@ impl Machine {
     }
 }
 
-enum Place {
-    Ram(usize),
-    Bar(u8, u64),
-    Nowhere,
+impl Seated {
+    /// Whether it is the function with this number.
+    const fn is(&self, function: u32) -> bool {
+        function == (self.slot as u32) << 3
+    }
 }
 
-/// Where in the four ports from `first` an access begins, if it lies in them.
-fn inside(first: u16, port: u16, len: usize) -> Option<usize> {
-    let at = usize::from(port.checked_sub(first)?);
-    (at + len <= 4).then_some(at)
+/// Function and offset of a byte of configuration space in memory. Behind the first 256 bytes of a
+/// function, which is all that these have, is none.
+const fn in_memory(at: u64) -> (u32, usize) {
+    ((at >> 12) as u32, (at & 0xfff) as usize)
 }
-
-/// The q35 host bridge, as far as anybody asks: 8086:29c0.
-const BRIDGE: [u8; 256] = {
-    let mut bytes = [0; 256];
-    (bytes[0], bytes[1], bytes[2], bytes[3]) = (0x86, 0x80, 0xc0, 0x29);
-    bytes[0xb] = 0x06;
-    (bytes[0x2c], bytes[0x2d], bytes[0x2f]) = (0xf4, 0x1a, 0x11);
-    bytes
-};

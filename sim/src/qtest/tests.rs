@@ -1,7 +1,8 @@
 //! Commands, without sockets but for the server's.
 
 use super::command::answer;
-use super::machine::{Bus, Machine, RAM};
+use super::machine::{Bus, Machine, Seated};
+use super::setup::MachineKind;
 use crate::replay::Peer;
 use msix_core::Policy;
 use msix_ivshmem::{DeviceOptions, IvshmemDevice, Width, routes_without_vm, send_whole};
@@ -9,8 +10,15 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+/// Bytes of it.
+const RAM: usize = 64 << 20;
+
 /// A machine with its device at slot 4, and the server's end.
 fn machine() -> (Machine, UnixStream) {
+    machine_of(MachineKind::Q35)
+}
+
+fn machine_of(kind: MachineKind) -> (Machine, UnixStream) {
     let memory = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
     ftruncate(&memory, 1 << 20).unwrap();
     let (server, client) = UnixStream::pair().unwrap();
@@ -23,7 +31,8 @@ fn machine() -> (Machine, UnixStream) {
     options.policy = Policy::QEMU;
     options.width = Width::Qemu;
     let device = IvshmemDevice::doorbell(client, options, &routes, bus.clone(), None).unwrap();
-    (Machine::new(device, bus, 4, Peer::Qemu, None), server)
+    let devices = vec![Seated::new(4, device)];
+    (Machine::new(kind, RAM, devices, bus, Peer::Qemu, None), server)
 }
 
 fn all(machine: &mut Machine, lines: &[(&str, &str)]) {
@@ -147,6 +156,100 @@ fn numbers_are_read_as_c_reads_them() {
             ("readb  8 ", "OK 0x0000000000000011"),
             ("writeb 8 0x1ff", "OK"),
             ("readb 8", "OK 0x00000000000000ff"),
+        ],
+    );
+}
+
+#[test]
+fn a_register_number_is_written_whole_and_read_at_the_low_bits_of_both() {
+    // As QEMU 7.2 gave them, on both machines.
+    for kind in [MachineKind::Pc, MachineKind::Q35] {
+        all(
+            &mut machine_of(kind).0,
+            &[
+                ("outl 0xcf8 0x80002002", "OK"),
+                ("inl 0xcf8", "OK 0x80002002"),
+                ("inw 0xcfc", "OK 0x1110"),
+                ("inw 0xcfd", "OK 0x1011"),
+                ("inb 0xcff", "OK 0x0011"),
+                ("inw 0xcff", "OK 0xff11"),
+                ("inl 0xcfd", "OK 0xff111011"),
+                ("outl 0xcf8 0x800020fd", "OK"),
+                ("outl 0xcfc 0x11223344", "OK"),
+                ("inl 0xcfc", "OK 0x223344"),
+                ("outl 0xcf8 0x80002100", "OK"),
+                ("inl 0xcfc", "OK 0xffffffff"),
+                ("outl 0xcf8 0x81002000", "OK"),
+                ("inl 0xcfa", "OK 0x1af42000"),
+                ("inl 0xcfb", "OK 0x101af400"),
+                ("outw 0xcf8 0x1234", "OK"),
+                ("outl 0xcf7 0x55555555", "OK"),
+                ("inl 0xcf8", "OK 0x81002000"),
+                ("outl 0xcf8 0x8000203c", "OK"),
+                ("outl 0xcfb 0x66778899", "OK"),
+                ("inl 0xcfc", "OK 0x0088"),
+                ("outl 0xcf8 0x80010000", "OK"),
+                ("inl 0xcfc", "OK 0xffffffff"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_guest_resets_the_machine_and_the_configuration_address_stays() {
+    let kinds = [(MachineKind::Pc, "OK 0x0002"), (MachineKind::Q35, "OK 0x000a")];
+    for (kind, kept) in kinds {
+        let (mut machine, _server) = machine_of(kind);
+        for (asked, line) in (1..).zip(["outb 0xcf9 6", "outb 0x92 1", "outb 0x64 0xfe"]) {
+            all(
+                &mut machine,
+                &[
+                    ("outl 0xcf8 0x8000203c", "OK"),
+                    ("outb 0xcfc 0x55", "OK"),
+                    ("outb 0xcf9 0xfb", "OK"),
+                    ("inb 0xcf9", kept),
+                    ("inb 0xcfc", "OK 0x0055"),
+                    (line, "OK"),
+                    ("inb 0xcf9", "OK 0x0000"),
+                    ("inl 0xcf8", "OK 0x8000203c"),
+                    ("inb 0xcfc", "OK 0x0000"),
+                ],
+            );
+            assert_eq!(machine.resets, asked, "{line}");
+        }
+    }
+}
+
+#[test]
+fn q35_shows_configuration_space_in_memory_where_its_bridge_says() {
+    all(
+        &mut machine().0,
+        &[
+            ("readl 0xb0020000", "OK 0x0000000000000000"),
+            ("outl 0xcf8 0x80000060", "OK"),
+            ("outl 0xcfc 0xb0000001", "OK"),
+            ("readl 0xb0020000", "OK 0x0000000011101af4"),
+            ("readl 0xb0020001", "OK 0x000000000011101a"),
+            ("readl 0xb00200ff", "OK 0x00000000ffffff00"),
+            ("readl 0xb0028000", "OK 0x00000000ffffffff"),
+            ("readl 0xb0000000", "OK 0x0000000029c08086"),
+            ("writeq 0xb0020038 0xaa00000000", "OK"),
+            ("readl 0xb002003c", "OK 0x00000000000000aa"),
+            ("outl 0xcfc 0x1", "OK"),
+            ("outl 0xcf8 0x80000064", "OK"),
+            ("outl 0xcfc 0x1", "OK"),
+            ("readw 0x100020002", "OK 0x0000000000001110"),
+            ("outb 0xcf9 6", "OK"),
+            ("readw 0x100020002", "OK 0x0000000000000000"),
+        ],
+    );
+    all(
+        &mut machine_of(MachineKind::Pc).0,
+        &[
+            ("outl 0xcf8 0x80000060", "OK"),
+            ("outl 0xcfc 0xb0000001", "OK"),
+            ("inl 0xcfc", "OK 0xb0000001"),
+            ("readl 0xb0020000", "OK 0x0000000000000000"),
         ],
     );
 }

@@ -1,12 +1,13 @@
 //! One function of the log: the engine, what is known about it, and its part of the report.
 
 mod told;
+mod watched;
 
 use super::entries::{Bearing, Held};
 use super::functions::LastWrite;
 use super::knowledge::Knowledge;
 use super::recorder::Recorder;
-use crate::report::{DeviceReport, Masked};
+use crate::report::DeviceReport;
 use crate::timeline::{Band, Moment, Shown};
 use msix_backends::carry_out;
 use msix_core::operation::{Answer, Operation};
@@ -15,6 +16,7 @@ use msix_core::{
     Access, BarIndex, Boxed, Delivery, Effects, Layout, MAX_EFFECTS, Message, Msix, Policy, Vector,
 };
 use msix_peers::trace::RaiseEvent;
+use watched::Watched;
 
 /// A function that is replayed.
 #[derive(Debug)]
@@ -44,20 +46,6 @@ pub(crate) struct Takers {
     pub(crate) changes: bool,
     /// [`Device::take_inputs`] is called.
     pub(crate) inputs: bool,
-}
-
-/// What is remembered of a vector between two inputs.
-#[derive(Debug, Clone, Copy)]
-struct Watched {
-    shown: Shown,
-    bearing: Bearing,
-    masked_since: Option<Moment>,
-    /// It may send, and its message is not known.
-    opaque: bool,
-    /// What the entry held when it was last live.
-    live_as: Option<Message>,
-    /// What it held when it was live before that, with another message.
-    relic: Option<Message>,
 }
 
 /// Whether a vector's message can be its device's.
@@ -94,15 +82,6 @@ impl Device {
     pub(crate) fn new(report: DeviceReport, policy: Policy, takers: Takers) -> Option<Self> {
         let vectors = report.vectors;
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(0).ok()?).ok()?;
-        let (shown, bearing) = (Shown::Unknown, Bearing::Open);
-        let watched = Watched {
-            shown,
-            bearing,
-            masked_since: None,
-            opaque: true,
-            live_as: None,
-            relic: None,
-        };
         let named = |event: &RaiseEvent| event.devices.contains(&&*report.name);
         let names = RaiseEvent::ALL.iter().position(named);
         let mut device = Self {
@@ -111,7 +90,7 @@ impl Device {
             fx: Effects::new(),
             host: Recorder::default(),
             known: Knowledge::none(vectors),
-            watched: vec![watched; usize::from(vectors)],
+            watched: vec![Watched::NOTHING; usize::from(vectors)],
             turned: Vec::new(),
             opaque: usize::from(vectors),
             names,
@@ -166,7 +145,7 @@ impl Device {
         self.restart(true, now);
         self.known = Knowledge::none(self.vectors());
         for watched in &mut self.watched {
-            (watched.live_as, watched.relic) = (None, None);
+            watched.forget();
         }
         self.observe_all(now);
     }
@@ -390,106 +369,9 @@ impl Device {
             .collect()
     }
 
-    /// The state changes since this was last asked.
-    pub(crate) fn take_changes(&mut self) -> Vec<(u16, Shown)> {
-        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// The vectors that bear on their message otherwise since this was last asked, and how.
-    pub(crate) fn take_turned(&mut self) -> Vec<(u16, Bearing)> {
-        let turned = std::mem::take(&mut self.turned).into_iter();
-        turned.map(|vector| (vector, self.bearing(vector))).collect()
-    }
-
     /// The engine's inputs since this was last asked.
     pub(crate) fn take_inputs(&mut self) -> Vec<Operation> {
         self.inputs.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    fn observe_all(&mut self, now: Moment) {
-        for vector in 0..self.vectors() {
-            self.observe(vector, now);
-        }
-    }
-
-    fn shown(&self, vector: u16) -> Shown {
-        let (enabled, _) = self.control_bits();
-        match self.msix.is_masked(Vector::new(vector)) {
-            _ if !self.known.control => Shown::Unknown,
-            _ if !enabled => Shown::Off,
-            _ if !self.known.mask(vector) => Shown::Unknown,
-            Some(false) => Shown::Live,
-            _ if self.is_pending(vector) => Shown::Pending,
-            _ => Shown::Masked,
-        }
-    }
-
-    /// Notes what changed for `vector`.
-    fn observe(&mut self, vector: u16, now: Moment) {
-        self.observe_shown(vector, now);
-        let bearing = self.bearing(vector);
-        let entry = self.entry(vector).filter(|_| self.known.message(vector));
-        let opaque = entry.is_none() && self.standing(vector) != Standing::Blocked;
-        let Some(watched) = self.watched.get_mut(usize::from(vector)) else { return };
-        self.opaque += usize::from(opaque);
-        self.opaque -= usize::from(std::mem::replace(&mut watched.opaque, opaque));
-        if std::mem::replace(&mut watched.bearing, bearing) != bearing {
-            self.turned.push(vector);
-        }
-        if bearing == Bearing::Live && watched.live_as != entry {
-            watched.relic = std::mem::replace(&mut watched.live_as, entry);
-        }
-    }
-
-    fn observe_shown(&mut self, vector: u16, now: Moment) {
-        let shown = self.shown(vector);
-        let pending = self.is_pending(vector);
-        let owed = now.line + super::WINDOW + u64::from(self.vectors());
-        let Some(watched) = self.watched.get_mut(usize::from(vector)) else { return };
-        let before = std::mem::replace(&mut watched.shown, shown);
-        if before == shown {
-            return;
-        }
-        if let Some(changes) = &mut self.changes {
-            changes.push((vector, shown));
-        }
-        let masked_since = watched.masked_since;
-        match shown {
-            Shown::Masked | Shown::Pending if before == Shown::Live => {
-                watched.masked_since = Some(now);
-            }
-            Shown::Masked | Shown::Pending => {}
-            Shown::Live | Shown::Off | Shown::Unknown => watched.masked_since = None,
-        }
-        if let (Some(since), Shown::Live | Shown::Off) = (masked_since, shown) {
-            self.was_masked(vector, since, now);
-        }
-        let Some(known) = self.known.of_mut(vector) else { return };
-        match shown {
-            Shown::Live => {
-                known.rewritten = false; // A9: read anew at every unmask
-                known.pending_unknown_until = known.pending_unknown_until.min(owed);
-            }
-            Shown::Off => known.doubtful |= pending, // T5
-            _ => {}
-        }
-    }
-
-    fn was_masked(&mut self, vector: u16, since: Moment, until: Moment) {
-        let length = until.at.saturating_sub(since.at) as f64;
-        if self.report.longest_masked.is_none_or(|longest| length > longest.length) {
-            self.report.longest_masked = Some(Masked { vector, length });
-        }
-    }
-
-    /// The log ends.
-    pub(crate) fn end(&mut self, now: Moment) {
-        for vector in 0..self.vectors() {
-            let watched = self.watched.get(usize::from(vector));
-            if let Some(since) = watched.and_then(|watched| watched.masked_since) {
-                self.was_masked(vector, since, now);
-            }
-        }
     }
 }
 

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 /// A recording of states and marks, bounded: past [`MAX_ITEMS`] only mismatches are kept.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
-    unit: Unit,
+    pub(super) unit: Unit,
     /// Where the axis ends, in microseconds or lines.
-    end: u64,
+    pub(super) end: u64,
     /// Place and line from which on only mismatches are on the page.
-    cut: Option<(u64, u64)>,
-    devices: Vec<Lanes>,
-    texts: Vec<String>,
+    pub(super) cut: Option<(u64, u64)>,
+    pub(super) devices: Vec<Lanes>,
+    pub(super) texts: Vec<String>,
     #[serde(skip)]
     numbers: HashMap<String, usize>,
     #[serde(skip)]
@@ -24,17 +24,20 @@ pub struct Timeline {
 
 /// One device.
 #[derive(Debug, Serialize)]
-struct Lanes {
-    title: String,
+pub(super) struct Lanes {
+    pub(super) title: String,
     vectors: u16,
     /// From where the function is in which state: place on the axis, line, [`Band`].
-    band: Vec<(u64, u64, u8)>,
+    pub(super) band: Vec<(u64, u64, u8)>,
     /// Those with anything in them, by vector.
     #[serde(serialize_with = "values")]
-    lanes: BTreeMap<u16, Lane>,
+    pub(super) lanes: BTreeMap<u16, Lane>,
     /// Marks of the function as a whole.
-    marks: Vec<(u64, u64, u8, usize)>,
+    pub(super) marks: Vec<Item>,
 }
+
+/// Place on the axis, line, [`Mark`], index into the texts.
+pub(super) type Item = (u64, u64, u8, usize);
 
 fn values<S: Serializer>(lanes: &BTreeMap<u16, Lane>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(lanes.values())
@@ -42,12 +45,11 @@ fn values<S: Serializer>(lanes: &BTreeMap<u16, Lane>, to: S) -> Result<S::Ok, S:
 
 /// One vector.
 #[derive(Debug, Clone, Serialize)]
-struct Lane {
-    vector: u16,
+pub(super) struct Lane {
+    pub(super) vector: u16,
     /// From, to, line, [`Shown`].
-    spans: Vec<(u64, u64, u64, u8)>,
-    /// Place on the axis, line, [`Mark`], index into the texts.
-    marks: Vec<(u64, u64, u8, usize)>,
+    pub(super) spans: Vec<(u64, u64, u64, u8)>,
+    pub(super) marks: Vec<Item>,
     #[serde(skip)]
     open: Option<(Moment, Shown)>,
 }

@@ -42,21 +42,26 @@ pub(super) fn c37(lab: &Lab<'_>) -> Outcome {
         bench.resume()?; // tells everything anew: both Disarm and Arm
         in_order(&mut bench)?;
     }
-    backend_order(&bench.backend_calls("Disarm, Arm and Send do come in order")?)
+    KernelOrder::default()
+        .follow(&bench.backend_calls("Disarm, Arm and Send do come in order")?)
         .or_else(|why| bench.fail("commit before arm, disarm before unroute (K6)", why))
 }
 
 /// Disarm before Arm before Send, among the calls since the last look (I5).
 fn in_order(bench: &mut Bench<'_>) -> Outcome {
     let calls = bench.all_calls()?;
+    bench.must(is_ordered(&calls), "Disarm before Arm before Send", &calls)
+}
+
+/// Whether Disarm comes before Arm before Send (I5).
+pub(super) fn is_ordered(calls: &[HostCall]) -> bool {
     let rank = |call: &HostCall| match call {
         HostCall::Disarm { .. } => Some(0),
         HostCall::Arm { .. } => Some(1),
         HostCall::Send { .. } => Some(2),
         _ => None,
     };
-    let sorted = calls.iter().filter_map(rank).is_sorted();
-    bench.must(sorted, "Disarm before Arm before Send", &calls)
+    calls.iter().filter_map(rank).is_sorted()
 }
 
 impl Bench<'_> {
@@ -69,27 +74,42 @@ impl Bench<'_> {
     }
 }
 
-/// K6: a vector is armed only on a committed route, and unrouted only when disarmed.
-fn backend_order(calls: &[BackendCall]) -> Result<(), String> {
-    let (mut wanted, mut armed) = (BTreeSet::new(), BTreeSet::new());
-    let mut committed = BTreeSet::new();
-    for call in calls {
-        match *call {
-            BackendCall::Route { vector } => _ = wanted.insert(vector),
-            BackendCall::Unroute { vector } if armed.contains(&vector) => {
-                return Err(format!("v{vector} was unrouted while armed"));
+/// What the kernel has: a vector is armed only on a committed route, and unrouted only when disarmed (K6).
+#[derive(Debug, Default)]
+pub(super) struct KernelOrder {
+    routed: BTreeSet<u16>,
+    committed: BTreeSet<u16>,
+    armed: BTreeSet<u16>,
+}
+
+impl KernelOrder {
+    /// Takes calls in; the first one that must not be.
+    pub(super) fn follow(&mut self, calls: &[BackendCall]) -> Result<(), String> {
+        let Self { routed, committed, armed } = self;
+        for call in calls {
+            match *call {
+                BackendCall::Route { vector } => _ = routed.insert(vector),
+                BackendCall::Unroute { vector } if armed.contains(&vector) => {
+                    return Err(format!("v{vector} was unrouted while armed"));
+                }
+                BackendCall::Unroute { vector } => _ = routed.remove(&vector),
+                BackendCall::Commit => committed.clone_from(routed),
+                BackendCall::Arm { vector } if !committed.contains(&vector) => {
+                    return Err(format!("v{vector} was armed before its route was committed"));
+                }
+                BackendCall::Arm { vector } => _ = armed.insert(vector),
+                BackendCall::Disarm { vector } => _ = armed.remove(&vector),
+                BackendCall::SetIrqs => {}
             }
-            BackendCall::Unroute { vector } => _ = wanted.remove(&vector),
-            BackendCall::Commit => committed.clone_from(&wanted),
-            BackendCall::Arm { vector } if !committed.contains(&vector) => {
-                return Err(format!("v{vector} was armed before its route was committed"));
-            }
-            BackendCall::Arm { vector } => _ = armed.insert(vector),
-            BackendCall::Disarm { vector } => _ = armed.remove(&vector),
-            BackendCall::SetIrqs => {}
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether nothing is armed or routed.
+    #[cfg(feature = "fuzz")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.armed.is_empty() && self.routed.is_empty()
+    }
 }
 
 pub(super) fn c38(lab: &Lab<'_>) -> Outcome {

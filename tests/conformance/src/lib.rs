@@ -30,15 +30,21 @@ mod choices;
 mod claims;
 mod delivery;
 mod function;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod host;
 mod lab;
 mod layout;
 mod meeting;
+#[cfg(feature = "fuzz")]
+pub mod model;
 mod out_of_range;
 mod recorded_field;
 mod registers;
 mod report;
 mod snapshots;
+#[cfg(feature = "fuzz")]
+pub mod strategy;
 
 pub use adapter::{
     Attachment, BackendCall, BackendLog, BusMaster, Claims, Device, ExclusiveBar, FunctionReset,

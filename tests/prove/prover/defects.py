@@ -2,14 +2,18 @@
 
 import re
 import shutil
+import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import suite
 
 ROOT = suite.HERE.parent.parent
+# A file that the harnesses include.
+SHARED = "sim/explorer/src/script/line.rs"
 
 
 def run(names):
@@ -30,6 +34,8 @@ def broken_copy(defect, folder):
     ignore = shutil.ignore_patterns("target", "__pycache__")
     shutil.copytree(ROOT / "core", folder / "core", ignore=ignore)
     shutil.copytree(suite.HERE, folder / "tests/prove", ignore=ignore)
+    (folder / SHARED).parent.mkdir(parents=True)
+    shutil.copy(ROOT / SHARED, folder / SHARED)
     manifest = (ROOT / "Cargo.toml").read_text()
     manifest = re.sub(r"\nmembers = \[.*?\]", '\nmembers = ["core"]', manifest, flags=re.S)
     manifest = re.sub(r"\ndefault-members = .*", "", manifest)
@@ -52,16 +58,22 @@ def found(defect):
         source = broken_copy(defect, folder)
         # One target folder for all, so that dependencies are compiled once.
         targets = suite.HERE / "target/defects"
-        ir = suite.build_ir(vectors, folder / "broken.ll", source, targets / "ir")
-        program = suite.build_native(vectors, folder / "broken", source, targets / "native")
+        arguments = (
+            (suite.build_ir, folder / "broken.ll", targets / "ir"),
+            (suite.build_native, folder / "broken", targets / "native"),
+        )
+        with ThreadPoolExecutor() as pool:
+            jobs = [pool.submit(build, vectors, out, source, to) for build, out, to in arguments]
+        ir, program = (job.result() for job in jobs)
         status, text = suite.run_one(ir, defect["harness"], program)
     refuted = re.findall(r"REFUTED ([A-Z][A-Za-z]+|a panic.*)$", text, re.M)
     good = status == 1 and defect["property"] in refuted and "does not do that" not in text
+    if "script" in defect:
+        good &= bool(re.search(rf"\n *msix-script 1(\n.*)+\n *{defect['script']}\n", text))
     verdict = "found by" if good else "NOT FOUND by"
     seconds = time.time() - start
     print(f"{defect['name']}: {verdict} {defect['harness']}, {defect['property']} ({seconds:.0f} s)")
     if not good:
         print(text)
-    elif "{" in text:
-        print(flush=True, end="")
+    sys.stdout.flush()
     return good

@@ -5,11 +5,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import native, smt
+from . import native, simplify, smt
 from .execute import Executor
 from .flow import prepare
 from .memory import State
-from .terms import FALSE, OR, TRUE, C, count, variables
+from .terms import FALSE, OR, TRUE, C, count
 
 # States on which tool and native code are compared.
 STATES = 6
@@ -81,6 +81,7 @@ def prove(path, harness, names, program=None, smt_folder=None):
         failed = OR(failed, violated)
     questions = [(failed, "a panic, or an access out of bounds"), *violations]
     found = []
+    until = time.monotonic() + simplify.LIMIT
     for number, (violated, name) in enumerate(questions):
         if violated is FALSE:
             continue
@@ -88,14 +89,10 @@ def prove(path, harness, names, program=None, smt_folder=None):
             text = smt.script(machine.assumed, violated)
             Path(smt_folder, f"{harness}.{number}.smt2").write_text(text)
         if machine.sol.sat(violated):
-            found.append((name, violated is failed, model(machine)))
+            found.append((name, violated is failed, simplify.simplest(machine, violated, until)))
     if not found:
         return finish("PROVED")
     return finish("REFUTED", *explain(machine, harness, found, names, program))
-
-
-def model(machine):
-    return {v.k: machine.sol.value(v) for v in variables() if machine.sol.knows(v)}
 
 
 def explain(machine, harness, found, names, program):

@@ -121,6 +121,8 @@ fn of<T: Copy, const K: usize>(choices: [T; K]) -> T {
     choices[up_to(K - 1)]
 }
 
+/// Returns any policy. Where all values that are chosen are 0 it is [`Policy::SPEC`], so that a simple
+/// counterexample is about that.
 pub fn policy() -> Policy {
     Policy {
         while_disabled: of([WhileDisabled::Latch, WhileDisabled::Drop, WhileDisabled::Intx]),
@@ -133,14 +135,14 @@ pub fn policy() -> Policy {
             VectorControlBits::MaskOnly,
         ]),
         message_address: of([MessageAddress::Aligned, MessageAddress::Verbatim]),
-        claims_on_reset: of([ClaimsOnReset::Clear, ClaimsOnReset::Keep]),
+        claims_on_reset: of([ClaimsOnReset::Keep, ClaimsOnReset::Clear]),
         unclaimed_pending: of([UnclaimedPending::Keep, UnclaimedPending::Lose]),
         bus_master_off: of([BusMasterOff::Latch, BusMasterOff::DropMessage]),
         intx: of([IntxRule::OnChange, IntxRule::OnEveryWrite]),
         message_enable: of([MessageEnable::AsWritten, MessageEnable::Capped]),
-        drain: bool(),
-        poll_before_disable: bool(),
-        reject_pba_tail: bool(),
+        drain: !bool(),
+        poll_before_disable: !bool(),
+        reject_pba_tail: !bool(),
         snoop: bool(),
     }
 }

@@ -70,7 +70,10 @@ pub fn begin(memory: Memory<'_>) -> Option<Begun<'_>> {
     assume(tail_is_clean(engine));
     assume(stale_is_counted(engine));
     #[cfg(feature = "native")]
-    crate::show::started(true);
+    {
+        crate::show::started(true);
+        crate::replay::begun(&begun.engine, begun.vector, &begun.case);
+    }
     crate::show!("state", begun.case);
     crate::show!("vector", begun.vector);
     Some(begun)
@@ -110,6 +113,8 @@ pub fn engine_in(memory: Memory<'_>, layout: Layout) -> Option<Begun<'_>> {
     let entries = memory.entries.get_mut(..vectors)?;
     let claims = memory.claims.get_mut(..vectors)?;
     let words = memory.words.get_mut(..vectors.div_ceil(64))?;
+    // Chosen first, so that a simple counterexample is about Policy::SPEC if one is.
+    let policy = any::policy();
     let whole = Whole {
         enabled: any::bool(),
         function_masked: any::bool(),
@@ -119,7 +124,7 @@ pub fn engine_in(memory: Memory<'_>, layout: Layout) -> Option<Begun<'_>> {
         intx_told: any::bool(),
         orphans: any::bool(),
     };
-    let (policy, stale, counters) = (any::policy(), any::u16(), any::counters());
+    let (stale, counters) = (any::u16(), any::counters());
     let engine =
         Msix::in_state(entries, claims, words, layout, policy, EXEMPT, whole, stale, counters);
     let vector = any::vector();
@@ -163,16 +168,29 @@ pub fn stale_is_counted(engine: &Engine<'_>) -> bool {
 #[inline(always)]
 pub fn conclude(begun: &Begun<'_>, before: Case, kinds: Kinds) {
     let Begun { engine, vector, case: expected, fx, .. } = begun;
-    prove(Property::Ordered, fx.ordered);
-    prove(Property::Sane, fx.sane);
-    prove(
-        Property::Bounded,
-        usize::from(fx.count) <= 2 + 3 * usize::from(engine.vectors().div_ceil(64)),
-    );
-    prove(Property::Effects, fx.kinds == kinds);
     let now = case_of(engine, *vector);
-    crate::show!("expected", (expected.whole, expected.lane, kinds));
-    crate::show!("got", (now.whole, now.lane, fx.kinds));
+    prove_case(engine, expected, &now, fx, kinds);
+    let (is, was) = (engine.counters(), &before.counters);
+    prove(Property::EffectCounters, sums(is, was) == fx.sums);
+    if N <= 4 {
+        let ended = ended(is, was).wrapping_add(engine.pending_count());
+        prove(Property::Conserved, begun.pending.wrapping_add(fx.events) == ended);
+    }
+    observe(engine, &now, fx);
+    #[cfg(feature = "native")]
+    crate::replay::ended(&now, fx.kinds);
+}
+
+/// Proves that list, facts and vector are as the rules say, and that the hypothesis holds again.
+#[inline(always)]
+pub fn prove_case(engine: &Engine<'_>, expected: &Case, now: &Case, list: &Sink, kinds: Kinds) {
+    prove(Property::Ordered, list.ordered);
+    prove(Property::Sane, list.sane);
+    let bound = 2 + 3 * usize::from(engine.vectors().div_ceil(64));
+    prove(Property::Bounded, usize::from(list.count) <= bound);
+    prove(Property::Effects, list.kinds == kinds);
+    crate::show!("MSI-X expected", (expected.whole, expected.lane, kinds));
+    crate::show!("MSI-X got", (now.whole, now.lane, list.kinds));
     // Whether another vector is an orphan is not known here.
     let orphans = now.whole.orphans;
     prove(Property::Whole, now.whole == Whole { orphans, ..expected.whole });
@@ -189,13 +207,6 @@ pub fn conclude(begun: &Begun<'_>, before: Case, kinds: Kinds) {
     if N <= 4 {
         prove(Property::StaleCount, stale_is_counted(engine));
     }
-    let (is, was) = (engine.counters(), &before.counters);
-    prove(Property::EffectCounters, sums(is, was) == fx.sums);
-    if N <= 4 {
-        let ended = ended(is, was).wrapping_add(engine.pending_count());
-        prove(Property::Conserved, begun.pending.wrapping_add(fx.events) == ended);
-    }
-    observe(engine, &now, fx);
 }
 
 /// Returns how many vectors the effects of an input named.

@@ -7,12 +7,11 @@ pub use rules::{Rules, Wanted};
 pub use sink::FunctionSink;
 
 use crate::any::{self, Property, assume, prove};
-use crate::case::Case;
-use crate::engine::{self, BYTES, Engine, Memory, N};
+use crate::engine::{self, BYTES, Engine, Memory};
 use crate::msi::{MsiCase, bit};
 use crate::pin::PinCase;
 use crate::sink::{Kinds, Sums};
-use msix_core::prove::{MsiState, Whole};
+use msix_core::prove::MsiState;
 use msix_core::{Borrowed, Counters, Function, FunctionCounters, Intx, Msi};
 
 /// The function that is proven.
@@ -98,7 +97,7 @@ pub fn conclude(begun: &Begun<'_>, before: &Rules, wanted: Wanted, together: boo
     if let (Some(engine), Some(case), Some(was), Some(now)) =
         (function.msix(), &rules.msix, &before.msix, &msix)
     {
-        conclude_msix(engine, case, now, fx, wanted.msix.of_vectors());
+        engine::prove_case(engine, case, now, &fx.msix, wanted.msix.of_vectors());
         ended = ended.wrapping_add(engine::ended(engine.counters(), &was.counters));
         counted(engine.counters(), &was.counters, fx.msix.sums);
     } else {
@@ -141,38 +140,6 @@ pub fn conclude(begun: &Begun<'_>, before: &Rules, wanted: Wanted, together: boo
 
 fn counted(is: &Counters, was: &Counters, sums: Sums) {
     prove(Property::EffectCounters, engine::sums(is, was) == sums);
-}
-
-fn conclude_msix(
-    engine: &Engine<'_>,
-    expected: &Case,
-    now: &Case,
-    fx: &FunctionSink,
-    kinds: Kinds,
-) {
-    let list = &fx.msix;
-    prove(Property::Ordered, list.ordered);
-    prove(Property::Sane, list.sane);
-    let bound = 2 + 3 * usize::from(engine.vectors().div_ceil(64));
-    prove(Property::Bounded, usize::from(list.count) <= bound);
-    prove(Property::Effects, list.kinds == kinds);
-    crate::show!("MSI-X expected", (expected.whole, expected.lane, kinds));
-    crate::show!("MSI-X got", (now.whole, now.lane, list.kinds));
-    let orphans = now.whole.orphans; // of others, too
-    prove(Property::Whole, now.whole == Whole { orphans, ..expected.whole });
-    prove(Property::Facts, engine.facts_agree());
-    prove(Property::Masked, now.lane.masked == expected.lane.masked);
-    prove(Property::Pending, now.lane.pending == expected.lane.pending);
-    prove(Property::Live, now.lane.live == expected.lane.live);
-    prove(Property::Fallback, now.lane.fallback == expected.lane.fallback);
-    prove(Property::Stale, now.lane.stale == expected.lane.stale);
-    prove(Property::Claims, now.lane.claims == expected.lane.claims);
-    prove(Property::Entry, now.lane.entry == expected.lane.entry);
-    prove(Property::Sound, now.sound());
-    prove(Property::Tail, engine::tail_is_clean(engine));
-    if N <= 4 {
-        prove(Property::StaleCount, engine::stale_is_counted(engine));
-    }
 }
 
 fn conclude_msi(expected: &MsiCase, now: &MsiCase, fx: &FunctionSink, kinds: Kinds) {

@@ -17,6 +17,8 @@ pub mod function;
 mod inputs;
 pub mod msi;
 pub mod pin;
+#[cfg(feature = "native")]
+pub mod replay;
 mod rule;
 pub mod show;
 pub mod sink;

@@ -14,6 +14,18 @@ macro_rules! show {
     };
 }
 
+/// Notes the input of a harness, for the script. `?` in it is a number that a script has no room for.
+#[macro_export]
+macro_rules! input {
+    ($operation:expr) => {
+        #[cfg(feature = "native")]
+        {
+            use msix_core::operation::Operation;
+            $crate::replay::input(|| Some($operation));
+        }
+    };
+}
+
 /// The state is made, and what is given from now on is the input.
 #[cfg(feature = "native")]
 static STARTED: AtomicBool = AtomicBool::new(false);

@@ -2,6 +2,7 @@
 //! somebody had, or could have; the engine is broken in that one way and nothing else.
 
 mod broken;
+mod fuzzed;
 mod groups;
 
 use broken::Broken;

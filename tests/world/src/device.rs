@@ -2,6 +2,7 @@
 
 use crate::input::Call;
 use crate::outside::{Outside, Shared};
+use msix_backends::eventfd::with;
 use msix_backends::kvm::{DeviceControl, PhysicalIntx};
 use msix_backends::vfio::Irqs;
 use msix_core::Mode;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -31,8 +33,8 @@ pub(crate) struct Device {
     pub(crate) pending: BTreeSet<u32>,
     /// Events that were dropped with their index (D8).
     pub(crate) dropped: BTreeSet<u32>,
-    /// Copies of what was bound, ever.
-    known: BTreeMap<u32, Arc<EventFd>>,
+    /// Copies of what was bound, ever, and the number by which the function has it.
+    known: BTreeMap<u32, (RawFd, Arc<EventFd>)>,
     trigger: Option<EventFd>,
     unmask: Option<EventFd>,
     /// The line fired and was not unmasked (D12).
@@ -74,9 +76,9 @@ impl Device {
         }
     }
 
-    /// The eventfd that `vector` had last.
-    pub(crate) fn eventfd(&self, vector: u32) -> Option<&Arc<EventFd>> {
-        self.known.get(&vector)
+    /// The eventfd that `vector` had last, by the function's number and a copy.
+    pub(crate) fn eventfd(&self, vector: u32) -> Option<(RawFd, &EventFd)> {
+        self.known.get(&vector).map(|(number, eventfd)| (*number, &**eventfd))
     }
 
     pub(crate) fn forget(&mut self) {
@@ -117,7 +119,7 @@ impl Outside {
         &mut self,
         mode: Mode,
         start: u32,
-        fds: &[Option<Arc<EventFd>>],
+        fds: &[Option<BorrowedFd<'_>>],
     ) -> io::Result<u32> {
         let end = start + fds.len() as u32;
         let fails = self.call(Call::SetIrqs);
@@ -150,8 +152,13 @@ impl Outside {
         for (vector, eventfd) in (start..).zip(fds) {
             device.bound.remove(&vector);
             let Some(eventfd) = eventfd else { continue };
-            device.bound.insert(vector, Arc::clone(eventfd));
-            device.known.insert(vector, Arc::clone(eventfd));
+            let number = eventfd.as_raw_fd();
+            let eventfd = match device.known.get(&vector) {
+                Some((known, eventfd)) if *known == number => Arc::clone(eventfd),
+                _ => Arc::new(with(*eventfd, EventFd::try_clone)?),
+            };
+            device.bound.insert(vector, Arc::clone(&eventfd));
+            device.known.insert(vector, (number, Arc::clone(&eventfd)));
             if device.pending.remove(&vector) {
                 eventfd.write(1)?; // D8
             }
@@ -185,7 +192,7 @@ fn invalid() -> io::Error {
 pub(crate) struct VectorIndex(pub(crate) Shared, pub(crate) Mode);
 
 impl Irqs for VectorIndex {
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> io::Result<u32> {
+    fn set(&self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> io::Result<u32> {
         self.0.lock().set_vectors(self.1, start, eventfds)
     }
 
@@ -200,21 +207,21 @@ impl Irqs for VectorIndex {
 }
 
 impl PhysicalIntx for Shared {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::SetIrqs)?;
         if outside.is_taken(Mode::Intx) {
             return Err(invalid());
         }
         outside.device.enabled = Some(Mode::Intx);
-        outside.device.trigger = Some(trigger.try_clone()?);
+        outside.device.trigger = Some(with(trigger, EventFd::try_clone)?);
         Ok(())
     }
 
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
+    fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let mut outside = self.lock();
         outside.call(Call::SetIrqs)?;
-        outside.device.unmask = Some(eventfd.try_clone()?);
+        outside.device.unmask = Some(with(eventfd, EventFd::try_clone)?);
         Ok(())
     }
 

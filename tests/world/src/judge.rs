@@ -8,7 +8,7 @@ use crate::setup::Producers;
 use crate::world::{Violation, World, violated};
 use msix_core::{Msi, Msix, Vectors};
 use std::collections::BTreeSet;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What an input is compared with.
@@ -157,9 +157,7 @@ impl World {
         let producer = self.producers.get(usize::from(vector));
         let places = [
             msix >> vector & 1 != 0,
-            device.is_some_and(|eventfd: &std::sync::Arc<EventFd>| {
-                holds(eventfd.as_raw_fd(), eventfd)
-            }),
+            device.is_some_and(|(fd, eventfd)| holds(fd, eventfd)),
             producer.is_some_and(|p| p.fd.is_some_and(|fd| holds(fd, &p.eventfd))),
         ];
         places.into_iter().map(u8::from).sum()

@@ -10,7 +10,7 @@ impl<P: Platform> Function<P> {
     /// Writes the MSI capability ([`msix_core::Function::write_msi`]).
     pub fn write_msi(&self, offset: usize, bytes: &[u8]) {
         self.shared.with(|locked| {
-            locked.input(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
+            locked.switch(|engine, fx| always(engine.write_msi(offset, bytes, fx)));
             locked.compare_msi();
         })
     }
@@ -32,7 +32,9 @@ impl<P: Platform> Function<P> {
 
     /// Writes the MSI-X capability ([`msix_core::Function::write_msix`]).
     pub fn write_msix(&self, offset: usize, bytes: &[u8]) {
-        self.shared.input(|engine, fx| always(engine.write_msix(offset, bytes, fx)));
+        self.shared.with(|locked| {
+            locked.switch(|engine, fx| always(engine.write_msix(offset, bytes, fx)));
+        })
     }
 
     /// Reads the MSI-X capability ([`msix_core::Function::read_msix`]).

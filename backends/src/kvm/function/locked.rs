@@ -2,6 +2,7 @@
 //! the device, in the order that they need.
 
 use super::{Fx, always};
+use crate::happening::{Happening, tell};
 use crate::host::{HostAnswers, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// The state behind the lock.
 pub(super) struct LockedFunction {
+    /// Which function it is, for who looks from outside.
+    pub(super) number: u64,
     pub(super) engine: Function<Boxed>,
     pub(super) fx: Box<Fx>,
     pub(super) host: VectorHost,
@@ -27,12 +30,33 @@ pub(super) struct LockedFunction {
     pub(super) is_high: bool,
     /// The mode that the device's interrupt indices were last set to.
     pub(super) mode: Mode,
+    /// What the host and the device have followed so far; `None` when that is to be done again.
+    pub(super) followed: Option<Place>,
     /// Whether the backend is attached, so that KVM or the loop takes events.
     pub(super) attached: bool,
     /// Whether the last handle is gone. Everything was given back then, and nothing may be taken again.
     pub(super) closed: bool,
+    /// Whether the routes know that something here waits for a flush.
+    pub(super) told_to_wait: bool,
     /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
     pub(super) panics: Panics,
+}
+
+/// Where the engine is, as far as the host and the device follow that without an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    mode: Mode,
+    /// The MSI vectors that the guest allocated.
+    allocated: u16,
+    /// Whether a load waits for its resume.
+    loading: bool,
+}
+
+impl Place {
+    /// Returns the number of MSI vectors that the device should have enabled.
+    fn msi_vectors(self) -> u16 {
+        if self.mode == Mode::Msi { self.allocated } else { 0 }
+    }
 }
 
 /// The device behind a passed-through function. Its MSI-X belongs to the host.
@@ -89,14 +113,46 @@ impl LockedFunction {
         self.step(input)
     }
 
+    /// Gives the engine an input that may change its mode, the allocation of MSI, or whether a load
+    /// waits for its resume: the host and the device follow that even without an effect.
+    pub(super) fn switch<T>(
+        &mut self,
+        input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T,
+    ) -> T {
+        self.take_in_all();
+        self.followed = None; // not before, because an event is an input too
+        self.step(input)
+    }
+
     /// Gives the engine an input and carries its effects out. A panic of the VMM's parts stops nothing
     /// of that, and goes on when the lock is gone.
     fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         let answer = input(&mut self.engine, &mut self.fx);
-        self.guarded(Self::leave);
-        self.carry_out();
-        self.guarded(Self::enter);
+        if !self.fx.is_empty() || self.followed.is_none() {
+            self.follow();
+        }
+        debug_assert!(self.followed.is_none_or(|place| place == self.place()), "not by `switch`");
         answer
+    }
+
+    /// Follows the engine: carries the list out, between what is done to leave a mode and to enter one.
+    #[inline(never)]
+    fn follow(&mut self) {
+        let place = self.place(); // carrying out a list changes nothing of it
+        self.guarded(|locked| locked.leave(place));
+        self.carry_out(place);
+        self.guarded(|locked| locked.enter(place));
+        // What panicked is tried again with the next input.
+        self.followed = self.panics.is_empty().then_some(place);
+    }
+
+    /// Returns what the host and the device follow besides effects.
+    fn place(&self) -> Place {
+        Place {
+            mode: self.engine.mode(),
+            allocated: self.engine.msi().map_or(0, Msi::allocated),
+            loading: self.engine.is_loading(),
+        }
     }
 
     /// Lets a part of the VMM act. A panic is kept for later.
@@ -121,7 +177,7 @@ impl LockedFunction {
 
     /// Compares the message of a vector, after a write of it, with the one that KVM has.
     pub(super) fn compare(&mut self, mode: MessageMode, vector: u16) {
-        if usize::from(vector) < self.host.vectors(mode)
+        if self.host.is_live(mode, vector)
             && let Some(message) = self.engine.message(mode.into(), Vector::new(vector))
         {
             self.host.compare(mode, vector, message);
@@ -133,6 +189,7 @@ impl LockedFunction {
     pub(super) fn reset(&mut self) {
         self.take_in_all();
         self.host.take_unsent(); // A13
+        self.followed = None;
         if let Some(device) = &mut self.device {
             device.resets_due += 1;
         }
@@ -185,6 +242,7 @@ impl LockedFunction {
     /// Takes an event for which nothing was written to an eventfd.
     pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
         let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
+        self.count(vector, delivery);
         if delivery == Delivery::Sent {
             self.host.shorten(vector); // the next event need not come here
         }
@@ -200,7 +258,9 @@ impl LockedFunction {
         if self.engine.mode() == Mode::Intx {
             // The device is notified, and drives its pin.
             let told = self.input(|engine, fx| engine.notify(vector, fx));
-            return told.unwrap_or(Delivery::Intx);
+            let delivery = told.unwrap_or(Delivery::Intx);
+            self.count(vector, delivery);
+            return delivery;
         }
         self.take_in(vector)
     }
@@ -234,7 +294,11 @@ impl LockedFunction {
     /// them: while the backend is detached, between a load and its resume, and while a message is
     /// half written.
     fn take_in_all(&mut self) {
-        if !self.attached || self.engine.is_loading() || self.host.has_half_written() {
+        let loading = match self.followed {
+            Some(place) => place.loading,
+            None => self.engine.is_loading(),
+        };
+        if !self.attached || loading || self.host.has_half_written() {
             self.take_in_unowned();
         }
     }
@@ -279,33 +343,58 @@ impl LockedFunction {
         if index < here
             && let Ok(delivery) = self.step(|engine, fx| engine.notify(vector, fx))
         {
+            self.count(vector, delivery);
             return delivery;
         }
         let mode = if index < msix { Mode::MsiX } else { Mode::Msi };
         let held = Vectors::one(vector);
         self.step(|engine, fx| always(engine.report_held(mode, held, fx)));
+        self.count(vector, Delivery::Pending);
         Delivery::Pending
     }
 
     /// Commits and arms what waits, and sends what KVM refused.
     pub(super) fn flush(&mut self) {
+        self.told_to_wait = false; // whatever waits on is told again
         self.take_in_unsent();
         let failed = self.guarded(|locked| locked.host.flush_routes()).unwrap_or_default();
         let mode = self.host.owner().into();
-        failed.into_iter().for_each(|v| self.engine.report_failed(mode, Vectors::one(v)));
+        failed.into_iter().for_each(|vector| self.fall_back(mode, vector));
+    }
+
+    /// Reports to the engine that KVM does not deliver a vector, and tells who looks from outside.
+    pub(super) fn fall_back(&mut self, mode: Mode, vector: Vector) {
+        self.engine.report_failed(mode, Vectors::one(vector));
+        if let Some(counters) = self.host.count(vector.index()) {
+            counters.fallbacks = counters.fallbacks.saturating_add(1);
+        }
+        let (function, vector) = (self.number, vector.index());
+        tell(&Happening::FellBack { function, mode, vector });
+    }
+
+    /// Counts an event that the function took itself.
+    fn count(&mut self, vector: Vector, delivery: Delivery) {
+        let Some(counters) = self.host.count(vector.index()) else { return };
+        counters.taken = counters.taken.saturating_add(1);
+        match delivery {
+            Delivery::Pending | Delivery::Coalesced => {
+                counters.pending = counters.pending.saturating_add(1);
+            }
+            Delivery::Dropped(_) => counters.dropped = counters.dropped.saturating_add(1),
+            Delivery::Sent | Delivery::Intx => {}
+        }
     }
 
     /// Follows the guest out of a mode: disables the mode's index of the device first, because the
     /// next one cannot be enabled beside it (D2). INTx is left by its Disarm.
-    fn leave(&mut self) {
-        if self.engine.is_loading() {
+    fn leave(&mut self, place: Place) {
+        if place.loading {
             return; // nothing changes before the resume
         }
-        let mode = self.engine.mode();
-        if self.mode == Mode::MsiX && mode != Mode::MsiX {
+        if self.mode == Mode::MsiX && place.mode != Mode::MsiX {
             self.host.set_enabled(false);
         }
-        let vectors = self.msi_vectors();
+        let vectors = place.msi_vectors();
         if let Some(DeviceBehind { msi: Some(msi), msi_vectors, .. }) = &mut self.device
             && *msi_vectors != vectors
             && *msi_vectors > 0
@@ -313,18 +402,18 @@ impl LockedFunction {
             msi.disable();
             *msi_vectors = 0;
         }
-        self.mode = mode;
+        self.mode = place.mode;
     }
 
     /// Follows the guest into a mode, after KVM: the device may interrupt.
-    fn enter(&mut self) {
-        if self.engine.is_loading() {
+    fn enter(&mut self, place: Place) {
+        if place.loading {
             return;
         }
-        if self.mode == Mode::MsiX {
+        if place.mode == Mode::MsiX {
             self.host.set_enabled(true);
         }
-        let vectors = self.msi_vectors();
+        let vectors = place.msi_vectors();
         if let Some(DeviceBehind { msi: Some(msi), msi_vectors, msi_bound, msi_again, .. }) =
             &mut self.device
             && (std::mem::take(msi_again) || *msi_vectors != vectors)
@@ -333,29 +422,21 @@ impl LockedFunction {
             *msi_bound = msi.enable(vectors, &mut |vector| self.host.eventfd(vector)).min(vectors);
             *msi_vectors = vectors;
             for unbound in (*msi_bound..vectors).map(Vector::new) {
-                self.engine.report_failed(Mode::Msi, Vectors::one(unbound)); // H11
+                self.fall_back(Mode::Msi, unbound); // H11
             }
         }
     }
 
-    /// Returns the number of MSI vectors that the device should have enabled.
-    fn msi_vectors(&self) -> u16 {
-        match self.engine.mode() {
-            Mode::Msi => self.engine.msi().map_or(0, Msi::allocated),
-            _ => 0,
-        }
-    }
-
     /// Carries out the list, and what the answers to it emit.
-    pub(super) fn carry_out(&mut self) {
-        let loading = self.engine.is_loading();
+    fn carry_out(&mut self, place: Place) {
+        let loading = place.loading;
         let ends_load = !loading && self.guarded(|locked| locked.host.unpause()) == Some(true);
-        if let Some(msi) = self.engine.msi().filter(|_| !loading) {
-            self.host.set_allocated(msi.allocated());
+        if self.engine.msi().is_some() && !loading {
+            self.host.set_allocated(place.allocated);
         }
         let held = self.carry_out_list();
         self.guarded(|locked| locked.host.join_targets());
-        match self.engine.mode() {
+        match place.mode {
             Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
             _ => {}
@@ -390,7 +471,7 @@ impl LockedFunction {
             };
             let HostAnswers { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
             for vector in failed {
-                self.engine.report_failed(mode.into(), Vectors::one(vector));
+                self.fall_back(mode.into(), vector);
             }
             held.extend(answers.into_iter().map(|set| (mode.into(), set)));
         }
@@ -446,6 +527,8 @@ impl LockedFunction {
         let line = self.device.as_mut().and_then(|device| device.line.as_mut());
         if line.is_some_and(|line| !line.arm()) {
             self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
+            let function = self.number;
+            tell(&Happening::FellBack { function, mode: Mode::Intx, vector: 0 });
         }
     }
 }

@@ -160,7 +160,8 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
                 return;
             }
             if *left == 0 {
-                self.routes.call_again();
+                self.routes.waits(self.waiter);
+                self.routes.call_again(); // held back by nothing
                 return;
             }
         }

@@ -54,15 +54,59 @@ impl VectorHost {
     pub(super) fn arm_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {
         self.owner = mode; // whatever the other mode had was disarmed before (D2)
         let mut failed = Vec::new();
-        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
-        let mut vectors: SmallVec<[u16; 1]> = SmallVec::new();
+        // What waits may be current by now, which the table says.
+        let is_empty = self.messages(mode).waiting.is_empty();
+        if is_empty && routes.iter().all(|route| self.is_committed(mode, *route)) {
+            self.give_committed(mode, routes, &mut failed);
+        } else {
+            self.give_routed(mode, routes, &mut failed);
+        }
+        for vector in routes.iter().map(|route| route.vector.index()) {
+            for reaching in self.reaching(mode, vector) {
+                self.watch(reaching);
+            }
+            self.send_again(mode, vector);
+        }
+        if mode == MessageMode::MsiX {
+            failed.extend(self.bind(routes));
+        }
+        failed
+    }
+
+    /// Returns whether KVM knows this route of a vector already.
+    fn is_committed(&self, mode: MessageMode, route: Route) -> bool {
+        let state = &self.of_mode(mode).vectors[usize::from(route.vector.index())];
+        state.committed && state.told == Some(route.message) && state.gsi.is_some()
+    }
+
+    /// Gives KVM the eventfds of vectors with routes that it knows.
+    fn give_committed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
+        for route in routes {
+            let vector = route.vector.index();
+            let messages = self.messages(mode);
+            messages.half_written.remove(vector);
+            let state = messages.of(vector);
+            state.live = true;
+            state.message = Some(route.message);
+            if let Some(gsi) = state.gsi
+                && !self.give(mode, vector, gsi)
+            {
+                failed.push(route.vector);
+            }
+        }
+    }
+
+    /// Puts routes into the table, and gives KVM the eventfds of those that it knows by then.
+    fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
+        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::with_capacity(routes.len());
+        let mut vectors: SmallVec<[u16; 1]> = SmallVec::with_capacity(routes.len());
         let (format, first_gsi) = (self.format, self.first_gsi);
         for route in routes {
             let fixed = first_gsi.map(|first| first + u32::from(route.vector.index()));
             let messages = self.messages(mode);
             messages.half_written.remove(route.vector.index());
             let state = messages.of(route.vector.index());
-            state.live = true;
+            (state.live, state.committed) = (true, false);
             (state.message, state.told) = (Some(route.message), Some(route.message));
             match format.encode(route.message) {
                 Some(msi) => {
@@ -75,7 +119,8 @@ impl VectorHost {
         }
         let generation = self.routes.want(&mut wants);
         for (want, vector) in wants.iter().zip(vectors) {
-            self.messages(mode).of(vector).gsi = want.gsi;
+            let state = self.messages(mode).of(vector);
+            (state.gsi, state.committed) = (want.gsi, want.place == RoutePlace::Current);
             match (want.place, want.gsi) {
                 (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
                 (RoutePlace::Waiting, Some(_)) => _ = self.messages(mode).waiting.insert(vector),
@@ -84,18 +129,8 @@ impl VectorHost {
         }
         if generation != self.seen {
             self.seen = generation;
-            self.arm_current(&mut failed);
+            self.arm_current(failed);
         }
-        for vector in routes.iter().map(|route| route.vector.index()) {
-            for reaching in self.reaching(mode, vector) {
-                self.watch(reaching);
-            }
-            self.send_again(mode, vector);
-        }
-        if mode == MessageMode::MsiX {
-            failed.extend(self.bind(routes));
-        }
-        failed
     }
 
     pub(super) fn disarm_of(&mut self, mode: MessageMode, vectors: &[Vectors]) {
@@ -128,6 +163,7 @@ impl VectorHost {
             let was_half_written = self.messages(mode).half_written.remove(index);
             let state = self.messages(mode).of(index);
             (state.message, state.told) = (Some(route.message), Some(route.message));
+            state.committed = false; // at the next Arm the table says
             match (format.encode(route.message), state.gsi) {
                 (Some(msi), Some(gsi)) => {
                     self.routes.set(gsi, msi);
@@ -208,14 +244,20 @@ impl VectorHost {
 
     /// Sends a message, now or later.
     fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
-        match self.format.encode(message) {
-            None => self.calls.push(Call::WriteMemory(mode, vector, message)),
-            Some(msi) => {
-                if self.routes.signal(msi).is_err() {
-                    self.messages(mode).unsent.insert(vector);
-                    self.routes.call_again();
-                }
+        let sent = match self.format.encode(message) {
+            None => {
+                self.calls.push(Call::WriteMemory(mode, vector, message));
+                true
             }
+            Some(msi) => self.routes.signal(msi).is_ok(),
+        };
+        if !sent {
+            self.messages(mode).unsent.insert(vector);
+            self.routes.call_again();
+        }
+        if let Some(counters) = self.count(vector) {
+            let count = if sent { &mut counters.sent } else { &mut counters.refused };
+            *count = count.saturating_add(1);
         }
     }
 
@@ -230,14 +272,21 @@ impl VectorHost {
 
     /// Returns the device vectors with events that are sent as `vector`, or were before the
     /// allocation changed.
+    #[inline]
     pub(super) fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
-        let MessageMode::Msi = mode else { return smallvec![vector] };
+        match mode {
+            MessageMode::MsiX => smallvec![vector],
+            MessageMode::Msi => self.reaching_msi(vector),
+        }
+    }
+
+    fn reaching_msi(&self, vector: u16) -> SmallVec<[u16; 1]> {
         let gsi = self.msi.vectors[usize::from(vector)].gsi;
         let reaches = |other: &u16| {
             let assigned = self.uses[usize::from(*other)].assigned;
             other % self.allocated.max(1) == vector || assigned.is_some() && assigned == gsi
         };
-        (0..).take(self.vectors(mode)).filter(reaches).collect()
+        (0..).take(self.vectors(MessageMode::Msi)).filter(reaches).collect()
     }
 }
 

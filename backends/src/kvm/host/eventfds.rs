@@ -1,6 +1,7 @@
 //! Gives the eventfds to KVM, to the loop, or to neither.
 
 use super::{MessageMode, VectorHost};
+use crate::happening::failed;
 use crate::kvm::setup::EventfdOrigin;
 use msix_core::Vector;
 
@@ -114,7 +115,9 @@ impl VectorHost {
         let waiting = messages.waiting.members().into_iter();
         let waiting = waiting.filter_map(|v| Some((v, messages.of(v).gsi?))).collect();
         for (vector, gsi) in self.routes.current(waiting) {
-            self.messages(mode).waiting.remove(vector);
+            let messages = self.messages(mode);
+            messages.waiting.remove(vector);
+            messages.of(vector).committed = true;
             if !self.give(mode, vector, gsi) {
                 failed.push(Vector::new(vector));
                 self.watch(vector);
@@ -149,7 +152,7 @@ impl VectorHost {
             self.take_back(vector);
         }
         if self.uses[index].assigned.is_none() {
-            let eventfd = self.get_or_make(vector);
+            let eventfd = self.get_or_make(vector).inspect_err(failed("eventfd2"));
             let assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi));
             self.uses[index].assigned = assigned.is_ok().then_some(gsi);
         }
@@ -179,15 +182,17 @@ impl VectorHost {
     /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
     /// without routes, any.
     pub(super) fn watch(&mut self, vector: u16) {
-        let mode = self.owner;
-        let is_live = self.target(vector).is_some_and(|target| self.messages(mode).of(target).live);
         let state = self.uses[usize::from(vector)];
-        let wanted = !self.paused && (is_live || self.routes.userspace);
-        if !state.external || !wanted || state.assigned.is_some() || state.watched {
+        if !state.external || state.assigned.is_some() || state.watched {
+            return;
+        }
+        let is_live = self.target(vector).is_some_and(|target| self.is_live(self.owner, target));
+        if self.paused || !(is_live || self.routes.userspace) {
             return;
         }
         let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return };
-        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd).is_ok();
+        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd);
+        let watched = watched.inspect_err(failed("epoll_ctl")).is_ok();
         self.uses[usize::from(vector)].watched = watched;
         if !watched {
             self.unwatched.insert(vector);

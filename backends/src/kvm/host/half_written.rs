@@ -29,9 +29,8 @@ impl VectorHost {
     }
 
     /// Whether a vector of the mode that the guest is in is taken back for the time being.
-    pub(in crate::kvm) fn has_half_written(&mut self) -> bool {
-        let owner = self.owner;
-        !self.messages(owner).half_written.is_empty()
+    pub(in crate::kvm) fn has_half_written(&self) -> bool {
+        !self.of_mode(self.owner).half_written.is_empty()
     }
 
     /// Has a vector armed that can be sent by KVM, as soon as KVM knows its route.

@@ -2,7 +2,7 @@
 
 use super::{PATIENT, on_x86};
 use crate::Route;
-use crate::eventfd::Loop;
+use crate::eventfd::{Loop, with};
 use crate::kvm::{
     AssignedLine, Deferral, DeviceControl, FakeVm, Function, FunctionSetup, GuestPin, Irqchip,
     PassedThrough, PhysicalIntx, Platform, RouteOptions, Routes,
@@ -10,6 +10,7 @@ use crate::kvm::{
 use crate::testing::in_time;
 use msix_core::{BarIndex, Delivery, Layout, MsiCapability, Policy, Vector};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -126,11 +127,11 @@ impl DeviceControl for Bus {
 struct Line(Arc<Mutex<Option<EventFd>>>);
 
 impl PhysicalIntx for Line {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
-        *self.0.lock().unwrap() = Some(trigger.try_clone()?);
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
+        *self.0.lock().unwrap() = Some(with(trigger, EventFd::try_clone)?);
         Ok(())
     }
-    fn unmask_by(&mut self, _: &EventFd) -> io::Result<()> {
+    fn unmask_by(&mut self, _: BorrowedFd<'_>) -> io::Result<()> {
         Ok(())
     }
     fn unmask(&mut self) {}

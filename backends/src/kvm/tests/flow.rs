@@ -302,3 +302,54 @@ fn a_function_can_go_from_thread_to_thread() {
     fn check<T: Send + Sync + Clone>() {}
     check::<Function<Vmm>>();
 }
+
+#[test]
+fn a_resume_that_emits_nothing_ends_the_load_although_an_event_was_taken_in_before() {
+    let world = World::new(2, PATIENT);
+    let eventfd = world.function.eventfd(Vector::new(0)).unwrap();
+    world.function.load(&world.function.save()).unwrap();
+    eventfd.write(1).unwrap();
+    world.function.resume();
+    assert_eq!(world.pba(), 1);
+    (0..2).for_each(|vector| world.mask(vector, false));
+    world.routes.flush();
+    assert_eq!((world.delivered(), world.fake.armed()), (vec![0x40], 2));
+}
+
+#[test]
+fn k6_a_message_that_kvm_did_not_take_is_asked_for_again_at_the_next_unmask() {
+    let world = World::new(1, Deferral::NONE);
+    world.mask(0, false);
+    // Replaced while live; the kernel refuses the table.
+    world.fake.fail(|_, call| call == VmCall::SetRoutes);
+    program(&world.function, 0, 0x99);
+    world.fake.heal();
+    world.mask(0, true);
+    world.mask(0, false);
+    world.fire(0);
+    assert_eq!((world.delivered(), world.fake.armed()), (vec![0x99], 1));
+    // A message to memory has no route, although the vector had one.
+    for _ in 0..2 {
+        world.mask(0, true);
+        world.function.write_table(0, &0x1000_u32.to_le_bytes());
+        world.mask(0, false);
+        assert_eq!((world.fake.armed(), is_fallback(&world.function, 0)), (0, true));
+        world.fire(0);
+        assert!(world.delivered().is_empty());
+    }
+}
+
+#[test]
+fn what_waits_is_armed_with_the_next_unmask_once_another_functions_commit_has_its_route() {
+    let world = World::new(2, PATIENT);
+    let other = World::add(&world.routes, 8);
+    (0..2).for_each(|vector| world.mask(vector, false));
+    assert_eq!(world.fake.armed(), 1, "the second waits");
+    other.write_msix(3, &[0xc0]);
+    (0..8).for_each(|vector| mask(&other, vector, false));
+    other.write_msix(3, &[0x80]);
+    assert_eq!(world.fake.armed(), 9, "all at once is worth a commit");
+    world.mask(0, true);
+    world.mask(0, false);
+    assert_eq!(world.fake.armed(), 10);
+}

@@ -2,9 +2,11 @@
 
 use super::{Vmm, World, delivered, mask, program};
 use crate::eventfd::Loop;
+use crate::kvm::routes::Waiter;
 use crate::kvm::{Deferral, FakeVm, Function, Irqchip, RouteOptions, Routes, VmCall};
 use msix_core::Vector;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 const FUNCTIONS: usize = 6;
@@ -131,4 +133,59 @@ fn a_dying_vm_goes_without_a_call_for_each_vector() {
         (routes.stats().failures, routes.stats().deassigns),
         (stats.failures, stats.deassigns)
     );
+}
+
+#[derive(Default)]
+struct CountedFlushes(AtomicUsize);
+
+impl Waiter for CountedFlushes {
+    fn flush(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_flush_looks_at_none_that_does_not_wait_and_whoever_says_so_late_gets_a_deadline() {
+    let (_fake, routes) = routes(Deferral::default());
+    let functions: Vec<Arc<CountedFlushes>> = (0..100).map(|_| Arc::default()).collect();
+    let ids: Vec<u64> = functions
+        .iter()
+        .map(|function| routes.join(Arc::downgrade(function) as Weak<dyn Waiter>))
+        .collect();
+    let flushed = || -> Vec<usize> {
+        functions.iter().map(|function| function.0.swap(0, Ordering::Relaxed)).collect()
+    };
+    let only = |one: usize| -> Vec<usize> { (0..100).map(|n| usize::from(n == one)).collect() };
+    routes.flush();
+    assert_eq!((flushed().iter().sum::<usize>(), routes.deadline()), (0, None));
+    // Between what waits and its note, the flush above may have taken the deadline away.
+    routes.waits(ids[7]);
+    assert!(routes.deadline().is_some());
+    routes.flush();
+    assert_eq!((flushed(), routes.deadline()), (only(7), None));
+    let hold = routes.hold();
+    routes.waits(ids[9]);
+    assert_eq!(routes.deadline(), None, "the end of the hold flushes");
+    drop(hold);
+    assert_eq!(flushed(), only(9));
+    routes.waits(ids[3]);
+    routes.leave(ids[3]);
+    routes.waits(ids[3]);
+    routes.flush();
+    assert_eq!(flushed().iter().sum::<usize>(), 0, "it is gone");
+}
+
+#[test]
+fn what_waits_again_after_a_flush_is_armed_by_the_next_one() {
+    let (fake, routes) = routes(super::PATIENT);
+    let function = World::add(&routes, 2);
+    mask(&function, 0, false);
+    for data in [0x51, 0x52, 0x53] {
+        mask(&function, 1, true);
+        program(&function, 1, data);
+        mask(&function, 1, false);
+        assert_eq!(fake.armed(), 1, "{data:#x} waits");
+        routes.flush();
+        assert_eq!(fake.armed(), 2, "{data:#x} is armed");
+    }
 }

@@ -1,6 +1,6 @@
 //! Interrupts without a table.
 
-use super::{PATIENT, Vmm, delivered};
+use super::{PATIENT, Vmm, delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
     Deferral, FakeVm, GsiTaken, Irqchip, KeepError, MessageGroup, MessageGroupError,
@@ -23,7 +23,9 @@ fn commits(fake: &FakeVm) -> usize {
 }
 
 fn group(routes: &Arc<Routes>, interrupts: u16) -> MessageGroup<Vmm> {
-    MessageGroup::new(routes, MessageGroupSetup::new(interrupts, Vmm::default())).unwrap()
+    let format = on_x86(()).format;
+    let setup = MessageGroupSetup { format, ..MessageGroupSetup::new(interrupts, Vmm::default()) };
+    MessageGroup::new(routes, setup).unwrap()
 }
 
 const fn message(data: u32) -> Message {
@@ -101,7 +103,11 @@ fn the_pins_of_an_io_apic_have_their_gsis() {
     let vm = FakeVm::new();
     let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Split) };
     let routes = Routes::new(Box::new(vm.clone()), options, Loop::new().unwrap());
-    let gsis = || vm.routes().iter().map(|entry| entry.gsi()).collect::<Vec<_>>();
+    let gsis = || {
+        let mut gsis: Vec<u32> = vm.routes().iter().map(|entry| entry.gsi()).collect();
+        gsis.sort_unstable(); // the kernel takes them in any order
+        gsis
+    };
     let pins =
         MessageGroupSetup { first_gsi: Some(0), ..MessageGroupSetup::new(24, Vmm::default()) };
     let group = MessageGroup::new(&routes, pins.clone_with(Vmm::default())).unwrap();

@@ -15,6 +15,7 @@ mod plain;
 mod random;
 mod random_modes;
 mod runner;
+mod seen_from_outside;
 
 use super::{
     Deferral, FakeVm, Format, Function, FunctionSetup, InterruptAddresses, Irqchip, Platform,

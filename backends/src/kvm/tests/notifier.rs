@@ -1,6 +1,6 @@
 //! The side of a function that a device's thread uses without owning it.
 
-use super::{PATIENT, Vmm, World, mask, start};
+use super::{PATIENT, Vmm, World, mask, on_x86, start};
 use crate::Route;
 use crate::eventfd::take;
 use crate::kvm::{
@@ -22,7 +22,7 @@ const SENT: Result<Notified, NotifyError> = Ok(Notified::Taken(Delivery::Sent));
 fn world(sender: SendingThread, deferral: Deferral) -> (World, Notifier) {
     let mut world = World::new(1, deferral);
     let layout = Layout::exclusive_bar(4, BarIndex::new(0).unwrap()).unwrap();
-    let setup = FunctionSetup { msix: Some(layout), sender, ..FunctionSetup::new(Vmm::default()) };
+    let setup = FunctionSetup { msix: Some(layout), sender, ..on_x86(Vmm::default()) };
     world.function = start(Function::new(&world.routes, setup).unwrap());
     let notifier = world.function.notifier().unwrap();
     (world, notifier)
@@ -161,7 +161,7 @@ fn the_thread_that_drops_the_last_handle_closes_the_function_while_a_device_noti
             FunctionSetup {
                 msix: Some(layout),
                 pin: Some(Box::new(Pin(Arc::clone(&dropped)))),
-                ..FunctionSetup::new(slow)
+                ..on_x86(slow)
             },
         )
         .unwrap();

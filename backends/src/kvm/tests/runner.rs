@@ -1,6 +1,6 @@
 //! The thread that runs the userspace path, and loops inside others.
 
-use super::{PATIENT, Vmm, World, mask, program, start};
+use super::{PATIENT, Vmm, World, mask, on_x86, program, start};
 use crate::eventfd::Loop;
 use crate::kvm::{
     Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner, VmCall,
@@ -113,7 +113,7 @@ fn a_panic_of_the_vmm_stops_no_runner_and_is_told_in_the_end() {
         let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
         let platform = Panicky(Arc::clone(&calls));
-        let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(platform) };
+        let setup = FunctionSetup { msix: Some(layout), ..on_x86(platform) };
         let function = Function::new(&world.routes, setup).unwrap();
         let held = function.eventfd(Vector::new(0)).unwrap();
         function.write_command(0, &[6, 0]);
@@ -168,7 +168,7 @@ fn two_vms_in_one_loop_both_wake_up_in_time() {
             let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
             let routes = Routes::new(Box::new(fake.clone()), options, Arc::clone(&events));
             let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
-            let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm::default()) };
+            let setup = FunctionSetup { msix: Some(layout), ..on_x86(Vmm::default()) };
             let function = start(Function::new(&routes, setup).unwrap());
             mask(&function, 0, false);
             program(&function, 1, 0x77);

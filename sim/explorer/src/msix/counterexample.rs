@@ -7,7 +7,7 @@ use super::node::Node;
 use super::transition::{begin, step};
 use super::way::Way;
 use super::world::MsixWorld;
-use crate::script;
+use crate::script::ScriptInput as _;
 use msix_core::Storage;
 use msix_core::operation::Operation;
 use std::fmt::Write as _;
@@ -44,7 +44,7 @@ fn write_step<S: Storage + Clone>(
         event => writeln!(text, "# {}", name(world, event, 0)),
     };
     if let Some(Some(Input::Operation(operation))) = begin(world, &mut node.clone(), event) {
-        let _ = writeln!(text, "{}", script::line(&operation));
+        let _ = writeln!(text, "{}", operation.line());
     }
     for (index, v) in world.at.iter().enumerate() {
         if fail >> index & 1 != 0 {
@@ -57,7 +57,7 @@ fn write_step<S: Storage + Clone>(
 pub(crate) fn name<S: Storage + Clone>(world: &MsixWorld<S>, event: Event, fail: u8) -> String {
     let vector = |index: usize| world.at.get(index).map_or(0, |v| v.index());
     let mut text = match event {
-        Event::Input(operation) => script::line(&operation),
+        Event::Input(operation) => operation.line(),
         Event::Load(which) => world
             .snapshots
             .get(which)

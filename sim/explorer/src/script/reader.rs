@@ -1,58 +1,68 @@
 //! A script, read line by line in bounded memory.
 
-use super::{HEADER, ScriptError, number, operation};
-use msix_core::operation::Operation;
-use msix_core::spec::MAX_VECTORS;
+use super::{Line, ScriptError, ScriptInput, number};
+use msix_core::IntxSource;
 use std::io::{BufRead, Read as _};
 
 /// Longest line of a script, in bytes without its end.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// Reads a script: what to make at once, and then input by input. It ends after the first error.
+/// Reads a script of inputs `I`: what to make at once, and then input by input. It ends after the first
+/// error.
 #[derive(Debug)]
-pub struct ScriptReader<R> {
+pub struct ScriptReader<R, I> {
     reader: R,
     buffer: Vec<u8>,
     /// Lines read.
     line: usize,
     vectors: u16,
     policy: &'static str,
+    pin: IntxSource,
     /// The first input, which was read to see where the head ends.
-    first: Option<Operation>,
+    first: Option<I>,
     failed: bool,
 }
 
 /// What a line says.
-enum Line {
+enum Said<I> {
     Nothing,
     Vectors(u16),
     Policy(&'static str),
-    Input(Operation),
+    Pin(IntxSource),
+    Input(I),
 }
 
-impl<R: BufRead> ScriptReader<R> {
+impl<R: BufRead, I: ScriptInput> ScriptReader<R, I> {
     /// Reads the head of a script, up to the first input.
     ///
     /// # Errors
     /// [`ScriptError`] names the first line that is wrong or cannot be read.
-    pub fn new(reader: R) -> Result<Self, ScriptError> {
-        let (buffer, policy) = (Vec::new(), "spec");
-        let mut script =
-            Self { reader, buffer, line: 0, vectors: 0, policy, first: None, failed: false };
-        let header = script.next_line()?.is_some_and(|line| line.trim() == HEADER);
+    pub fn begin(reader: R) -> Result<Self, ScriptError> {
+        let mut script = Self {
+            reader,
+            buffer: Vec::new(),
+            line: 0,
+            vectors: 0,
+            policy: "spec",
+            pin: IntxSource::Emulated,
+            first: None,
+            failed: false,
+        };
+        let header = script.next_line()?.is_some_and(|line| line.trim() == I::HEADER);
         if !header {
             script.line = 1;
-            return Err(script.wrong("a script begins with `msix-script 1`"));
+            return Err(script.wrong(format!("the script begins with `{}`", I::HEADER)));
         }
         while script.first.is_none()
             && let Some(line) = script.next_line()?
         {
-            let read = parsed(line);
-            match read.map_err(|reason| script.wrong(reason))? {
-                Line::Nothing => {}
-                Line::Vectors(vectors) => script.vectors = vectors,
-                Line::Policy(policy) => script.policy = policy,
-                Line::Input(operation) => script.first = Some(operation),
+            let said = parsed(line);
+            match said.map_err(|reason| script.wrong(reason))? {
+                Said::Nothing => {}
+                Said::Vectors(vectors) => script.vectors = vectors,
+                Said::Policy(policy) => script.policy = policy,
+                Said::Pin(pin) => script.pin = pin,
+                Said::Input(input) => script.first = Some(input),
             }
         }
         if script.vectors == 0 {
@@ -71,6 +81,12 @@ impl<R: BufRead> ScriptReader<R> {
     #[must_use]
     pub const fn policy(&self) -> &'static str {
         self.policy
+    }
+
+    /// Returns where the level of a function's pin comes from.
+    #[must_use]
+    pub const fn pin(&self) -> IntxSource {
+        self.pin
     }
 
     fn wrong(&self, reason: impl Into<String>) -> ScriptError {
@@ -94,13 +110,14 @@ impl<R: BufRead> ScriptReader<R> {
         str::from_utf8(text).map(Some).map_err(|_| wrong("not text".to_owned()))
     }
 
-    fn next_input(&mut self) -> Result<Option<Operation>, ScriptError> {
+    fn next_input(&mut self) -> Result<Option<I>, ScriptError> {
         while let Some(line) = self.next_line()? {
             match parsed(line).map_err(|reason| self.wrong(reason))? {
-                Line::Nothing => {}
-                Line::Input(operation) => return Ok(Some(operation)),
-                Line::Vectors(_) | Line::Policy(_) => {
-                    return Err(self.wrong("`vectors` and `policy` stand before the first input"));
+                Said::Nothing => {}
+                Said::Input(input) => return Ok(Some(input)),
+                Said::Vectors(_) | Said::Policy(_) | Said::Pin(_) => {
+                    let reason = "`vectors`, `policy` and `pin` stand before the first input";
+                    return Err(self.wrong(reason));
                 }
             }
         }
@@ -108,8 +125,8 @@ impl<R: BufRead> ScriptReader<R> {
     }
 }
 
-impl<R: BufRead> Iterator for ScriptReader<R> {
-    type Item = Result<Operation, ScriptError>;
+impl<R: BufRead, I: ScriptInput> Iterator for ScriptReader<R, I> {
+    type Item = Result<I, ScriptError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(first) = self.first.take() {
@@ -124,21 +141,24 @@ impl<R: BufRead> Iterator for ScriptReader<R> {
     }
 }
 
-fn parsed(line: &str) -> Result<Line, &'static str> {
+fn parsed<I: ScriptInput>(line: &str) -> Result<Said<I>, &'static str> {
     let mut words = line.split_whitespace();
-    let Some(first) = words.next().filter(|word| !word.starts_with('#')) else {
-        return Ok(Line::Nothing);
+    let Some(name) = words.next().filter(|word| !word.starts_with('#')) else {
+        return Ok(Said::Nothing);
     };
     let arguments: Vec<&str> = words.take(MOST_ARGUMENTS).collect();
-    match (first, arguments.as_slice()) {
+    match (name, arguments.as_slice()) {
         ("vectors", [n]) => {
             let n = number(n).and_then(|n| u16::try_from(n).ok());
-            let n = n.filter(|n| (1..=MAX_VECTORS).contains(n));
-            n.map(Line::Vectors).ok_or("1 to 2048 vectors")
+            n.filter(|n| I::fits(*n)).map(Said::Vectors).ok_or(I::VECTORS)
         }
-        ("policy", ["spec"]) => Ok(Line::Policy("spec")),
-        ("policy", ["qemu"]) => Ok(Line::Policy("qemu")),
-        (name, arguments) => operation(name, arguments).map(Line::Input).ok_or("no such input"),
+        ("policy", ["spec"]) => Ok(Said::Policy("spec")),
+        ("policy", ["qemu"]) => Ok(Said::Policy("qemu")),
+        ("pin", ["emulated"]) if I::HAS_PIN => Ok(Said::Pin(IntxSource::Emulated)),
+        ("pin", ["physical"]) if I::HAS_PIN => Ok(Said::Pin(IntxSource::Physical)),
+        (name, arguments) => {
+            I::parsed(Line { name, arguments }).map(Said::Input).ok_or("no such input")
+        }
     }
 }
 
@@ -148,15 +168,17 @@ const MOST_ARGUMENTS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msix_core::operation::Operation;
     use std::io;
+
+    type Reader<R> = ScriptReader<R, Operation>;
 
     #[test]
     fn a_script_that_never_ends_is_read_in_bounded_memory() {
         let head = "msix-script 1\nvectors 2\n".as_bytes();
         let lines = "# comment\nnotify 1\n".repeat(1000);
         let endless = std::iter::repeat_with(|| lines.as_bytes());
-        let mut reader =
-            ScriptReader::new(head.chain(io::BufReader::new(Endless(endless)))).unwrap();
+        let mut reader = Reader::begin(head.chain(io::BufReader::new(Endless(endless)))).unwrap();
         for _ in 0..100_000 {
             assert_eq!(reader.next(), Some(Ok(Operation::Notify(msix_core::Vector::new(1)))));
         }
@@ -177,7 +199,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_in_sight_is_refused_without_reading_it_all() {
         let head = "msix-script 1\nvectors 2\nnotify 1\n".as_bytes();
-        let mut reader = ScriptReader::new(head.chain(io::BufReader::new(io::repeat(0)))).unwrap();
+        let mut reader = Reader::begin(head.chain(io::BufReader::new(io::repeat(0)))).unwrap();
         assert!(matches!(reader.next(), Some(Ok(_))));
         let error = reader.next().unwrap().unwrap_err();
         assert_eq!(error.to_string(), "line 4: longer than 65536 bytes");
@@ -186,7 +208,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_refused() {
-        let error = ScriptReader::new(&b"msix-script 1\nvectors \xff\n"[..]).unwrap_err();
+        let error = Reader::begin(&b"msix-script 1\nvectors \xff\n"[..]).unwrap_err();
         assert_eq!(error.to_string(), "line 2: not text");
     }
 }

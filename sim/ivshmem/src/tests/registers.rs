@@ -44,7 +44,8 @@ fn e3_only_a_dword_at_12_rings() {
 fn e1_a_plain_device_has_memory_and_no_interrupts() {
     let memory = shared_memory(1 << 16);
     let mut device =
-        IvshmemDevice::<Vmm>::plain(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        IvshmemDevice::<Vmm>::plain(memory.as_fd().try_clone_to_owned().unwrap(), Width::Strict)
+            .unwrap();
     let mut config = [0; 64];
     device.read_config(0, &mut config);
     assert_eq!(config[..4], [0xf4, 0x1a, 0x10, 0x11]);
@@ -63,7 +64,7 @@ fn e1_a_plain_device_has_memory_and_no_interrupts() {
     assert_eq!((nothing, device.bar(1)), ([0; 4], None));
     device.read_config(0x14, &mut nothing);
     assert_eq!(nothing, [0; 4], "no BAR1");
-    assert!(IvshmemDevice::<Vmm>::plain(shared_memory(100)).is_err());
+    assert!(IvshmemDevice::<Vmm>::plain(shared_memory(100), Width::Strict).is_err());
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub enum KernelWhat {
         /// The interrupt vector.
         vector: u8,
     },
-    /// `kvm_set_irq: ...`: the level of a GSI.
+    /// `kvm_set_irq: ...`: the level of a GSI. Nothing follows from it for MSI: an irqfd whose message can
+    /// be delivered at once does not emit it, and it names a GSI, whose route no event tells.
     Gsi {
         /// The GSI.
         gsi: u32,

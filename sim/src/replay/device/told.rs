@@ -81,7 +81,7 @@ impl Device {
         }
         let now = self.entry(vector)?;
         let watched = self.watched.get(usize::from(vector))?;
-        let before = if watched.live_as == Some(now) { watched.relic } else { watched.live_as };
+        let before = watched.before(now);
         Some((before?, now))
     }
 

@@ -336,7 +336,7 @@ const MAX_FUNCTIONS: usize = 4096;
 /// As many as 128 functions with full tables have: some 200 bytes are kept of each.
 const MAX_VECTORS: usize = 128 * 2048;
 const NO_ACCESSES: &str = "there is no access of a guest in it: record the events kvm:kvm_mmio, \
-    kvm:kvm_pio, kvm:kvm_msi_set_irq, kvm:kvm_apic_accept_irq and kvm:kvm_set_irq";
+    kvm:kvm_pio, kvm:kvm_msi_set_irq and kvm:kvm_apic_accept_irq";
 const NO_CONFIG: &str = "it shows no configuration space: record kvm:kvm_pio from the guest's start, or \
     give the guest's lspci -vvv (--lspci) or where its configuration space is (--ecam)";
 const NO_MSIX: &str = "no function in it has an MSI-X capability that the guest looked for: record from \

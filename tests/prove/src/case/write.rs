@@ -10,7 +10,7 @@ use crate::sink::Kinds;
 pub struct Write {
     pub offset: u64,
     len: usize,
-    value: u64,
+    pub value: u64,
     bytes: [u8; 12],
 }
 

@@ -7,6 +7,7 @@ use msix_core::{Delivery, Message};
 
 harness!(prove_notify, |m, v, c, fx| {
     let of = any::vector();
+    crate::input!(Operation::Notify(of));
     let answer = m.notify(of, fx);
     fx.events = u64::from(answer.is_ok());
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
@@ -24,6 +25,7 @@ harness!(prove_notify, |m, v, c, fx| {
 
 harness!(prove_withdraw, |m, v, c, fx| {
     let of = any::vector();
+    crate::input!(Operation::Withdraw(of));
     let answer = m.withdraw(of, fx);
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
     if of == v {
@@ -38,6 +40,7 @@ harness!(prove_withdraw, |m, v, c, fx| {
 
 harness!(prove_claim, |m, v, c, fx| {
     let of = any::vector();
+    crate::input!(Operation::Claim(of));
     let answer = m.claim(of, fx);
     prove(Property::Refused, of.index() < m.vectors() || answer.is_err());
     if of == v {
@@ -52,6 +55,7 @@ harness!(prove_claim, |m, v, c, fx| {
 
 harness!(prove_unclaim, |m, v, c, fx| {
     let of = any::vector();
+    crate::input!(Operation::Unclaim(of));
     let answer = m.unclaim(of, fx);
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
     let mut kinds = Kinds::NONE;
@@ -63,6 +67,7 @@ harness!(prove_unclaim, |m, v, c, fx| {
 });
 
 harness!(prove_unclaim_all, |m, _v, c, fx| {
+    crate::input!(Operation::UnclaimAll);
     prove(Property::Answer, m.unclaim_all(fx).is_ok());
     prove(Property::Answer, !m.whole().orphans);
     c.unclaim_all()
@@ -70,6 +75,7 @@ harness!(prove_unclaim_all, |m, _v, c, fx| {
 
 harness!(prove_set_mask, |m, v, c, fx| {
     let (of, masked) = (any::vector(), any::bool());
+    crate::input!(Operation::SetMask(of, masked));
     let answer = m.set_mask(of, masked, fx);
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
     if of == v {
@@ -84,6 +90,7 @@ harness!(prove_set_mask, |m, v, c, fx| {
 harness!(prove_set_message, |m, v, c, fx| {
     let (of, low, high, data) = (any::vector(), any::u32(), any::u32(), any::u32());
     let address = u64::from(high) << 32 | u64::from(low);
+    crate::input!(Operation::SetMessage(of, Message { address, data }));
     let answer = m.set_message(of, Message { address, data }, fx);
     prove(Property::Refused, answer.is_err() == (of.index() >= m.vectors()));
     if of == v {

@@ -11,7 +11,13 @@ use msix_core::{Access, Vector};
 
 harness!(prove_write_config, |m, _v, c, fx| {
     let (offset, len) = (any::up_to(usize::MAX), any::up_to(8));
-    let value = any::u64().to_le_bytes();
+    let value = any::u64();
+    crate::input!(Operation::WriteConfig {
+        offset: offset.try_into().ok()?,
+        len: len.try_into().ok()?,
+        value,
+    });
+    let value = value.to_le_bytes();
     let written = value.get(..len).unwrap_or_default();
     prove(Property::Answer, m.write_config(offset, written, fx).is_ok());
     match 3_usize.checked_sub(offset).and_then(|at| written.get(at)) {
@@ -22,6 +28,11 @@ harness!(prove_write_config, |m, _v, c, fx| {
 
 /// Gives a write to the engine. Returns the effects that name `v`.
 fn write(m: &mut Engine<'_>, v: Vector, c: &mut Case, fx: &mut Sink, write: &Write) -> Kinds {
+    crate::input!(Operation::WriteTable {
+        offset: write.offset.try_into().ok()?,
+        len: u8::try_from(write.bytes().len()).ok().filter(|len| *len <= 8)?,
+        value: write.value,
+    });
     let answer = m.write_table(write.offset, write.bytes(), fx);
     let size = 16 * u64::from(m.vectors());
     prove(Property::Refused, (answer == Ok(Access::OutOfRange)) == (write.offset >= size));
@@ -40,6 +51,10 @@ harness!(prove_write_other, |m, v, c, fx| { write(m, v, c, fx, &Write::other()) 
 
 harness!(prove_poll_pba, |m, v, c, fx| {
     let (offset, len) = (any::u64(), any::up_to(usize::MAX));
+    crate::input!(Operation::PollPba {
+        offset: offset.try_into().ok()?,
+        len: len.try_into().ok()?,
+    });
     prove(Property::Answer, m.poll_pba(offset, len, fx).is_ok());
     c.poll_pba(v.index(), m.vectors(), offset, len)
 });

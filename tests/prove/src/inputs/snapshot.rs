@@ -9,11 +9,13 @@ use crate::sink::Kinds;
 use msix_core::Vector;
 
 harness!(prove_prepare_save, |m, _v, c, fx| {
+    crate::input!(Operation::PrepareSave);
     prove(Property::Answer, m.prepare_save(fx).is_ok());
     Kinds::POLL.when(c.pollable())
 });
 
 harness!(prove_resume, |m, _v, c, fx| {
+    crate::input!(Operation::Resume);
     prove(Property::Answer, m.resume(fx).is_ok());
     c.resume()
 });

@@ -16,11 +16,10 @@ use msix_backends::kvm::{
 use msix_backends::vfio::{DeviceMsix, Irqs, VectorIrqs, WhileMasked};
 use msix_core::{BarIndex, Boxed, Layout, Msix, Vector};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use vmm_sys_util::eventfd::EventFd;
 
 pub(crate) struct Vmm;
 
@@ -64,7 +63,7 @@ impl Counted {
 }
 
 impl Irqs for Counted {
-    fn set(&self, start: u32, eventfds: &[Option<Arc<EventFd>>]) -> std::io::Result<u32> {
+    fn set(&self, start: u32, eventfds: &[Option<BorrowedFd<'_>>]) -> std::io::Result<u32> {
         self.count();
         self.0.set(start, eventfds)
     }

@@ -162,23 +162,23 @@ impl PhysicalMsi for Device {
 }
 
 impl PhysicalIntx for Device {
-    fn enable(&mut self, trigger: &EventFd) -> io::Result<()> {
+    fn enable(&mut self, trigger: BorrowedFd<'_>) -> io::Result<()> {
         let mut state = self.state();
         if state.fails() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         assert_ne!(state.enabled, Some(Mode::Intx), "enabled anew without its unmasking eventfd");
         state.enable(Mode::Intx);
-        state.trigger = Some(trigger.try_clone()?);
+        state.trigger = Some(with(trigger, EventFd::try_clone)?);
         state.run();
         Ok(())
     }
-    fn unmask_by(&mut self, eventfd: &EventFd) -> io::Result<()> {
+    fn unmask_by(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let mut state = self.state();
         if state.fails() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        state.unmask = Some(eventfd.try_clone()?);
+        state.unmask = Some(with(eventfd, EventFd::try_clone)?);
         Ok(())
     }
     fn unmask(&mut self) {

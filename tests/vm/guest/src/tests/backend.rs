@@ -8,14 +8,16 @@ use crate::device_to_apic::{
 };
 use crate::nested::{Access, Nested};
 use crate::world::{NVME_VECTORS, World};
+use msix_backends::eventfd::with;
 use msix_backends::kvm::Deferral;
 use msix_backends::vfio::{IrqIndex, Irqs as _, WhileMasked};
 use msix_core::{Mode, Msix};
-use std::sync::Arc;
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use vfio_bindings::bindings::vfio::VFIO_PCI_MSI_IRQ_INDEX;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 pub(super) const TESTS: &[(&str, Test)] = &[
     ("the index is as our planner takes it", index),
@@ -353,15 +355,15 @@ fn errors(world: &mut World) -> Result<(), String> {
     let device = &world.ivshmem;
     let irqs = irqs(&**device)?;
     let errno = |result: std::io::Result<u32>| result.map_err(|error| error.raw_os_error());
-    let event = || EventFd::new(EFD_NONBLOCK).map(Arc::new).map(Some).map_err(text);
-    let (good, other) = (event()?, event()?);
+    let event = eventfd(0, EventfdFlags::NONBLOCK).map_err(text)?;
+    let good = Some(event.as_fd());
+    let other = EventFd::new(0).map_err(text)?;
     same("disabling an idle index", errno(irqs.disable().map(|()| 0)), Err(Some(22)))?; // D5
     same("start past the end", errno(irqs.set(4, std::slice::from_ref(&good))), Err(Some(22)))?; // D1
-    same("an end past the end", errno(irqs.set(3, &[good.clone(), None])), Err(Some(22)))?;
-    same("all four", errno(irqs.set(0, &vec![good.clone(); 4])), Ok(0))?;
+    same("an end past the end", errno(irqs.set(3, &[good, None])), Err(Some(22)))?;
+    same("all four", errno(irqs.set(0, &[good; 4])), Ok(0))?;
     // D2: another index while this one is active.
-    let msi =
-        device.vfio().enable_irq(VFIO_PCI_MSI_IRQ_INDEX, vec![other.as_ref().ok_or("an eventfd")?]);
+    let msi = device.vfio().enable_irq(VFIO_PCI_MSI_IRQ_INDEX, vec![&other]);
     same("MSI beside MSI-X", msi.is_err(), true)?;
     // D4: a descriptor that is no eventfd, in the middle: what was bound before is not any more.
     let flags = vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_EVENTFD
@@ -371,9 +373,9 @@ fn errors(world: &mut World) -> Result<(), String> {
     same("a bad descriptor", answer, Err(rustix::io::Errno::BADF))?;
     device.ring(1)?;
     device.ring(0)?;
-    let event = good.as_ref().ok_or("an eventfd")?;
-    same("events of the vector that is still bound", taken(event, 1), 1)?;
-    same("events of the one that is not", taken(event, 0), 0)?;
+    let events = |at_least| with(event.as_fd(), |event| taken(event, at_least));
+    same("events of the vector that is still bound", events(1), 1)?;
+    same("events of the one that is not", events(0), 0)?;
     same("the device's pending bits", device.pba()?, 2)?;
     same("disabling", irqs.disable().is_ok(), true)
 }

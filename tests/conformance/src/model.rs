@@ -1,20 +1,22 @@
-//! The engine once more, said as simply as possible: registers are bytes, every other fact is one
-//! value a vector, and after every input a loop over all vectors tells the host what changed.
+//! The naive model of MSI-X (feature `fuzz`): registers are bytes, every other fact is one value for each
+//! vector, and after every input a loop over all vectors tells the host what changed.
 //!
 //! Written from the rules; it shares nothing with the engine but the types of its interface.
 
 mod access;
 mod inputs;
+pub mod policies;
 mod saved;
+pub mod vector_effects;
 
-use crate::policies::{Behaviour, vector_zero};
-use crate::vector_effects::VectorEffect;
 pub use saved::crc32;
 
 use access::{low, number};
 use msix_core::operation::{Answer, Operation};
 use msix_core::policy::{BusMasterOff, MessageAddress, UnclaimedPending};
 use msix_core::{Access, Counters, Message, Policy, Vector, Vectors};
+use policies::{Behaviour, vector_zero};
+use vector_effects::VectorEffect;
 
 /// The bits of the capability that a guest can write: Enable and Function Mask (A1).
 const WRITABLE: [u8; 12] = [0, 0, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -1,21 +1,19 @@
 //! Operation sequences and policies for proptest, with a bias to the edges: word boundaries, masks
 //! and events of one vector close together, and whole stories as guests and hosts play them.
 
-use crate::lockstep::{COUNTS, StorageKind};
-use crate::policies::mixed;
+use crate::model::policies::mixed;
 use msix_core::operation::Operation;
 use msix_core::{Message, Policy, Vector, Vectors};
 use proptest::prelude::*;
 use proptest::sample::select;
 
+/// Vector counts at which something changes: one vector, the edges of dwords and QWORDs of the PBA,
+/// the edge of QEMU's 4 KiB layout, and the largest table.
+pub const COUNTS: [u16; 11] = [1, 2, 31, 32, 33, 63, 64, 65, 128, 129, 2048];
+
 /// One of [`COUNTS`].
 pub fn counts() -> impl Strategy<Value = u16> {
     select(&COUNTS[..])
-}
-
-/// A kind of memory.
-pub fn memory() -> impl Strategy<Value = StorageKind> {
-    select(vec![StorageKind::Inline, StorageKind::Borrowed, StorageKind::Boxed])
 }
 
 /// SPEC, QEMU, and mostly a mix of all fields.
@@ -42,6 +40,72 @@ pub fn operations_of_a_good_host(n: u16) -> impl Strategy<Value = Vec<Operation>
         operations.retain(|operation| !matches!(operation, Operation::ReportFailed(_)));
         operations
     })
+}
+
+/// A sequence for a device behind an adapter: some vectors are programmed and unmasked by the guest first,
+/// and what the guest can read is read at the end. In half of the sequences all is done by the guest that a
+/// side channel could do ([`by_guest`]).
+pub fn sequence(n: u16) -> impl Strategy<Value = Vec<Operation>> {
+    let programmed = prop::collection::vec((vector(n), any::<bool>()), 0..4);
+    let looks = prop::collection::vec(look(n), 0..6);
+    (programmed, operations(n), looks, any::<bool>()).prop_map(
+        |(programmed, rest, looks, guest)| {
+            let entries = programmed.into_iter().flat_map(|(v, unmask)| {
+                let address = 0xfee0_0000 | u64::from(v.index() % 4) << 12;
+                let claim = [Operation::Claim(v), write_entry(v, 0, 4, address)];
+                let data = write_entry(v, 8, 4, 0x4020 + u64::from(v.index()));
+                claim.into_iter().chain([data]).chain(unmask.then(|| write_entry(v, 12, 4, 0)))
+            });
+            let all = entries.chain(rest).chain(looks);
+            if guest {
+                all.flat_map(|operation| by_guest(&operation)).collect()
+            } else {
+                all.collect()
+            }
+        },
+    )
+}
+
+/// A read of a field, of the PBA or of the capability.
+fn look(n: u16) -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        3 => (vector(n), 0..4_u16).prop_map(|(v, field)| {
+            Operation::ReadTable { offset: v.index().saturating_mul(16).saturating_add(4 * field), len: 4 }
+        }),
+        3 => (vector(n), any::<bool>()).prop_map(|(v, whole)| {
+            let (unit, len) = if whole { (64, 8) } else { (32, 4) };
+            Operation::ReadPba { offset: v.index() / unit * u16::from(len), len }
+        }),
+        1 => select(vec![(0, 4), (2, 2), (4, 4), (8, 4)])
+            .prop_map(|(offset, len)| Operation::ReadConfig { offset, len }),
+    ]
+}
+
+/// What a guest does in place of a side channel: masks and messages as table writes. Any other operation
+/// stays as it is.
+#[must_use]
+pub fn by_guest(operation: &Operation) -> Vec<Operation> {
+    match *operation {
+        Operation::SetMask(v, masked) => vec![write_entry(v, 12, 4, u64::from(masked))],
+        Operation::SetMessage(v, message) => affinity(v, message),
+        other => vec![other],
+    }
+}
+
+/// Returns whether an operation is an access as a guest can make it: 1 to 8 bytes, and, of configuration
+/// space, inside the capability. Operations that are no accesses are none.
+#[must_use]
+pub fn is_access(operation: &Operation) -> bool {
+    match *operation {
+        Operation::WriteConfig { offset, len, .. } | Operation::ReadConfig { offset, len } => {
+            (1..=8).contains(&len) && usize::from(offset) + usize::from(len) <= 12
+        }
+        Operation::WriteTable { len, .. }
+        | Operation::ReadTable { len, .. }
+        | Operation::ReadPba { len, .. }
+        | Operation::WritePba { len, .. } => (1..=8).contains(&len),
+        _ => false,
+    }
 }
 
 /// Vectors at the edges of the table and of words, half of them the first and the last; a few are
@@ -139,6 +203,10 @@ fn story(n: u16) -> impl Strategy<Value = Vec<Operation>> {
         2 => (vector(n), message(), any::<bool>()).prop_map(|(v, message, whole)| {
             vec![write_entry(v, 0, if whole { 8 } else { 4 }, message.address),
                  write_entry(v, 8, 4, u64::from(message.data))]
+        }),
+        // New data and the unmask as one QWORD, with an event pending (H5).
+        2 => (vector(n), 0..4_u64).prop_map(|(v, data)| {
+            vec![Operation::SetMask(v, true), Operation::Notify(v), write_entry(v, 8, 8, data)]
         }),
         // A message half changed, given with a later Arm, and completed without a change (H4).
         2 => (vector(n), message(), select(vec![0x40, 0xc0])).prop_map(|(v, message, high)| {

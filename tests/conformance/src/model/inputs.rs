@@ -1,7 +1,7 @@
 //! The other inputs, one function each.
 
+use super::vector_effects::VectorEffect;
 use super::{Ask, Reference, WRITABLE};
-use crate::vector_effects::VectorEffect;
 use msix_core::operation::Answer;
 use msix_core::policy::{ClaimsOnReset, IntxRule, PendingOnDisable, WhileDisabled};
 use msix_core::{Delivery, DropReason, Message, Vectors};

@@ -1,7 +1,7 @@
 //! Guest accesses to table and PBA: which bytes they reach (A4, H6, C07).
 
+use super::vector_effects::VectorEffect;
 use super::{Ask, Reference};
-use crate::vector_effects::VectorEffect;
 use msix_core::Access;
 use msix_core::operation::Answer;
 use msix_core::policy::{LiveRewrite, TableAccess, VectorControlBits};
