@@ -51,7 +51,7 @@ impl Subject {
     fn new(routes: &Arc<Routes>, vectors: u16) -> Outcome<Self> {
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
         let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Rest) };
-        let this = Self(Function::new(routes, setup));
+        let this = Self(Function::new(routes, setup).expect("no device id is needed"));
         this.0.claim_all();
         this.0.write_command(0, &[0x06, 0x00]);
         this.control(ENABLED);

@@ -47,7 +47,7 @@ fn main() -> Outcome {
 
     let layout = Layout::exclusive_bar(2, BarIndex::new(0)?)?;
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup)?;
     function.write_command(0, &[0x06, 0x00]);
     function.write_msix(2, &[0x01, 0x80]);
     for vector in [0, 1] {

@@ -40,7 +40,7 @@ fn main() -> Outcome {
     let routes = Routes::new(Box::new(machine.vm.clone()), options, Loop::new()?);
     let layout = Layout::exclusive_bar(2, BarIndex::new(0)?)?;
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup)?;
     (0..2).try_for_each(|vector| function.claim(Vector::new(vector)))?;
     let group: Arc<dyn InterruptSourceGroup> = Arc::new(function.clone());
 

@@ -48,7 +48,7 @@ fn main() -> Outcome {
     let bar = BarIndex::new(0)?;
     let layout = Layout::exclusive_bar(4, bar)?;
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup)?;
     function.claim(Vector::new(0))?; // the device will raise vector 0
     let mut bus = IoManager::new();
     let range = MmioRange::new(MmioAddress(0xe000_0000), layout.min_bar_size(bar))?;

@@ -215,7 +215,7 @@ fn setup() -> FunctionSetup<Vmm> {
 
 /// A function with programmed and masked entries.
 fn function(routes: &Arc<Routes>, setup: FunctionSetup<Vmm>) -> Function<Vmm> {
-    let function = Function::new(routes, setup);
+    let function = Function::new(routes, setup).expect("no device id is needed");
     function.write_command(0, &[6, 0]);
     for index in 0..VECTORS {
         function.claim(vector(index)).unwrap();
@@ -253,7 +253,7 @@ fn run_row(name: &str, filter: BpfProgram) {
             let (vm, events) = (vm(), Loop::new().unwrap());
             confined(filter, move || {
                 let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), events);
-                let function = Function::new(&routes, setup());
+                let function = Function::new(&routes, setup()).expect("no device id is needed");
                 let group = MessageGroup::new(&routes, MessageGroupSetup::new(2, Vmm));
                 let notifier = function.notifier().unwrap();
                 let hold = routes.hold();
@@ -371,7 +371,8 @@ fn notify(early: bool, filter: BpfProgram) {
     let folded = Function::new(
         &routes,
         FunctionSetup { msi: Some(MsiCapability::new(4).unwrap()), ..FunctionSetup::new(Vmm) },
-    );
+    )
+    .expect("no device id is needed");
     if early {
         folded.make_eventfds().unwrap();
     }

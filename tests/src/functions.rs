@@ -41,7 +41,8 @@ pub fn fresh(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
     let bar = BarIndex::new(0).expect("a BAR");
     let layout = Layout::exclusive_bar(vectors.into(), bar).expect("1 to 2048 vectors");
     let function =
-        Function::new(routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
+        Function::new(routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) })
+            .expect("no device id is needed");
     function.write_command(0, &[6, 0]);
     for vector in 0..vectors {
         function.claim(Vector::new(vector)).expect("a vector of the table");

@@ -25,7 +25,7 @@ fn function(routes: &Arc<msix_backends::kvm::Routes>) -> Function<Vmm> {
         msix: Some(Layout::exclusive_bar(VECTORS.into(), bar).expect("a layout")),
         ..FunctionSetup::new(Vmm)
     };
-    let function = Function::new(routes, setup);
+    let function = Function::new(routes, setup).expect("no device id is needed");
     function.write_command(0, &[6]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
     function.write_msi(8, &[0x40, 0]);

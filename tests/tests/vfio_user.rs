@@ -163,7 +163,7 @@ fn d14_a_vfio_user_server_is_told_no_holes_and_its_interrupts_arrive_once() {
         };
         let setup =
             FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).expect("no device id is needed");
         function.write_command(0, &[6, 0]);
         for vector in 0..VECTORS {
             let entry = u64::from(vector) * 16;

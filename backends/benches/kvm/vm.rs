@@ -54,7 +54,8 @@ impl Ours {
         let function = Function::new(
             &routes,
             FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Rest) },
-        );
+        )
+        .expect("no device id is needed");
         function.write_command(0, &[0x06, 0x00]);
         for vector in 0..vectors {
             function.claim(Vector::new(vector))?;

@@ -127,6 +127,13 @@ pub extern "C" fn msix_strerror(error: c_int) -> *const c_char {
     words.as_ptr()
 }
 
+#[cfg(feature = "kvm")]
+impl From<msix_backends::kvm::FunctionError> for CError {
+    fn from(_: msix_backends::kvm::FunctionError) -> Self {
+        Self::Value // the config lacks the requester id
+    }
+}
+
 impl From<NotCarriedOut> for CError {
     fn from(_: NotCarriedOut) -> Self {
         Self::NotCarriedOut

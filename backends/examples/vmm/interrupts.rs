@@ -47,7 +47,7 @@ pub(crate) fn function(
     memory: GuestMemoryMmap,
 ) -> Outcome<Interrupts> {
     let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(BusMaster(memory)) };
-    let interrupts = Function::new(routes, setup);
+    let interrupts = Function::new(routes, setup)?;
     interrupts.claim_all(); // events of a vector that nobody claimed are dropped
     Ok(interrupts)
 }

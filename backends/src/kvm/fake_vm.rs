@@ -46,7 +46,7 @@ pub enum VmCall {
 /// let vm = FakeVm::new();
 /// let routes = Routes::new(Box::new(vm.clone()), RouteOptions::new(Irqchip::Full), Loop::new()?);
 /// let layout = Layout::exclusive_bar(2, BarIndex::new(0)?)?;
-/// let device = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
+/// let device = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) })?;
 /// device.claim(Vector::new(1))?;
 /// // What a driver does: bus master, message, unmask, enable.
 /// device.write_command(0, &[0x06, 0x00]);
@@ -79,6 +79,7 @@ struct FakeKernel {
     irqfds: BTreeMap<RawFd, FakeIrqfd>,
     delivered: Vec<KvmMessage>,
     calls: Vec<VmCall>,
+    needs_device_ids: bool,
     fails: Option<Box<Fails>>,
 }
 
@@ -94,6 +95,11 @@ impl FakeVm {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes the VM one whose messages must carry a device id, as with an Arm ITS (K15).
+    pub fn need_device_ids(&self) {
+        self.lock().needs_device_ids = true;
     }
 
     /// Returns all calls so far, including failed ones.
@@ -214,6 +220,10 @@ impl Vm for FakeVm {
         kernel.call(VmCall::Signal(msi))?;
         kernel.delivered.push(msi);
         Ok(true)
+    }
+
+    fn needs_device_ids(&self) -> bool {
+        self.lock().needs_device_ids
     }
 }
 

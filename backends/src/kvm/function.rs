@@ -14,7 +14,7 @@ use super::eventfd_gate::GatedEventfd;
 use super::host::VectorHost;
 use super::platform::Platform;
 use super::routes::{Routes, Waiter};
-use super::setup::{FunctionSetup, SendingThread};
+use super::setup::{FunctionError, FunctionSetup, SendingThread};
 use super::vector_counters::VectorCounters;
 use crate::eventfd::EventSource;
 use crate::happening::{Happening, tell};
@@ -109,13 +109,16 @@ pub(super) struct SharedFunction<P: Platform> {
 
 impl<P: Platform + 'static> Function<P> {
     /// Makes a function in its reset state, with the backend attached. GSIs, routes and eventfds
-    /// are made when the guest first unmasks a vector.
-    #[must_use]
-    pub fn new(routes: &Arc<Routes>, setup: FunctionSetup<P>) -> Self {
+    /// are made when the guest first unmasks a vector. On Arm, the VM's interrupt controller exists
+    /// before that.
+    ///
+    /// # Errors
+    /// [`FunctionError`].
+    pub fn new(routes: &Arc<Routes>, setup: FunctionSetup<P>) -> Result<Self, FunctionError> {
         let msix = setup.msix.map_or(0, |layout| layout.vectors());
         let msi = setup.msi.map_or(0, MsiCapability::vectors);
-        let host = VectorHost::new(routes, msix, msi, setup.format);
-        Self::on_host(routes, setup, host)
+        let host = VectorHost::new(routes, msix, msi, setup.format)?;
+        Ok(Self::on_host(routes, setup, host))
     }
 
     /// Makes a function on a host that was made for it.

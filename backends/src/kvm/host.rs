@@ -16,7 +16,7 @@ use super::gsis::GsiTaken;
 use super::message::Format;
 use super::physical::{IndexState, PhysicalMsix};
 use super::routes::Routes;
-use super::setup::EventfdOrigin;
+use super::setup::{EventfdOrigin, FunctionError};
 use super::vector_counters::VectorCounters;
 use super::vector_set::VectorSet;
 use crate::eventfd::{EventSource, take};
@@ -146,9 +146,17 @@ pub(super) struct VectorHost {
 impl VectorHost {
     /// Makes a host for a function with these numbers of vectors of MSI-X and MSI, which share
     /// their eventfds. GSIs, routes and eventfds are made when first needed.
-    pub(super) fn new(routes: &Arc<Routes>, msix: u16, msi: u16, format: Format) -> Self {
+    pub(super) fn new(
+        routes: &Arc<Routes>,
+        msix: u16,
+        msi: u16,
+        format: Format,
+    ) -> Result<Self, FunctionError> {
+        if routes.lacks_device_id(format) {
+            return Err(FunctionError::NoDeviceId);
+        }
         let vectors = msix.max(msi);
-        Self {
+        Ok(Self {
             eventfds: (0..vectors).map(|_| GatedEventfd::default()).collect(),
             routes: Arc::clone(routes),
             format,
@@ -170,7 +178,7 @@ impl VectorHost {
             seen: 0,
             paused: false,
             closed: false,
-        }
+        })
     }
 
     /// Puts a device behind the function, before the first effect.

@@ -5,7 +5,7 @@ use super::message::Format;
 use super::physical::PhysicalMsix;
 use super::platform::{IntxPlatform, Platform};
 use super::routes::Routes;
-use super::setup::EventfdOrigin;
+use super::setup::{EventfdOrigin, FunctionError};
 use crate::eventfd::EventSource;
 use crate::{Host, Route};
 use msix_core::{Vector, Vectors};
@@ -39,7 +39,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// vm.create_irq_chip()?;
 /// let routes = Routes::new(Box::new(vm), RouteOptions::new(Irqchip::Full), Loop::new()?);
 /// let mut msix = Msix::boxed(Layout::exclusive_bar(4, BarIndex::new(0)?)?, Policy::SPEC);
-/// let mut host = KvmHost::new(&routes, msix.vectors(), Format::default(), Vmm);
+/// let mut host = KvmHost::new(&routes, msix.vectors(), Format::default(), Vmm)?;
 /// let mut fx = Effects::<MAX_EFFECTS>::new();
 /// msix.attach(&mut fx)?;
 /// carry_out(&mut msix, &mut fx, &mut host); // after this and every other input
@@ -55,9 +55,16 @@ pub struct KvmHost<P: Platform> {
 impl<P: Platform> KvmHost<P> {
     /// Makes a host for a function with `vectors` vectors of MSI-X, 1 to 2048. GSIs, routes and
     /// eventfds are made when first needed.
-    #[must_use]
-    pub fn new(routes: &Arc<Routes>, vectors: u16, format: Format, platform: P) -> Self {
-        Self { platform, vectors: VectorHost::new(routes, vectors, 0, format) }
+    ///
+    /// # Errors
+    /// [`FunctionError`].
+    pub fn new(
+        routes: &Arc<Routes>,
+        vectors: u16,
+        format: Format,
+        platform: P,
+    ) -> Result<Self, FunctionError> {
+        Ok(Self { platform, vectors: VectorHost::new(routes, vectors, 0, format)? })
     }
 
     /// Puts a device behind the function: its interrupts arrive at the vectors' eventfds. Call it

@@ -27,7 +27,8 @@ pub struct Format {
     /// KVM_CAP_X2APIC_API: address bits 11:5 are bits 14:8 of the destination, unless bit 4 says that
     /// the message is in the remappable format of an IOMMU (K11).
     pub extended_destinations: bool,
-    /// Requester id to send with every message: needed where KVM_CAP_MSI_DEVID is (K10).
+    /// Device id to send with every message, which an Arm ITS needs (K15); other interrupt controllers
+    /// ignore it.
     pub device: Option<u32>,
     /// The addresses at which a message is an interrupt.
     pub interrupts: InterruptAddresses,
@@ -64,6 +65,16 @@ impl InterruptAddresses {
 }
 
 impl Format {
+    /// Makes the format of a device on an Arm ITS: `translater` is the guest-physical address of
+    /// GITS_TRANSLATER, 0x10040 behind the start of the ITS's frames, and `device` the id by which the
+    /// guest's ITS knows the device, which is the requester id (bus << 8 | device << 3 | function) unless
+    /// the VMM's tables map it to another (`msi-map` of a device tree, the IORT).
+    #[must_use]
+    pub const fn its(translater: u64, device: u32) -> Self {
+        let interrupts = InterruptAddresses::Doorbell(translater);
+        Self { extended_destinations: false, device: Some(device), interrupts }
+    }
+
     /// Returns the message for KVM; `None` when it is a plain write to memory and no interrupt. KVM
     /// does not check this: it would deliver a message to address 0 to the first processor (K11).
     pub(crate) fn encode(self, message: Message) -> Option<KvmMessage> {

@@ -6,7 +6,7 @@ use super::host::VectorHost;
 use super::message::Format;
 use super::platform::Platform;
 use super::routes::Routes;
-use super::setup::{EventfdOrigin, FunctionSetup, SendingThread};
+use super::setup::{EventfdOrigin, FunctionError, FunctionSetup, SendingThread};
 use msix_core::{BarIndex, Delivery, Layout, Message, Mode, Policy, Vector, VectorError};
 use std::sync::Arc;
 use std::{fmt, io};
@@ -57,6 +57,9 @@ pub enum MessageGroupError {
     /// It cannot have its GSIs.
     #[error(transparent)]
     Gsi(#[from] GsiTaken),
+    /// It cannot be made.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
 }
 
 /// Interrupts that have a message each and no table that the guest writes: the pins of an I/O APIC in
@@ -91,7 +94,7 @@ impl<P: Platform + 'static> MessageGroup<P> {
         let number = MessageGroupError::Interrupts(interrupts);
         let bar = BarIndex::new(0).map_err(|_| number)?;
         let layout = Layout::exclusive_bar(interrupts.into(), bar).map_err(|_| number)?;
-        let mut host = VectorHost::new(routes, interrupts, 0, setup.format);
+        let mut host = VectorHost::new(routes, interrupts, 0, setup.format)?;
         if let Some(first) = setup.first_gsi {
             host.fix_gsis(first)?;
         }

@@ -39,7 +39,7 @@
 //! let _runner = Runner::start(&routes, "msix", || Ok(()))?;
 //! // Once for a device:
 //! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
-//! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) });
+//! let function = Function::new(&routes, FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Vmm) })?;
 //! function.claim(Vector::new(0))?;
 //! // From a processor's thread, at a trapped access:
 //! function.write_command(0, &[0x06, 0x00]);
@@ -50,6 +50,38 @@
 //! std::thread::spawn(move || notifier.notify(Vector::new(0)));
 //! // Or from a vhost worker, which gets the eventfd:
 //! let eventfd = function.eventfd(Vector::new(0))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Arm
+//! On arm64 a VMM says what its interrupt controller is, where the doorbell of messages is, and by which id
+//! the ITS knows a device. All else is as above. The in-kernel controller, with its ITS, is made before the
+//! functions: they are refused without a device id if the VM needs one ([`FunctionError`]).
+//!
+#![cfg_attr(feature = "kvm", doc = "```no_run")]
+#![cfg_attr(not(feature = "kvm"), doc = "```ignore")]
+//! # use msix_backends::{Route, eventfd::Loop, kvm_ioctls};
+//! # use msix_backends::kvm::{Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
+//! # use msix_core::{BarIndex, Layout};
+//! # struct Vmm;
+//! # impl Platform for Vmm {
+//! #     fn write_memory(&mut self, _: u64, _: u32) {}
+//! #     fn snoop(&mut self, _: Route) {}
+//! # }
+//! # fn on_arm(vm: kvm_ioctls::VmFd) -> Result<(), Box<dyn std::error::Error>> {
+//! use msix_backends::kvm::Format;
+//!
+//! const ITS: u64 = 0x0808_0000; // KVM_VGIC_ITS_ADDR_TYPE
+//! const INTERRUPTS: u32 = 256; // KVM_DEV_ARM_VGIC_GRP_NR_IRQS
+//! // Once for a VM. GSI n stays SPI n, for the irqfds of pins; vectors get the GSIs behind.
+//! let irqchip = Irqchip::Gic { spis: INTERRUPTS - 32 };
+//! let routes = Routes::new(Box::new(vm), RouteOptions::new(irqchip), Loop::new()?);
+//! // Once for a device: 00:05.0 has the id 0x28, if the guest's tables map ids as they are.
+//! let format = Format::its(ITS + 0x1_0040, 0x28);
+//! let layout = Layout::exclusive_bar(4, BarIndex::new(1)?)?;
+//! let setup = FunctionSetup { msix: Some(layout), format, ..FunctionSetup::new(Vmm) };
+//! let function = Function::new(&routes, setup)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -111,6 +143,6 @@ pub use probe::{KvmFacts, probe};
 pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
 pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
 pub use runner::Runner;
-pub use setup::{EventfdOrigin, FunctionSetup, PassedThrough, SendingThread};
+pub use setup::{EventfdOrigin, FunctionError, FunctionSetup, PassedThrough, SendingThread};
 pub use vector_counters::VectorCounters;
 pub use vm::Vm;

@@ -1,6 +1,6 @@
 //! Probes what this machine's KVM can do for MSI-X.
 
-use super::{Format, InterruptAddresses};
+use super::Format;
 use crate::Unavailable;
 use kvm_ioctls::{Cap, Kvm};
 use std::{fmt, io};
@@ -13,30 +13,23 @@ const NODE: &str = "/dev/kvm";
 pub struct KvmFacts {
     /// The number of GSIs, and of route entries, that a VM can have (`KVM_CAP_IRQ_ROUTING`, K2).
     pub routes: u32,
-    /// Messages must carry a device id (`KVM_CAP_MSI_DEVID`, K10).
-    pub device_ids: bool,
     /// 32-bit APIC ids can be enabled (`KVM_CAP_X2APIC_API`), which extended destinations need (K11).
     pub wide_apic_ids: bool,
 }
 
 impl KvmFacts {
-    /// Returns the format of a function's messages: with its requester id where KVM needs one, and
-    /// with extended destinations if the VMM offers them (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM
-    /// can use them. A VMM on another processor than x86-64 sets [`Format::interrupts`] to its doorbell.
+    /// Returns the format of messages on x86-64: with extended destinations if the VMM offers them
+    /// (`KVM_FEATURE_MSI_EXT_DEST_ID`) and KVM can use them. On Arm there is [`Format::its`].
     #[must_use]
-    pub fn format(self, requester_id: u32, offers_extended_destinations: bool) -> Format {
-        Format {
-            extended_destinations: offers_extended_destinations && self.wide_apic_ids,
-            device: self.device_ids.then_some(requester_id),
-            interrupts: InterruptAddresses::default(),
-        }
+    pub fn format(self, offers_extended_destinations: bool) -> Format {
+        let extended_destinations = offers_extended_destinations && self.wide_apic_ids;
+        Format { extended_destinations, ..Format::default() }
     }
 }
 
 impl fmt::Display for KvmFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let devid = if self.device_ids { "needed" } else { "not needed" };
-        write!(f, "{} routes, irqfd, KVM_SIGNAL_MSI, device ids {devid}", self.routes)
+        write!(f, "{} routes, irqfd, KVM_SIGNAL_MSI", self.routes)
     }
 }
 
@@ -63,11 +56,7 @@ pub fn probe() -> Result<KvmFacts, Unavailable> {
         }
     }
     let routes = u32::try_from(kvm.check_extension_int(Cap::IrqRouting)).unwrap_or(0);
-    Ok(KvmFacts {
-        routes,
-        device_ids: kvm.check_extension(Cap::MsiDevid),
-        wide_apic_ids: wide_apic_ids(&kvm),
-    })
+    Ok(KvmFacts { routes, wide_apic_ids: wide_apic_ids(&kvm) })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -86,12 +75,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c10_c11_a_format_has_what_kvm_asks_for_and_no_more() {
-        let facts = KvmFacts { routes: 4096, device_ids: false, wide_apic_ids: true };
+    fn c11_destinations_are_extended_if_vmm_and_kvm_both_can() {
+        let facts = KvmFacts { routes: 4096, wide_apic_ids: true };
         let plain = Format::default();
-        assert_eq!(facts.format(0x28, false), plain);
-        assert_eq!(facts.format(0x28, true), Format { extended_destinations: true, ..plain });
-        let arm = KvmFacts { device_ids: true, wide_apic_ids: false, ..facts };
-        assert_eq!(arm.format(0x28, true), Format { device: Some(0x28), ..plain });
+        assert_eq!(facts.format(false), plain);
+        assert_eq!(facts.format(true), Format { extended_destinations: true, ..plain });
+        assert_eq!(KvmFacts { wide_apic_ids: false, ..facts }.format(true), plain);
     }
 }

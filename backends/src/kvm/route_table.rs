@@ -9,6 +9,9 @@ use std::fmt;
 /// The most GSIs, and the most routes, that a VM can have (K2).
 pub(super) const MOST: u32 = 4096;
 
+/// The most SPIs that a GIC can have.
+const MOST_SPIS: u32 = 988;
+
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteEntry {
@@ -23,9 +26,9 @@ pub enum RouteEntry {
     Pin {
         /// Its GSI.
         gsi: u32,
-        /// KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
+        /// KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2. On Arm 0.
         irqchip: u32,
-        /// The pin.
+        /// The pin. On Arm the number of the SPI, counted from 0: pin 3 is interrupt 35.
         pin: u32,
     },
 }
@@ -46,13 +49,32 @@ pub enum Irqchip {
     /// KVM_CAP_SPLIT_IRQCHIP: local APICs alone. The VMM gives its I/O APIC's routes to
     /// [`Routes::keep`](super::Routes::keep).
     Split,
+    /// Arm's GICv2 or GICv3. The pins of SPIs have routes that must stay in the table, as with
+    /// [`Full`](Self::Full); GSI n is SPI n, interrupt 32 + n, and vectors get the GSIs behind (K15).
+    Gic {
+        /// The number of SPIs: KVM_DEV_ARM_VGIC_GRP_NR_IRQS less 32, at most 988. Or fewer, where no irqfd
+        /// is ever assigned to the others.
+        spis: u32,
+    },
 }
 
 impl Irqchip {
+    /// Returns the number of GSIs, from 0 on, that pins have.
+    pub(super) const fn pins(self) -> u32 {
+        match self {
+            Self::Full | Self::Split => 24,
+            Self::Gic { spis } if spis > MOST_SPIS => MOST_SPIS,
+            Self::Gic { spis } => spis,
+        }
+    }
+
     /// Returns the routes that KVM itself puts into the table (K1).
     pub(super) fn defaults(self) -> Vec<RouteEntry> {
         match self {
             Self::Split => Vec::new(),
+            Self::Gic { .. } => {
+                (0..self.pins()).map(|gsi| RouteEntry::Pin { gsi, irqchip: 0, pin: gsi }).collect()
+            }
             Self::Full => {
                 let pic =
                     (0..16).map(|gsi| RouteEntry::Pin { gsi, irqchip: gsi / 8, pin: gsi % 8 });
@@ -317,6 +339,7 @@ pub enum KeepError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kvm::RouteOptions;
     use std::collections::BTreeMap;
 
     fn msi(data: u32) -> KvmMessage {
@@ -337,6 +360,22 @@ mod tests {
         assert_eq!(plan[15], RouteEntry::Pin { gsi: 15, irqchip: 1, pin: 7 });
         assert_eq!(plan[39], RouteEntry::Pin { gsi: 23, irqchip: 2, pin: 23 });
         assert_eq!(plan[40], RouteEntry::Msi { gsi, msi: msi(0x41) });
+    }
+
+    #[test]
+    fn k15_the_pins_of_a_gic_stay_in_every_plan_and_vectors_get_the_gsis_behind() {
+        for (spis, pins) in [(96, 96), (0, 0), (988, 988), (u32::MAX, 988)] {
+            let options = RouteOptions::new(Irqchip::Gic { spis });
+            let kept = options.irqchip.defaults();
+            let mut table = RouteTable::new(kept, options.limit, options.gsis);
+            assert_eq!(table.claim(msi(8192), None), Ok(pins));
+            let plan = table.plan();
+            assert_eq!(plan.len(), pins as usize + 1);
+            let is_pin = |(gsi, entry): (u32, &RouteEntry)| {
+                *entry == RouteEntry::Pin { gsi, irqchip: 0, pin: gsi }
+            };
+            assert!((0..pins).zip(plan).all(is_pin));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral};
 use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
-use super::message::KvmMessage;
+use super::message::{Format, InterruptAddresses, KvmMessage};
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
@@ -32,10 +32,12 @@ pub struct RouteOptions {
 }
 
 impl RouteOptions {
-    /// Makes options for up to 4096 routes, with GSIs from 24 on and [`Deferral::default`].
+    /// Makes options for up to 4096 routes, with [`Deferral::default`], and GSIs for vectors behind those
+    /// of pins: from 24 on, or behind the SPIs of [`Irqchip::Gic`].
     #[must_use]
     pub fn new(irqchip: Irqchip) -> Self {
-        Self { irqchip, limit: 4096, gsis: GsiRange::default(), deferral: Deferral::default() }
+        let gsis = GsiRange { first: irqchip.pins(), ..GsiRange::default() };
+        Self { irqchip, limit: 4096, gsis, deferral: Deferral::default() }
     }
 }
 
@@ -98,6 +100,7 @@ pub(super) enum RoutePlace {
 /// The one owner of a VM's route table, shared by all devices and usable from any thread.
 pub struct Routes {
     vm: Box<dyn Vm>,
+    irqchip: Irqchip,
     deferral: Deferral,
     /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
@@ -165,6 +168,7 @@ impl Routes {
     ) -> Arc<Self> {
         Arc::new(Self {
             vm,
+            irqchip: options.irqchip,
             deferral: options.deferral,
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState {
@@ -321,6 +325,14 @@ impl Routes {
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether messages in this format reach the guest only with a device id: the VM says so once
+    /// its interrupt controller exists, and an ITS always needs one (K15).
+    pub(super) fn lacks_device_id(&self, format: Format) -> bool {
+        let is_its = matches!(self.irqchip, Irqchip::Gic { .. })
+            && matches!(format.interrupts, InterruptAddresses::Doorbell(_));
+        format.device.is_none() && (is_its || self.vm.needs_device_ids())
     }
 
     /// Puts the routes of a batch into the table, and commits when that is worth it. Returns how

@@ -89,6 +89,16 @@ impl<P> FunctionSetup<P> {
     }
 }
 
+/// Why a function cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FunctionError {
+    /// The VM's interrupt controller takes messages with a device id alone, and the format has none: no
+    /// interrupt would ever arrive (K15).
+    #[error("the VM's interrupt controller needs the device id of every message: Format::device")]
+    NoDeviceId,
+}
+
 /// The origin of the eventfds of a function's vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EventfdOrigin {

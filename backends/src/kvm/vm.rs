@@ -32,11 +32,17 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// The kernel's (K9).
     fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()>;
-    /// Sends a message (KVM_SIGNAL_MSI). Returns whether any processor took it (K10).
+    /// Sends a message (KVM_SIGNAL_MSI). Returns whether any processor took it: false also where none ever
+    /// will, because of its address (K10, K15).
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, when it may take the message later: it is sent again until then.
     fn signal(&self, msi: KvmMessage) -> io::Result<bool>;
+    /// Returns whether messages must carry a device id (KVM_CAP_MSI_DEVID of the VM, not of /dev/kvm): with
+    /// an Arm ITS, once that exists (K15). A function asks when it is made.
+    fn needs_device_ids(&self) -> bool {
+        false
+    }
 }
 
 impl<V: Vm + ?Sized> Vm for Arc<V> {
@@ -54,5 +60,9 @@ impl<V: Vm + ?Sized> Vm for Arc<V> {
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         (**self).signal(msi)
+    }
+
+    fn needs_device_ids(&self) -> bool {
+        (**self).needs_device_ids()
     }
 }

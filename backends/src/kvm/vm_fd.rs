@@ -10,7 +10,7 @@ use kvm_bindings::{
     kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi,
     kvm_irq_routing_msi__bindgen_ty_1, kvm_msi,
 };
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{Error, VmFd};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -32,15 +32,20 @@ impl Vm for VmFd {
     }
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
-        let taken = self.signal_msi(kvm_msi {
+        let answer = self.signal_msi(kvm_msi {
             address_lo: msi.address_lo,
             address_hi: msi.address_hi,
             data: msi.data,
             flags: if msi.device.is_some() { KVM_MSI_VALID_DEVID } else { 0 },
             devid: msi.device.unwrap_or(0),
             ..Default::default()
-        })?;
-        Ok(taken > 0)
+        });
+        taken(answer)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))] // where no device has one
+    fn needs_device_ids(&self) -> bool {
+        self.check_extension(kvm_ioctls::Cap::MsiDevid)
     }
 }
 
@@ -62,7 +67,6 @@ impl Resampling for VmFd {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 mod ioeventfds {
     use super::{BorrowedFd, VmFd, io, with};
     use crate::kvm::Ioeventfds;
@@ -76,6 +80,19 @@ mod ioeventfds {
         fn deassign(&self, address: u64, value: u32, eventfd: BorrowedFd<'_>) -> io::Result<()> {
             Ok(with(eventfd, |eventfd| self.unregister_ioevent(eventfd, &Mmio(address), value))?)
         }
+    }
+}
+
+/// Returns whether any processor took a message. Without a doorbell at its address (EINVAL) or an ITS at all
+/// (ENODEV) nobody ever will, as when nobody is there on x86; while the guest has its ITS off (EBUSY), or
+/// when memory is short, somebody may take it later (K10, K15).
+fn taken(answer: Result<i32, Error>) -> io::Result<bool> {
+    const ENODEV: i32 = 19;
+    const EINVAL: i32 = 22;
+    match answer {
+        Ok(taken) => Ok(taken > 0),
+        Err(error) if matches!(error.errno(), EINVAL | ENODEV) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -100,4 +117,24 @@ fn raw(entry: RouteEntry) -> kvm_irq_routing_entry {
         }
     }
     raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k15_a_message_that_nobody_will_take_is_no_error_and_one_for_later_is() {
+        let answered = |answer| taken(answer).map_err(|error| error.raw_os_error());
+        for (answer, expected) in [
+            (Ok(1), Ok(true)),
+            (Ok(0), Ok(false)),
+            (Err(Error::new(22)), Ok(false)),
+            (Err(Error::new(19)), Ok(false)),
+            (Err(Error::new(16)), Err(Some(16))),
+            (Err(Error::new(12)), Err(Some(12))),
+        ] {
+            assert_eq!(answered(answer), expected, "{answer:?}");
+        }
+    }
 }

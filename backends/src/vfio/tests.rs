@@ -182,7 +182,8 @@ impl World {
                 device: Some(device_behind),
                 ..on_x86(Vmm::default())
             },
-        );
+        )
+        .unwrap();
         Self { fake, device, routes, function }
     }
 

@@ -181,11 +181,13 @@ impl<B: Board> IvshmemDevice<B> {
         };
         let (function, interrupt) = if has_pin {
             let pin = Some(Box::new(BoardPlatform(board)) as Box<dyn GuestPin>);
-            let function = Function::new(routes, FunctionSetup { pin, ..setup });
+            let function = Function::new(routes, FunctionSetup { pin, ..setup })
+                .expect("no device id is needed");
             let registers = InterruptRegisters::driving(function.clone(), routes.events());
             (function, registers)
         } else {
-            let function = Function::new(routes, FunctionSetup { msix: Some(layout), ..setup });
+            let function = Function::new(routes, FunctionSetup { msix: Some(layout), ..setup })
+                .expect("no device id is needed");
             (function, InterruptRegisters::without_pin())
         };
         let table_bar = if has_pin { 0 } else { layout.min_bar_size(TABLE_BAR) };

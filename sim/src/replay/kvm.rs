@@ -243,7 +243,7 @@ impl Backend for Kvm {
         let layout = Layout::exclusive_bar(u32::from(vectors), bar).map_err(io::Error::other)?;
         let setup =
             FunctionSetup { msix: Some(layout), policy, ..FunctionSetup::new(Memory::default()) };
-        let function = Function::new(&self.routes, setup);
+        let function = Function::new(&self.routes, setup).expect("no device id is needed");
         let eventfds = vec![None; usize::from(vectors)];
         let events = vec![0; usize::from(vectors)];
         let mut device = Device { function, bus_master: true, eventfds, events };

@@ -107,7 +107,8 @@ impl KvmSubject {
         let machine = self.machine()?;
         let memory = Memory(machine.record.clone());
         Ok(KvmSuiteHost {
-            host: KvmHost::new(&machine.routes, vectors, Format::default(), memory),
+            host: KvmHost::new(&machine.routes, vectors, Format::default(), memory)
+                .expect("no device id is needed"),
             calls: Vec::new(),
             written: BTreeSet::new(),
             machine,

@@ -48,7 +48,7 @@ const MODULES: &[&str] = &[
 
 /// The kernel and the init, or why there are none.
 static SOFTWARE: LazyLock<Result<Software, String>> = LazyLock::new(|| {
-    let kernel = stock_guest::kernel("6.1", "generic")?;
+    let kernel = stock_guest::kernel("6.1", "generic", "amd64")?;
     let init = stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR")));
     let initramfs = initramfs::build(&init, &kernel.join("modules"), MODULES, &[]);
     Ok(Software { kernel: kernel.join("vmlinuz"), initramfs })

@@ -9,11 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The program.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// What every machine has.
-const COMMON: &str =
-    "-accel tcg -display none -nodefaults -no-reboot -serial stdio -initrd initramfs";
+const COMMON: &str = "-display none -nodefaults -no-reboot -serial stdio -initrd initramfs";
 /// Longest life of a machine; a boot and its tests take a third of it when this one is busy.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Vectors of the ivshmem device.
@@ -29,27 +26,77 @@ pub(crate) enum Hardware {
     Devices,
     /// Two processors that can run a whole Linux as their guest, and nothing else.
     Processors,
+    /// Arm processors that can run guests, with this interrupt controller: a GICv3 with its ITS, or a GICv2
+    /// with frames that make SPIs of messages.
+    Arm(Gic),
+}
+
+/// An Arm interrupt controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gic {
+    V3WithIts,
+    V2,
 }
 
 impl Hardware {
+    /// The program that emulates it.
+    pub(crate) const fn qemu(self) -> &'static str {
+        match self {
+            Self::Devices | Self::Processors => "qemu-system-x86_64",
+            Self::Arm(_) => "qemu-system-aarch64",
+        }
+    }
+
+    /// Debian's package of the program.
+    pub(crate) const fn package(self) -> &'static str {
+        match self {
+            Self::Devices | Self::Processors => "qemu-system-x86",
+            Self::Arm(_) => "qemu-system-arm",
+        }
+    }
+
+    /// Debian's name of its processor.
+    pub(crate) const fn processor(self) -> &'static str {
+        match self {
+            Self::Devices | Self::Processors => "amd64",
+            Self::Arm(_) => "arm64",
+        }
+    }
+
     fn arguments(self) -> String {
         match self {
             Self::Devices => format!(
-                "-machine q35,kernel-irqchip=split -cpu max -m 512 \
+                "-accel tcg -machine q35,kernel-irqchip=split -cpu max -m 512 \
                  -device intel-iommu,intremap=on,caching-mode=on,aw-bits=48 \
                  -chardev socket,path=ivshmem,id=iv \
                  -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 \
                  -drive if=none,id=d,driver=null-co,size=64M -device nvme,serial=1,drive=d,addr=4,msix_qsize={NVME_VECTORS} \
                  -device edu,addr=6 -device e1000e,addr=7 -device nec-usb-xhci,addr=8,msi=on"
             ),
-            Self::Processors => "-machine q35 -cpu EPYC,+svm,+npt -smp 2 -m 640".to_owned(),
+            Self::Processors => {
+                "-accel tcg -machine q35 -cpu EPYC,+svm,+npt -smp 2 -m 640".to_owned()
+            }
+            // Pointer authentication as the architecture has it would cost half of the time.
+            Self::Arm(Gic::V3WithIts) => {
+                "-accel tcg,thread=multi -machine virt,virtualization=on,gic-version=3,its=on \
+                 -cpu max,pauth-impdef=on -smp 2 -m 512"
+                    .to_owned()
+            }
+            Self::Arm(Gic::V2) => {
+                "-accel tcg,thread=multi -machine virt,virtualization=on,gic-version=2 \
+                 -cpu cortex-a72 -smp 2 -m 512"
+                    .to_owned()
+            }
         }
     }
 
     fn words(self) -> &'static str {
         match self {
-            Self::Devices => "intel_iommu=on",
-            Self::Processors => "MSIX_VM_TOY_VMM=1",
+            // An emulated timer is late on a busy machine, and the kernel would give up on it.
+            Self::Devices => "console=ttyS0 no_timer_check intel_iommu=on",
+            Self::Processors => "console=ttyS0 no_timer_check MSIX_VM_TOY_VMM=1",
+            Self::Arm(Gic::V3WithIts) => "console=ttyAMA0",
+            Self::Arm(Gic::V2) => "console=ttyAMA0 MSIX_VM_GICV2=1",
         }
     }
 }
@@ -82,16 +129,15 @@ impl Machine {
         listener.set_nonblocking(true).expect("a socket");
         let output = |name: &str| File::create(path(name)).expect("the folder can be written");
         let filter = std::env::var("MSIX_VM_FILTER").unwrap_or_default();
-        // An emulated timer is late on a busy machine, and the kernel would give up on it. What the
-        // kernel does not know it hands to the init, as its environment.
+        // What the kernel does not know it hands to the init, as its environment.
         let words = format!(
-            "console=ttyS0 no_timer_check quiet panic=-1 {} MSIX_VM_KERNEL={series} \
+            "quiet panic=-1 {} MSIX_VM_KERNEL={series} \
              \"MSIX_VM_FILTER={filter}\"",
             hardware.words()
         );
         // Nobody would wait for it if this process was killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", QEMU])
+            .args(["--pdeathsig", "KILL", hardware.qemu()])
             .args(COMMON.split_whitespace())
             .args(hardware.arguments().split_whitespace())
             .arg("-kernel")

@@ -1,5 +1,6 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
-//! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it.
+//! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it. And
+//! KVM on those for arm64, with tests/vm/arm as the only program.
 //! `tests/run vm` runs these alone and shows what the guests say.
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -8,7 +9,7 @@ mod machine;
 mod recorded;
 mod recordings;
 
-use machine::{Console, Hardware, Machine};
+use machine::{Console, Gic, Hardware, Machine};
 use msix_tests::initramfs::Kind;
 use msix_tests::{initramfs, stock_guest};
 use std::fs;
@@ -37,21 +38,39 @@ fn a_linux_guest_of_the_toy_vmm_takes_each_interrupt_once_on_linux_6_12() {
     boot(Hardware::Processors, "6.12");
 }
 
+#[test]
+fn every_event_is_one_lpi_of_an_arm_its_on_linux_6_1() {
+    boot(Hardware::Arm(Gic::V3WithIts), "6.1");
+}
+
+#[test]
+fn every_event_is_one_lpi_of_an_arm_its_on_linux_6_12() {
+    boot(Hardware::Arm(Gic::V3WithIts), "6.12");
+}
+
+#[test]
+fn every_event_is_one_spi_of_an_arm_gicv2_on_linux_6_12() {
+    boot(Hardware::Arm(Gic::V2), "6.12");
+}
+
 /// Runs the guest's tests on the newest stock kernel of a series.
 fn boot(hardware: Hardware, series: &str) {
     let test = match hardware {
         Hardware::Devices => format!("VFIO on Linux {series}"),
         Hardware::Processors => format!("the toy VMM with Linux {series}"),
+        Hardware::Arm(Gic::V3WithIts) => format!("the ITS of Arm on Linux {series}"),
+        Hardware::Arm(Gic::V2) => format!("GICv2m of Arm on Linux {series}"),
     };
     if std::env::var_os("MSIX_VM").is_none() {
         msix_tests::peers::skipped(&test, "word that it may boot kernels", "./tests/run vm");
         return;
     }
-    if Command::new(machine::QEMU).arg("--version").output().is_err() {
-        msix_tests::peers::skipped(&test, machine::QEMU, "apt-get install qemu-system-x86");
+    if Command::new(hardware.qemu()).arg("--version").output().is_err() {
+        let remedy = format!("apt-get install {}", hardware.package());
+        msix_tests::peers::skipped(&test, hardware.qemu(), &remedy);
         return;
     }
-    let kernel = match stock_guest::kernel(series, "cloud") {
+    let kernel = match stock_guest::kernel(series, "cloud", hardware.processor()) {
         Ok(folder) => folder,
         Err(why) => {
             msix_tests::peers::skipped(&test, &format!("kernel {series}"), &why);
@@ -61,6 +80,14 @@ fn boot(hardware: Hardware, series: &str) {
     let initramfs = match hardware {
         Hardware::Devices => initramfs_for_devices(&kernel),
         Hardware::Processors => initramfs_with_vmm(&kernel),
+        Hardware::Arm(_) => match &*ARM_INIT {
+            Ok(init) => initramfs::build(init, &kernel.join("modules"), &[], &[]),
+            Err(package) => {
+                let remedy = format!("apt-get install {package}");
+                msix_tests::peers::skipped(&test, package, &remedy);
+                return;
+            }
+        },
     };
     let begun = Instant::now();
     let console = Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
@@ -70,7 +97,7 @@ fn boot(hardware: Hardware, series: &str) {
             let all = std::env::var_os("MSIX_VM_FILTER").is_none_or(|filter| filter.is_empty());
             recordings::judge(series, &console.text, all)
         }
-        Hardware::Processors => Ok(()),
+        Hardware::Processors | Hardware::Arm(_) => Ok(()),
     };
     match verdict(&console).and_then(|ok| judged.map(|()| ok)) {
         Ok(ok) => println!("{}{test}: {ok} in {seconds:.0} s", results(&console.text)),
@@ -81,6 +108,10 @@ fn boot(hardware: Hardware, series: &str) {
 /// The init of all guests. The toy VMM is built beside it.
 static INIT: LazyLock<PathBuf> =
     LazyLock::new(|| stock_guest::init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
+
+/// The init of machines with Arm processors, or the package that it lacks.
+static ARM_INIT: LazyLock<Result<PathBuf, String>> =
+    LazyLock::new(|| stock_guest::arm_init(Path::new(env!("CARGO_TARGET_TMPDIR"))));
 
 fn initramfs_for_devices(kernel: &Path) -> Vec<u8> {
     let wanted = ["vfio_iommu_type1", "vfio_pci", "kvm_amd"];

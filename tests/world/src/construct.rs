@@ -53,7 +53,8 @@ impl World {
                 device: setup.is_physical().then(|| self.behind()),
                 ..FunctionSetup::new(outside.clone())
             },
-        );
+        )
+        .expect("no device id is needed");
         self.producers.clear();
         for vector in (0..setup.vectors).filter(|_| setup.producers != Producers::None) {
             let vector = Vector::new(vector.into());

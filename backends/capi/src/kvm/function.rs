@@ -57,7 +57,7 @@ pub unsafe extern "C" fn msix_kvm_function_new(
         raw::write(function, core::ptr::null_mut())?;
         let routes = raw::borrow(routes)?;
         let setup = setup(config)?;
-        raw::write(function, raw::give(Function::new(routes, setup)))
+        raw::write(function, raw::give(Function::new(routes, setup)?))
     };
     done(new())
 }

@@ -56,7 +56,7 @@ impl World {
             eventfds,
             ..on_x86(Vmm::default())
         };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).unwrap();
         function.write_command(0, &[6, 0]);
         function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
         function.write_msi(8, &0x50_u16.to_le_bytes());
@@ -343,7 +343,7 @@ fn a_switch_of_the_allocation_waits_for_its_route_where_commits_wait() {
     let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
     let setup =
         FunctionSetup { msi: Some(MsiCapability::new(4).unwrap()), ..on_x86(Vmm::default()) };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).unwrap();
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
     function.write_msi(8, &0x50_u16.to_le_bytes());
@@ -396,7 +396,7 @@ fn a_panic_of_the_vmm_leaves_nothing_out() {
         pin: Some(Box::new(Panicking(Arc::clone(&panics)))),
         ..on_x86(Vmm::default())
     };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).unwrap();
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
     function.set_level(true);

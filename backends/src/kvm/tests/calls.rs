@@ -45,7 +45,7 @@ impl Bus {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let made = (0..functions).map(|_| {
             let setup = FunctionSetup { msix: Some(layout), ..on_x86(bus.clone()) };
-            let function = Function::new(&routes, setup);
+            let function = Function::new(&routes, setup).unwrap();
             function.write_command(0, &[6, 0]);
             for vector in 0..vectors {
                 function.claim(Vector::new(vector)).unwrap();
@@ -245,7 +245,7 @@ fn whole(bus: &Bus, line: &Line) -> (Function<Bus>, Arc<Routes>) {
         device: Some(behind),
         ..on_x86(bus.clone())
     };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).unwrap();
     function.write_command(0, &[6, 0]);
     (function, routes)
 }
@@ -364,7 +364,7 @@ fn ten_thousand_functions_that_came_and_went_leave_nothing_behind() {
     let routes = routes(PATIENT);
     for _ in 0..10_000 {
         let msi = Some(MsiCapability::new(1).unwrap());
-        drop(Function::new(&routes, FunctionSetup { msi, ..on_x86(Bus::default()) }));
+        drop(Function::new(&routes, FunctionSetup { msi, ..on_x86(Bus::default()) }).unwrap());
     }
     assert_eq!((routes.joined(), routes.events().joined(), routes.stats().gsis), (0, 0, 0));
 }

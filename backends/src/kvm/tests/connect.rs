@@ -17,7 +17,7 @@ fn unconnected(deferral: Deferral, limit: u32) -> World {
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
     let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
-    world.function = start(Function::new(&world.routes, setup));
+    world.function = start(Function::new(&world.routes, setup).unwrap());
     world
 }
 

@@ -1,5 +1,6 @@
 //! The backend on a VM that counts, fails and pretends.
 
+mod arm;
 mod both;
 mod calls;
 mod connect;
@@ -76,7 +77,7 @@ impl World {
     fn add(routes: &Arc<Routes>, vectors: u16) -> Function<Vmm> {
         let layout = Layout::exclusive_bar(vectors.into(), BarIndex::new(0).unwrap()).unwrap();
         let setup = FunctionSetup { msix: Some(layout), ..on_x86(Vmm::default()) };
-        start(Function::new(routes, setup))
+        start(Function::new(routes, setup).unwrap())
     }
 
     fn mask(&self, vector: u16, masked: bool) {

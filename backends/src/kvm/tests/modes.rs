@@ -57,7 +57,7 @@ impl World {
             device: Some(behind),
             ..on_x86(device.clone())
         };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).unwrap();
         let world = Self { fake, routes, device, function };
         world.switch_on();
         world
@@ -342,7 +342,7 @@ fn an_emulated_function_sends_by_its_mode_and_drives_its_pin() {
         pin: Some(Box::new(device.clone())),
         ..on_x86(device.clone())
     };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).unwrap();
     function.write_command(0, &[6, 0]);
     function.set_level(true);
     function.set_level(true);

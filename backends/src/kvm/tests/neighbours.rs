@@ -50,7 +50,7 @@ fn shared(limit: u32, connected: bool) -> (World, EventFd) {
     let layout = world.function.inspect(|engine| *engine.msix().unwrap().layout());
     let eventfds = EventfdOrigin::Connected;
     let setup = FunctionSetup { msix: Some(layout), eventfds, ..on_x86(Vmm::default()) };
-    world.function = start(Function::new(&world.routes, setup));
+    world.function = start(Function::new(&world.routes, setup).unwrap());
     let peer = EventFd::new(EFD_NONBLOCK).unwrap();
     world.function.connect(V0, peer.try_clone().unwrap()).unwrap();
     (world, peer)

@@ -23,7 +23,7 @@ fn world(sender: SendingThread, deferral: Deferral) -> (World, Notifier) {
     let mut world = World::new(1, deferral);
     let layout = Layout::exclusive_bar(4, BarIndex::new(0).unwrap()).unwrap();
     let setup = FunctionSetup { msix: Some(layout), sender, ..on_x86(Vmm::default()) };
-    world.function = start(Function::new(&world.routes, setup));
+    world.function = start(Function::new(&world.routes, setup).unwrap());
     let notifier = world.function.notifier().unwrap();
     (world, notifier)
 }
@@ -163,7 +163,8 @@ fn the_thread_that_drops_the_last_handle_closes_the_function_while_a_device_noti
                 pin: Some(Box::new(Pin(Arc::clone(&dropped)))),
                 ..on_x86(slow)
             },
-        );
+        )
+        .unwrap();
         function.write_command(0, &[6, 0]);
         function.claim(V0).unwrap();
         function.claim(Vector::new(1)).unwrap();

@@ -114,7 +114,7 @@ fn a_panic_of_the_vmm_stops_no_runner_and_is_told_in_the_end() {
         let calls = Arc::new(AtomicUsize::new(0));
         let platform = Panicky(Arc::clone(&calls));
         let setup = FunctionSetup { msix: Some(layout), ..on_x86(platform) };
-        let function = Function::new(&world.routes, setup);
+        let function = Function::new(&world.routes, setup).unwrap();
         let held = function.eventfd(Vector::new(0)).unwrap();
         function.write_command(0, &[6, 0]);
         function.claim(Vector::new(0)).unwrap();
@@ -169,7 +169,7 @@ fn two_vms_in_one_loop_both_wake_up_in_time() {
             let routes = Routes::new(Box::new(fake.clone()), options, Arc::clone(&events));
             let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
             let setup = FunctionSetup { msix: Some(layout), ..on_x86(Vmm::default()) };
-            let function = start(Function::new(&routes, setup));
+            let function = start(Function::new(&routes, setup).unwrap());
             mask(&function, 0, false);
             program(&function, 1, 0x77);
             mask(&function, 1, false);

@@ -144,7 +144,7 @@ fn e7_route_of_gsi_0_rewritten() {
         eventfds: EventfdOrigin::Connected,
         ..FunctionSetup::new(BoardPlatform(world.vmm.clone()))
     };
-    world.device.function = Some(Function::new(&routes, setup));
+    world.device.function = Some(Function::new(&routes, setup).expect("no device id is needed"));
     world.switch_on();
     // Vector 2 is never connected; 1 is, late.
     world.connect(OWN, 1);

@@ -53,7 +53,7 @@ impl KvmFunctionSubject {
         let line = Arc::new(AtomicBool::new(false));
         let mut setup = FunctionSetup::new(Memory(machine.record.clone()));
         parts(&mut setup, &line);
-        let function = Function::new(&machine.routes, setup);
+        let function = Function::new(&machine.routes, setup).expect("no device id is needed");
         function.write_command(0, &[4]);
         Ok(KvmFunction { function, line, machine })
     }

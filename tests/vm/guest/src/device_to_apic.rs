@@ -106,7 +106,7 @@ pub(crate) fn assign(
         PassedThrough { msix: Some(Box::new(physical)), ..PassedThrough::new(Box::new(Left)) };
     let setup =
         FunctionSetup { msix: Some(layout), device: Some(behind), ..FunctionSetup::new(Vmm) };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).map_err(text)?;
     function.write_command(0, &[6, 0]);
     for vector in 0..vectors {
         let entry = u64::from(vector) * 16;

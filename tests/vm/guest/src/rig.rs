@@ -194,7 +194,7 @@ impl<'a> Rig<'a> {
         options.deferral = Deferral::NONE;
         let events = Loop::new().map_err(text)?;
         let routes = Routes::new(Box::new(Arc::clone(vm)), options, events);
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).map_err(text)?;
         let vm = Arc::clone(vm);
         let rig = Self { function, routes, told, kind, device, vcpu: None, _vm: vm };
         rig.satisfy()?;

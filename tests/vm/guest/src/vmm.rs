@@ -78,7 +78,7 @@ impl Vmm {
         let bar = BarIndex::new(0).map_err(text)?;
         let layout = Layout::exclusive_bar(u32::from(VECTORS), bar).map_err(text)?;
         let setup = FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Nobody) };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).map_err(text)?;
         for vector in 0..VECTORS {
             function.claim(Vector::new(vector)).map_err(text)?;
         }

@@ -278,7 +278,7 @@ fn a_function_that_goes_leaves_its_line_low() {
     for high in [true, false] {
         let device = Device::default();
         let setup = FunctionSetup { pin: Some(Box::new(device.clone())), ..on_x86(device.clone()) };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).unwrap();
         function.set_level(high);
         device.state().log.clear();
         drop(function);
@@ -345,7 +345,7 @@ fn rewrite(policy: Policy, wide: bool, accesses: &[(usize, &[u8])]) {
         policy,
         ..on_x86(device.clone())
     };
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).unwrap();
     function.write_command(0, &[6, 0]);
     function.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
     function.write_msi(if wide { 12 } else { 8 }, &[0x50, 0]);
@@ -396,7 +396,7 @@ fn h4_an_entry_that_is_rewritten_while_it_is_unmasked_sends_as_it_reads() {
         let routes = routes(&fake);
         let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
         let setup = FunctionSetup { msix: Some(layout), policy, ..on_x86(device.clone()) };
-        let function = Function::new(&routes, setup);
+        let function = Function::new(&routes, setup).unwrap();
         function.write_command(0, &[6, 0]);
         function.claim(V0).unwrap();
         function.write_table(0, &0xfee0_0000_u64.to_le_bytes());

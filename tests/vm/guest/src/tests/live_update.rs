@@ -197,7 +197,7 @@ fn take(kind: Kind, mode: Mode) -> Result<(), String> {
     };
     let vm = Box::new(Arc::clone(&nested.vm));
     let routes = Routes::new(vm, RouteOptions::new(Irqchip::Full), Loop::new().map_err(text)?);
-    let function = Function::new(&routes, setup);
+    let function = Function::new(&routes, setup).map_err(text)?;
     function.load(&std::fs::read(SNAPSHOT).map_err(text)?).map_err(text)?;
     for (vector, eventfd) in eventfds {
         function.connect(vector, eventfd).map_err(text)?;

@@ -107,7 +107,7 @@ fn shared(world: &mut World) -> Result<(), String> {
     let by_kernel = Rig::on(edu, Kind::Edu, &nested.vm, Pin::Kernel(GSI))?;
     let by_userspace = Rig::on(e1000e, Kind::E1000e, &nested.vm, Pin::Driven(pin(0)))?;
     let setup = FunctionSetup { pin: Some(pin(1)), ..FunctionSetup::new(Vmm) };
-    let emulated = Function::new(&by_userspace.routes, setup);
+    let emulated = Function::new(&by_userspace.routes, setup).map_err(text)?;
     let satisfied: Arc<[AtomicU32; SHARERS as usize]> = Arc::default();
     {
         let first = Asked::new(&by_kernel.function, edu, Kind::Edu)?;
