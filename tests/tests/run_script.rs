@@ -48,7 +48,8 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn what_is_missing_is_named_before_it_is_installed() {
     let (status, printed, called) = run(&[]);
     assert_eq!(status, Some(0), "{printed}{called}");
-    let said = "== going to install: valgrind qemu-system-x86 xz-utils util-linux chromium gcc g++ ";
+    let said =
+        "== going to install: valgrind qemu-system-x86 xz-utils util-linux chromium gcc g++ ";
     assert!(printed.contains(said) && printed.contains(" cargo-fuzz (not with --no-install)\n"));
     assert!(called.contains("apt-get install -y --no-install-recommends qemu-system-x86\n"));
     assert!(called.contains("cargo install --locked --quiet cargo-fuzz\n"), "{called}");
