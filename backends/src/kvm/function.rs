@@ -2,6 +2,7 @@
 
 mod closing;
 mod device;
+mod events;
 mod guest;
 mod hand_over;
 mod locked;
