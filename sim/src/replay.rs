@@ -38,7 +38,7 @@ mod recorder;
 mod second_pass;
 mod unusable;
 
-use crate::report::ReplayReport;
+use crate::report::{BackendReport, ReplayReport};
 use crate::timeline::Timeline;
 pub use backend::{Backend, DeliveryDifference, DeliveryOutcome};
 use first_pass::FirstPass;
@@ -51,7 +51,7 @@ pub use msix_explorer::Peer;
 use msix_peers::trace::{LogEnd, LogError, walk};
 use second_pass::Replay;
 pub use second_pass::WINDOW;
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{self, BufRead, Cursor, Seek};
 pub use unusable::Unusable;
 
 /// Replays a log. It is read twice, in bounded memory; `go_on` is called now and then with the number of
@@ -112,13 +112,9 @@ pub fn replay_of(
     let contents = first.finish(end)?;
     log.rewind().map_err(start)?;
     let mut replay = Replay::new(&contents, peer, watch, backend, go_on);
-    let (last, interrupted) = ended(walk(&mut log, &mut replay))?;
-    let failed = |source| Unusable::Backend { line: last, source };
-    let delivered = replay.bench.finish_backend().map_err(failed)?;
-    let (mut report, timeline) = replay.finish(last);
-    report.backend = delivered;
-    report.interrupted = interrupted;
-    Ok((report, timeline))
+    let end = ended(walk(&mut log, &mut replay))?;
+    let delivered = replay.bench.finish_backend();
+    concluded(end, delivered, |last| replay.finish(last))
 }
 
 /// A recording of the kernel's events.
@@ -136,13 +132,20 @@ fn replay_kernel(
     let again = |source| Unusable::Log(LogError::Read { line: 1, source });
     log.rewind().map_err(again)?;
     let mut replay = KernelReplay::new(&contents, peer, watch, backend, go_on);
-    let (last, interrupted) = ended(walk(&mut log, &mut replay))?;
-    let failed = |source| Unusable::Backend { line: last, source };
-    let delivered = replay.bench.finish_backend().map_err(failed)?;
-    let (mut report, timeline) = replay.finish(last);
-    report.backend = delivered;
-    report.interrupted = interrupted;
-    Ok((report, timeline))
+    let end = ended(walk(&mut log, &mut replay))?;
+    let delivered = replay.bench.finish_backend();
+    concluded(end, delivered, |last| replay.finish(last))
+}
+
+/// What `finish` reports, with what the backend delivered.
+fn concluded(
+    (last, interrupted): (u64, bool),
+    delivered: io::Result<Option<BackendReport>>,
+    finish: impl FnOnce(u64) -> (ReplayReport, Option<Timeline>),
+) -> Result<(ReplayReport, Option<Timeline>), Unusable> {
+    let backend = delivered.map_err(|source| Unusable::Backend { line: last, source })?;
+    let (report, timeline) = finish(last);
+    Ok((ReplayReport { backend, interrupted, ..report }, timeline))
 }
 
 /// The last line that was replayed, and whether more followed.
