@@ -110,6 +110,7 @@ mod physical;
 mod platform;
 #[cfg(feature = "kvm")]
 mod probe;
+mod route_options;
 mod route_table;
 mod routes;
 mod runner;
@@ -140,8 +141,9 @@ pub use physical::{IndexState, PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
 #[cfg(feature = "kvm")]
 pub use probe::{KvmFacts, probe};
+pub use route_options::RouteOptions;
 pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
-pub use routes::{RouteOptions, RouteStats, Routes, RoutesError};
+pub use routes::{RouteStats, Routes, RoutesError};
 pub use runner::Runner;
 pub use setup::{EventfdOrigin, FunctionError, FunctionSetup, PassedThrough, SendingThread};
 pub use vector_counters::VectorCounters;

@@ -2,8 +2,9 @@
 
 use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral};
-use super::gsis::{GsiAllocator, GsiRange, GsiTaken};
+use super::gsis::{GsiAllocator, GsiTaken};
 use super::message::{Format, InterruptAddresses, KvmMessage};
+use super::route_options::RouteOptions;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
@@ -14,32 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
-
-/// The options of a VM's [`Routes`].
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct RouteOptions {
-    /// The interrupt controllers in the kernel.
-    pub irqchip: Irqchip,
-    /// The number of routes, and of GSIs, that the VM may have: `KvmFacts::routes`, at most 4096. With 0 nothing is routed: userspace
-    /// reads every eventfd when it is written, whether masked or not, and sends every message.
-    pub limit: u32,
-    /// The GSIs that vectors are given. Those outside are for [`Routes::keep`], and for sources with
-    /// fixed GSIs ([`MessageGroupSetup::first_gsi`](super::MessageGroupSetup::first_gsi)).
-    pub gsis: GsiRange,
-    /// How long changes may wait to be committed together.
-    pub deferral: Deferral,
-}
-
-impl RouteOptions {
-    /// Makes options for up to 4096 routes, with [`Deferral::default`], and GSIs for vectors behind those
-    /// of pins: from 24 on, or behind the SPIs of [`Irqchip::Gic`].
-    #[must_use]
-    pub fn new(irqchip: Irqchip) -> Self {
-        let gsis = GsiRange { first: irqchip.pins(), ..GsiRange::default() };
-        Self { irqchip, limit: 4096, gsis, deferral: Deferral::default() }
-    }
-}
 
 /// Counts of the calls to the kernel so far, including failed ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
