@@ -38,30 +38,35 @@ EVERY = [
 LIMIT = int(os.environ.get("PROVE_LIMIT", 1800))
 
 
-def cargo(source, vectors, target, *args, flags="", **settings):
-    """Runs cargo on the crate of the harnesses in `source`, with `settings` in its environment."""
+def cargo(source, vectors, only, target, *args, flags="", rustc=(), **settings):
+    """Runs cargo on the crate of the harnesses in `source`, with `settings` in its environment. Of the
+    harnesses `only` are compiled, if they are given."""
     environment = dict(os.environ, PROVE_N=str(vectors), RUSTFLAGS=FLAGS + flags, **settings)
+    environment.pop("PROVE_ONLY", None)
+    if only:
+        environment["PROVE_ONLY"] = "".join(f"prove_{name}," for name in only)
     if str(vectors).endswith("d"):
         environment["CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS"] = "true"
     command = [os.environ.get("CARGO", "cargo"), *args, "--quiet", "--release"]
     command += ["--manifest-path", str(source / "Cargo.toml"), "--target-dir", str(target)]
-    if args[0] == "rustc":
-        command += ["--", "--emit=llvm-ir", "-C", "linker=true"]
+    command += ["--", *rustc] if rustc else []
     subprocess.run(command, env=environment, check=True)
 
 
-def build_ir(vectors, out, source=HERE, target=HERE / "target/ir"):
-    """Compiles all harnesses for a number of vectors to one file of LLVM IR."""
-    cargo(source, vectors, target, "rustc", "--lib", "--crate-type", "cdylib", flags=IR_FLAGS)
-    shutil.copy(target / "release/deps/prove.ll", out)
+def build_ir(vectors, out, only=None, source=HERE, target=HERE / "target/ir"):
+    """Compiles harnesses for a number of vectors to LLVM IR."""
+    # Straight to its place: in the target folder, the file of an earlier choice has the same name.
+    rustc = (f"--emit=llvm-ir={out}", "-C", "linker=true")
+    arguments = ("rustc", "--lib", "--crate-type", "cdylib")
+    cargo(source, vectors, only, target, *arguments, flags=IR_FLAGS, rustc=rustc)
     return out
 
 
-def build_native(vectors, out, source=HERE, target=HERE / "target/native"):
+def build_native(vectors, out, only=None, source=HERE, target=HERE / "target/native"):
     """Compiles the program that runs them natively."""
     # It runs a few states, so the time goes into compiling it.
     quickly = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1"}
-    cargo(source, vectors, target, "build", "--bin", "native", "--features", "native", **quickly)
+    cargo(source, vectors, only, target, "build", "--bin", "native", "--features", "native", **quickly)
     shutil.copy(target / "release/native", out)
     return out
 
@@ -73,9 +78,10 @@ def property_names(source=HERE):
     return {int(number): name for name, number in re.findall(r"(\w+) = (\d+),", body)}
 
 
-def harnesses(ir):
-    """The names of the harnesses in an IR file, without `prove_`."""
-    return sorted(re.findall(r"^define .*@prove_(\w+)\(", Path(ir).read_text(), re.M))
+def harnesses(source=HERE):
+    """The names of the harnesses, without `prove_`, from the list in `inputs.rs`."""
+    text = (source / "src/inputs.rs").read_text()
+    return sorted(re.findall(r"\bprove_(\w+)", text[text.index("\nharnesses! {") :]))
 
 
 def one(ir, harness, program=None, smt_folder=None):
@@ -121,20 +127,27 @@ def prove_all(jobs, smt_folder=None):
     return int(bool(failed))
 
 
-def built(vectors, folder):
-    """Builds both forms of the harnesses for a number of vectors."""
+def built(vectors, folder, only=None, **where):
+    """Builds both forms of the harnesses for a number of vectors; `where` says from which source, and
+    where cargo keeps what it makes."""
     name = str(vectors).replace("..", "up-to-")
-    return (
-        build_ir(vectors, Path(folder, f"{name}.ll")),
-        build_native(vectors, Path(folder, f"native-{name}")),
-    )
+    source, targets = where.get("source", HERE), where.get("targets", HERE / "target")
+    with ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(build, vectors, Path(folder, kind + name), only, source, targets / kind)
+            for build, kind in ((build_ir, "ir"), (build_native, "native"))
+        ]
+    return [job.result() for job in jobs]
 
 
 def size(vectors, chosen):
+    unknown = set(chosen) - set(harnesses())
+    if unknown:
+        print(f"no harness: {', '.join(sorted(unknown))}")
+        return 2
     with tempfile.TemporaryDirectory() as folder:
-        ir, program = built(vectors, folder)
-        jobs = [(ir, program, harness) for harness in chosen or harnesses(ir)]
-        return prove_all(jobs)
+        ir, program = built(vectors, folder, chosen)
+        return prove_all([(ir, program, harness) for harness in chosen or harnesses()])
 
 
 def test_tool(ir, program):
@@ -152,13 +165,13 @@ def quick():
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for vectors, without in ((2, set()), ("2x", SLOW_FUNCTION), (64, SLOW)):
-            ir, program = built(vectors, folder)
+            chosen = [harness for harness in harnesses() if harness not in without]
+            if vectors == 64:
+                chosen = [harness for harness in chosen if not harness.startswith(WHOLE)]
+            ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
             print(f"{vectors} vectors", flush=True)
-            chosen = [harness for harness in harnesses(ir) if harness not in without]
-            if vectors == 64:
-                chosen = [harness for harness in chosen if not harness.startswith(WHOLE)]
             status |= prove_all([(ir, program, harness) for harness in chosen])
     print(f"{time.time() - start:.0f} s")
     return status
@@ -172,13 +185,13 @@ def long():
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for vectors in (2, "2x", "1d", 64, "..70"):
-            ir, program = built(vectors, folder)
+            chosen = EVERY if vectors == "..70" else harnesses()
+            ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
             print(f"{vectors} vectors", flush=True)
             questions = Path(folder, f"questions-{vectors}")
             questions.mkdir()
-            chosen = EVERY if vectors == "..70" else harnesses(ir)
             again = questions if vectors == 2 else None
             status |= prove_all([(ir, program, h) for h in chosen], again)
             if again:
