@@ -21,7 +21,7 @@ IR_FLAGS = " -C llvm-args=-inline-threshold=2000 -C llvm-args=-unroll-threshold=
 SLOW = {"claim", "load", "read_table", "set_message", "write_dword", "write_qword", "write_other"}
 # More than ten seconds of CPU with 32 vectors of MSI.
 SLOW_FUNCTION = {"function_write_msi", "function_write_msix", "function_report_held"}
-# What is proven of MSI-X alone, for 64 vectors in `quick`: the whole function has two there.
+# Those of a whole function, which is proven with one vector of MSI-X or two.
 WHOLE = "function_"
 # Proven for every number of vectors at once.
 EVERY = [
@@ -34,6 +34,8 @@ EVERY = [
     "read_pba",
     "reset",
 ]
+# How many harnesses are proven at once.
+JOBS = int(os.environ.get("PROVE_JOBS", os.cpu_count() or 1))
 # CPU seconds of one harness.
 LIMIT = int(os.environ.get("PROVE_LIMIT", 1800))
 
@@ -84,6 +86,13 @@ def harnesses(source=HERE):
     return sorted(re.findall(r"\bprove_(\w+)", text[text.index("\nharnesses! {") :]))
 
 
+def wanted(vectors):
+    """The harnesses that are proven for a number of vectors."""
+    if vectors == "..70":
+        return EVERY
+    return [name for name in harnesses() if vectors != 64 or not name.startswith(WHOLE)]
+
+
 def one(ir, harness, program=None, smt_folder=None):
     """Proves one harness in this process, and prints what became of it."""
     try:
@@ -111,8 +120,7 @@ def run_one(ir, harness, program, smt_folder=None, limit=LIMIT):
 def prove_all(jobs, smt_folder=None):
     """Proves `jobs`: IR file, native program, harness. Prints each; returns 0 if all hold."""
     failed = []
-    threads = int(os.environ.get("PROVE_JOBS", os.cpu_count() or 1))
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(JOBS) as pool:
         running = [
             (harness, pool.submit(run_one, ir, harness, program, smt_folder))
             for ir, program, harness in jobs
@@ -165,9 +173,7 @@ def quick():
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for vectors, without in ((2, set()), ("2x", SLOW_FUNCTION), (64, SLOW)):
-            chosen = [harness for harness in harnesses() if harness not in without]
-            if vectors == 64:
-                chosen = [harness for harness in chosen if not harness.startswith(WHOLE)]
+            chosen = [harness for harness in wanted(vectors) if harness not in without]
             ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
@@ -178,14 +184,15 @@ def quick():
 
 
 def long():
-    """Two and 64 vectors whole, also with exempt messages, one with the assertions of a debug build, some
-    inputs for every number of vectors up to 70, and the questions for two asked again of another solver."""
+    """Two vectors whole, also with exempt messages; one with the assertions of a debug build; MSI-X with 64;
+    some inputs for every number of vectors up to 70; and the questions for two asked again of another
+    solver."""
     from . import recheck
 
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for vectors in (2, "2x", "1d", 64, "..70"):
-            chosen = EVERY if vectors == "..70" else harnesses()
+            chosen = wanted(vectors)
             ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
@@ -195,5 +202,5 @@ def long():
             again = questions if vectors == 2 else None
             status |= prove_all([(ir, program, h) for h in chosen], again)
             if again:
-                status |= recheck.all_of(questions)
+                status |= recheck.all_of(questions, JOBS)
     return status
