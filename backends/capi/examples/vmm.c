@@ -186,7 +186,7 @@ static int access_port(struct kvm_run *run)
 static void make_function(int vm)
 {
     static const unsigned char command[2] = { 6, 0 }; /* memory and bus master, as firmware sets them */
-    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES };
+    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES, 0 };
     msix_kvm_config config;
     memset(&config, 0, sizeof config);
     config.size = sizeof config;

@@ -556,7 +556,31 @@ typedef enum msix_irqchip {
      * msix_kvm_routes_keep().
      */
     MSIX_IRQCHIP_SPLIT = 1,
+    /**
+     * Arm's GICv2 or GICv3: the routes of SPIs are kept in the table, and GSI n is SPI n, interrupt 32 + n.
+     */
+    MSIX_IRQCHIP_GIC = 2,
 } msix_irqchip;
+
+/**
+ * Which messages of a function are interrupts. All others are writes of memory.
+ */
+typedef enum msix_interrupts {
+    /**
+     * On x86-64 those to 0xFEE00000 to 0xFEEFFFFF; elsewhere all.
+     */
+    MSIX_INTERRUPTS_DEFAULT = 0,
+    /**
+     * Those to `doorbell`, the GITS_TRANSLATER of an Arm ITS: 0x10040 behind the start of its frames. The
+     * function needs `requester_id`, by which the guest's ITS knows it.
+     */
+    MSIX_INTERRUPTS_ITS = 1,
+    /**
+     * Those to the MSI_SETSPI_NS register of the GICv2m frame that begins at `doorbell`, which the VMM
+     * emulates. They raise the SPIs of the frame.
+     */
+    MSIX_INTERRUPTS_GICV2M = 2,
+} msix_interrupts;
 
 /**
  * The MSI-X side of one PCI function. It lies in memory of the caller, begins where that begins, and must
@@ -939,9 +963,25 @@ typedef struct msix_kvm_config {
      */
     uint32_t has_requester_id;
     /**
-     * The requester id: bus << 8 | device << 3 | function.
+     * The requester id: bus << 8 | device << 3 | function, unless the guest's tables map it to another.
      */
     uint32_t requester_id;
+    /**
+     * One of msix_interrupts.
+     */
+    uint32_t interrupts;
+    /**
+     * The guest-physical address that `interrupts` needs; otherwise 0.
+     */
+    uint64_t doorbell;
+    /**
+     * The first interrupt of a GICv2m frame, 32 to 1019; otherwise 0.
+     */
+    uint32_t first_spi;
+    /**
+     * How many interrupts the frame has; otherwise 0.
+     */
+    uint32_t spis;
     /**
      * The choices that PCI leaves open.
      */
@@ -973,6 +1013,10 @@ typedef struct msix_kvm_options {
      * userspace; with 0 everything is.
      */
     uint32_t limit;
+    /**
+     * The number of SPIs with MSIX_IRQCHIP_GIC: KVM_DEV_ARM_VGIC_GRP_NR_IRQS less 32, at most 988; otherwise 0.
+     */
+    uint32_t spis;
 } msix_kvm_options;
 
 /**
@@ -980,15 +1024,15 @@ typedef struct msix_kvm_options {
  */
 typedef struct msix_pin_route {
     /**
-     * GSI, below 24.
+     * GSI, below 24; with MSIX_IRQCHIP_GIC, below the number of SPIs.
      */
     uint32_t gsi;
     /**
-     * KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
+     * KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2. On Arm 0.
      */
     uint32_t irqchip;
     /**
-     * The pin.
+     * The pin. On Arm the SPI, counted from 0.
      */
     uint32_t pin;
 } msix_pin_route;
@@ -1010,7 +1054,7 @@ typedef struct msix_route_stats {
      */
     uint64_t deassigns;
     /**
-     * KVM_SIGNAL_MSI.
+     * KVM_SIGNAL_MSI, and pulses of an SPI by KVM_IRQ_LINE.
      */
     uint64_t signals;
     /**
