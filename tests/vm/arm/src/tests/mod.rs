@@ -1,10 +1,13 @@
 //! The tests. A file of tests has a table `TESTS`, and [`all`] lists the tables.
 
+mod conformance;
+mod doorbell;
 mod failover;
 mod its;
 mod kernel;
 mod modes;
 mod restore;
+mod vfio;
 
 use crate::Outcome;
 use kvm_ioctls::Kvm;
@@ -17,7 +20,16 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Test)> {
     let with_its = if crate::is_v2() {
         &[][..]
     } else {
-        &[kernel::OF_ITS, its::TESTS, modes::TESTS, restore::TESTS, failover::TESTS]
+        &[
+            kernel::OF_ITS,
+            its::TESTS,
+            modes::TESTS,
+            restore::TESTS,
+            failover::TESTS,
+            doorbell::TESTS,
+            vfio::TESTS,
+            conformance::TESTS,
+        ]
     };
     let tables = with_its.iter().chain(&[kernel::OF_SPIS]);
     tables.copied().flatten().copied()
