@@ -1,7 +1,7 @@
 //! Owns a VM's route table, and commits it.
 
 use super::commit_hold::CommitHold;
-use super::deferral::{CommitPace, Deferral};
+use super::deferral::{CommitPace, Deferral, Wait};
 use super::gsis::{GsiAllocator, GsiTaken};
 use super::message::{Format, InterruptAddresses, KvmMessage};
 use super::route_options::RouteOptions;
@@ -77,6 +77,8 @@ pub struct Routes {
     vm: Box<dyn Vm>,
     irqchip: Irqchip,
     deferral: Deferral,
+    /// See [`RouteOptions::retry`].
+    retry: Duration,
     /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
     state: Mutex<RoutesState>,
@@ -145,6 +147,7 @@ impl Routes {
             vm,
             irqchip: options.irqchip,
             deferral: options.deferral,
+            retry: options.retry.max(RouteOptions::LEAST_RETRY),
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState {
                 table,
@@ -207,7 +210,7 @@ impl Routes {
     /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.state().pace.deadline(self.deferral)
+        self.state().pace.deadline(self.deferral, self.retry)
     }
 
     /// Runs one round of the userspace path: flushes when that is due, waits for eventfds for
@@ -279,7 +282,7 @@ impl Routes {
 
     /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
     /// there is a next one: the last may have come between what waits and this.
-    pub(super) fn waits(&self, id: u64) {
+    pub(super) fn waits(&self, id: u64, why: Wait) {
         let mut waiters = self.waiters();
         if !waiters.by_id.contains_key(&id) {
             return;
@@ -287,8 +290,9 @@ impl Routes {
         waiters.waiting.insert(id);
         drop(waiters);
         let mut state = self.state();
-        if state.holds == 0 && !state.pace.is_waiting() {
-            self.note(&mut state);
+        let is_held = why == Wait::Commit && state.holds > 0;
+        if !is_held && !state.pace.has(why) {
+            self.note(&mut state, why);
         }
     }
 
@@ -335,7 +339,7 @@ impl Routes {
             if state.holds > 0 {
                 // Whoever drops the last hold flushes.
             } else if !self.deferral.is_worth_it(stale, clean, wants.len()) {
-                self.note(&mut state);
+                self.note(&mut state, Wait::Commit);
             } else if self.commit_locked(&mut state).is_err() {
                 refused = RoutePlace::Refused;
             }
@@ -383,15 +387,15 @@ impl Routes {
         gsis
     }
 
-    /// Notes that something other than a route waits for [`flush`](Self::flush).
-    pub(super) fn call_again(&self) {
-        self.note(&mut self.state());
+    /// Notes that something waits for [`flush`](Self::flush), held back by no hold.
+    pub(super) fn call_again(&self, why: Wait) {
+        self.note(&mut self.state(), why);
     }
 
     /// Notes that something waits: a loop that sleeps must wake up at the deadline.
-    fn note(&self, state: &mut RoutesState) {
-        if state.pace.note(Instant::now())
-            && let Some(at) = state.pace.deadline(self.deferral)
+    fn note(&self, state: &mut RoutesState, why: Wait) {
+        if state.pace.note(Instant::now(), why)
+            && let Some(at) = state.pace.deadline(self.deferral, self.retry)
         {
             self.wake_at(at);
         }

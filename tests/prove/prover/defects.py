@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import suite
@@ -58,13 +57,8 @@ def found(defect):
         source = broken_copy(defect, folder)
         # One target folder for all, so that dependencies are compiled once.
         targets = suite.HERE / "target/defects"
-        arguments = (
-            (suite.build_ir, folder / "broken.ll", targets / "ir"),
-            (suite.build_native, folder / "broken", targets / "native"),
-        )
-        with ThreadPoolExecutor() as pool:
-            jobs = [pool.submit(build, vectors, out, source, to) for build, out, to in arguments]
-        ir, program = (job.result() for job in jobs)
+        only = [defect["harness"]]
+        ir, program = suite.built(vectors, folder, only, source=source, targets=targets)
         status, text = suite.run_one(ir, defect["harness"], program)
     refuted = re.findall(r"REFUTED ([A-Z][A-Za-z]+|a panic.*)$", text, re.M)
     good = status == 1 and defect["property"] in refuted and "does not do that" not in text

@@ -131,4 +131,5 @@ pub(crate) fn routes(setup: &Setup, outside: &Shared, events: &Arc<Loop>) -> Arc
     let mut options = RouteOptions::new(irqchip);
     options.deferral = deferral;
     Routes::new(Box::new(outside.clone()), options, Arc::clone(events))
+    options.retry = hour; // only `Input::Loop` tries again, at no time of its own
 }

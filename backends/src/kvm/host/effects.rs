@@ -1,6 +1,7 @@
 //! Carries out the effects of one mode.
 
 use super::{Call, MessageMode, VectorHost};
+use crate::kvm::deferral::Wait;
 use crate::kvm::routes::{RoutePlace, WantedRoute};
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
@@ -253,7 +254,7 @@ impl VectorHost {
         };
         if !sent {
             self.messages(mode).unsent.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Retry);
         }
         if let Some(counters) = self.count(vector) {
             let count = if sent { &mut counters.sent } else { &mut counters.refused };

@@ -7,6 +7,7 @@
 //! message either.
 
 use super::{MessageMode, VectorHost};
+use crate::kvm::deferral::Wait;
 use msix_core::Message;
 
 impl VectorHost {
@@ -41,7 +42,7 @@ impl VectorHost {
         let routed = state.told.and_then(|message| format.encode(message)).is_some();
         if state.live && state.gsi.is_some() && routed && !messages.half_written.contains(vector) {
             messages.waiting.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Commit);
         }
     }
 }
