@@ -305,6 +305,7 @@ static void on_kvm(void)
     EXPECT(MSIX_ERROR_NOT_INITIALIZED, msix_kvm_function_notify((msix_kvm_function *)(void *)&copy, 0));
     EXPECT(MSIX_ERROR_NULL, msix_kvm_function_reset(NULL));
     EXPECT(0, msix_kvm_function_saved_len(NULL));
+    EXPECT(MSIX_ERROR_NULL, msix_kvm_function_vector_counters(NULL, NULL, 0, sizeof(msix_vector_counters)));
     msix_kvm_function_free(NULL);
     msix_kvm_routes_free(NULL);
 }

@@ -894,6 +894,45 @@ typedef struct msix_effect {
 } msix_effect;
 
 /**
+ * Counts of the events of one device vector since its function was made, for a VMM to export. A snapshot
+ * does not have them, and a reset leaves them alone.
+ *
+ * What KVM sends is not counted: while it owns the vector's eventfd it reads the eventfd and sends by
+ * itself, and nobody is told. Of these events `given` has those that msix_kvm_function_notify() wrote; KVM
+ * may send one message for several. It has none of those that others write.
+ */
+typedef struct msix_vector_counters {
+    /**
+     * Events that msix_kvm_function_notify() wrote to the eventfd while KVM owned it.
+     */
+    uint64_t given;
+    /**
+     * Events that the function took itself, and those that it read from an eventfd.
+     */
+    uint64_t taken;
+    /**
+     * Those of them that became pending, or were one with an event that was.
+     */
+    uint64_t pending;
+    /**
+     * Those of them that were dropped, most often because the device had not claimed the vector.
+     */
+    uint64_t dropped;
+    /**
+     * Messages that userspace sent as this vector, by KVM_SIGNAL_MSI or as a write of memory.
+     */
+    uint64_t sent;
+    /**
+     * Messages that the kernel refused; they are sent later.
+     */
+    uint64_t refused;
+    /**
+     * How often the vector went from KVM to userspace, because a call failed.
+     */
+    uint64_t fallbacks;
+} msix_vector_counters;
+
+/**
  * What a function on KVM calls in the VMM. The calls are made without any lock of the library, one at a
  * time for a function, by the thread that uses a function or runs the routes. They may use every function,
  * also this one, but must not free any, nor wait for a lock that a thread holds while it uses a function.
@@ -1274,6 +1313,18 @@ int msix_engine_write_pba(const struct msix_engine *engine,
                           uint64_t offset,
                           const void *bytes,
                           size_t len);
+
+/**
+ * Writes the counts of the first `count` device vectors, lowest first, to an array of as many; `size` is
+ * sizeof(struct msix_vector_counters). Returns the number of device vectors: where it is less than `count`,
+ * the rest of the array is left as it is. Null is good for a `count` of 0.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_vector_counters(const struct msix_kvm_function *function,
+                                      struct msix_vector_counters *counters,
+                                      size_t count,
+                                      size_t size);
 
 /**
  * Takes an event of the device for `vector`, whatever the mode is. Returns one of msix_delivery; an event of
