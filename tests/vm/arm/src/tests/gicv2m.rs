@@ -153,7 +153,7 @@ fn edges(kvm: &Kvm) -> Outcome {
     let eventfd = EventFd::new(EFD_NONBLOCK).map_err(text)?;
     machine.vm.register_irqfd(&eventfd, 50 - 32).map_err(text)?;
     eventfd.write(1).map_err(text)?;
-    // KVM has raised and lowered it when this returns.
+    // KVM has taken the event when this returns.
     machine.vm.unregister_irqfd(&eventfd, 50 - 32).map_err(text)?;
     for (spi, is_there) in
         [(95, true), (96, false), (988, false), (0x1_0003, false), (u32::MAX, false)]
