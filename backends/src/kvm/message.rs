@@ -69,8 +69,8 @@ impl InterruptAddresses {
 }
 
 /// A GICv2m frame, which turns messages into SPIs on a machine with Arm's interrupt controller and no ITS.
-/// KVM has none: the VMM answers the guest's reads of it, and of its messages there are the pins of SPIs
-/// for KVM (K16).
+/// KVM has none: the VMM answers the guest's reads of it, and its messages are pins of SPIs for KVM. The guest
+/// has these SPIs as edges; one that it has as a level stays high when an irqfd raised it (K16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gicv2mFrame {
     /// The guest-physical address at which the frame begins. MSI_SETSPI_NS is 0x40 behind.

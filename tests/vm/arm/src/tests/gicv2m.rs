@@ -2,18 +2,22 @@
 //! of pins. On every controller: a GICv2, a GICv3, and one with an ITS beside the frame.
 
 use super::Test;
+use crate::guest::LEVEL;
 use crate::machine::{Chip, Machine, TRANSLATER};
 use crate::rig::{Bus, IDS, Rig, VECTORS};
 use crate::{Outcome, same, text, wait};
 use kvm_ioctls::Kvm;
-use msix_backends::kvm::{Deferral, Format, Function, FunctionSetup, Gicv2mFrame};
+use msix_backends::kvm::{Deferral, Format, Function, FunctionSetup, Gicv2mFrame, Vm};
 use msix_core::{MsiCapability, Vector};
 use std::time::Duration;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 pub(super) const TESTS: &[(&str, Test)] = &[
     ("every event is one SPI of a GICv2m frame, whoever delivers it", counts),
     ("an event of a GICv2m frame goes to another SPI, to nobody, and to memory", elsewhere),
     ("MSI by a GICv2m frame", msi),
+    ("edges of an SPI before a processor takes the first are one", edges),
+    ("a level stays high when an irqfd raised it, as no edge does", levels),
 ];
 
 /// Beside an ITS as well.
@@ -138,6 +142,57 @@ fn msi(kvm: &Kvm) -> Outcome {
         same("failures", rig.routes.stats().failures, 0)?;
     }
     Ok(())
+}
+
+/// What happens while no processor runs.
+fn edges(kvm: &Kvm) -> Outcome {
+    let mut machine = Machine::new(kvm, chip())?;
+    machine.start(&machine.bring_up(), |_, _| ())?;
+    machine.stop()?;
+    machine.pulse(50)?;
+    let eventfd = EventFd::new(EFD_NONBLOCK).map_err(text)?;
+    machine.vm.register_irqfd(&eventfd, 50 - 32).map_err(text)?;
+    eventfd.write(1).map_err(text)?;
+    // KVM has taken the event when this returns.
+    machine.vm.unregister_irqfd(&eventfd, 50 - 32).map_err(text)?;
+    for (spi, is_there) in
+        [(95, true), (96, false), (988, false), (0x1_0003, false), (u32::MAX, false)]
+    {
+        same(&format!("SPI {spi}"), machine.vm.pulse_spi(spi).map_err(text)?, is_there)?;
+    }
+    machine.start(&[], |_, _| ())?;
+    for interrupt in [50, 127] {
+        wait("the edge", || Ok(machine.taken(interrupt)?[0] > 0))?;
+    }
+    std::thread::sleep(Duration::from_millis(10));
+    same("an edge, twice before it was taken", machine.taken(50)?, [1, 0])?;
+    same("the last SPI", machine.taken(127)?, [1, 0])?;
+    let bare = kvm.create_vm().map_err(text)?;
+    same("an SPI without a controller", bare.pulse_spi(3).map_err(text)?, false)
+}
+
+/// An irqfd raises a line and does not lower it, which matters to no edge.
+fn levels(kvm: &Kvm) -> Outcome {
+    let mut machine = Machine::new(kvm, chip())?;
+    machine.start(&machine.bring_up(), |_, _| ())?;
+    machine.stop()?;
+    machine.pulse(LEVEL)?;
+    machine.start(&[], |_, _| ())?;
+    std::thread::sleep(Duration::from_millis(10));
+    same("a level that nobody saw", machine.taken(LEVEL)?, [0, 0])?;
+    let eventfd = EventFd::new(EFD_NONBLOCK).map_err(text)?;
+    machine.vm.register_irqfd(&eventfd, LEVEL - 32).map_err(text)?;
+    eventfd.write(1).map_err(text)?;
+    wait("a level that stays", || Ok(machine.taken(LEVEL)?[0] > 2))?;
+    machine.vm.unregister_irqfd(&eventfd, LEVEL - 32).map_err(text)?;
+    let before = machine.taken(LEVEL)?[0];
+    wait("without the irqfd as well", || Ok(machine.taken(LEVEL)?[0] > before + 2))?;
+    machine.vm.set_irq_line(1 << 24 | LEVEL, false).map_err(text)?;
+    wait("its end", || {
+        let before = machine.taken(LEVEL)?;
+        std::thread::sleep(Duration::from_millis(50));
+        Ok(machine.taken(LEVEL)? == before)
+    })
 }
 
 fn beside(kvm: &Kvm) -> Outcome {
