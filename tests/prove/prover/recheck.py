@@ -1,13 +1,16 @@
 """Asks the questions again of a second solver, from their SMT-LIB text: neither bitwuzla nor the
 translation for it is trusted alone."""
 
+import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-# Seconds of CPU for one script. What is not decided then is counted, and is no failure.
+# Seconds of CPU for one question, and for all of a harness. What is not decided then is counted, and is
+# no failure.
 LIMIT = 30
+LIMIT_OF_HARNESS = 180
 
 
 @dataclass
@@ -15,9 +18,27 @@ class Harness:
     """What the second solver says of a harness."""
 
     name: str
+    left: float = LIMIT_OF_HARNESS
     confirmed: int = 0
     undecided: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    def ask(self, script):
+        """The solver's answer, or whatever else it says; None if it does not decide."""
+        limit = min(LIMIT, int(self.left))
+        if limit < 1:
+            return None
+        shell = ["bash", "-c", f'ulimit -t {limit}; exec nice "$@"', "recheck"]
+        command = [*shell, "cvc5", "--bitblast=eager", str(script)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as running:
+            answer = running.stdout.read().strip()
+            _, status, used = os.wait4(running.pid, 0)
+            running.returncode = os.waitstatus_to_exitcode(status)
+        self.left -= used.ru_utime + used.ru_stime
+        undecided = answer == "unknown" or running.returncode == -9
+        return None if undecided else answer
 
     def note(self, script, answer, expected="unsat", count=1):
         if answer == expected:
@@ -28,28 +49,19 @@ class Harness:
             self.wrong.append(f"{self.name} {script.stem}: {answer}")
 
 
-def ask(script):
-    """The solver's answer, or whatever else it says; None if it does not decide."""
-    shell = ["bash", "-c", f'ulimit -t {LIMIT}; exec nice "$@"', "recheck"]
-    command = ["cvc5", "--bitblast=eager", str(script)]
-    done = subprocess.run([*shell, *command], capture_output=True, text=True)
-    answer = (done.stdout + done.stderr).strip()
-    undecided = answer == "unknown" or done.returncode in (-9, 137)
-    return None if undecided else answer
-
-
 def one(folder):
     """Asks about a harness: whether the hypothesis can be met, and whether any property can be broken; one
     by one, if that is not decided together."""
     harness = Harness(folder.name)
-    harness.note(folder / "hypothesis.smt2", ask(folder / "hypothesis.smt2"), "sat")
+    hypothesis, every = folder / "hypothesis.smt2", folder / "all.smt2"
+    harness.note(hypothesis, harness.ask(hypothesis), "sat")
     single = sorted(folder.glob("[0-9]*.smt2"), key=lambda script: int(script.stem))
-    together = ask(folder / "all.smt2")
+    together = harness.ask(every)
     if together is None:
         for script in single:
-            harness.note(script, ask(script))
+            harness.note(script, harness.ask(script))
     else:
-        harness.note(folder / "all.smt2", together, count=len(single))
+        harness.note(every, together, count=len(single))
     return harness
 
 
@@ -64,7 +76,7 @@ def all_of(folder, threads):
     confirmed = sum(harness.confirmed for harness in harnesses)
     undecided = sum(len(harness.undecided) for harness in harnesses)
     wrong = [answer for harness in harnesses for answer in harness.wrong]
-    print(f"cvc5 confirms {confirmed} answers, and does not decide {undecided} in {LIMIT} s of CPU each")
+    print(f"cvc5 confirms {confirmed} answers, and does not decide {undecided}, with {LIMIT} s of CPU each")
     for harness in harnesses:
         if harness.undecided:
             print(f"    not decided of {harness.name}: {', '.join(harness.undecided)}")

@@ -39,7 +39,8 @@ impl VectorHost {
         let format = self.format;
         let messages = self.messages(mode);
         let state = *messages.of(vector);
-        let routed = state.told.and_then(|message| format.encode(message)).is_some();
+        let target = state.told.and_then(|message| format.encode(message).target());
+        let routed = target.is_some();
         if state.live && state.gsi.is_some() && routed && !messages.half_written.contains(vector) {
             messages.waiting.insert(vector);
             self.routes.call_again(Wait::Commit);
