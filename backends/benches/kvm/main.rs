@@ -1,7 +1,7 @@
 //! The KVM backend beside the bare system calls on the real /dev/kvm (x86-64), in one process, turn
 //! about. Nothing is asserted of a time. Results: README.md beside this folder.
 //!
-//! `cargo bench -p msix-backends --features kvm --bench kvm [-- part of a scenario's name]`
+//! `cargo bench -p msix-backends-benches --bench kvm [-- part of a scenario's name]`
 
 mod events;
 mod guest;

@@ -2,6 +2,7 @@
 
 use super::{MessageMode, VectorHost};
 use crate::happening::failed;
+use crate::kvm::deferral::Wait;
 use crate::kvm::setup::EventfdOrigin;
 use msix_core::Vector;
 
@@ -174,7 +175,7 @@ impl VectorHost {
                 self.uses[index].assigned = None;
             } else {
                 self.stuck.insert(vector);
-                self.routes.call_again();
+                self.routes.call_again(Wait::Retry);
             }
         }
     }
@@ -196,7 +197,7 @@ impl VectorHost {
         self.uses[usize::from(vector)].watched = watched;
         if !watched {
             self.unwatched.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Retry);
         }
     }
 

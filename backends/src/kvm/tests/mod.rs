@@ -14,6 +14,7 @@ mod notifier;
 mod plain;
 mod random;
 mod random_modes;
+mod retries;
 mod runner;
 mod seen_from_outside;
 
