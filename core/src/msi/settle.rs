@@ -117,9 +117,9 @@ impl Msi {
             return Err(Violation::Stuck { word: 0, bits: stuck.into() });
         }
         let State { masked, events, live, fallback, stale, .. } = self.state;
-        let (all, loading) = (self.context.capability.bits(), self.state.facts.has(Fact::LOADING));
-        let allocated = if loading { all } else { low_bits(self.allocated()) };
-        let impossible = live & !allocated | (masked | events) & !all | (fallback | stale) & !live;
+        let (own, loading) = (self.context.capability.bits(), self.state.facts.has(Fact::LOADING));
+        let allocated = if loading { own } else { low_bits(self.allocated()) };
+        let impossible = live & !allocated | (masked | events) & !own | (fallback | stale) & !live;
         if impossible != 0 {
             return Err(Violation::Impossible { word: 0, bits: impossible.into() });
         }
