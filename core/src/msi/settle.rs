@@ -108,7 +108,7 @@ impl Msi {
     /// The first [`Violation`], of word 0.
     pub(crate) fn check(&self) -> Result<(), Violation> {
         let next = kernel::step(self.told(), self.lanes(), self.switches(), 0);
-        if next.arm | next.disarm != 0 {
+        if next.told.live != self.state.live {
             let (wanted, live) = (next.told.live.into(), self.state.live.into());
             return Err(Violation::Liveness { word: 0, wanted, live });
         }
@@ -117,11 +117,11 @@ impl Msi {
             return Err(Violation::Stuck { word: 0, bits: stuck.into() });
         }
         let State { masked, events, live, fallback, stale, .. } = self.state;
-        let outside = (masked | events | live) & !self.context.capability.bits();
-        let allocated = low_bits(self.allocated()) | all(self.state.facts.has(Fact::LOADING));
-        let kept = (fallback | stale) & !live | live & !allocated;
-        if outside | kept != 0 {
-            return Err(Violation::Impossible { word: 0, bits: (outside | kept).into() });
+        let (own, loading) = (self.context.capability.bits(), self.state.facts.has(Fact::LOADING));
+        let allocated = if loading { own } else { low_bits(self.allocated()) };
+        let impossible = live & !allocated | (masked | events) & !own | (fallback | stale) & !live;
+        if impossible != 0 {
+            return Err(Violation::Impossible { word: 0, bits: impossible.into() });
         }
         Ok(())
     }
@@ -182,7 +182,9 @@ mod tests {
         assert_eq!((msi.state.live, msi.check()), (0xf, Ok(())));
         msi.state.live = 0x1f;
         assert_eq!(msi.check(), Err(Violation::Impossible { word: 0, bits: 0x10 }));
-        msi.state.live = 0xf;
+        msi.state.masked = 0x10;
+        assert_eq!(msi.check(), Err(Violation::Impossible { word: 0, bits: 0x10 }));
+        (msi.state.live, msi.state.masked) = (0xf, 0);
         msi.disarm_loaded(&mut fx);
         assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 0xf))]);
     }

@@ -434,4 +434,22 @@ mod tests {
         msix.set_mask(Vector::new(0), true, &mut fx).unwrap();
         assert_eq!(take(&mut fx), [], "no guest wrote it");
     }
+
+    #[test]
+    fn a_mask_that_a_qword_writes_beside_the_data_works_as_one_written_alone() {
+        let (mut msix, mut fx) = engine::<2, 1>(Policy::SPEC);
+        let v1 = Vectors::new(0, 2);
+        for (control, expected) in [
+            (0, Some(Effect::Arm(v1))),
+            (0, None),
+            (1, Some(Effect::Disarm(v1))),
+            (1, None),
+            (0, Some(Effect::Arm(v1))),
+        ] {
+            let bytes = [0x41, 0, 0, 0, control, 0, 0, 0];
+            assert_eq!(msix.write_table(24, &bytes, &mut fx), Ok(Access::Done));
+            assert_eq!(take(&mut fx), Vec::from_iter(expected), "Vector Control {control}");
+            assert_eq!(msix.is_masked(Vector::new(1)), Some(control == 1));
+        }
+    }
 }
