@@ -66,7 +66,7 @@ guest_code:
     mov w0, #1
     str w0, [x9]                // GICC_CTLR
 2:  isb
-main:
+guest_main:
     msr daifset, #2
     ldr x1, =0x40001200
     ldr w2, [x1]
@@ -96,31 +96,31 @@ main:
     b 1b
 8:  str wzr, [x1]
     dsb sy
-    b main
+    b guest_main
 9:  wfi
     msr daifclr, #2
     isb
-    b main
+    b guest_main
     .ltorg
     .org guest_code + 0x800
     .rept 5
-    b bad
+    b guest_bad
     .balign 128
     .endr
-    b irq                       // from the level that this runs at
+    b guest_irq                 // from the level that this runs at
     .balign 128
     .rept 10
-    b bad
+    b guest_bad
     .balign 128
     .endr
-bad:
+guest_bad:
     ldr x10, =0x0a000010
     mrs x11, esr_el1
     str x11, [x10]
     mrs x11, elr_el1
     str x11, [x10, #8]
     b .
-irq:
+guest_irq:
     cbnz w20, 1f
     mrs x10, S3_0_C12_C12_0     // ICC_IAR1_EL1
     b 2f
