@@ -223,9 +223,9 @@ impl RouteTable {
         (first..first.saturating_add(count.into())).for_each(|gsi| _ = self.reserved.remove(&gsi));
     }
 
-    /// Changes the message of a GSI.
-    pub(super) fn set(&mut self, gsi: u32, msi: KvmMessage) {
-        let Some(slot) = self.slot_mut(gsi) else { return };
+    /// Changes the message of a GSI. Returns whether KVM knows it already.
+    pub(super) fn set(&mut self, gsi: u32, msi: KvmMessage) -> bool {
+        let Some(slot) = self.slot_mut(gsi) else { return false };
         let before = slot.is_current();
         slot.wanted = msi;
         let (after, place) = (slot.is_current(), slot.place);
@@ -233,6 +233,7 @@ impl RouteTable {
         self.changed.insert(gsi as usize);
         self.stale += usize::from(before);
         self.stale -= usize::from(after);
+        after
     }
 
     /// Gives a GSI back. Its route leaves the table with the next commit; nothing may be armed on

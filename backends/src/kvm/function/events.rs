@@ -11,7 +11,18 @@ use msix_core::{Delivery, Mode, Vector, VectorError, Vectors};
 impl LockedFunction {
     /// Takes an event for which nothing was written to an eventfd.
     pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
-        let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
+        let told = self.input(|engine, fx| engine.notify(vector, fx));
+        self.notified(vector, told)
+    }
+
+    /// Notes what became of an event for which nothing was written to an eventfd.
+    #[inline]
+    pub(super) fn notified(
+        &mut self,
+        vector: Vector,
+        told: Result<Delivery, VectorError>,
+    ) -> Result<Delivery, VectorError> {
+        let delivery = told?;
         self.count(vector, delivery);
         if delivery == Delivery::Sent {
             self.host.shorten(vector); // the next event need not come here

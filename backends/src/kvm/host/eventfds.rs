@@ -50,10 +50,10 @@ impl VectorHost {
         let messages = self.messages(mode);
         messages.waiting.remove(vector);
         messages.of(vector).open = false;
-        for reaching in self.reaching(mode, vector) {
-            self.take_back(reaching);
-            self.watch(reaching);
-        }
+        self.for_reaching(mode, vector, |host, reaching| {
+            host.take_back(reaching);
+            host.watch(reaching);
+        });
     }
 
     /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if
@@ -181,11 +181,15 @@ impl VectorHost {
 
     /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
     /// without routes, any.
+    #[inline]
     pub(super) fn watch(&mut self, vector: u16) {
-        let state = self.uses[usize::from(vector)];
-        if !state.external || state.assigned.is_some() || state.watched {
-            return;
+        let state = &self.uses[usize::from(vector)];
+        if state.external && state.assigned.is_none() && !state.watched {
+            self.watch_unassigned(vector);
         }
+    }
+
+    fn watch_unassigned(&mut self, vector: u16) {
         let is_live = self.target(vector).is_some_and(|target| self.is_live(self.owner, target));
         if self.paused || !(is_live || self.routes.userspace) {
             return;
@@ -200,12 +204,17 @@ impl VectorHost {
         }
     }
 
+    /// Makes the loop leave an eventfd alone.
+    #[inline]
     pub(super) fn unwatch(&mut self, vector: u16) {
         self.unwatched.remove(vector);
-        let state = &mut self.uses[usize::from(vector)];
-        if std::mem::take(&mut state.watched)
-            && let Some(eventfd) = self.made(vector)
-        {
+        if std::mem::take(&mut self.uses[usize::from(vector)].watched) {
+            self.end_watch(vector);
+        }
+    }
+
+    fn end_watch(&mut self, vector: u16) {
+        if let Some(eventfd) = self.made(vector) {
             // It was watched: this cannot fail.
             let _ = self.routes.events().unwatch(&**eventfd);
         }
