@@ -143,6 +143,7 @@ impl<P: Platform + 'static> Function<P> {
         let outside = Outside { platform, pin: setup.pin, control };
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
+            host.keep_registered();
             let eventfds = Arc::clone(&host.eventfds);
             let waiter = routes.join(Weak::clone(shared) as Weak<dyn Waiter>);
             let mut locked = LockedFunction {
@@ -335,7 +336,11 @@ impl<P: Platform> SharedFunction<P> {
         act: impl FnOnce(&mut LockedFunction) -> T,
     ) -> T {
         let mut panics = Panics::default();
-        let result = panics.catch(|| act(&mut locked));
+        let result = panics.catch(|| {
+            let result = act(&mut locked);
+            locked.take_in_arrived();
+            result
+        });
         panics.add(locked.take_panics());
         if !locked.told_to_wait && locked.host.waits() {
             locked.told_to_wait = true;

@@ -46,10 +46,22 @@ impl LockedFunction {
         self.take_in(vector)
     }
 
-    /// Handles an eventfd that the loop found readable.
+    /// Handles an eventfd that the loop found readable. One that is not watched is taken out of the loop,
+    /// so that a writer that goes on wakes nobody.
     pub(super) fn read_eventfd(&mut self, vector: Vector) {
-        if self.host.is_watched(vector) && self.host.take(vector) {
+        if !self.host.is_watched(vector) {
+            self.host.end_watch(vector.index());
+        } else if self.host.take(vector) {
             self.take_in(vector);
+        }
+    }
+
+    /// Takes in the events that were in eventfds when they began to be watched.
+    #[inline]
+    pub(super) fn take_in_arrived(&mut self) {
+        if self.host.has_arrived() {
+            let arrived = self.host.take_arrived();
+            arrived.into_iter().for_each(|vector| _ = self.take_in(Vector::new(vector)));
         }
     }
 

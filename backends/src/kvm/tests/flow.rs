@@ -224,8 +224,7 @@ fn h4_a_write_of_any_shape_takes_from_kvm_what_it_leaves_half_written_and_nothin
         (0x10, &[0xfee0_0000, 0], &[]),
     ] {
         let fake = FakeVm::new();
-        let options =
-            RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
         let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
         let layout = Layout::exclusive_bar(3, BarIndex::new(0).unwrap()).unwrap();
         let policy = Policy::QEMU; // which carries out all of these
