@@ -7,17 +7,21 @@ use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{Irqchip, RouteOptions, Routes};
 use msix_core::{Delivery, Vector};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// Events of a turn.
-const BATCH: u32 = 2000;
+/// Events that are timed together.
+const BATCH: u32 = 200;
+/// Batches of a turn, of which the quickest counts: in others the threads share a processor with other work.
+const BATCHES: u32 = 20;
+/// Rounds of the thread between two notes of them, which cost what they cost.
+const ROUNDS: u32 = 8;
 
 /// On a VM that does nothing: in the kernel the two threads would wait for each other, whoever calls.
 pub(crate) fn scenarios(report: &mut Report) -> Outcome<()> {
     for (of_another, whose) in [(false, "another vector"), (true, "one of another function")] {
-        let scenario = format!("event beside a thread that masks {whose}, {BATCH} a turn");
+        let scenario = format!("event beside a thread that masks {whose}, best {BATCH} of a turn");
         if report.wants(&scenario) {
             beside(report, &scenario, of_another)?;
         }
@@ -39,33 +43,46 @@ fn beside(report: &mut Report, scenario: &str, of_another: bool) -> Outcome<()> 
         Ok(())
     };
     let sides = vec![
-        Side::new("floor: write of an eventfd", 0, || batch(write)),
-        Side::new("the same, beside the thread", 0, || with_masker(masked, || batch(write))),
-        Side::new("notify, armed", 2, || batch(notify)),
-        Side::new("the same, beside the thread", 2, || with_masker(masked, || batch(notify))),
+        Side::new("floor: write of an eventfd", 0, || alone(write)),
+        Side::new("the same, beside the thread", 0, || with_masker(masked, &write)),
+        Side::new("notify, armed", 2, || alone(notify)),
+        Side::new("the same, beside the thread", 2, || with_masker(masked, &notify)),
     ];
     report.compare(scenario, 300, sides)
 }
 
-fn batch(fire: impl Fn() -> Outcome<()>) -> Outcome<Turn> {
+fn batch(fire: &impl Fn() -> Outcome<()>) -> Outcome<Turn> {
     Ok(timed(|| (0..BATCH).try_for_each(|_| fire()))?.divided(BATCH))
 }
 
-/// Has a turn while another thread masks and unmasks vector 1.
-fn with_masker(ours: &Ours, turn: impl FnOnce() -> Outcome<Turn>) -> Outcome<Turn> {
-    let (begun, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+fn alone(fire: impl Fn() -> Outcome<()>) -> Outcome<Turn> {
+    (1..BATCHES).try_fold(batch(&fire)?, |least, _| Ok(least.or_quicker(batch(&fire)?)))
+}
+
+/// Has a turn while another thread masks and unmasks vector 1, of batches during which it did so often
+/// enough to have had a processor.
+fn with_masker(ours: &Ours, fire: &impl Fn() -> Outcome<()>) -> Outcome<Turn> {
+    let (rounds, ended) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
-                ours.mask(1, true);
-                ours.mask(1, false);
-                begun.store(true, Ordering::Relaxed);
+                for _ in 0..ROUNDS {
+                    ours.mask(1, true);
+                    ours.mask(1, false);
+                }
+                rounds.fetch_add(ROUNDS, Ordering::Relaxed);
             }
         });
-        while !begun.load(Ordering::Relaxed) {
-            thread::yield_now();
-        }
-        let turn = turn();
+        let beside = || loop {
+            let before = rounds.load(Ordering::Relaxed);
+            let turn = batch(fire);
+            if turn.is_err() || rounds.load(Ordering::Relaxed).wrapping_sub(before) >= BATCH / 8 {
+                break turn;
+            }
+        };
+        let turn = beside().and_then(|first| {
+            (1..BATCHES).try_fold(first, |least, _| Ok(least.or_quicker(beside()?)))
+        });
         ended.store(true, Ordering::Relaxed);
         turn
     })
