@@ -337,3 +337,112 @@ impl<S: Storage> Function<S> {
 impl<S: Storage> Bounded<FunctionEffect> for Function<S> {
     const MAX_EFFECTS: usize = Self::MAX_EFFECTS;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sealed::Sealed;
+    use crate::testing::{function, take_function};
+    use crate::{Inline, MsiCapability};
+
+    type F = Function<Inline<2, 1>>;
+
+    #[test]
+    fn a_list_holds_what_all_parts_emit_together() {
+        assert_eq!(Function::<Inline<1, 1>>::MAX_EFFECTS, 14);
+        assert_eq!(Function::<Inline<2048, 32>>::MAX_EFFECTS, 107);
+        assert_eq!(MAX_FUNCTION_EFFECTS, 107);
+    }
+
+    #[test]
+    fn each_capability_points_at_its_own_next_one() {
+        let (mut f, _) = function(Policy::SPEC);
+        f.set_next_capability(Mode::Msi, 0x53);
+        f.set_next_capability(Mode::MsiX, 0x71);
+        f.set_next_capability(Mode::Intx, 0x90);
+        let (mut msi, mut msix) = ([0; 2], [0; 2]);
+        f.read_msi(0, &mut msi);
+        f.read_msix(0, &mut msix);
+        assert_eq!((msi, msix), ([0x05, 0x50], [0x11, 0x70]));
+    }
+
+    #[test]
+    fn a_function_with_a_single_part_is_loading_from_its_load_to_its_resume() {
+        let layout = function(Policy::SPEC).0.msix.unwrap().layout;
+        for parts in [
+            Parts { msi: MsiCapability::new(1).ok(), ..Parts::default() },
+            Parts { msix: Some(layout), ..Parts::default() },
+            Parts { pin: Some(IntxSource::Physical), ..Parts::default() },
+        ] {
+            let mut f = F::new(parts, Policy::SPEC).unwrap();
+            let (mut bytes, mut fx) = ([0; 128], crate::testing::FunctionFx::new());
+            let len = f.save(&mut bytes).unwrap();
+            assert!(!f.is_loading());
+            f.load(&bytes[..len]).unwrap();
+            assert!(f.is_loading(), "{parts:?}");
+            f.resume(&mut fx).unwrap();
+            assert!(!f.is_loading(), "{parts:?}");
+        }
+    }
+
+    /// Each defect is one that only a single condition of the check sees.
+    #[test]
+    fn a_part_that_is_unsound_or_disagrees_fails_the_check() {
+        type Break = fn(&mut F);
+        let cases: [(&str, Mode, Break); 11] = [
+            ("MSI masks a vector that it has not", Mode::Intx, |f| {
+                f.msi.as_mut().unwrap().state.masked = 4;
+            }),
+            ("MSI-X is live without a backend", Mode::MsiX, |f| {
+                f.msix.as_mut().unwrap().facts.set(Fact::ATTACHED, false);
+            }),
+            ("the pin is asserted without a level", Mode::Intx, |f| {
+                f.intx.as_mut().unwrap().forget_level();
+            }),
+            ("MSI is live beside the pin", Mode::Intx, |f| {
+                let msi = f.msi.as_mut().unwrap();
+                msi.state.facts.set(Fact::LOADING, true);
+                msi.state.live = 1;
+            }),
+            ("MSI-X is live beside the pin", Mode::Intx, |f| {
+                let msix = f.msix.as_mut().unwrap();
+                msix.facts.set(Fact::LOADING, true);
+                msix.storage.memory_mut().words[0].live.insert(1);
+            }),
+            ("MSI is live beside MSI-X", Mode::MsiX, |f| {
+                let msi = f.msi.as_mut().unwrap();
+                msi.state.facts.set(Fact::LOADING, true);
+                msi.state.live = 1;
+            }),
+            ("MSI is overridden by an MSI-X that is disabled", Mode::Intx, |f| {
+                f.msi.as_mut().unwrap().state.facts.set(Fact::OVERRIDDEN, true);
+            }),
+            ("MSI has bus master on", Mode::Intx, |f| {
+                f.msi.as_mut().unwrap().state.facts.set(Fact::BUS_MASTER, true);
+            }),
+            ("MSI-X has bus master on", Mode::Intx, |f| {
+                f.msix.as_mut().unwrap().facts.set(Fact::BUS_MASTER, true);
+            }),
+            ("the pin is prohibited by nothing", Mode::Intx, |f| {
+                let mut fx = crate::Effects::<4, IntxEffect>::new();
+                f.intx.as_mut().unwrap().set_prohibited(true, &mut fx);
+            }),
+            ("the pin is disabled, and Command does not say so", Mode::Intx, |f| {
+                let mut fx = crate::Effects::<4, IntxEffect>::new();
+                f.intx.as_mut().unwrap().set_disabled(true, &mut fx);
+            }),
+        ];
+        for (defect, mode, breaks) in cases {
+            let (mut f, mut fx) = function(Policy::QEMU);
+            f.set_level(true, &mut fx).unwrap();
+            take_function(&mut fx);
+            f.write_command(0, &[0], &mut fx).unwrap();
+            if mode == Mode::MsiX {
+                f.write_msix(3, &[0x80], &mut fx).unwrap();
+            }
+            assert!(f.check() && f.mode() == mode);
+            breaks(&mut f);
+            assert!(!f.check(), "{defect}");
+        }
+    }
+}

@@ -207,6 +207,7 @@ mod tests {
     use super::*;
     use crate::Effects;
     use IntxEffect::{Arm, Assert, Deassert, Disarm, Unmask};
+    use std::collections::BTreeSet;
     use std::vec::Vec;
 
     type Fx = Effects<4, IntxEffect>;
@@ -226,11 +227,16 @@ mod tests {
 
     fn play(source: IntxSource, story: &[(Input, bool, &[IntxEffect])]) {
         let (mut intx, mut fx) = (Intx::new(source), Fx::new());
+        let mut asserted = false;
         for (number, (input, status, expected)) in story.iter().enumerate() {
             input(&mut intx, &mut fx);
             let emitted: Vec<_> = core::iter::from_fn(|| fx.take()).collect();
             assert_eq!(emitted, *expected, "input {number}");
             assert_eq!(intx.status(), *status, "Interrupt Status after input {number}");
+            if let Some(last) = emitted.iter().rfind(|e| matches!(e, Assert | Deassert)) {
+                asserted = *last == Assert;
+            }
+            assert_eq!(intx.is_asserted(), asserted, "after input {number}");
         }
     }
 
@@ -313,5 +319,51 @@ mod tests {
         intx.resume(&mut fx);
         let emitted: Vec<_> = core::iter::from_fn(|| fx.take()).collect();
         assert_eq!(emitted, [Disarm, Arm, Assert]);
+    }
+
+    /// Inputs, with loads of all kinds, as often as they lead to new states.
+    fn reachable(source: IntxSource) -> BTreeSet<u16> {
+        let inputs = [
+            HIGH,
+            LOW,
+            FIRED,
+            EOI,
+            DISABLE,
+            ENABLE,
+            PROHIBIT,
+            PERMIT,
+            ATTACH,
+            DETACH,
+            RESET,
+            |intx, _| intx.report_failed(),
+            |intx, _| intx.load(intx.source == IntxSource::Emulated, true, true),
+            |intx, _| intx.load(false, false, false),
+            |intx, fx| {
+                intx.disarm_loaded(fx);
+                intx.resume(fx);
+            },
+        ];
+        let (mut seen, mut fresh) = (BTreeSet::from([0]), std::vec![0]);
+        while let Some(facts) = fresh.pop() {
+            for input in inputs {
+                let mut intx = Intx { source, facts };
+                input(&mut intx, &mut Fx::new());
+                if seen.insert(intx.facts) {
+                    fresh.push(intx.facts);
+                }
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn the_check_holds_in_the_states_that_inputs_lead_to_and_in_no_other() {
+        for source in [IntxSource::Emulated, IntxSource::Physical] {
+            let reachable = reachable(source);
+            for facts in 0..256 {
+                let intx = Intx { source, facts };
+                assert_eq!(intx.check(), reachable.contains(&facts), "{intx:?}");
+            }
+        }
     }
 }

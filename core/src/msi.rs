@@ -262,6 +262,8 @@ mod tests {
         }
         assert_eq!(msi.pending(), Vectors::new(0, 0b10));
         assert_eq!(msi.withdraw(Vector::new(1), &mut fx), Ok(true));
+        assert_eq!(msi.withdraw(Vector::new(1), &mut fx), Ok(false));
+        assert_eq!(msi.counters().withdrawn, 1);
         take(&mut fx);
         assert_eq!(msi.pending(), Vectors::new(0, 0b10), "another vector's event goes out as it");
         assert_eq!(msi.notify(Vector::new(1), &mut fx), Ok(Delivery::Pending));

@@ -29,6 +29,11 @@ fn every_guest_in_the_corpus_agrees_with_the_model() {
 }
 
 #[test]
+fn every_adapter_in_the_corpus_agrees_with_the_model() {
+    run_all("adapter", crate::adapter);
+}
+
+#[test]
 fn one_input_in_64_has_the_largest_table_and_all_other_numbers_occur() {
     let all: Vec<u16> = (0..=u8::MAX).map(vectors).collect();
     assert_eq!(all.iter().filter(|&&vectors| vectors == 2048).count(), 4);
@@ -232,6 +237,8 @@ fn the_guests_in_the_corpus_are_these() {
         assert_eq!(decoded, operations, "{name}: the encoding of `arbitrary` has changed");
         committed("guest_ops", name, &bytes);
         committed("engine_ops", name, &bytes);
+        // Without the kind of memory.
+        committed("adapter", name, &[&bytes[..1], &bytes[2..]].concat());
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::behaviour;
 use arbitrary::{Arbitrary, Unstructured};
+use msix_conformance::strategy::within;
 use msix_core::operation::Operation;
-use msix_core::{Effects, MAX_EFFECTS, Vector, Vectors};
+use msix_core::{Effects, MAX_EFFECTS};
 use msix_tests::lockstep::{COUNTS, StorageKind, engine, registers, with_lockstep};
 use msix_tests::policies::Behaviour;
 
@@ -90,7 +91,7 @@ impl Run {
             loaded,
         };
         let folds = begin.is_multiple_of(2);
-        Some((run, decode(rest).map(move |one| if folds { fold(one, vectors) } else { one })))
+        Some((run, decode(rest).map(move |one| if folds { within(&one, vectors) } else { one })))
     }
 }
 
@@ -113,46 +114,4 @@ pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = Operation> + '_ {
         if bytes.is_empty() { None } else { Operation::arbitrary(&mut bytes).ok() }
     };
     std::iter::from_fn(next).take(MAX_OPERATIONS)
-}
-
-/// The same input, with vectors and offsets that are mostly in the table: a random 16-bit number
-/// seldom is.
-fn fold(operation: Operation, n: u16) -> Operation {
-    let vector = |v: Vector| Vector::new(v.index() % (n + 1));
-    let set = |set: Vectors| Vectors::new(set.word() % (n.div_ceil(64) + 1), set.bits());
-    let table = |offset: u16| offset % (16 * n + 4);
-    let pba = |offset: u16| offset % (8 * n.div_ceil(64) + 4);
-    let len = |len: u8| len % 10;
-    match operation {
-        Operation::WriteConfig { offset, len: bytes, value } => {
-            Operation::WriteConfig { offset: offset % 14, len: len(bytes), value }
-        }
-        Operation::ReadConfig { offset, len: bytes } => {
-            Operation::ReadConfig { offset: offset % 14, len: len(bytes) }
-        }
-        Operation::WriteTable { offset, len: bytes, value } => {
-            Operation::WriteTable { offset: table(offset), len: len(bytes), value }
-        }
-        Operation::ReadTable { offset, len: bytes } => {
-            Operation::ReadTable { offset: table(offset), len: len(bytes) }
-        }
-        Operation::PollPba { offset, len: bytes } => {
-            Operation::PollPba { offset: pba(offset), len: len(bytes) }
-        }
-        Operation::ReadPba { offset, len: bytes } => {
-            Operation::ReadPba { offset: pba(offset), len: len(bytes) }
-        }
-        Operation::WritePba { offset, len: bytes } => {
-            Operation::WritePba { offset: pba(offset), len: len(bytes) }
-        }
-        Operation::Notify(v) => Operation::Notify(vector(v)),
-        Operation::Withdraw(v) => Operation::Withdraw(vector(v)),
-        Operation::Claim(v) => Operation::Claim(vector(v)),
-        Operation::Unclaim(v) => Operation::Unclaim(vector(v)),
-        Operation::SetMask(v, masked) => Operation::SetMask(vector(v), masked),
-        Operation::SetMessage(v, message) => Operation::SetMessage(vector(v), message),
-        Operation::ReportFailed(vectors) => Operation::ReportFailed(set(vectors)),
-        Operation::ReportHeld(vectors) => Operation::ReportHeld(set(vectors)),
-        other => other,
-    }
 }

@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes, as functions that panic when something is wrong.
 //!
+//! - [`adapter`](fn@adapter): the fuzzer of adapters, on the engine's under every choice
 //! - [`assign`](fn@assign): the config space, BARs and options of a function that is passed through
 //! - [`engine_ops`]: the same as `guest_ops`, an engine alone, and many more of them
 //! - [`guest_ops`]: guest accesses, device events and host answers, engine against reference model
@@ -18,6 +19,7 @@
 //! `cargo run -p msix-fuzz --bin guest_ops -- FILE...`. `cargo test -p msix-fuzz` runs every
 //! committed file of `corpus/`.
 
+mod adapter;
 mod assign;
 #[cfg(test)]
 mod assign_corpus;
@@ -36,6 +38,7 @@ mod trace;
 #[cfg(feature = "kvm")]
 mod world;
 
+pub use adapter::adapter;
 pub use assign::assign;
 #[cfg(feature = "kvm")]
 pub use device::ivshmem_device;

@@ -4,6 +4,7 @@
 mod bench;
 mod generate;
 mod pair;
+mod questions;
 mod shrink;
 
 pub use bench::DiffOptions;
@@ -48,6 +49,8 @@ pub struct DiffOutcome {
     pub devices: usize,
     /// What was compared.
     pub compared: Compared,
+    /// How often answers of QEMU were waited for, those while a difference was shrunk included.
+    pub round_trips: u64,
     /// What was stepped around.
     pub known_defects: [KnownDefect; 1],
     /// The first difference, if there is one.
@@ -77,20 +80,28 @@ pub fn run(
     // Runs of one device: what it does depends on what it just did.
     'run: while bench.compared.operations < options.operations {
         for (index, generator) in generators.iter_mut().enumerate() {
+            let mut differs = None;
             for _ in 0..64 {
                 let operation = generator.next();
                 if operation == Operation::SaveAndLoadQemu && !options.player.migrates() {
                     continue;
                 }
-                if let Some(difference) = bench.step(index, &operation)? {
-                    let done = bench.compared.operations;
-                    let mut go_on = || {
-                        interrupted |= !go_on(done);
-                        !interrupted
-                    };
-                    mismatch = Some(shrink::shrink(&mut bench, index, difference, &mut go_on)?);
-                    break 'run;
+                differs = bench.step(index, &operation)?;
+                if differs.is_some() {
+                    break;
                 }
+            }
+            if differs.is_none() {
+                differs = bench.settle(index)?;
+            }
+            if let Some(difference) = differs {
+                let done = bench.compared.operations;
+                let mut go_on = || {
+                    interrupted |= !go_on(done);
+                    !interrupted
+                };
+                mismatch = Some(shrink::shrink(&mut bench, index, difference, &mut go_on)?);
+                break 'run;
             }
             if !go_on(bench.compared.operations) {
                 interrupted = true;
@@ -104,6 +115,7 @@ pub fn run(
         vectors: options.vectors,
         devices: options.devices,
         compared: bench.compared,
+        round_trips: bench.round_trips(),
         known_defects: KNOWN_DEFECTS,
         mismatch,
         interrupted,

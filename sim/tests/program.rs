@@ -41,12 +41,17 @@ fn unusable_input_gives_status_2_and_names_file_line_and_reason() {
     bytes[100] = 0xff;
     let unnamed =
         joined(&recording()).replace(" name 'msix-table'", "").replace(" name 'apic-msi'", "");
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 8] = [
         (malformed.as_bytes(), "guest.log:1000: malformed line: pci_cfg_write: a 32-bit value"),
         (&bytes, "guest.log:2: malformed line: not text"),
         (b"", "guest.log:1: the file is empty"),
         (b"hello\nworld\n", "guest.log:2: there is no MSI-X in it"),
         (b"hello", "guest.log:1: there is no MSI-X in it"),
+        (
+            b"[ 1.0] pci_cfg_write nvme 00:04.0 @0x4 <- 0x6\nhello\n",
+            "at line 1 pci_cfg_write stands where no event begins; 1 line names a known event so, and is \
+             not read",
+        ),
         (unnamed.as_bytes(), "guest.log:7739: its memory_region_ops lines do not name the region"),
         (&[b'x'; 100_000], "guest.log:1: malformed line: longer than 65536 bytes"),
     ];

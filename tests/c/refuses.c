@@ -283,7 +283,7 @@ static void words(void)
 #ifdef __linux__
 static void on_kvm(void)
 {
-    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES };
+    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES, 0 };
     msix_kvm_routes *routes;
     msix_kvm_function *function;
     msix_kvm_config config;
@@ -294,7 +294,7 @@ static void on_kvm(void)
     EXPECT(MSIX_ERROR_SYSTEM, msix_kvm_routes_new(0x7fffffff, &options, &routes));
     EXPECT(MSIX_ERROR_SYSTEM, msix_kvm_routes_new(2, &options, &routes)); /* no VM */
     EXPECT(1, routes == NULL);
-    options.irqchip = 2;
+    options.irqchip = 3;
     EXPECT(MSIX_ERROR_VALUE, msix_kvm_routes_new(2, &options, &routes));
     options.size = 1;
     EXPECT(MSIX_ERROR_SIZE, msix_kvm_routes_new(2, &options, &routes));
@@ -305,6 +305,7 @@ static void on_kvm(void)
     EXPECT(MSIX_ERROR_NOT_INITIALIZED, msix_kvm_function_notify((msix_kvm_function *)(void *)&copy, 0));
     EXPECT(MSIX_ERROR_NULL, msix_kvm_function_reset(NULL));
     EXPECT(0, msix_kvm_function_saved_len(NULL));
+    EXPECT(MSIX_ERROR_NULL, msix_kvm_function_vector_counters(NULL, NULL, 0, sizeof(msix_vector_counters)));
     msix_kvm_function_free(NULL);
     msix_kvm_routes_free(NULL);
 }

@@ -102,8 +102,8 @@ fn front() -> Result<Vec<Box<dyn Subject>>, String> {
 /// The whole function on this machine's KVM, and MSI-X alone.
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 fn on_kvm() -> Result<Vec<Box<dyn Subject>>, String> {
-    use msix_tests::conformance::{KvmFunctionSubject, KvmSubject};
-    Ok(vec![Box::new(KvmFunctionSubject::open()?), Box::new(KvmSubject::open()?)])
+    use msix_tests::conformance::{function_on_kvm, msix_on_kvm};
+    Ok(vec![Box::new(function_on_kvm()?), Box::new(msix_on_kvm()?)])
 }
 
 #[cfg(not(all(feature = "kvm", target_arch = "x86_64")))]

@@ -12,26 +12,22 @@
 //! ```
 
 mod c_program;
-mod engine;
 mod function;
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
 mod kvm;
-mod model_host;
 mod naive;
 pub mod qemu;
 pub mod recorded_stream;
 mod subjects;
-mod suite_host;
 
 pub use c_program::{CSubject, EffectPath};
-pub use engine::EngineSubject;
 pub use function::{
     EduSubject, EngineFunctionSubject, FUNCTION_DEVIATIONS, NaiveFunctionSubject,
     function_deviations, function_subjects,
 };
 #[cfg(all(feature = "kvm", target_arch = "x86_64"))]
-pub use kvm::{KvmFunctionSubject, KvmSubject};
-pub use model_host::EventPath;
+pub use kvm::{function_on_kvm, msix_on_kvm};
+pub use msix_subjects::{EngineSubject, EventPath};
 pub use naive::NaiveSubject;
 pub use qemu::QemuSubject;
 pub use subjects::{ALONE_DEVIATIONS, Deviation, deviations, subjects};

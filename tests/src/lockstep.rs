@@ -5,14 +5,14 @@ use crate::reference::Reference;
 use crate::vector_effects::{VectorEffect, take_each};
 use msix_core::operation::{Answer, Operation};
 use msix_core::{
-    BarIndex, Borrowed, Boxed, Effects, Entry, Inline, Layout, MAX_EFFECTS, Msix, Policy, Storage,
-    Vector, Word,
+    Borrowed, Boxed, Effects, Entry, Inline, MAX_EFFECTS, Msix, Policy, Storage, Vector, Word,
 };
 use proptest::prelude::Strategy;
 use proptest::sample::select;
 use std::fmt;
 
 pub use crate::strategy::COUNTS;
+pub use msix_subjects::layout;
 
 /// Who owns the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +109,6 @@ fn same_bytes(what: &'static str, engine: &[u8], model: &[u8]) -> Result<(), Dif
             Err(Difference { what, engine: byte(engine), model: byte(model) })
         }
     }
-}
-
-/// The engine's layout for `vectors` vectors (1 to 2048).
-///
-/// # Panics
-/// Outside that range.
-#[must_use]
-pub fn layout(vectors: u16) -> Layout {
-    let bar = BarIndex::new(0).expect("BAR 0 exists");
-    Layout::exclusive_bar(u32::from(vectors), bar).expect("1 to 2048 vectors")
 }
 
 /// A boxed engine after reset.

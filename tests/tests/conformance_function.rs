@@ -45,7 +45,7 @@ fn the_function_on_kvm_passes_all_that_need_no_device_behind_it() {
         let remedy = "needs KVM and leave to open /dev/kvm";
         return msix_tests::peers::skipped("MSI and INTx on KVM", &why, remedy);
     }
-    let subject = msix_tests::conformance::KvmFunctionSubject::open().expect("KVM");
+    let subject = msix_tests::conformance::function_on_kvm().expect("KVM");
     // No log of what is armed, which L08 asks for too, and no physical line.
     assert_eq!(surprises(&subject, &[], &["L08", "L09", "L10"]), [""; 0]);
 }

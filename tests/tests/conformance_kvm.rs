@@ -2,12 +2,10 @@
 //! and a backend or a kernel with a fault, which must show.
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
 
-use msix_backends::kvm::{KvmMessage, RouteEntry, Vm};
 use msix_conformance::{CASES, Case, NoDevice, Subject, Verdict, case, judge};
-use msix_tests::conformance::{ALONE_DEVIATIONS, KvmFunctionSubject, KvmSubject, deviations};
+use msix_subjects::{Fault, KvmFunctionSubject, KvmSubject};
+use msix_tests::conformance::{ALONE_DEVIATIONS, deviations, function_on_kvm, msix_on_kvm};
 use msix_tests::peers::skipped;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,12 +25,12 @@ fn has_kvm(test: &str) -> bool {
 
 /// MSI-X alone on KVM; notes the skip of test `test` if there is none.
 fn alone(test: &str) -> Option<KvmSubject> {
-    has_kvm(test).then(|| KvmSubject::open().expect("a KVM that makes a machine"))
+    has_kvm(test).then(|| msix_on_kvm().expect("a KVM that makes a machine"))
 }
 
 /// The whole function on KVM; notes the skip of test `test` if there is none.
 fn function(test: &str) -> Option<KvmFunctionSubject> {
-    has_kvm(test).then(|| KvmFunctionSubject::open().expect("a KVM that makes a machine"))
+    has_kvm(test).then(|| function_on_kvm().expect("a KVM that makes a machine"))
 }
 
 /// What is wrong with a verdict, if it is not the published one.
@@ -89,95 +87,6 @@ fn does_what_its_column_says(name: &str, subject: &(dyn Subject + Sync), unseen:
 /// Cases at a time, each on a machine of its own.
 const WORKERS: usize = 2;
 
-/// What a [`Faulty`] does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// An irqfd is not assigned, and said to be.
-    NeverAssigns,
-    /// It is never deassigned, and said to be.
-    NeverDeassigns,
-    /// Routes are committed at the next deassign or message, when an irqfd is assigned (K6).
-    CommitsLate,
-    /// Each commit is done twice.
-    CommitsTwice,
-    /// The message goes to another processor.
-    Misroutes,
-    /// A message of KVM_SIGNAL_MSI is not sent.
-    Swallows,
-}
-
-/// A kernel or a backend with a fault.
-struct Faulty {
-    fault: Fault,
-    inner: Box<dyn Vm>,
-    late: Mutex<Option<Vec<RouteEntry>>>,
-}
-
-impl Faulty {
-    fn catch_up(&self) -> io::Result<()> {
-        let late = self.late.lock().expect("nothing panics with it").take();
-        late.map_or(Ok(()), |routes| self.inner.set_routes(&routes))
-    }
-}
-
-impl Vm for Faulty {
-    fn set_routes(&self, routes: &[RouteEntry]) -> io::Result<()> {
-        let elsewhere = |entry: &RouteEntry| match *entry {
-            RouteEntry::Msi { gsi, msi } => RouteEntry::Msi {
-                gsi,
-                msi: KvmMessage { address_lo: msi.address_lo ^ 0x1000, ..msi },
-            },
-            pin => pin,
-        };
-        match self.fault {
-            Fault::CommitsLate => {
-                *self.late.lock().expect("nothing panics with it") = Some(routes.to_vec());
-                Ok(())
-            }
-            Fault::CommitsTwice => {
-                self.inner.set_routes(routes)?;
-                self.inner.set_routes(routes)
-            }
-            Fault::Misroutes => {
-                self.inner.set_routes(&routes.iter().map(elsewhere).collect::<Vec<_>>())
-            }
-            _ => self.inner.set_routes(routes),
-        }
-    }
-
-    fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
-        match self.fault {
-            Fault::NeverAssigns => Ok(()),
-            _ => self.inner.assign(eventfd, gsi),
-        }
-    }
-
-    fn deassign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
-        self.catch_up()?;
-        match self.fault {
-            Fault::NeverAssigns | Fault::NeverDeassigns => Ok(()),
-            _ => self.inner.deassign(eventfd, gsi),
-        }
-    }
-
-    fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
-        self.catch_up()?;
-        match self.fault {
-            Fault::Swallows => Ok(true),
-            _ => self.inner.signal(msi),
-        }
-    }
-}
-
-/// A fault as a function, which is what a subject takes.
-macro_rules! faulty {
-    ($fault:ident) => {
-        |inner| Box::new(Faulty { fault: Fault::$fault, inner, late: Mutex::default() })
-    };
-}
-
-type Between = fn(Box<dyn Vm>) -> Box<dyn Vm>;
-
 /// The failure of a case.
 fn failure(subject: &dyn Subject, id: &str) -> Option<String> {
     match judge(subject, case(id).expect("a case of the list")) {
@@ -190,13 +99,13 @@ fn failure(subject: &dyn Subject, id: &str) -> Option<String> {
 fn a_backend_with_a_fault_fails() {
     let name = "a_backend_with_a_fault_fails";
     let (Some(alone), Some(function)) = (alone(name), function(name)) else { return };
-    let faults: [(Between, &str, &[&str]); 6] = [
-        (faulty!(NeverAssigns), "never assigns", &["C12", "C13", "C28", "C32", "C35", "C39"]),
-        (faulty!(NeverDeassigns), "never deassigns", &["C12", "C32", "C33", "C34", "C40"]),
-        (faulty!(CommitsLate), "commits late", &["C12", "C28", "C37", "C38", "C39"]),
-        (faulty!(CommitsTwice), "commits twice", &["C34", "C38"]),
-        (faulty!(Misroutes), "misroutes", &["C12", "C28", "C32", "C34", "C39"]),
-        (faulty!(Swallows), "swallows", &["C13", "C33", "C35", "C39", "C42"]),
+    let faults: [(Fault, &str, &[&str]); 6] = [
+        (Fault::NeverAssigns, "never assigns", &["C12", "C13", "C28", "C32", "C35", "C39"]),
+        (Fault::NeverDeassigns, "never deassigns", &["C12", "C32", "C33", "C34", "C40"]),
+        (Fault::CommitsLate, "commits late", &["C12", "C28", "C37", "C38", "C39"]),
+        (Fault::CommitsTwice, "commits twice", &["C34", "C38"]),
+        (Fault::Misroutes, "misroutes", &["C12", "C28", "C32", "C34", "C39"]),
+        (Fault::Swallows, "swallows", &["C13", "C33", "C35", "C39", "C42"]),
     ];
     for (backend, what, cases) in faults {
         let alone = alone.clone().with_backend(backend);
@@ -215,13 +124,13 @@ fn a_kernel_with_a_fault_fails() {
     let name = "a_kernel_with_a_fault_fails";
     let (Some(alone), Some(function)) = (alone(name), function(name)) else { return };
     let (apics, messages) = ("the local APICs were asked for", "messages: 0xfee00000");
-    let faults: [(Between, &str, &str, &[&str]); 6] = [
-        (faulty!(NeverAssigns), "never assigns", messages, &["C12", "C35"]),
-        (faulty!(NeverAssigns), "never assigns", apics, &["C13"]),
-        (faulty!(NeverDeassigns), "never deassigns", apics, &["C12", "C32", "C33", "C37"]),
-        (faulty!(CommitsLate), "commits late", apics, &["C12", "C28", "C35", "C39"]),
-        (faulty!(Misroutes), "misroutes", apics, &["C12", "C32", "C34", "C39"]),
-        (faulty!(Swallows), "swallows", apics, &["C13", "C33", "C37", "C42"]),
+    let faults: [(Fault, &str, &str, &[&str]); 6] = [
+        (Fault::NeverAssigns, "never assigns", messages, &["C12", "C35"]),
+        (Fault::NeverAssigns, "never assigns", apics, &["C13"]),
+        (Fault::NeverDeassigns, "never deassigns", apics, &["C12", "C32", "C33", "C37"]),
+        (Fault::CommitsLate, "commits late", apics, &["C12", "C28", "C35", "C39"]),
+        (Fault::Misroutes, "misroutes", apics, &["C12", "C32", "C34", "C39"]),
+        (Fault::Swallows, "swallows", apics, &["C13", "C33", "C37", "C42"]),
     ];
     for (kernel, what, shows, cases) in faults {
         let alone = alone.clone().with_kernel(kernel);

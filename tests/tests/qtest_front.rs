@@ -4,7 +4,7 @@
 
 use fastrand::Rng;
 use msix_peers::{Qemu, Setup};
-use msix_sim::diff::{DiffOptions, run};
+use msix_sim::diff::{Compared, DiffOptions, run};
 use msix_sim::qtest::player;
 use msix_sim::replay::Peer;
 
@@ -300,5 +300,10 @@ fn the_engine_and_the_front_agree_on_60_000_random_inputs() {
         let outcome = run(&options, |_| true).expect("the front answers");
         assert!(outcome.mismatch.is_none(), "{}", outcome.mismatch.expect("one").script);
         assert!(outcome.compared.messages > 500 && outcome.compared.resets > 0);
+        // One wait before each event and after 64 inputs; a reset is set up afresh.
+        let Compared { events, operations, resets, .. } = outcome.compared;
+        let most = events + operations / 64 + resets * 14 + 20;
+        assert!(outcome.round_trips <= most, "{} waits, at most {most}", outcome.round_trips);
+        assert!(outcome.round_trips * 5 < operations * 2, "{} waits", outcome.round_trips);
     }
 }

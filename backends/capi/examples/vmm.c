@@ -186,7 +186,7 @@ static int access_port(struct kvm_run *run)
 static void make_function(int vm)
 {
     static const unsigned char command[2] = { 6, 0 }; /* memory and bus master, as firmware sets them */
-    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES };
+    msix_kvm_options options = { sizeof options, MSIX_IRQCHIP_FULL, MSIX_KVM_MAX_ROUTES, 0 };
     msix_kvm_config config;
     memset(&config, 0, sizeof config);
     config.size = sizeof config;
@@ -277,6 +277,7 @@ static void run_guest(struct kvm_run *run, int vcpu)
 static void report(const unsigned char *memory)
 {
     msix_route_stats stats;
+    msix_vector_counters vector;
     uint32_t taken, pending;
     memcpy(&taken, memory + TAKEN, 4);
     memcpy(&pending, memory + PENDING, 4);
@@ -285,6 +286,10 @@ static void report(const unsigned char *memory)
     printf("KVM: %llu commits, %llu irqfds, %llu messages from userspace, %llu failures\n",
            (unsigned long long)stats.commits, (unsigned long long)stats.assigns,
            (unsigned long long)stats.signals, (unsigned long long)stats.failures);
+    ok(msix_kvm_function_vector_counters(function, &vector, 1, sizeof vector), "counters");
+    printf("vector 0: %llu events given to KVM, %llu taken while masked, %llu messages sent\n",
+           (unsigned long long)vector.given, (unsigned long long)vector.pending,
+           (unsigned long long)vector.sent);
 }
 
 int main(int count, char **arguments)

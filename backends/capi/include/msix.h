@@ -556,7 +556,31 @@ typedef enum msix_irqchip {
      * msix_kvm_routes_keep().
      */
     MSIX_IRQCHIP_SPLIT = 1,
+    /**
+     * Arm's GICv2 or GICv3: the routes of SPIs are kept in the table, and GSI n is SPI n, interrupt 32 + n.
+     */
+    MSIX_IRQCHIP_GIC = 2,
 } msix_irqchip;
+
+/**
+ * Which messages of a function are interrupts. All others are writes of memory.
+ */
+typedef enum msix_interrupts {
+    /**
+     * On x86-64 those to 0xFEE00000 to 0xFEEFFFFF; elsewhere all.
+     */
+    MSIX_INTERRUPTS_DEFAULT = 0,
+    /**
+     * Those to `doorbell`, the GITS_TRANSLATER of an Arm ITS: 0x10040 behind the start of its frames. The
+     * function needs `requester_id`, by which the guest's ITS knows it.
+     */
+    MSIX_INTERRUPTS_ITS = 1,
+    /**
+     * Those to the MSI_SETSPI_NS register of the GICv2m frame that begins at `doorbell`, which the VMM
+     * emulates. They raise the SPIs of the frame.
+     */
+    MSIX_INTERRUPTS_GICV2M = 2,
+} msix_interrupts;
 
 /**
  * The MSI-X side of one PCI function. It lies in memory of the caller, begins where that begins, and must
@@ -870,6 +894,45 @@ typedef struct msix_effect {
 } msix_effect;
 
 /**
+ * Counts of the events of one device vector since its function was made, for a VMM to export. A snapshot
+ * does not have them, and a reset leaves them alone.
+ *
+ * What KVM sends is not counted: while it owns the vector's eventfd it reads the eventfd and sends by
+ * itself, and nobody is told. Of these events `given` has those that msix_kvm_function_notify() wrote; KVM
+ * may send one message for several. It has none of those that others write.
+ */
+typedef struct msix_vector_counters {
+    /**
+     * Events that msix_kvm_function_notify() wrote to the eventfd while KVM owned it.
+     */
+    uint64_t given;
+    /**
+     * Events that the function took itself, and those that it read from an eventfd.
+     */
+    uint64_t taken;
+    /**
+     * Those of them that became pending, or were one with an event that was.
+     */
+    uint64_t pending;
+    /**
+     * Those of them that were dropped, most often because the device had not claimed the vector.
+     */
+    uint64_t dropped;
+    /**
+     * Messages that userspace sent as this vector, by KVM_SIGNAL_MSI or as a write of memory.
+     */
+    uint64_t sent;
+    /**
+     * Messages that the kernel refused; they are sent later.
+     */
+    uint64_t refused;
+    /**
+     * How often the vector went from KVM to userspace, because a call failed.
+     */
+    uint64_t fallbacks;
+} msix_vector_counters;
+
+/**
  * What a function on KVM calls in the VMM. The calls are made without any lock of the library, one at a
  * time for a function, by the thread that uses a function or runs the routes. They may use every function,
  * also this one, but must not free any, nor wait for a lock that a thread holds while it uses a function.
@@ -939,9 +1002,25 @@ typedef struct msix_kvm_config {
      */
     uint32_t has_requester_id;
     /**
-     * The requester id: bus << 8 | device << 3 | function.
+     * The requester id: bus << 8 | device << 3 | function, unless the guest's tables map it to another.
      */
     uint32_t requester_id;
+    /**
+     * One of msix_interrupts.
+     */
+    uint32_t interrupts;
+    /**
+     * The guest-physical address that `interrupts` needs; otherwise 0.
+     */
+    uint64_t doorbell;
+    /**
+     * The first interrupt of a GICv2m frame, 32 to 1019; otherwise 0.
+     */
+    uint32_t first_spi;
+    /**
+     * How many interrupts the frame has; otherwise 0.
+     */
+    uint32_t spis;
     /**
      * The choices that PCI leaves open.
      */
@@ -973,6 +1052,10 @@ typedef struct msix_kvm_options {
      * userspace; with 0 everything is.
      */
     uint32_t limit;
+    /**
+     * The number of SPIs with MSIX_IRQCHIP_GIC: KVM_DEV_ARM_VGIC_GRP_NR_IRQS less 32, at most 988; otherwise 0.
+     */
+    uint32_t spis;
 } msix_kvm_options;
 
 /**
@@ -980,15 +1063,15 @@ typedef struct msix_kvm_options {
  */
 typedef struct msix_pin_route {
     /**
-     * GSI, below 24.
+     * GSI, below 24; with MSIX_IRQCHIP_GIC, below the number of SPIs.
      */
     uint32_t gsi;
     /**
-     * KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
+     * KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2. On Arm 0.
      */
     uint32_t irqchip;
     /**
-     * The pin.
+     * The pin. On Arm the SPI, counted from 0.
      */
     uint32_t pin;
 } msix_pin_route;
@@ -1010,7 +1093,7 @@ typedef struct msix_route_stats {
      */
     uint64_t deassigns;
     /**
-     * KVM_SIGNAL_MSI.
+     * KVM_SIGNAL_MSI, and pulses of an SPI by KVM_IRQ_LINE.
      */
     uint64_t signals;
     /**
@@ -1230,6 +1313,18 @@ int msix_engine_write_pba(const struct msix_engine *engine,
                           uint64_t offset,
                           const void *bytes,
                           size_t len);
+
+/**
+ * Writes the counts of the first `count` device vectors, lowest first, to an array of as many; `size` is
+ * sizeof(struct msix_vector_counters). Returns the number of device vectors: where it is less than `count`,
+ * the rest of the array is left as it is. Null is good for a `count` of 0.
+ *
+ * Errors: MSIX_ERROR_NULL, MSIX_ERROR_MISALIGNED, MSIX_ERROR_SIZE, MSIX_ERROR_NOT_INITIALIZED.
+ */
+int msix_kvm_function_vector_counters(const struct msix_kvm_function *function,
+                                      struct msix_vector_counters *counters,
+                                      size_t count,
+                                      size_t size);
 
 /**
  * Takes an event of the device for `vector`, whatever the mode is. Returns one of msix_delivery; an event of

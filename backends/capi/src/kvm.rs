@@ -1,6 +1,7 @@
 //! A function on KVM, for C: `msix_backends::kvm`.
 
 mod config;
+mod counters;
 mod device;
 mod function;
 mod guest;
@@ -9,6 +10,7 @@ mod routes;
 mod snapshot;
 
 pub use config::*;
+pub use counters::*;
 pub use device::*;
 pub use function::*;
 pub use guest::*;

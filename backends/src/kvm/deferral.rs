@@ -17,7 +17,8 @@ pub struct Deferral {
 }
 
 impl Deferral {
-    /// Commits every change at once.
+    /// Commits every change at once. What was refused is tried again later all the same
+    /// ([`RouteOptions::retry`](super::RouteOptions::retry)).
     pub const NONE: Self = Self { growth: 1, quiet: Duration::ZERO, longest: Duration::ZERO };
 
     /// Returns whether `stale` changed routes, beside `clean` ones, are worth a commit. A `batch`
@@ -35,34 +36,59 @@ impl Default for Deferral {
     }
 }
 
-/// The times when something began to wait and when it was last added to.
+/// Why something waits for the next flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A route is to be committed.
+    Commit,
+    /// Something was refused, or put off, and is tried again: not at once, or a guest could keep a thread
+    /// busy with what is refused each time.
+    Retry,
+}
+
+/// The times when something began to wait.
 #[derive(Debug, Default)]
 pub(super) struct CommitPace {
-    waiting: Option<(Instant, Instant)>,
+    /// When a route began to wait, and when the last one did.
+    commit: Option<(Instant, Instant)>,
+    /// When something was first refused.
+    retry: Option<Instant>,
 }
 
 impl CommitPace {
-    /// Notes that something waits since `now`. Returns whether it is the first.
-    pub(super) fn note(&mut self, now: Instant) -> bool {
-        let before = self.waiting;
-        self.waiting = Some((before.map_or(now, |(since, _)| since), now));
-        before.is_none()
+    /// Notes that something waits since `now`. Returns whether it is the first of its kind.
+    pub(super) fn note(&mut self, now: Instant, why: Wait) -> bool {
+        let is_first = !self.has(why);
+        match why {
+            Wait::Commit => {
+                self.commit = Some((self.commit.map_or(now, |(since, _)| since), now));
+            }
+            Wait::Retry => _ = self.retry.get_or_insert(now),
+        }
+        is_first
     }
 
-    /// Returns whether something waits.
-    pub(super) const fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+    /// Returns whether something of this kind waits.
+    pub(super) const fn has(&self, why: Wait) -> bool {
+        match why {
+            Wait::Commit => self.commit.is_some(),
+            Wait::Retry => self.retry.is_some(),
+        }
     }
 
     /// Notes that nothing waits any more.
-    pub(super) const fn clear(&mut self) {
-        self.waiting = None;
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 
-    /// Returns when the wait ends; `None` when nothing waits.
-    pub(super) fn deadline(&self, deferral: Deferral) -> Option<Instant> {
-        let (since, last) = self.waiting?;
-        Some((last + deferral.quiet).min(since + deferral.longest))
+    /// Returns when the wait ends; `None` when nothing waits. What was refused waits for `pause`.
+    pub(super) fn deadline(&self, deferral: Deferral, pause: Duration) -> Option<Instant> {
+        let commit =
+            self.commit.map(|(since, last)| [(last, deferral.quiet), (since, deferral.longest)]);
+        let retry = self.retry.map(|since| (since, pause));
+        // A time that never comes is none.
+        let ends = |(from, wait): (Instant, Duration)| from.checked_add(wait);
+        commit.into_iter().flatten().chain(retry).filter_map(ends).min()
     }
 }
 
@@ -89,20 +115,45 @@ mod tests {
         assert!(Deferral::NONE.is_worth_it(1, 4000, 1));
     }
 
+    const PAUSE: Duration = Duration::from_millis(7);
+
     #[test]
     fn what_waits_ends_its_wait_after_a_quiet_time_or_the_longest() {
         let deferral = Deferral::default();
         let mut pace = CommitPace::default();
-        assert_eq!(pace.deadline(deferral), None);
+        let deadline = |pace: &CommitPace| pace.deadline(deferral, PAUSE);
+        assert_eq!(deadline(&pace), None);
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        assert!(pace.note(start));
-        assert_eq!(pace.deadline(deferral), Some(after(10)));
-        assert!(!pace.note(after(9)));
-        assert_eq!(pace.deadline(deferral), Some(after(19)));
-        assert!(!pace.note(after(99)));
-        assert_eq!(pace.deadline(deferral), Some(after(100)));
+        assert!(pace.note(start, Wait::Commit));
+        assert_eq!(deadline(&pace), Some(after(10)));
+        assert!(!pace.note(after(9), Wait::Commit));
+        assert_eq!(deadline(&pace), Some(after(19)));
+        assert!(!pace.note(after(99), Wait::Commit));
+        assert_eq!(deadline(&pace), Some(after(100)));
         pace.clear();
-        assert_eq!(pace.deadline(deferral), None);
+        assert_eq!(deadline(&pace), None);
+    }
+
+    #[test]
+    fn what_was_refused_waits_for_its_own_pause_however_soon_routes_are_committed() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let hour = Duration::from_secs(3600);
+        let patient = Deferral { growth: 8, quiet: hour, longest: hour };
+        for deferral in [Deferral::NONE, Deferral::default(), patient] {
+            let mut pace = CommitPace::default();
+            assert!(pace.note(start, Wait::Retry));
+            assert!(!pace.note(after(5), Wait::Retry), "the pause is not begun again");
+            assert_eq!(pace.deadline(deferral, PAUSE), Some(after(7)));
+            assert!(pace.note(after(6), Wait::Commit), "the first of its kind");
+            let commit = after(6) + deferral.quiet;
+            assert_eq!(pace.deadline(deferral, PAUSE), Some(commit.min(after(7))));
+        }
+        let never = Deferral { growth: 8, quiet: Duration::MAX, longest: Duration::MAX };
+        let mut pace = CommitPace::default();
+        pace.note(start, Wait::Commit);
+        pace.note(start, Wait::Retry);
+        assert_eq!(pace.deadline(never, Duration::MAX), None);
     }
 }

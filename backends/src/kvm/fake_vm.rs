@@ -25,6 +25,8 @@ pub enum VmCall {
     Deassign(u32),
     /// [`Vm::signal`].
     Signal(KvmMessage),
+    /// [`Vm::pulse_spi`], with the SPI.
+    PulseSpi(u32),
 }
 
 /// A VM that pretends: it behaves as KVM does towards its callers (K1, K2, K4 to K9), needs neither
@@ -78,6 +80,8 @@ struct FakeKernel {
     routes: Vec<RouteEntry>,
     irqfds: BTreeMap<RawFd, FakeIrqfd>,
     delivered: Vec<KvmMessage>,
+    /// Pins that were raised, SPIs among them.
+    raised: Vec<u32>,
     calls: Vec<VmCall>,
     needs_device_ids: bool,
     fails: Option<Box<Fails>>,
@@ -123,6 +127,15 @@ impl FakeVm {
         std::mem::take(&mut kernel.delivered)
     }
 
+    /// Takes the pins that were raised since the last call, in order, by [`Vm::pulse_spi`] and by eventfds
+    /// with a route to a pin, as [`delivered`](Self::delivered) does.
+    #[must_use]
+    pub fn raised(&self) -> Vec<u32> {
+        let mut kernel = self.lock();
+        kernel.take_events();
+        std::mem::take(&mut kernel.raised)
+    }
+
     /// Returns the routes in force.
     #[must_use]
     pub fn routes(&self) -> Vec<RouteEntry> {
@@ -157,17 +170,18 @@ impl FakeKernel {
     fn take_events(&mut self) {
         for FakeIrqfd { eventfd, gsi } in self.irqfds.values() {
             if take(eventfd) {
-                self.delivered.extend(self.message(*gsi));
+                match self.route(*gsi) {
+                    Some(RouteEntry::Msi { msi, .. }) => self.delivered.push(msi),
+                    Some(RouteEntry::Pin { pin, .. }) => self.raised.push(pin),
+                    None => {}
+                }
             }
         }
     }
 
-    /// Returns the message that `gsi` is routed to.
-    fn message(&self, gsi: u32) -> Option<KvmMessage> {
-        self.routes.iter().find_map(|entry| match *entry {
-            RouteEntry::Msi { gsi: at, msi } => (at == gsi).then_some(msi),
-            RouteEntry::Pin { .. } => None,
-        })
+    /// Returns what `gsi` is routed to.
+    fn route(&self, gsi: u32) -> Option<RouteEntry> {
+        self.routes.iter().copied().find(|entry| entry.gsi() == gsi)
     }
 
     fn call(&mut self, call: VmCall) -> io::Result<()> {
@@ -190,7 +204,7 @@ impl Vm for FakeVm {
             return Err(io::Error::from_raw_os_error(EINVAL)); // K2
         }
         kernel.routes = routes.to_vec();
-        let is_routed = |irqfd: &FakeIrqfd| kernel.message(irqfd.gsi).is_some();
+        let is_routed = |irqfd: &FakeIrqfd| kernel.route(irqfd.gsi).is_some();
         assert!(kernel.irqfds.values().all(is_routed), "K6: a route was removed under an irqfd");
         Ok(())
     }
@@ -198,7 +212,7 @@ impl Vm for FakeVm {
     fn assign(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         let mut kernel = self.lock();
         kernel.call(VmCall::Assign(gsi))?;
-        assert!(kernel.message(gsi).is_some(), "K6: armed before its route was committed");
+        assert!(kernel.route(gsi).is_some(), "K6: armed before its route was committed");
         if kernel.irqfds.contains_key(&eventfd.as_raw_fd()) {
             return Err(io::Error::from_raw_os_error(EBUSY)); // K4
         }
@@ -219,6 +233,13 @@ impl Vm for FakeVm {
         let mut kernel = self.lock();
         kernel.call(VmCall::Signal(msi))?;
         kernel.delivered.push(msi);
+        Ok(true)
+    }
+
+    fn pulse_spi(&self, spi: u32) -> io::Result<bool> {
+        let mut kernel = self.lock();
+        kernel.call(VmCall::PulseSpi(spi))?;
+        kernel.raised.push(spi);
         Ok(true)
     }
 

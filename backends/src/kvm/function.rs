@@ -346,9 +346,11 @@ impl<P: Platform> SharedFunction<P> {
             result
         });
         panics.add(locked.take_panics());
-        if !locked.told_to_wait && locked.host.waits() {
+        if !locked.told_to_wait
+            && let Some(why) = locked.host.waits()
+        {
             locked.told_to_wait = true;
-            self.routes.waits(self.waiter);
+            self.routes.waits(self.waiter, why);
         }
         let queued = locked.host.calls.len();
         drop(locked);

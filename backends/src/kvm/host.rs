@@ -11,6 +11,7 @@ mod effects;
 mod eventfds;
 mod half_written;
 
+use super::deferral::Wait;
 use super::eventfd_gate::GatedEventfd;
 use super::gsis::GsiTaken;
 use super::message::Format;
@@ -268,12 +269,18 @@ impl VectorHost {
         failed
     }
 
-    /// Returns whether [`flush`](Self::flush) would do anything.
-    pub(super) const fn waits(&self) -> bool {
-        let tries_again = !self.stuck.is_empty() || !self.unwatched.is_empty();
-        let has_routes = !self.of_mode(self.owner).waiting.is_empty();
+    /// Returns what waits for the next [`flush`](Self::flush), if anything does.
+    pub(super) const fn waits(&self) -> Option<Wait> {
+        let has_eventfds = !self.stuck.is_empty() || !self.unwatched.is_empty();
         let has_messages = !self.msix.unsent.is_empty() || !self.msi.unsent.is_empty();
-        tries_again || (has_routes || has_messages) && !self.paused
+        let has_routes = !self.of_mode(self.owner).waiting.is_empty();
+        if has_eventfds || has_messages && !self.paused {
+            Some(Wait::Retry) // a flush looks after routes as well
+        } else if has_routes && !self.paused {
+            Some(Wait::Commit)
+        } else {
+            None
+        }
     }
 
     /// Does the same, but for messages that could not be sent.

@@ -86,6 +86,16 @@
 //! # }
 //! ```
 //!
+//! Without an ITS, messages go to a GICv2m frame that the VMM emulates, and are SPIs. Then only the format
+//! differs; the guest makes the frame's SPIs edges, and a message to anything else is the VMM's:
+//!
+//! ```
+//! use msix_backends::kvm::{Format, Gicv2mFrame};
+//!
+//! // What the VMM answers in MSI_TYPER: interrupts 96 to 159, which are SPIs 64 to 127.
+//! let format = Format::gicv2m(Gicv2mFrame { address: 0x0802_0000, first: 96, count: 64 });
+//! ```
+//!
 //! [`system_calls`] says what each call asks of the kernel and in which thread, for sandboxes, and what may
 //! be called from where.
 //!
@@ -135,7 +145,7 @@ pub use fake_vm::{FakeVm, VmCall};
 pub use function::{Function, HandedOver, Notified, Notifier, NotifyError};
 pub use gsis::{GsiAllocator, GsiRange, GsiTaken};
 pub use kvm_host::KvmHost;
-pub use message::{Format, InterruptAddresses, KvmMessage};
+pub use message::{Format, Gicv2mFrame, InterruptAddresses, KvmMessage};
 pub use message_group::{MessageGroup, MessageGroupError, MessageGroupSetup};
 pub use physical::{IndexState, PhysicalIntx, PhysicalMsi, PhysicalMsix};
 pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};

@@ -10,7 +10,7 @@ use std::fmt;
 pub(super) const MOST: u32 = 4096;
 
 /// The most SPIs that a GIC can have.
-const MOST_SPIS: u32 = 988;
+pub(super) const MOST_SPIS: u32 = 988;
 
 /// One route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,24 @@ impl RouteEntry {
     pub(super) const fn gsi(self) -> u32 {
         match self {
             Self::Msi { gsi, .. } | Self::Pin { gsi, .. } => gsi,
+        }
+    }
+}
+
+/// What a vector's GSI is routed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteTarget {
+    /// A message.
+    Msi(KvmMessage),
+    /// A pin of an interrupt controller in the kernel.
+    Pin { irqchip: u32, pin: u32 },
+}
+
+impl RouteTarget {
+    const fn entry(self, gsi: u32) -> RouteEntry {
+        match self {
+            Self::Msi(msi) => RouteEntry::Msi { gsi, msi },
+            Self::Pin { irqchip, pin } => RouteEntry::Pin { gsi, irqchip, pin },
         }
     }
 }
@@ -95,9 +113,9 @@ pub struct OutOfRoutes {
 
 #[derive(Debug, Clone, Copy)]
 struct RouteSlot {
-    wanted: KvmMessage,
-    /// The message that KVM knows.
-    told: Option<KvmMessage>,
+    wanted: RouteTarget,
+    /// The target that KVM knows.
+    told: Option<RouteTarget>,
     /// The place of its route in the plan.
     place: usize,
 }
@@ -110,13 +128,13 @@ impl RouteSlot {
 
 /// The table.
 pub(super) struct RouteTable {
-    /// Everything that should be in the table: first what is kept, then the messages in any order.
+    /// Everything that should be in the table: first what is kept, then the vectors' in any order.
     plan: Vec<RouteEntry>,
     /// The number of routes that are kept.
     kept: usize,
     /// By GSI.
     slots: Vec<Option<RouteSlot>>,
-    /// GSIs with messages that changed since the last commit.
+    /// GSIs with targets that changed since the last commit.
     changed: FixedBitSet,
     gsis: Box<dyn GsiAllocator>,
     /// The range that `gsis` gives out, if that is known.
@@ -125,7 +143,7 @@ pub(super) struct RouteTable {
     reserved: BTreeSet<u32>,
     /// Slots taken.
     taken: usize,
-    /// Taken slots that KVM does not know with their present message.
+    /// Taken slots that KVM does not know with their present target.
     stale: usize,
     limit: u32,
 }
@@ -160,10 +178,10 @@ impl RouteTable {
         }
     }
 
-    /// Takes a GSI for a message: this one, which was [`reserve`](Self::reserve)d, or any.
+    /// Takes a GSI for a vector: this one, which was [`reserve`](Self::reserve)d, or any.
     pub(super) fn claim(
         &mut self,
-        msi: KvmMessage,
+        target: RouteTarget,
         fixed: Option<u32>,
     ) -> Result<u32, OutOfRoutes> {
         let out = OutOfRoutes { limit: self.limit };
@@ -178,8 +196,8 @@ impl RouteTable {
         if self.slots.len() <= place {
             self.slots.resize(place + 1, None);
         }
-        self.slots[place] = Some(RouteSlot { wanted: msi, told: None, place: self.plan.len() });
-        self.plan.push(RouteEntry::Msi { gsi, msi });
+        self.slots[place] = Some(RouteSlot { wanted: target, told: None, place: self.plan.len() });
+        self.plan.push(target.entry(gsi));
         self.changed.insert(place);
         self.taken += 1;
         self.stale += 1;
@@ -218,18 +236,18 @@ impl RouteTable {
         Ok(())
     }
 
-    /// Ends [`reserve`](Self::reserve), when no message has these GSIs any more.
+    /// Ends [`reserve`](Self::reserve), when no vector has these GSIs any more.
     pub(super) fn unreserve(&mut self, first: u32, count: u16) {
         (first..first.saturating_add(count.into())).for_each(|gsi| _ = self.reserved.remove(&gsi));
     }
 
-    /// Changes the message of a GSI. Returns whether KVM knows it already.
-    pub(super) fn set(&mut self, gsi: u32, msi: KvmMessage) -> bool {
+    /// Changes the target of a GSI. Returns whether KVM knows it already.
+    pub(super) fn set(&mut self, gsi: u32, target: RouteTarget) -> bool {
         let Some(slot) = self.slot_mut(gsi) else { return false };
         let before = slot.is_current();
-        slot.wanted = msi;
+        slot.wanted = target;
         let (after, place) = (slot.is_current(), slot.place);
-        self.plan[place] = RouteEntry::Msi { gsi, msi };
+        self.plan[place] = target.entry(gsi);
         self.changed.insert(gsi as usize);
         self.stale += usize::from(before);
         self.stale -= usize::from(after);
@@ -255,7 +273,7 @@ impl RouteTable {
         self.stale -= usize::from(stale);
     }
 
-    /// Returns whether KVM knows the present message of a GSI.
+    /// Returns whether KVM knows the present target of a GSI.
     pub(super) fn is_current(&self, gsi: u32) -> bool {
         self.slot(gsi).is_some_and(RouteSlot::is_current)
     }
@@ -296,7 +314,7 @@ impl RouteTable {
         self.stale = 0;
     }
 
-    /// Returns the number of messages that KVM does not know.
+    /// Returns the number of targets that KVM does not know.
     pub(super) const fn stale(&self) -> usize {
         self.stale
     }

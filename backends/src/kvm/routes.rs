@@ -1,11 +1,11 @@
 //! Owns a VM's route table, and commits it.
 
 use super::commit_hold::CommitHold;
-use super::deferral::{CommitPace, Deferral};
+use super::deferral::{CommitPace, Deferral, Wait};
 use super::gsis::{GsiAllocator, GsiTaken};
-use super::message::{Format, InterruptAddresses, KvmMessage};
+use super::message::{Format, InterruptAddresses};
 use super::route_options::RouteOptions;
-use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable};
+use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable, RouteTarget};
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
@@ -28,7 +28,7 @@ pub struct RouteStats {
     pub assigns: u64,
     /// Calls of KVM_IRQFD that deassign.
     pub deassigns: u64,
-    /// Calls of KVM_SIGNAL_MSI.
+    /// Interrupts sent from userspace: calls of KVM_SIGNAL_MSI, and pulses of an SPI by KVM_IRQ_LINE.
     pub signals: u64,
     /// Calls of any kind that failed.
     pub failures: u64,
@@ -61,7 +61,7 @@ pub(super) struct WantedRoute {
     pub(super) gsi: Option<u32>,
     /// The only GSI that it may have.
     pub(super) fixed: Option<u32>,
-    pub(super) msi: KvmMessage,
+    pub(super) target: RouteTarget,
     pub(super) place: RoutePlace,
 }
 
@@ -80,6 +80,8 @@ pub struct Routes {
     vm: Box<dyn Vm>,
     irqchip: Irqchip,
     deferral: Deferral,
+    /// See [`RouteOptions::retry`].
+    retry: Duration,
     /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
     state: Mutex<RoutesState>,
@@ -148,6 +150,7 @@ impl Routes {
             vm,
             irqchip: options.irqchip,
             deferral: options.deferral,
+            retry: options.retry.max(RouteOptions::LEAST_RETRY),
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState {
                 table,
@@ -210,7 +213,7 @@ impl Routes {
     /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.state().pace.deadline(self.deferral)
+        self.state().pace.deadline(self.deferral, self.retry)
     }
 
     /// Runs one round of the userspace path: flushes when that is due, waits for eventfds for
@@ -282,7 +285,7 @@ impl Routes {
 
     /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
     /// there is a next one: the last may have come between what waits and this.
-    pub(super) fn waits(&self, id: u64) {
+    pub(super) fn waits(&self, id: u64, why: Wait) {
         let mut waiters = self.waiters();
         if !waiters.by_id.contains_key(&id) {
             return;
@@ -290,8 +293,9 @@ impl Routes {
         waiters.waiting.insert(id);
         drop(waiters);
         let mut state = self.state();
-        if state.holds == 0 && !state.pace.is_waiting() {
-            self.note(&mut state);
+        let is_held = why == Wait::Commit && state.holds > 0;
+        if !is_held && !state.pace.has(why) {
+            self.note(&mut state, why);
         }
     }
 
@@ -306,11 +310,16 @@ impl Routes {
     }
 
     /// Returns whether messages in this format reach the guest only with a device id: the VM says so once
-    /// its interrupt controller exists, and an ITS always needs one (K15).
+    /// its interrupt controller exists, and an ITS always needs one (K15). Those to a GICv2m frame are none
+    /// of the ITS's.
     pub(super) fn lacks_device_id(&self, format: Format) -> bool {
-        let is_its = matches!(self.irqchip, Irqchip::Gic { .. })
-            && matches!(format.interrupts, InterruptAddresses::Doorbell(_));
-        format.device.is_none() && (is_its || self.vm.needs_device_ids())
+        let is_gic = matches!(self.irqchip, Irqchip::Gic { .. });
+        let needs_one = match format.interrupts {
+            InterruptAddresses::Gicv2m(_) => false,
+            InterruptAddresses::Doorbell(_) if is_gic => true,
+            _ => self.vm.needs_device_ids(),
+        };
+        needs_one && format.device.is_none()
     }
 
     /// Puts the routes of a batch into the table, and commits when that is worth it. Returns how
@@ -320,9 +329,9 @@ impl Routes {
         let mut waits = false;
         for want in &mut *wants {
             want.place = match want.gsi {
-                Some(gsi) if state.table.set(gsi, want.msi) => RoutePlace::Current,
+                Some(gsi) if state.table.set(gsi, want.target) => RoutePlace::Current,
                 Some(_) => RoutePlace::Waiting,
-                None => match state.table.claim(want.msi, want.fixed) {
+                None => match state.table.claim(want.target, want.fixed) {
                     Ok(gsi) => {
                         want.gsi = Some(gsi);
                         RoutePlace::Waiting
@@ -342,15 +351,15 @@ impl Routes {
                 let waiting = wants.iter_mut().filter(|want| want.place == RoutePlace::Waiting);
                 waiting.for_each(|want| want.place = place);
             } else {
-                self.note(&mut state);
+                self.note(&mut state, Wait::Commit);
             }
         }
         state.generation
     }
 
-    /// Changes the message of a GSI, without a commit.
-    pub(super) fn set(&self, gsi: u32, msi: KvmMessage) {
-        self.state().table.set(gsi, msi);
+    /// Changes the target of a GSI, without a commit.
+    pub(super) fn set(&self, gsi: u32, target: RouteTarget) {
+        self.state().table.set(gsi, target);
     }
 
     /// Commits if KVM does not know all of `gsis`. Returns how many commits KVM has taken by now.
@@ -385,15 +394,15 @@ impl Routes {
         gsis
     }
 
-    /// Notes that something other than a route waits for [`flush`](Self::flush).
-    pub(super) fn call_again(&self) {
-        self.note(&mut self.state());
+    /// Notes that something waits for [`flush`](Self::flush), held back by no hold.
+    pub(super) fn call_again(&self, why: Wait) {
+        self.note(&mut self.state(), why);
     }
 
     /// Notes that something waits: a loop that sleeps must wake up at the deadline.
-    fn note(&self, state: &mut RoutesState) {
-        if state.pace.note(Instant::now())
-            && let Some(at) = state.pace.deadline(self.deferral)
+    fn note(&self, state: &mut RoutesState, why: Wait) {
+        if state.pace.note(Instant::now(), why)
+            && let Some(at) = state.pace.deadline(self.deferral, self.retry)
         {
             self.wake_at(at);
         }
@@ -426,11 +435,18 @@ impl Routes {
         })
     }
 
-    /// Sends a message. An MSI without a recipient is not an error (K10).
-    pub(super) fn signal(&self, msi: KvmMessage) -> io::Result<()> {
-        self.counted("KVM_SIGNAL_MSI", &self.counts.signals, || {
-            self.vm.signal(msi).map(|_taken| ())
-        })
+    /// Sends an interrupt. One without a recipient is not an error (K10).
+    pub(super) fn send(&self, target: RouteTarget) -> io::Result<()> {
+        let signals = &self.counts.signals;
+        let sent = |taken: io::Result<bool>| taken.map(|_taken| ());
+        match target {
+            RouteTarget::Msi(msi) => {
+                self.counted("KVM_SIGNAL_MSI", signals, || sent(self.vm.signal(msi)))
+            }
+            RouteTarget::Pin { pin, .. } => {
+                self.counted("KVM_IRQ_LINE", signals, || sent(self.vm.pulse_spi(pin)))
+            }
+        }
     }
 
     fn commit_locked(&self, state: &mut RoutesState) -> io::Result<()> {

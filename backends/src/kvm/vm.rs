@@ -38,6 +38,17 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// The kernel's, when it may take the message later: it is sent again until then.
     fn signal(&self, msi: KvmMessage) -> io::Result<bool>;
+    /// Raises an SPI of Arm's interrupt controller and lowers it (KVM_IRQ_LINE, twice), which is one interrupt
+    /// (K16). `spi` counts from 0: SPI 3 is interrupt 35. Returns whether there is such an SPI. Only functions
+    /// with messages to a [`Gicv2mFrame`](super::Gicv2mFrame) make this call.
+    ///
+    /// # Errors
+    /// The kernel's, when it may take the interrupt later: it is raised again until then. `Unsupported`, if
+    /// this is not implemented.
+    fn pulse_spi(&self, spi: u32) -> io::Result<bool> {
+        let _ = spi;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Returns whether messages must carry a device id (KVM_CAP_MSI_DEVID of the VM, not of /dev/kvm): with
     /// an Arm ITS, once that exists (K15). A function asks when it is made.
     fn needs_device_ids(&self) -> bool {
@@ -60,6 +71,10 @@ impl<V: Vm + ?Sized> Vm for Arc<V> {
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
         (**self).signal(msi)
+    }
+
+    fn pulse_spi(&self, spi: u32) -> io::Result<bool> {
+        (**self).pulse_spi(spi)
     }
 
     fn needs_device_ids(&self) -> bool {

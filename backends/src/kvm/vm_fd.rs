@@ -43,6 +43,17 @@ impl Vm for VmFd {
         taken(answer)
     }
 
+    #[cfg(target_arch = "aarch64")] // no other has SPIs
+    fn pulse_spi(&self, spi: u32) -> io::Result<bool> {
+        const SPI: u32 = 1; // KVM_ARM_IRQ_TYPE_SPI
+        if spi >= super::route_table::MOST_SPIS {
+            return Ok(false); // other bits of the number mean something else
+        }
+        let line = SPI << 24 | 32 + spi;
+        // Once it was raised, there is no reason why it could not be lowered.
+        Ok(exists(self.set_irq_line(line, true))? && exists(self.set_irq_line(line, false))?)
+    }
+
     #[cfg(not(target_arch = "x86_64"))] // where no device has one
     fn needs_device_ids(&self) -> bool {
         self.check_extension(kvm_ioctls::Cap::MsiDevid)
@@ -96,6 +107,19 @@ fn taken(answer: Result<i32, Error>) -> io::Result<bool> {
     }
 }
 
+/// Returns whether there is the SPI of a line that was set. Without one of its number (EINVAL), or without an
+/// interrupt controller in the kernel (ENXIO), there is none (K16).
+#[cfg(any(test, target_arch = "aarch64"))]
+fn exists(answer: Result<(), Error>) -> io::Result<bool> {
+    const ENXIO: i32 = 6;
+    const EINVAL: i32 = 22;
+    match answer {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.errno(), EINVAL | ENXIO) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn raw(entry: RouteEntry) -> kvm_irq_routing_entry {
     let mut raw = kvm_irq_routing_entry { gsi: entry.gsi(), ..Default::default() };
     match entry {
@@ -133,6 +157,19 @@ mod tests {
             (Err(Error::new(19)), Ok(false)),
             (Err(Error::new(16)), Err(Some(16))),
             (Err(Error::new(12)), Err(Some(12))),
+        ] {
+            assert_eq!(answered(answer), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn k16_a_line_of_no_spi_is_no_error_and_one_for_later_is() {
+        let answered = |answer| exists(answer).map_err(|error| error.raw_os_error());
+        for (answer, expected) in [
+            (Ok(()), Ok(true)),
+            (Err(Error::new(22)), Ok(false)),
+            (Err(Error::new(6)), Ok(false)),
+            (Err(Error::new(16)), Err(Some(16))),
         ] {
             assert_eq!(answered(answer), expected, "{answer:?}");
         }

@@ -279,6 +279,25 @@ mod tests {
         assert_eq!(take_function(&mut fx), [Intx(Deassert), Intx(Disarm), MsiX(Effect::Arm(BOTH))]);
         f.write_msi(2, &[0x11], &mut fx).unwrap(); // the other way into a conflict
         assert_eq!((take_function(&mut fx).len(), f.counters().conflicts), (0, 2));
+        f.write_msi(2, &[0x11], &mut fx).unwrap(); // it was one before
+        for control in [0x80, 0, 0] {
+            f.write_msix(3, &[control], &mut fx).unwrap();
+            take_function(&mut fx);
+        }
+        f.write_msi(2, &[0x11], &mut fx).unwrap(); // and is none any more
+        assert_eq!(f.counters().conflicts, 2);
+    }
+
+    #[test]
+    fn a_write_that_enables_nothing_leaves_the_pin_alone() {
+        let (mut f, mut fx) = function(Policy::SPEC);
+        f.set_level(true, &mut fx).unwrap();
+        assert_eq!(take_function(&mut fx), [Intx(Assert)]);
+        for byte in [0x10, 0x70, 0xfe] {
+            f.write_msi(2, &[byte], &mut fx).unwrap();
+            f.write_msix(3, &[byte & 0x7f], &mut fx).unwrap();
+            assert_eq!(take_function(&mut fx), [], "{byte:#x}");
+        }
     }
 
     #[test]
@@ -303,6 +322,24 @@ mod tests {
             f.set_level(true, &mut level).unwrap();
             assert_eq!(level.take(), Some(Intx(Assert)));
         }
+    }
+
+    #[test]
+    fn qemus_policy_keeps_a_level_that_comes_while_msi_or_msi_x_is_enabled() {
+        let (mut f, mut fx) = function(Policy::QEMU);
+        f.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_function(&mut fx);
+        f.set_level(true, &mut fx).unwrap();
+        f.write_msi(4, &[0, 0x10, 0xe0, 0xfe], &mut fx).unwrap(); // not the control byte
+        take_function(&mut fx);
+        f.write_msi(2, &[0x10], &mut fx).unwrap();
+        assert_eq!(take_function(&mut fx).last(), Some(&Intx(Assert)));
+        f.write_msix(3, &[0x80], &mut fx).unwrap();
+        take_function(&mut fx);
+        f.set_level(true, &mut fx).unwrap();
+        f.write_msi(2, &[0x10], &mut fx).unwrap(); // has no say while MSI-X is enabled
+        f.write_msix(3, &[0], &mut fx).unwrap();
+        assert_eq!(take_function(&mut fx).last(), Some(&Intx(Assert)));
     }
 
     #[test]

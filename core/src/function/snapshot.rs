@@ -195,7 +195,7 @@ impl<S: Storage> Function<S> {
 mod tests {
     use super::*;
     use crate::testing::{function, take_function};
-    use crate::{Delivery, Effect, Inline, IntxEffect, Mode, Policy, Vector, Vectors};
+    use crate::{Delivery, Effect, Inline, IntxEffect, Mode, Parts, Policy, Vector, Vectors};
     use std::vec::Vec;
 
     fn saved(f: &Function<Inline<2, 1>>) -> Vec<u8> {
@@ -285,5 +285,61 @@ mod tests {
         let expected = SaveError { needed: good.len(), got: short.len() };
         assert_eq!(f.save(&mut short), Err(expected));
         assert!(short.iter().all(|byte| *byte == 0xa5));
+    }
+
+    #[test]
+    fn the_flags_say_which_parts_there_are_and_the_level_of_an_emulated_device() {
+        let (whole, mut fx) = function(Policy::SPEC);
+        let (msi, msix) = (whole.msi.unwrap().context.capability, whole.msix.unwrap().layout);
+        for number in 0..8_u8 {
+            let has = |bit: u8| number & bit != 0;
+            for source in [IntxSource::Emulated, IntxSource::Physical] {
+                let parts = Parts {
+                    msi: has(1).then_some(msi),
+                    msix: has(2).then_some(msix),
+                    pin: has(4).then_some(source),
+                };
+                let mut f = Function::<Inline<2, 1>>::new(parts, Policy::SPEC).unwrap();
+                assert_eq!(saved(&f)[6..8], [number, 0], "{parts:?}");
+                f.attach(&mut fx).unwrap();
+                take_function(&mut fx);
+                f.set_level(true, &mut fx).unwrap();
+                let mut emitted = take_function(&mut fx);
+                f.report_fired(&mut fx).unwrap();
+                emitted.append(&mut take_function(&mut fx));
+                assert_eq!(emitted.len(), usize::from(has(4)), "Assert, where there is a pin");
+                let level = if has(4) && source == IntxSource::Emulated { 8 } else { 0 };
+                assert_eq!(saved(&f)[6..8], [number | level, 0], "{parts:?}, high");
+            }
+        }
+    }
+
+    #[test]
+    fn a_function_of_qemu_is_taken_with_all_its_parts_or_not_at_all() {
+        let (mut source, mut fx) = function(Policy::QEMU);
+        source.write_msi(12, &[2], &mut fx).unwrap(); // masks vector 1
+        source.write_msi(2, &[0x11], &mut fx).unwrap();
+        take_function(&mut fx);
+        let mut msi = [0; 20];
+        source.read_msi(0, &mut msi);
+        let mut field = [0; 33]; // two entries and a byte of the PBA
+        (field[12], field[28], field[32]) = (1, 1, 0b10);
+        let msix = Some((0x0001, field.as_slice()));
+
+        let (mut f, _) = function(Policy::QEMU);
+        let before = f.clone();
+        for (msi, msix) in [(None, msix), (Some(msi.as_slice()), None), (None, None)] {
+            assert_eq!(f.load_qemu(0, false, msi, msix), Err(LoadError::Function));
+            assert!(f == before);
+        }
+        assert_eq!(f.load_qemu(0xffff, true, Some(&msi), msix), Ok(()));
+        assert!(f.is_loading());
+        assert_eq!((f.command(), f.mode()), (KEPT, Mode::Msi));
+        assert_eq!(f.msi().unwrap().masked(), Vectors::new(0, 2));
+        assert_eq!(f.msix().unwrap().pending().next(), Some(Vectors::new(0, 2)));
+        f.resume(&mut fx).unwrap();
+        take_function(&mut fx);
+        f.write_msi(2, &[0x10], &mut fx).unwrap();
+        assert_eq!(f.status(), 8, "the level came along");
     }
 }

@@ -68,15 +68,11 @@ impl MsiCapability {
     /// # Errors
     /// [`MsiCapabilityError::Reserved`] when Multiple Message Capable is 6 or 7.
     pub const fn from_control(value: u16) -> Result<Self, MsiCapabilityError> {
-        let log = match value >> 1 & 0b111 {
-            0 => 0,
-            1 => 1,
-            2 => 2,
-            3 => 3,
-            4 => 4,
-            5 => 5,
-            _ => return Err(MsiCapabilityError::Reserved(value)),
-        };
+        let [low, _] = value.to_le_bytes();
+        let log = low >> 1 & 0b111;
+        if log > 5 {
+            return Err(MsiCapabilityError::Reserved(value));
+        }
         Ok(Self { log, wide: value & WIDE != 0, masks: value & MASKS != 0 })
     }
 
@@ -272,6 +268,7 @@ mod tests {
             let made = MsiCapability::new(vectors);
             if [1, 2, 4, 8, 16, 32].contains(&vectors) {
                 assert_eq!(made.map(|c| u32::from(c.vectors())), Ok(vectors));
+                assert_eq!(MsiCapability::from_control(made.unwrap().control()), made);
             } else {
                 assert_eq!(made, Err(MsiCapabilityError::Vectors(vectors)));
             }

@@ -116,10 +116,9 @@ impl Msi {
 
     /// Caps a Multiple Message Enable above the vectors there are, by policy (H26).
     fn capped(&self, control: u16) -> u16 {
-        let most = u16::from(self.context.capability.log()).wrapping_shl(4);
-        let too_many = control & !MSI_ENABLE > most;
+        let most = u16::from(self.context.capability.log()).wrapping_shl(4) | MSI_ENABLE;
         let caps = self.context.policy.message_enable == MessageEnable::Capped;
-        if caps && too_many && control & MSI_ENABLE != 0 { most | MSI_ENABLE } else { control }
+        if caps && control & MSI_ENABLE != 0 { control.min(most) } else { control }
     }
 
     /// Notes the live vectors with a message that changed (H4).
@@ -272,6 +271,7 @@ mod tests {
             (23, 1, true),
             (24, 4, false),
             (20, 0, false),
+            (21, 0, false),
         ] {
             msi.poll_config(offset, len, &mut fx);
             let expected = polls.then_some(Effect::Poll(Vectors::new(0, 0b0110)));

@@ -182,6 +182,11 @@ mod tests {
             assert_eq!(msi.pending().bits() != 0, latched);
             msi.prepare_save(&mut fx);
             assert_eq!(fx.take().is_some(), latched);
+            // A mask only delays, whatever the policy says.
+            msi.write_config(2, &[0x21], &mut fx);
+            msi.write_config(16, &[2], &mut fx);
+            take(&mut fx);
+            assert_eq!(msi.notify(Vector::new(1), &mut fx), Ok(Delivery::Pending));
         }
     }
 

@@ -137,3 +137,53 @@ fn emit<K: EffectSink>(kind: fn(Vectors) -> Effect, vectors: u32, out: &mut Orde
         out.push(kind(set(vectors)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Policy;
+    use crate::testing::{msi, take};
+
+    #[test]
+    fn a_broken_state_is_named_with_its_vectors() {
+        let liveness = |wanted, live| Violation::Liveness { word: 0, wanted, live };
+        let impossible = |bits| Violation::Impossible { word: 0, bits };
+        type Break = fn(&mut State);
+        // Of 4 vectors 2 are allocated, and of these vector 1 is masked.
+        let cases: [(Break, Violation); 11] = [
+            (|s| s.live = 0b11, liveness(0b01, 0b11)),
+            (|s| s.live = 0b00, liveness(0b01, 0b00)),
+            (|s| s.live = 0b10, liveness(0b01, 0b10)),
+            (|s| s.live |= 0b100, liveness(0b01, 0b101)),
+            (|s| s.events = 0b101, Violation::Stuck { word: 0, bits: 1 }),
+            (|s| s.events = 0x20, impossible(0x20)),
+            (|s| s.masked |= 0x10, impossible(0x10)),
+            (|s| (s.masked, s.events) = (0x32, 0x20), impossible(0x30)),
+            (|s| s.fallback = 0b11, impossible(0b10)),
+            (|s| s.stale = 0b11, impossible(0b10)),
+            (|s| (s.fallback, s.stale, s.masked) = (0x12, 0x06, 0x12), impossible(0x16)),
+        ];
+        for (number, (breaks, violation)) in cases.into_iter().enumerate() {
+            let (mut msi, mut fx) = msi(Policy::SPEC);
+            msi.write_config(2, &[0x11], &mut fx);
+            take(&mut fx);
+            msi.write_config(16, &[0b10], &mut fx);
+            assert_eq!(msi.check(), Ok(()));
+            breaks(&mut msi.state);
+            assert_eq!(msi.check(), Err(violation), "case {number}");
+        }
+    }
+
+    #[test]
+    fn between_load_and_resume_what_was_live_need_not_be_allocated_but_must_exist() {
+        let (mut msi, mut fx) = msi(Policy::SPEC);
+        msi.state.facts.set(Fact::LOADING, true);
+        msi.state.multiple = 1;
+        assert_eq!((msi.state.live, msi.check()), (0xf, Ok(())));
+        msi.state.live = 0x1f;
+        assert_eq!(msi.check(), Err(Violation::Impossible { word: 0, bits: 0x10 }));
+        msi.state.live = 0xf;
+        msi.disarm_loaded(&mut fx);
+        assert_eq!(take(&mut fx), [Effect::Disarm(Vectors::new(0, 0xf))]);
+    }
+}

@@ -5,7 +5,6 @@ use super::settle::{claimed_among, registers, stale_among, told};
 use crate::facts::ones;
 use crate::kernel;
 use crate::storage::Storage;
-use crate::vectors::per_word;
 use core::ops::Range;
 
 /// An invariant that does not hold ([I1](crate::rules#i1), [I2](crate::rules#i2)): a defect of the
@@ -54,8 +53,8 @@ impl<S: Storage> Msix<S> {
     /// # Errors
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
-        let stale = per_word(self.storage.memory().entries).map(stale_among);
-        let stale = stale.fold(0, |sum: u32, word| sum.saturating_add(word.count_ones()));
+        let entries = self.storage.memory().entries.iter();
+        let stale = entries.fold(0_u32, |sum, entry| sum.wrapping_add(u32::from(entry.is_stale())));
         if stale != u32::from(self.stale_entries) {
             return Err(Violation::StaleCount { stale, counted: self.stale_entries });
         }
@@ -69,10 +68,12 @@ impl<S: Storage> Msix<S> {
             let first = usize::from(index).wrapping_mul(64);
             let entries = memory.entries.get(first..).unwrap_or_default();
             let Some(word) = memory.words.get(usize::from(index)) else { continue };
-            let told = told(word, stale_among(entries));
+            // Most functions have no stale entry at any time, and 64 are many to look at.
+            let stale = if self.stale_entries == 0 { 0 } else { stale_among(entries) };
+            let told = told(word, stale);
             let exempt = self.exempting().of(memory.entries, index);
-            let ready = kernel::ready(registers(word, exempt, 0), switches);
-            let registers = registers(word, exempt, claimed_among(memory.claims, index, ready));
+            let claimed = claimed_among(memory.claims, index, word.pending.get());
+            let registers = registers(word, exempt, claimed);
             let next = kernel::step(told, registers, switches, 0);
             if next.arm | next.disarm != 0 {
                 let (wanted, live) = (next.told.live, told.live);
@@ -87,7 +88,6 @@ impl<S: Storage> Msix<S> {
             let outside = (registers.pending | told.live | !registers.masked) & !inside;
             let kept = (told.fallback | told.stale) & !told.live;
             let pending = registers.pending & inside;
-            let claimed = claimed_among(memory.claims, index, pending);
             let orphans = if self.orphans { 0 } else { pending & !claimed };
             let impossible = outside | kept | orphans;
             if impossible != 0 {

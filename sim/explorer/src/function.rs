@@ -135,10 +135,12 @@ impl World for FunctionWorld {
 
     /// The state as 128 bits; a collision among millions of states is negligible.
     fn key(&self, moment: &Moment) -> u128 {
+        let mut all = Hashed(Vec::with_capacity(512));
+        moment.hash(&mut all);
         let half = |salt: u64| {
             let mut hasher = DefaultHasher::new();
-            salt.hash(&mut hasher);
-            moment.hash(&mut hasher);
+            hasher.write_u64(salt);
+            hasher.write(&all.0);
             u128::from(hasher.finish())
         };
         half(1) << 64 | half(2)
@@ -151,12 +153,29 @@ impl World for FunctionWorld {
     fn steps(
         &self,
         moment: &Moment,
-        mut taken: impl FnMut(u16, Result<Moment, Found>) -> ControlFlow<()>,
+        mut taken: impl FnMut(u16, Result<&Moment, Found>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let possible = (0..).zip(&self.events).filter(|(_, event)| moment.can(event));
         for (number, event) in possible {
-            taken(number, moment.after(event, self.defect))?;
+            match moment.after(event, self.defect) {
+                Ok(next) => taken(number, Ok(&next))?,
+                Err(found) => taken(number, Err(found))?,
+            }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// What is hashed of a state, to be hashed at once: a state has many small parts.
+struct Hashed(Vec<u8>);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Nobody asks for it.
+    fn finish(&self) -> u64 {
+        0
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 /// What can be searched: a first state, and the steps that lead from a state to others.
 pub(crate) trait World {
     /// A whole state. It is kept only while it is still to be left.
-    type State;
+    type State: Clone;
     /// States with equal keys are one.
     type Key: Eq + Hash;
     /// A step in few bytes: one is kept for every state.
@@ -26,11 +26,12 @@ pub(crate) trait World {
     /// Checks what must hold in `state`, whatever led there.
     fn check(&self, state: &Self::State) -> Result<(), Self::Found>;
 
-    /// Takes every step that is possible in `state`, until `taken` breaks off.
+    /// Takes every step that is possible in `state`, until `taken` breaks off, and lends it the state
+    /// that follows.
     fn steps(
         &self,
         state: &Self::State,
-        taken: impl FnMut(Self::Step, Result<Self::State, Self::Found>) -> ControlFlow<()>,
+        taken: impl FnMut(Self::Step, Result<&Self::State, Self::Found>) -> ControlFlow<()>,
     ) -> ControlFlow<()>;
 }
 
@@ -69,9 +70,10 @@ pub(crate) struct Closure<W: World> {
     pub(crate) violation: Option<(W::Found, Vec<W::Step>)>,
 }
 
-/// A state that is still to be left.
+/// A state that is still to be left. Each has memory of its own: a queue of states would have room for
+/// twice as many as there are.
 struct Open<S> {
-    state: S,
+    state: Box<S>,
     index: u32,
     depth: u32,
 }
@@ -93,6 +95,7 @@ pub(crate) fn search<W: World>(
     let start = world.start();
     let mut seen = FxHashSet::default();
     seen.insert(world.key(&start));
+    let start = Box::new(start);
     let mut violation = world.check(&start).err().map(|found| (found, Vec::new()));
     let mut frontier = VecDeque::from([Open { state: start, index: 0, depth: 0 }]);
     // Of every state but the first.
@@ -110,11 +113,12 @@ pub(crate) fn search<W: World>(
         let all = world.steps(&state, |step, next| {
             transitions += 1;
             let checked = next.and_then(|next| {
-                if seen.insert(world.key(&next)) {
+                if seen.insert(world.key(next)) {
                     origins.push(Origin { from: index, step });
-                    world.check(&next)?;
+                    world.check(next)?;
                     let index = u32::try_from(origins.len()).unwrap_or(u32::MAX);
-                    frontier.push_back(Open { state: next, index, depth: depth + 1 });
+                    let state = Box::new(next.clone());
+                    frontier.push_back(Open { state, index, depth: depth + 1 });
                 }
                 Ok(())
             });
@@ -177,12 +181,12 @@ mod tests {
         fn steps(
             &self,
             state: &u32,
-            mut taken: impl FnMut(char, Result<u32, String>) -> ControlFlow<()>,
+            mut taken: impl FnMut(char, Result<&u32, String>) -> ControlFlow<()>,
         ) -> ControlFlow<()> {
             for (step, next) in [('d', state * 2), ('a', state + 3)] {
                 if next < 100 {
                     let harm = || Err(format!("to {next}"));
-                    taken(step, if next == self.harmful { harm() } else { Ok(next) })?;
+                    taken(step, if next == self.harmful { harm() } else { Ok(&next) })?;
                 }
             }
             ControlFlow::Continue(())

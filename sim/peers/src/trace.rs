@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod fields;
 mod log;
+mod memory_line;
 mod raise;
 mod trace_line;
 

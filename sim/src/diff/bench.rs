@@ -1,6 +1,7 @@
 //! QEMU and the engines side by side.
 
 use super::pair::{Compared, Pair, PeerDifference};
+use super::questions::{Differs, Questions};
 use msix_core::Policy;
 use msix_core::operation::Operation;
 use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
@@ -41,6 +42,10 @@ pub(super) struct Bench {
     /// What each device was given since the last reset.
     pub(super) history: Vec<Vec<Operation>>,
     pub(super) compared: Compared,
+    /// What QEMU was not asked yet.
+    questions: Questions,
+    /// What earlier QEMUs of this comparison were waited for.
+    round_trips: u64,
 }
 
 impl Bench {
@@ -56,6 +61,8 @@ impl Bench {
             pairs: Vec::new(),
             history: Vec::new(),
             compared: Compared::default(),
+            questions: Questions::default(),
+            round_trips: 0,
         };
         bench.fresh()?;
         Ok(bench)
@@ -72,17 +79,35 @@ impl Bench {
         for pair in &mut self.pairs {
             // KNOWN_DEFECTS[0]
             let mut uncounted = Compared::default();
-            pair.step(&mut self.qemu, &settle, &mut uncounted)?;
+            pair.step(&self.qemu, &settle, &mut self.questions, &mut uncounted)?;
         }
-        Ok(())
+        // Of a function that was just reset there is nothing to compare.
+        self.questions.settle(&mut self.qemu).map(drop)
     }
 
-    /// Gives one input to device `index` on both sides.
+    /// Returns how often QEMU's answers were waited for.
+    pub(super) fn round_trips(&mut self) -> u64 {
+        self.round_trips + self.qemu.qtest().round_trips()
+    }
+
+    /// Gives one input to device `index` on both sides. Many inputs are compared together: the
+    /// difference that is returned may be of an earlier one of this device. Before another device's turn
+    /// comes [`settle`](Self::settle).
     pub(super) fn step(
         &mut self,
         index: usize,
         operation: &Operation,
     ) -> Result<Option<PeerDifference>, QemuError> {
+        // These reach QEMU on other ways than the commands before them.
+        let overtakes = matches!(
+            operation,
+            Operation::Notify(_) | Operation::Reset | Operation::SaveAndLoadQemu
+        );
+        if (overtakes || self.questions.is_enough())
+            && let Some(difference) = self.settle(index)?
+        {
+            return Ok(Some(difference));
+        }
         match operation {
             Operation::Reset => {
                 self.compared.operations += 1;
@@ -98,15 +123,29 @@ impl Bench {
                 self.migrate()
             }
             _ => {
-                if let Some(history) = self.history.get_mut(index) {
-                    history.push(*operation);
-                }
-                match self.pairs.get_mut(index) {
-                    Some(pair) => pair.step(&mut self.qemu, operation, &mut self.compared),
-                    None => Err(QemuError::Device(format!("there is no device {index}"))),
-                }
+                let Some((pair, history)) =
+                    self.pairs.get_mut(index).zip(self.history.get_mut(index))
+                else {
+                    return Err(QemuError::Device(format!("there is no device {index}")));
+                };
+                history.push(*operation);
+                self.questions.given = history.len();
+                pair.step(&self.qemu, operation, &mut self.questions, &mut self.compared)?;
+                Ok(None)
             }
         }
+    }
+
+    /// Compares what QEMU was not asked yet, all of it of device `index`. What was done after the first
+    /// difference is forgotten.
+    pub(super) fn settle(&mut self, index: usize) -> Result<Option<PeerDifference>, QemuError> {
+        let Some(differs) = self.questions.settle(&mut self.qemu)? else { return Ok(None) };
+        let Differs { difference, compared, given } = differs;
+        self.compared = compared;
+        if let Some(history) = self.history.get_mut(index) {
+            history.truncate(given);
+        }
+        Ok(Some(difference))
     }
 
     /// Moves QEMU through a migration stream, and every engine through its msix field.
@@ -128,15 +167,13 @@ impl Bench {
         };
         let mut next = Qemu::start(&setup)?;
         next.await_incoming()?;
+        self.round_trips = self.round_trips();
         self.qemu = next;
         for pair in &mut self.pairs {
             let operation = Operation::SaveAndLoadQemu;
-            let difference = pair.compare_memory(&mut self.qemu, &operation, &mut self.compared)?;
-            if difference.is_some() {
-                return Ok(difference);
-            }
+            pair.ask_memory(&operation, &mut self.questions, &mut self.compared);
         }
-        Ok(None)
+        Ok(self.questions.settle(&mut self.qemu)?.map(|differs| differs.difference))
     }
 
     /// Resets everything and gives `operations` to device `index`; the first difference.
@@ -152,6 +189,6 @@ impl Bench {
                 return Ok(Some(difference));
             }
         }
-        Ok(None)
+        self.settle(index)
     }
 }

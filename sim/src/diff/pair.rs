@@ -1,10 +1,10 @@
 //! One function twice: the engine's and QEMU's, with the memory its messages go to.
 
+use super::questions::{Expected, Question, Questions};
 use msix_backends::{Host, Route, carry_out};
 use msix_core::operation::{Answer, Operation};
 use msix_core::policy::WhileDisabled;
 use msix_core::{BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Policy, Vector, Vectors};
-use msix_explorer::script::ScriptInput as _;
 use msix_peers::{Qemu, QemuError, QemuFunction};
 
 /// Memory where the messages of device 0 go; each device has its own part.
@@ -134,37 +134,32 @@ impl Pair {
         &self.msix
     }
 
-    /// Gives one input to both sides and compares. Machine resets and migrations concern all
-    /// functions and are not done here.
+    /// Gives one input to the engine, and QEMU the same with what it is asked about it, which
+    /// `questions` collects. An event is raised at once: QEMU must have answered all before it. Machine
+    /// resets and migrations concern all functions and are not done here.
     pub(super) fn step(
         &mut self,
-        qemu: &mut Qemu,
+        qemu: &Qemu,
         operation: &Operation,
+        questions: &mut Questions,
         compared: &mut Compared,
-    ) -> Result<Option<PeerDifference>, QemuError> {
+    ) -> Result<(), QemuError> {
         compared.operations += 1;
         let engine = self.apply(operation);
-        let theirs = self.ask(qemu, operation)?;
-        if let Some(theirs) = theirs {
-            compared.reads += 1;
-            let Answer::Read(_, ours) = engine else {
-                return Err(QemuError::Device("a read that reads nothing".to_owned()));
-            };
-            if ours != theirs {
-                return Ok(Some(PeerDifference {
-                    input: operation.line(),
-                    what: "value read".to_owned(),
-                    engine: format!("{ours:#x}"),
-                    qemu: format!("{theirs:#x}"),
-                }));
-            }
+        if let Operation::Notify(vector) = *operation {
+            compared.events += 1;
+            qemu.raise(self.function.index, vector.index())?;
         }
-        compared.events += u64::from(matches!(operation, Operation::Notify(_)));
-        let silent = matches!(
-            operation,
-            Operation::ReadTable { .. } | Operation::ReadPba { .. } | Operation::ReadConfig { .. }
-        );
-        if silent { Ok(None) } else { self.compare_memory(qemu, operation, compared) }
+        if let Answer::Read(_, ours) = engine {
+            compared.reads += 1;
+            let (lines, expected) = self.read_of(operation, ours);
+            let question = Question { operation: *operation, compared: *compared, expected };
+            questions.ask(lines, question);
+            return Ok(());
+        }
+        questions.tell(self.write_of(operation));
+        self.ask_memory(operation, questions, compared);
+        Ok(())
     }
 
     /// Gives one input to the engine alone.
@@ -175,77 +170,77 @@ impl Pair {
         answer
     }
 
-    fn ask(&self, qemu: &mut Qemu, operation: &Operation) -> Result<Option<u64>, QemuError> {
-        let QemuFunction { capability, table, pba, index } = self.function;
-        let mut bytes = [0; 8];
-        let prefix = |bytes: &mut [u8; 8], len: u8| bytes[..usize::from(len.min(8))].to_vec();
+    /// The commands of a read, and what the last of them is answered with if it reads `ours` too.
+    fn read_of(&self, operation: &Operation, ours: u64) -> (Vec<String>, Expected) {
+        let QemuFunction { capability, table, pba, .. } = self.function;
+        let memory = |base: u64, offset: u16, len: u8| {
+            let len = usize::from(len.min(8));
+            let line = QemuFunction::read_line(base + u64::from(offset), len);
+            (line.into_iter().collect(), Expected::Bytes { ours, len })
+        };
         match *operation {
-            Operation::WriteConfig { offset, len, value } => {
-                let kept = if len < 8 { value & ((1 << (len * 8)) - 1) } else { value };
-                self.function.set_config(qemu, capability + offset, len, kept)?;
-            }
             Operation::ReadConfig { offset, len } => {
-                let value = self.function.config(qemu, capability + offset, len)?;
                 // The link to the next capability is the device's own.
                 let link = if offset == 0 && len > 1 { 0xff00 } else { 0 };
                 let link = if offset == 1 { 0xff } else { link };
-                return Ok(Some(value & !link));
+                let lines = self.function.config_lines(capability + offset, len).into();
+                (lines, Expected::Number { ours, mask: !link })
             }
-            Operation::WriteTable { offset, len, value } => {
-                let bytes = prefix(&mut value.to_le_bytes(), len);
-                QemuFunction::write(qemu, table + u64::from(offset), &bytes)?;
-            }
-            Operation::WritePba { offset, len } => {
-                QemuFunction::write(qemu, pba + u64::from(offset), &prefix(&mut [0xff; 8], len))?;
-            }
-            Operation::ReadTable { offset, len } => {
-                let bytes = &mut bytes[..usize::from(len.min(8))];
-                QemuFunction::read(qemu, table + u64::from(offset), bytes)?;
-            }
-            Operation::ReadPba { offset, len } => {
-                let bytes = &mut bytes[..usize::from(len.min(8))];
-                QemuFunction::read(qemu, pba + u64::from(offset), bytes)?;
-            }
-            Operation::Notify(vector) => qemu.raise(index, vector.index())?,
-            Operation::SetBusMaster(on) => {
-                self.function.command(qemu, COMMAND[usize::from(on)])?;
-            }
-            _ => {}
+            Operation::ReadTable { offset, len } => memory(table, offset, len),
+            Operation::ReadPba { offset, len } => memory(pba, offset, len),
+            _ => (Vec::new(), Expected::Bytes { ours, len: 0 }), // nothing else reads
         }
-        let is_read = matches!(operation, Operation::ReadTable { .. } | Operation::ReadPba { .. });
-        Ok(is_read.then(|| u64::from_le_bytes(bytes)))
     }
 
-    /// Compares the window, and clears it on both sides when anything was written.
-    pub(super) fn compare_memory(
+    /// The commands of an input that writes.
+    fn write_of(&self, operation: &Operation) -> Vec<String> {
+        let QemuFunction { capability, table, pba, .. } = self.function;
+        let prefix = |bytes: [u8; 8], len: u8| bytes[..usize::from(len.min(8))].to_vec();
+        let memory = |base: u64, offset: u16, bytes: Vec<u8>| {
+            QemuFunction::write_line(base + u64::from(offset), &bytes).into_iter().collect()
+        };
+        match *operation {
+            Operation::WriteConfig { offset, len, value } => {
+                let kept = if len < 8 { value & ((1 << (len * 8)) - 1) } else { value };
+                self.function.set_config_lines(capability + offset, len, kept).into()
+            }
+            Operation::WriteTable { offset, len, value } => {
+                memory(table, offset, prefix(value.to_le_bytes(), len))
+            }
+            Operation::WritePba { offset, len } => memory(pba, offset, prefix([0xff; 8], len)),
+            Operation::SetBusMaster(on) => {
+                self.function.command_lines(COMMAND[usize::from(on)]).into()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Asks for the window, and clears it on both sides when the engine wrote anything.
+    pub(super) fn ask_memory(
         &mut self,
-        qemu: &mut Qemu,
         operation: &Operation,
+        questions: &mut Questions,
         compared: &mut Compared,
-    ) -> Result<Option<PeerDifference>, QemuError> {
+    ) {
         compared.messages += std::mem::take(&mut self.memory.messages);
-        let mut theirs = vec![0; self.memory.bytes.len()];
-        QemuFunction::read(qemu, self.memory.base, &mut theirs)?;
-        let pairs = self.memory.bytes.chunks(4).zip(theirs.chunks(4));
-        let differing = pairs.enumerate().find(|(_, (ours, theirs))| ours != theirs);
-        if let Some((index, (ours, theirs))) = differing {
-            return Ok(Some(PeerDifference {
-                input: operation.line(),
-                what: format!("memory at {:#x}", self.memory.base + 4 * index as u64),
-                engine: format!("{ours:02x?}"),
-                qemu: format!("{theirs:02x?}"),
-            }));
-        }
+        let Memory { base, ref bytes, .. } = self.memory;
+        let expected = Expected::Memory { base, ours: bytes.clone() };
+        let question = Question { operation: *operation, compared: *compared, expected };
+        questions.ask(QemuFunction::read_line(base, bytes.len()), question);
         if std::mem::take(&mut self.memory.written) {
-            self.clear(qemu)?;
+            self.memory.bytes.fill(0);
+            questions.tell([self.clearing()]);
         }
-        Ok(None)
     }
 
     fn clear(&mut self, qemu: &mut Qemu) -> Result<(), QemuError> {
         self.memory.bytes.fill(0);
-        let line = format!("memset {:#x} {:#x} 0x0", self.memory.base, self.memory.bytes.len());
-        qemu.qtest().command(&line).map(drop)
+        qemu.qtest().command(&self.clearing()).map(drop)
+    }
+
+    /// The command that clears the window.
+    fn clearing(&self) -> String {
+        format!("memset {:#x} {:#x} 0x0", self.memory.base, self.memory.bytes.len())
     }
 
     /// Compares the msix field of a migration stream with the engine's, and loads it (C45).

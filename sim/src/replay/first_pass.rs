@@ -111,7 +111,7 @@ impl<P: FnMut(u64) -> bool> FirstPass<P> {
                 (false, true) => NO_TABLE,
                 (false, false) => NO_MSIX,
             };
-            return Err(Unusable::NoTable { line, reason });
+            return Err(Unusable::NoTable { line, reason: self.displaced.beside(reason) });
         }
         for name in &self.bare {
             let known = match self.functions.only_named(name) {
@@ -214,7 +214,10 @@ impl<P: FnMut(u64) -> bool> LogVisitor for FirstPass<P> {
     fn progress(&mut self, lines: u64, bytes: u64) -> Result<(), Unusable> {
         self.bytes += bytes;
         if self.events == 0 && self.bytes > LOOK {
-            return Err(Unusable::NoTable { line: lines.max(1), reason: NO_EVENT });
+            return Err(Unusable::NoTable {
+                line: lines.max(1),
+                reason: self.displaced.beside(NO_EVENT),
+            });
         }
         if (self.go_on)(bytes) { Ok(()) } else { Err(Unusable::Interrupted { line: lines }) }
     }

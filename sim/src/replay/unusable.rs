@@ -21,7 +21,7 @@ pub enum Unusable {
         /// The last line.
         line: u64,
         /// What is missing, and how to record it.
-        reason: &'static str,
+        reason: String,
     },
     /// It has more devices or regions than any machine.
     #[error("more than {limit} {what}")]

@@ -19,8 +19,9 @@
 //! left open ([`Choices`](crate::Choices)), a device agrees if it agrees with one alternative from the start
 //! to the end of a sequence. Operations that an adapter does not offer are left out, or done as a guest can.
 //!
-//! [`agree`] runs one sequence, for those who bring their own: from bytes of libFuzzer, or from the
-//! [strategies](crate::strategy) in a property test. The example `fuzz` of this crate has both.
+//! [`agree`] runs one sequence, for those who bring their own, such as a property test over the
+//! [strategies](crate::strategy): the example `fuzz` of this crate has one. [`examine`] also shortens it, as a
+//! target for libFuzzer wants it: the crate's page has one.
 
 mod beside;
 mod expected;
@@ -174,6 +175,23 @@ pub fn agree(
     Ok(beside(subject, device, vectors, except).follow(&operations))
 }
 
+/// As [`agree`], and shortens the sequence: for libFuzzer, whose input is the sequence, and whose own way to
+/// shorten it knows no operations. Of `options`, `shorten` and `except` count.
+///
+/// # Errors
+/// Why there is no such device.
+pub fn examine(
+    subject: &dyn Subject,
+    vectors: u16,
+    operations: &[Operation],
+    options: &Fuzz,
+) -> Result<Option<Finding>, String> {
+    let offers = Offers::of(device(subject, vectors)?.as_mut());
+    let search = Search { subject, options, vectors, offers };
+    let shown = search.shown(&search.only(operations))?;
+    shown.map(|shown| search.finding(shown, options.shorten)).transpose()
+}
+
 fn device(subject: &dyn Subject, vectors: u16) -> Result<Box<dyn crate::Device>, String> {
     subject.device(u32::from(vectors)).map_err(|why| {
         let (NoDevice::Refused(why) | NoDevice::NotOffered(why)) = why;
@@ -226,10 +244,7 @@ impl Search<'_> {
                     None => tree.complicate(),
                 };
             }
-            while let Some(shorter) = self.shorter(&shown.0, &mut tries)? {
-                shown = shorter;
-            }
-            return Ok(Some(self.finding(shown)));
+            return self.finding(shown, tries).map(Some);
         }
         Ok(None)
     }
@@ -264,9 +279,14 @@ impl Search<'_> {
         Ok(None)
     }
 
-    fn finding(&self, (operations, difference): Shown) -> Finding {
+    /// What is published of a difference, made shorter in so many tries.
+    fn finding(&self, mut shown: Shown, mut tries: u32) -> Result<Finding, String> {
+        while let Some(shorter) = self.shorter(&shown.0, &mut tries)? {
+            shown = shorter;
+        }
+        let (operations, difference) = shown;
         let choices = self.subject.choices();
-        Finding::new(self.vectors, &choices, &self.offers, operations, difference)
+        Ok(Finding::new(self.vectors, &choices, &self.offers, operations, difference))
     }
 }
 

@@ -117,6 +117,49 @@ pub fn is_access(operation: &Operation) -> bool {
     }
 }
 
+/// Returns the same operation with vectors and offsets that are mostly in a table of `n` vectors: the random
+/// 16-bit numbers of libFuzzer and `arbitrary` seldom are.
+#[must_use]
+pub fn within(operation: &Operation, n: u16) -> Operation {
+    let vector = |v: Vector| Vector::new(v.index() % (n + 1));
+    let set = |set: Vectors| Vectors::new(set.word() % (n.div_ceil(64) + 1), set.bits());
+    let table = |offset: u16| offset % (16 * n + 4);
+    let pba = |offset: u16| offset % (8 * n.div_ceil(64) + 4);
+    let len = |len: u8| len % 10;
+    match *operation {
+        Operation::WriteConfig { offset, len: bytes, value } => {
+            Operation::WriteConfig { offset: offset % 14, len: len(bytes), value }
+        }
+        Operation::ReadConfig { offset, len: bytes } => {
+            Operation::ReadConfig { offset: offset % 14, len: len(bytes) }
+        }
+        Operation::WriteTable { offset, len: bytes, value } => {
+            Operation::WriteTable { offset: table(offset), len: len(bytes), value }
+        }
+        Operation::ReadTable { offset, len: bytes } => {
+            Operation::ReadTable { offset: table(offset), len: len(bytes) }
+        }
+        Operation::PollPba { offset, len: bytes } => {
+            Operation::PollPba { offset: pba(offset), len: len(bytes) }
+        }
+        Operation::ReadPba { offset, len: bytes } => {
+            Operation::ReadPba { offset: pba(offset), len: len(bytes) }
+        }
+        Operation::WritePba { offset, len: bytes } => {
+            Operation::WritePba { offset: pba(offset), len: len(bytes) }
+        }
+        Operation::Notify(v) => Operation::Notify(vector(v)),
+        Operation::Withdraw(v) => Operation::Withdraw(vector(v)),
+        Operation::Claim(v) => Operation::Claim(vector(v)),
+        Operation::Unclaim(v) => Operation::Unclaim(vector(v)),
+        Operation::SetMask(v, masked) => Operation::SetMask(vector(v), masked),
+        Operation::SetMessage(v, message) => Operation::SetMessage(vector(v), message),
+        Operation::ReportFailed(vectors) => Operation::ReportFailed(set(vectors)),
+        Operation::ReportHeld(vectors) => Operation::ReportHeld(set(vectors)),
+        other => other,
+    }
+}
+
 /// Vectors at the edges of the table and of words, half of them the first and the last; a few are
 /// outside.
 pub fn vector(n: u16) -> impl Strategy<Value = Vector> {

@@ -4,6 +4,10 @@
 //! implemented here, by a host that does what a kernel does: an event of an unmasked irqfd is a message, one
 //! of a masked irqfd is held until it is unmasked (K7, K8), and a changed message is a changed route.
 
+mod virtio;
+
+pub use virtio::VirtioSubject;
+
 use alioth::hv::{self, IrqFd};
 use alioth::mem::emulated::{Mmio, MmioBus};
 use alioth::pci::cap::{

@@ -1,7 +1,7 @@
 //! What is judged of each peer, and the text that is published.
 
-use crate::alioth::AliothSubject;
-use crate::usbvfiod::UsbvfiodSubject;
+use crate::alioth::{AliothSubject, VirtioSubject};
+use crate::usbvfiod::{BehindVmm, UsbvfiodSubject};
 use msix_conformance::fuzz::{Avoided, Exceptions, Finding, Fuzz, fuzz};
 use msix_conformance::{CASES, Case, CaseReport, Report, Subject, judge};
 use msix_core::operation::Operation;
@@ -24,50 +24,92 @@ pub struct Peer<S> {
     known: &'static [Avoided],
 }
 
+const ENABLE: Operation = Operation::WriteConfig { offset: 2, len: 2, value: 0x8000 };
+
+// What is known of Alioth's table, whoever sends.
+const CONTROL: Avoided = Avoided {
+    why: "Enable and Function Mask are kept and have no effect (A1, A6)",
+    avoids: |operation, _| matches!(operation, Operation::WriteConfig { .. } | Operation::Reset),
+};
+const PBA_READS: Avoided = Avoided {
+    why: "pending bits are not kept, and the PBA reads all ones (A5)",
+    avoids: |operation, _| matches!(operation, Operation::ReadPba { .. }),
+};
+const QWORDS: Avoided = Avoided {
+    why: "accesses of 8 bytes to the table do nothing (A4)",
+    avoids: |operation, _| {
+        let (Operation::WriteTable { len, .. } | Operation::ReadTable { len, .. }) = operation
+        else {
+            return false;
+        };
+        *len == 8
+    },
+};
+const ACROSS: Avoided = Avoided {
+    why: "a read across the end of the table is 0 behind it (A4 leaves such reads open)",
+    avoids: |operation, vectors| {
+        matches!(operation, Operation::ReadTable { offset, len }
+            if u32::from(*offset) + u32::from(*len) > 16 * u32::from(vectors))
+    },
+};
+
 /// Alioth.
 #[must_use]
 pub fn alioth() -> Peer<AliothSubject> {
-    const ENABLE: &[Operation] = &[Operation::WriteConfig { offset: 2, len: 2, value: 0x8000 }];
     const KNOWN: &[Avoided] = &[
-        Avoided {
-            why: "Enable and Function Mask are kept and have no effect (A1, A6)",
-            avoids: |operation, _| {
-                matches!(operation, Operation::WriteConfig { .. } | Operation::Reset)
-            },
-        },
+        CONTROL,
         Avoided {
             why: "a message that is rewritten while it is live reaches the host in parts (A3, H4)",
             avoids: |operation, _| matches!(operation, Operation::WriteTable { offset, .. } if offset % 16 < 12),
         },
-        Avoided {
-            why: "pending bits are not kept, and the PBA reads all ones (A5)",
-            avoids: |operation, _| matches!(operation, Operation::ReadPba { .. }),
-        },
-        Avoided {
-            why: "accesses of 8 bytes to the table do nothing (A4)",
-            avoids: |operation, _| {
-                let (Operation::WriteTable { len, .. } | Operation::ReadTable { len, .. }) =
-                    operation
-                else {
-                    return false;
-                };
-                *len == 8
-            },
-        },
-        Avoided {
-            why: "a read across the end of the table is 0 behind it (A4 leaves such reads open)",
-            avoids: |operation, vectors| {
-                matches!(operation, Operation::ReadTable { offset, len }
-                    if u32::from(*offset) + u32::from(*len) > 16 * u32::from(vectors))
-            },
-        },
+        PBA_READS,
+        QWORDS,
+        ACROSS,
     ];
     Peer {
         name: "alioth",
         subject: AliothSubject,
         judged: |_| true,
-        begins: ENABLE,
+        begins: &[ENABLE],
         unjudged: &[],
+        known: KNOWN,
+    }
+}
+
+/// A virtio device of Alioth that sends from userspace.
+#[must_use]
+pub fn alioth_virtio() -> Peer<VirtioSubject> {
+    const UNMASK: Operation = Operation::WriteTable { offset: 12, len: 4, value: 0 };
+    const KNOWN: &[Avoided] = &[
+        PBA_READS,
+        CONTROL,
+        Avoided {
+            why: "an event of a masked vector is lost (A5): only vector 0 has events, unmasked for good",
+            avoids: |operation, _| match operation {
+                Operation::Notify(v) => v.index() != 0,
+                Operation::WriteTable { offset, len, .. } => {
+                    *offset < 16 && *offset + u16::from(*len) > 12
+                }
+                _ => false,
+            },
+        },
+        QWORDS,
+        ACROSS,
+    ];
+    // Behind the PBA are the registers of virtio.
+    const BEHIND: &[Avoided] = &[Avoided {
+        why: "other registers are there",
+        avoids: |operation, _| {
+            matches!(operation, Operation::ReadPba { offset, .. } | Operation::WritePba { offset, .. }
+                if *offset >= 4096 - 8)
+        },
+    }];
+    Peer {
+        name: "alioth-virtio",
+        subject: VirtioSubject,
+        judged: |case| case.id != "C07",
+        begins: &[ENABLE, UNMASK],
+        unjudged: BEHIND,
         known: KNOWN,
     }
 }
@@ -106,6 +148,19 @@ pub fn usbvfiod(program: PathBuf) -> Peer<UsbvfiodSubject> {
         begins: &[],
         unjudged: EVENTS,
         known: KNOWN,
+    }
+}
+
+/// The events of usbvfiod, which is the program at `program`, behind a VMM.
+#[must_use]
+pub fn usbvfiod_events(program: PathBuf) -> Peer<BehindVmm> {
+    Peer {
+        name: "usbvfiod-events",
+        subject: BehindVmm { program },
+        judged: |_| true,
+        begins: &[],
+        unjudged: &[],
+        known: &[],
     }
 }
 

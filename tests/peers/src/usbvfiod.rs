@@ -2,10 +2,15 @@
 //!
 //! Its parts are not public. A vfio-user server leaves messages to the VMM that it serves: it has the
 //! capability, it names the place of table and PBA in a BAR, and an event is a write to an eventfd. So its
-//! registers are judged, as a client reads and writes them, and nothing else.
+//! registers are judged, as a client reads and writes them; and its events, behind a VMM ([`BehindVmm`]).
+
+mod behind;
+mod controller;
+
+pub use behind::{BehindVmm, counted};
 
 use msix_conformance::{Choices, Device, Layouts, Message, NoDevice, Refused, Subject};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -47,7 +52,7 @@ impl Subject for UsbvfiodSubject {
     }
 }
 
-struct Server {
+pub(crate) struct Server {
     process: Child,
     client: Client,
     capability: u64,
@@ -65,7 +70,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(program: &PathBuf) -> Result<Self, String> {
+    fn start(program: &Path) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|why| why.to_string())?;
         let path = folder.path().join("socket");
         let process = Command::new(program)
@@ -180,7 +185,7 @@ impl Device for Server {
         self.write(bar, first.saturating_add(offset), bytes);
     }
     fn fire(&mut self, _vector: u32) -> Result<(), Refused> {
-        Err(Refused("events are not judged: see the module".into()))
+        Err(Refused("an event is a write to an eventfd: see the module".into()))
     }
     fn messages(&mut self) -> Vec<Message> {
         Vec::new()

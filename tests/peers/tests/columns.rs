@@ -2,7 +2,8 @@
 
 use msix_conformance::fuzz::{Exceptions, replay};
 use msix_conformance::{Subject, Verdict};
-use msix_registry_peers::peer::{Peer, alioth, usbvfiod};
+use msix_registry_peers::peer::{Peer, alioth, alioth_virtio, usbvfiod, usbvfiod_events};
+use msix_registry_peers::usbvfiod::counted;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,42 @@ fn the_failures_of_alioth_name_their_rules() {
 #[test]
 fn what_was_found_in_alioth_is_seen_again() {
     scripts_show(&alioth());
+}
+
+#[test]
+fn the_column_of_a_virtio_device_of_alioth_is_current() {
+    is_current(&alioth_virtio());
+}
+
+#[test]
+fn the_failures_of_a_virtio_device_of_alioth_name_their_rules() {
+    rules_are_named(&alioth_virtio());
+}
+
+#[test]
+fn what_was_found_in_a_virtio_device_of_alioth_is_seen_again() {
+    scripts_show(&alioth_virtio());
+}
+
+#[test]
+fn the_column_of_the_events_of_usbvfiod_is_current() {
+    if let Some(program) = program() {
+        is_current(&usbvfiod_events(program));
+    }
+}
+
+#[test]
+fn the_events_of_usbvfiod_name_their_rules() {
+    if let Some(program) = program() {
+        rules_are_named(&usbvfiod_events(program));
+    }
+}
+
+#[test]
+fn usbvfiod_writes_its_eventfd_once_for_each_event_and_loses_those_without() {
+    if let Some(program) = program() {
+        assert_eq!(counted(&program), Ok([100, 1]));
+    }
 }
 
 #[test]

@@ -228,30 +228,40 @@ def CTLZ(a):
     return mk("ctlz", a.w, (a,))
 
 
-def tz(t, d=8):
+_tz = {}
+
+
+def tz(t):
     """Known trailing zero bits."""
-    if t.op == "c":
-        return 64 if t.k == 0 else (t.k & -t.k).bit_length() - 1
-    if d == 0:
-        return 0
-    if t.op == "zext":
-        return tz(t.a[0], d - 1)
-    if t.op == "concat":
-        n = 0
-        for p in reversed(t.a):
-            if p.op == "c" and p.k == 0:
-                n += p.w
-            else:
-                return n + tz(p, d - 1)
-        return 64
-    if t.op in ("add", "sub", "or", "xor"):
-        return min(tz(t.a[0], d - 1), tz(t.a[1], d - 1))
-    if t.op == "and":
-        return max(tz(t.a[0], d - 1), tz(t.a[1], d - 1))
-    if t.op == "ite":
-        return min(tz(t.a[1], d - 1), tz(t.a[2], d - 1))
-    if t.op == "mul":
-        return tz(t.a[0], d - 1) + tz(t.a[1], d - 1)
+    # Remembered: a term stands in others many times over.
+    known = _tz.get(t.id)
+    if known is None:
+        known = _tz[t.id] = trailing(t)
+    return known
+
+
+def trailing(t):
+    match t.op:
+        case "c":
+            return 64 if t.k == 0 else (t.k & -t.k).bit_length() - 1
+        case "zext":
+            return tz(t.a[0])
+        case "concat":
+            n = 0
+            for p in reversed(t.a):
+                if p.op == "c" and p.k == 0:
+                    n += p.w
+                else:
+                    return n + tz(p)
+            return 64
+        case "add" | "sub" | "or" | "xor":
+            return min(tz(t.a[0]), tz(t.a[1]))
+        case "and":
+            return max(tz(t.a[0]), tz(t.a[1]))
+        case "ite":
+            return min(tz(t.a[1]), tz(t.a[2]))
+        case "mul":
+            return tz(t.a[0]) + tz(t.a[1])
     return 0
 
 

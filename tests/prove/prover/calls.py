@@ -82,10 +82,10 @@ class Calls(Values):
         elif name == "__assume":
             # The compiler may lay out another path first, which the assumption does not concern.
             before = FALSE
-            for p in self.properties:
-                before = OR(before, p.reached)
+            for condition in [p.reached for p in self.properties] + [o[0] for o in self.obligations]:
+                before = OR(before, condition)
             if self.sol.sat(AND(st.g, before)):
-                raise Unsupported("an assumption after a property")
+                raise Unsupported("an assumption after a property, or after what must not be done")
             assumption = OR(NOT(st.g), values[0])
             self.assumed.append(assumption)
             self.sol.assume(assumption)

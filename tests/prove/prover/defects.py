@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import suite
@@ -16,10 +15,28 @@ ROOT = suite.HERE.parent.parent
 SHARED = "sim/explorer/src/script/line.rs"
 
 
+def all_of_them():
+    return tomllib.loads((suite.HERE / "defects.toml").read_text())["defect"]
+
+
+def misplaced():
+    """Prints the defects that have no place in the engine as it is now, or several; returns whether there
+    are any."""
+    wrong = 0
+    for defect in all_of_them():
+        times = (ROOT / "core/src" / defect["file"]).read_text().count(defect["from"])
+        if times != 1:
+            print(f"{defect['name']}: its place stands {times} times in {defect['file']}")
+            wrong += 1
+    return int(wrong > 0)
+
+
 def run(names):
     """Tries all defects, or those with a name that contains one of `names`; returns 0 if each is found
     by the harness and the property meant for it."""
-    listed = tomllib.loads((suite.HERE / "defects.toml").read_text())["defect"]
+    if misplaced():
+        return 1
+    listed = all_of_them()
     chosen = [d for d in listed if not names or any(name in d["name"] for name in names)]
     without = set(suite.property_names().values()) - {d["property"] for d in listed}
     if without:
@@ -42,10 +59,7 @@ def broken_copy(defect, folder):
     (folder / "Cargo.toml").write_text(manifest)
     shutil.copy(ROOT / "README.md", folder)
     place = folder / "core/src" / defect["file"]
-    text = place.read_text()
-    if text.count(defect["from"]) != 1:
-        raise ValueError(f"{defect['name']}: its place stands {text.count(defect['from'])} times")
-    place.write_text(text.replace(defect["from"], defect["to"]))
+    place.write_text(place.read_text().replace(defect["from"], defect["to"]))
     return folder / "tests/prove"
 
 
@@ -58,13 +72,8 @@ def found(defect):
         source = broken_copy(defect, folder)
         # One target folder for all, so that dependencies are compiled once.
         targets = suite.HERE / "target/defects"
-        arguments = (
-            (suite.build_ir, folder / "broken.ll", targets / "ir"),
-            (suite.build_native, folder / "broken", targets / "native"),
-        )
-        with ThreadPoolExecutor() as pool:
-            jobs = [pool.submit(build, vectors, out, source, to) for build, out, to in arguments]
-        ir, program = (job.result() for job in jobs)
+        only = [defect["harness"]]
+        ir, program = suite.built(vectors, folder, only, source=source, targets=targets)
         status, text = suite.run_one(ir, defect["harness"], program)
     refuted = re.findall(r"REFUTED ([A-Z][A-Za-z]+|a panic.*)$", text, re.M)
     good = status == 1 and defect["property"] in refuted and "does not do that" not in text

@@ -47,7 +47,7 @@ class Executor(Calls):
                 split = False
                 for r in bits:
                     w = s.env[r]
-                    b = tz(w, 1000) if w.op != "c" else w.w
+                    b = tz(w) if w.op != "c" else w.w
                     if b >= w.w or lowc(w) is not None:
                         continue
                     hi = [EXTRACT(w, w.w - 1, b + 1)] if b + 1 < w.w else []

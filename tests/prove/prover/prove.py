@@ -80,14 +80,12 @@ def prove(path, harness, names, program=None, smt_folder=None):
     for violated, _ in machine.obligations:
         failed = OR(failed, violated)
     questions = [(failed, "a panic, or an access out of bounds"), *violations]
+    questions = [(violated, name) for violated, name in questions if violated is not FALSE]
+    if smt_folder:
+        smt.dump(machine.assumed, [violated for violated, _ in questions], Path(smt_folder, harness))
     found = []
     until = time.monotonic() + simplify.LIMIT
-    for number, (violated, name) in enumerate(questions):
-        if violated is FALSE:
-            continue
-        if smt_folder:
-            text = smt.script(machine.assumed, violated)
-            Path(smt_folder, f"{harness}.{number}.smt2").write_text(text)
+    for violated, name in questions:
         if machine.sol.sat(violated):
             found.append((name, violated is failed, simplify.simplest(machine, violated, until)))
     if not found:

@@ -1,5 +1,7 @@
 """Terms as SMT-LIB text, for another solver to decide the same questions."""
 
+from .terms import TRUE
+
 OPERATIONS = {
     "and": "bvand",
     "or": "bvor",
@@ -19,15 +21,26 @@ OPERATIONS = {
 COMPARISONS = {"eq": "=", "ult": "bvult", "slt": "bvslt"}
 
 
-def script(assumptions, question):
-    """A script that asks whether `question` can be while all of `assumptions` hold. Every term is a
+def dump(assumptions, questions, folder):
+    """Writes a script for each of `questions`, by its number; `all.smt2`, which asks whether any of them can
+    be; and `hypothesis.smt2`, which asks whether the assumptions can."""
+    folder.mkdir()
+    for number, question in enumerate(questions):
+        (folder / f"{number}.smt2").write_text(script(assumptions, [question]))
+    (folder / "all.smt2").write_text(script(assumptions, questions))
+    (folder / "hypothesis.smt2").write_text(script(assumptions, [TRUE]))
+
+
+def script(assumptions, questions):
+    """A script that asks whether one of `questions` can be while all of `assumptions` hold. Every term is a
     bit-vector here, also of width 1."""
     lines = ["(set-logic QF_BV)"]
     done = set()
-    for term in [*assumptions, question]:
+    for term in [*assumptions, *questions]:
         define(term, done, lines)
     lines += [f"(assert (= t{a.id} #b1))" for a in assumptions]
-    lines += [f"(assert (= t{question.id} #b1))", "(check-sat)"]
+    any_of = " ".join(f"(= t{question.id} #b1)" for question in questions)
+    lines += [f"(assert (or {any_of}))", "(check-sat)"]
     return "\n".join(lines) + "\n"
 
 
@@ -73,8 +86,9 @@ def text(t):
     if t.op == "sext":
         return f"((_ sign_extend {t.w - w}) {a[0]})"
     if t.op == "popcnt":
-        bits = [f"((_ zero_extend {w - 1}) ((_ extract {i} {i}) {a[0]}))" for i in range(w)]
-        return f"(bvadd {' '.join(bits)})"
+        n = w.bit_length()  # as many bits as the count needs
+        bits = [f"((_ zero_extend {n - 1}) ((_ extract {i} {i}) {a[0]}))" for i in range(w)]
+        return f"((_ zero_extend {w - n}) (bvadd {' '.join(bits)}))"
     if t.op in ("cttz", "ctlz"):
         value = number(w, w)
         for i in range(w - 1, -1, -1) if t.op == "cttz" else range(w):

@@ -21,7 +21,7 @@ IR_FLAGS = " -C llvm-args=-inline-threshold=2000 -C llvm-args=-unroll-threshold=
 SLOW = {"claim", "load", "read_table", "set_message", "write_dword", "write_qword", "write_other"}
 # More than ten seconds of CPU with 32 vectors of MSI.
 SLOW_FUNCTION = {"function_write_msi", "function_write_msix", "function_report_held"}
-# What is proven of MSI-X alone, for 64 vectors in `quick`: the whole function has two there.
+# Those of a whole function, which is proven with one vector of MSI-X or two.
 WHOLE = "function_"
 # Proven for every number of vectors at once.
 EVERY = [
@@ -34,34 +34,41 @@ EVERY = [
     "read_pba",
     "reset",
 ]
+# How many harnesses are proven at once.
+JOBS = int(os.environ.get("PROVE_JOBS", os.cpu_count() or 1))
 # CPU seconds of one harness.
 LIMIT = int(os.environ.get("PROVE_LIMIT", 1800))
 
 
-def cargo(source, vectors, target, *args, flags="", **settings):
-    """Runs cargo on the crate of the harnesses in `source`, with `settings` in its environment."""
+def cargo(source, vectors, only, target, *args, flags="", rustc=(), **settings):
+    """Runs cargo on the crate of the harnesses in `source`, with `settings` in its environment. Of the
+    harnesses `only` are compiled, if they are given."""
     environment = dict(os.environ, PROVE_N=str(vectors), RUSTFLAGS=FLAGS + flags, **settings)
+    environment.pop("PROVE_ONLY", None)
+    if only:
+        environment["PROVE_ONLY"] = "".join(f"prove_{name}," for name in only)
     if str(vectors).endswith("d"):
         environment["CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS"] = "true"
     command = [os.environ.get("CARGO", "cargo"), *args, "--quiet", "--release"]
     command += ["--manifest-path", str(source / "Cargo.toml"), "--target-dir", str(target)]
-    if args[0] == "rustc":
-        command += ["--", "--emit=llvm-ir", "-C", "linker=true"]
+    command += ["--", *rustc] if rustc else []
     subprocess.run(command, env=environment, check=True)
 
 
-def build_ir(vectors, out, source=HERE, target=HERE / "target/ir"):
-    """Compiles all harnesses for a number of vectors to one file of LLVM IR."""
-    cargo(source, vectors, target, "rustc", "--lib", "--crate-type", "cdylib", flags=IR_FLAGS)
-    shutil.copy(target / "release/deps/prove.ll", out)
+def build_ir(vectors, out, only=None, source=HERE, target=HERE / "target/ir"):
+    """Compiles harnesses for a number of vectors to LLVM IR."""
+    # Straight to its place: in the target folder, the file of an earlier choice has the same name.
+    rustc = (f"--emit=llvm-ir={out}", "-C", "linker=true")
+    arguments = ("rustc", "--lib", "--crate-type", "cdylib")
+    cargo(source, vectors, only, target, *arguments, flags=IR_FLAGS, rustc=rustc)
     return out
 
 
-def build_native(vectors, out, source=HERE, target=HERE / "target/native"):
+def build_native(vectors, out, only=None, source=HERE, target=HERE / "target/native"):
     """Compiles the program that runs them natively."""
     # It runs a few states, so the time goes into compiling it.
     quickly = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1"}
-    cargo(source, vectors, target, "build", "--bin", "native", "--features", "native", **quickly)
+    cargo(source, vectors, only, target, "build", "--bin", "native", "--features", "native", **quickly)
     shutil.copy(target / "release/native", out)
     return out
 
@@ -73,9 +80,17 @@ def property_names(source=HERE):
     return {int(number): name for name, number in re.findall(r"(\w+) = (\d+),", body)}
 
 
-def harnesses(ir):
-    """The names of the harnesses in an IR file, without `prove_`."""
-    return sorted(re.findall(r"^define .*@prove_(\w+)\(", Path(ir).read_text(), re.M))
+def harnesses(source=HERE):
+    """The names of the harnesses, without `prove_`, from the list in `inputs.rs`."""
+    text = (source / "src/inputs.rs").read_text()
+    return sorted(re.findall(r"\bprove_(\w+)", text[text.index("\nharnesses! {") :]))
+
+
+def wanted(vectors):
+    """The harnesses that are proven for a number of vectors."""
+    if vectors == "..70":
+        return EVERY
+    return [name for name in harnesses() if vectors != 64 or not name.startswith(WHOLE)]
 
 
 def one(ir, harness, program=None, smt_folder=None):
@@ -105,8 +120,7 @@ def run_one(ir, harness, program, smt_folder=None, limit=LIMIT):
 def prove_all(jobs, smt_folder=None):
     """Proves `jobs`: IR file, native program, harness. Prints each; returns 0 if all hold."""
     failed = []
-    threads = int(os.environ.get("PROVE_JOBS", os.cpu_count() or 1))
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(JOBS) as pool:
         running = [
             (harness, pool.submit(run_one, ir, harness, program, smt_folder))
             for ir, program, harness in jobs
@@ -121,20 +135,27 @@ def prove_all(jobs, smt_folder=None):
     return int(bool(failed))
 
 
-def built(vectors, folder):
-    """Builds both forms of the harnesses for a number of vectors."""
+def built(vectors, folder, only=None, **where):
+    """Builds both forms of the harnesses for a number of vectors; `where` says from which source, and
+    where cargo keeps what it makes."""
     name = str(vectors).replace("..", "up-to-")
-    return (
-        build_ir(vectors, Path(folder, f"{name}.ll")),
-        build_native(vectors, Path(folder, f"native-{name}")),
-    )
+    source, targets = where.get("source", HERE), where.get("targets", HERE / "target")
+    with ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(build, vectors, Path(folder, kind + name), only, source, targets / kind)
+            for build, kind in ((build_ir, "ir"), (build_native, "native"))
+        ]
+    return [job.result() for job in jobs]
 
 
 def size(vectors, chosen):
+    unknown = set(chosen) - set(harnesses())
+    if unknown:
+        print(f"no harness: {', '.join(sorted(unknown))}")
+        return 2
     with tempfile.TemporaryDirectory() as folder:
-        ir, program = built(vectors, folder)
-        jobs = [(ir, program, harness) for harness in chosen or harnesses(ir)]
-        return prove_all(jobs)
+        ir, program = built(vectors, folder, chosen)
+        return prove_all([(ir, program, harness) for harness in chosen or harnesses()])
 
 
 def test_tool(ir, program):
@@ -148,39 +169,40 @@ def test_tool(ir, program):
 
 def quick():
     """Two vectors whole, also with exempt messages, and 64 without the slow ones."""
+    from . import defects
+
     start = time.time()
-    status = 0
+    status = defects.misplaced()
     with tempfile.TemporaryDirectory() as folder:
         for vectors, without in ((2, set()), ("2x", SLOW_FUNCTION), (64, SLOW)):
-            ir, program = built(vectors, folder)
+            chosen = [harness for harness in wanted(vectors) if harness not in without]
+            ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
             print(f"{vectors} vectors", flush=True)
-            chosen = [harness for harness in harnesses(ir) if harness not in without]
-            if vectors == 64:
-                chosen = [harness for harness in chosen if not harness.startswith(WHOLE)]
             status |= prove_all([(ir, program, harness) for harness in chosen])
     print(f"{time.time() - start:.0f} s")
     return status
 
 
 def long():
-    """Two and 64 vectors whole, also with exempt messages, one with the assertions of a debug build, some
-    inputs for every number of vectors up to 70, and the questions for two asked again of another solver."""
+    """Two vectors whole, also with exempt messages; one with the assertions of a debug build; MSI-X with 64;
+    some inputs for every number of vectors up to 70; and the questions for two asked again of another
+    solver."""
     from . import recheck
 
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for vectors in (2, "2x", "1d", 64, "..70"):
-            ir, program = built(vectors, folder)
+            chosen = wanted(vectors)
+            ir, program = built(vectors, folder, chosen)
             if vectors == 2:
                 status |= test_tool(ir, program)
             print(f"{vectors} vectors", flush=True)
             questions = Path(folder, f"questions-{vectors}")
             questions.mkdir()
-            chosen = EVERY if vectors == "..70" else harnesses(ir)
             again = questions if vectors == 2 else None
             status |= prove_all([(ir, program, h) for h in chosen], again)
             if again:
-                status |= recheck.all_of(questions)
+                status |= recheck.all_of(questions, JOBS)
     return status

@@ -292,14 +292,7 @@ macro_rules! harness {
         $crate::harness!($name, |$m, $v, $c, $fx, _bytes| $body);
     };
     ($name:ident, |$m:ident, $v:ident, $c:ident, $fx:ident, $bytes:ident| $body:block) => {
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name(
-            entries: &mut [msix_core::Entry; $crate::engine::N],
-            claims: &mut [u16; $crate::engine::N],
-            words: &mut [msix_core::Word; $crate::engine::WORDS],
-            bytes: &mut [u8; $crate::engine::BYTES],
-        ) {
-            let memory = $crate::engine::Memory { entries, claims, words, bytes };
+        pub fn $name(memory: $crate::engine::Memory<'_>) {
             let Some(mut begun) = $crate::engine::begin(memory) else {
                 return;
             };

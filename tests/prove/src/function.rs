@@ -195,14 +195,7 @@ macro_rules! function_harness {
         $crate::function_harness!($name, |$f, $r, $fx, $bytes| $body, true);
     };
     ($name:ident, |$f:ident, $r:ident, $fx:ident, $bytes:ident| $body:block, $together:expr) => {
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name(
-            entries: &mut [msix_core::Entry; $crate::engine::N],
-            claims: &mut [u16; $crate::engine::N],
-            words: &mut [msix_core::Word; $crate::engine::WORDS],
-            bytes: &mut [u8; $crate::engine::BYTES],
-        ) {
-            let memory = $crate::engine::Memory { entries, claims, words, bytes };
+        pub fn $name(memory: $crate::engine::Memory<'_>) {
             let Some(mut begun) = $crate::function::begin(memory) else { return };
             let before = begun.rules;
             let $crate::function::Begun { function: $f, rules: $r, fx: $fx, bytes: $bytes, .. } =

@@ -1,10 +1,6 @@
 //! The C interface as a subject: a program in C or C++ with the engine, and the model host at this end of
 //! its pipes.
 
-use super::engine::name_of;
-use super::model_host::{EventPath, ModelHost};
-use super::subjects::policy_name;
-use super::suite_host::SuiteHost;
 use crate::c_programs::CProgram;
 use msix_backends::{Host, Route};
 use msix_conformance::{
@@ -13,6 +9,7 @@ use msix_conformance::{
     QemuField, Refused, SideChannel, Snapshots, Subject, Withdrawal,
 };
 use msix_core::{Policy, Vector, Vectors};
+use msix_subjects::{EventPath, ModelHost, SuiteHost, name_of, policy_name};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -8,10 +8,10 @@ pub use edu::EduSubject;
 pub use engine::EngineFunctionSubject;
 pub use naive::NaiveFunctionSubject;
 
-use super::model_host::EventPath;
 use super::subjects::Deviation;
 use msix_conformance::FunctionSubject;
 use msix_core::Policy;
+use msix_subjects::EventPath;
 
 /// Returns everything in this project that has an adapter, except QEMU.
 #[must_use]

@@ -1,9 +1,5 @@
 //! The reference model as a subject: the same cases, another implementation.
 
-use super::engine::{name_of, vector_of};
-use super::model_host::{EventPath, ModelHost};
-use super::subjects::policy_name;
-use super::suite_host::SuiteHost as _;
 use crate::reference::Reference;
 use crate::vector_effects::VectorEffect;
 use msix_conformance::{
@@ -13,6 +9,7 @@ use msix_conformance::{
 };
 use msix_core::operation::{Answer, Operation};
 use msix_core::{Policy, Vector, Vectors};
+use msix_subjects::{EventPath, ModelHost, SuiteHost as _, name_of, policy_name, vector_of};
 
 /// The reference model under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]

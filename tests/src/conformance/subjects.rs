@@ -1,10 +1,9 @@
 //! The subjects of this project, and where they knowingly deviate.
 
-use super::engine::EngineSubject;
-use super::model_host::EventPath;
 use super::naive::NaiveSubject;
 use msix_conformance::Subject;
 use msix_core::Policy;
+use msix_subjects::{EngineSubject, EventPath};
 
 /// Returns the engine and the reference model, under both policies and with both paths of events.
 #[must_use]
@@ -21,15 +20,6 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
         }
     }
     subjects
-}
-
-/// The name of a policy in the names of subjects.
-pub(super) fn policy_name(policy: &Policy) -> &'static str {
-    match *policy {
-        Policy::SPEC => "SPEC",
-        Policy::QEMU => "QEMU",
-        _ => "another policy",
-    }
 }
 
 /// A case that a policy fails on purpose, because what it imitates fails it.

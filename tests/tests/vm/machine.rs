@@ -26,8 +26,8 @@ pub(crate) enum Hardware {
     Devices,
     /// Two processors that can run a whole Linux as their guest, and nothing else.
     Processors,
-    /// Arm processors that can run guests, with this interrupt controller: a GICv3 with its ITS, or a GICv2
-    /// with frames that make SPIs of messages.
+    /// Arm processors that can run guests, with this interrupt controller: a GICv3 with its ITS, with an SMMU,
+    /// ivshmem and edu besides; or a GICv2 with frames that make SPIs of messages.
     Arm(Gic),
 }
 
@@ -77,11 +77,11 @@ impl Hardware {
                 "-accel tcg -machine q35 -cpu EPYC,+svm,+npt -smp 2 -m 640".to_owned()
             }
             // Pointer authentication as the architecture has it would cost half of the time.
-            Self::Arm(Gic::V3WithIts) => {
-                "-accel tcg,thread=multi -machine virt,virtualization=on,gic-version=3,its=on \
-                 -cpu max,pauth-impdef=on -smp 2 -m 512"
-                    .to_owned()
-            }
+            Self::Arm(Gic::V3WithIts) => format!(
+                "-accel tcg,thread=multi -machine virt,virtualization=on,gic-version=3,its=on,iommu=smmuv3 \
+                 -cpu max,pauth-impdef=on -smp 2 -m 512 -chardev socket,path=ivshmem,id=iv \
+                 -device ivshmem-doorbell,chardev=iv,vectors={VECTORS},addr=5 -device edu,addr=6"
+            ),
             Self::Arm(Gic::V2) => {
                 "-accel tcg,thread=multi -machine virt,virtualization=on,gic-version=2 \
                  -cpu cortex-a72 -smp 2 -m 512"

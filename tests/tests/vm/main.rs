@@ -1,6 +1,6 @@
 //! VFIO and KVM on Debian's stock kernels: boots them in an emulated machine with an IOMMU, with
 //! tests/vm/guest as the only program; and as the guest of the toy VMM, in a machine that runs it. And
-//! KVM on those for arm64, with tests/vm/arm as the only program.
+//! KVM and VFIO on those for arm64, with tests/vm/arm as the only program.
 //! `tests/run vm` runs these alone and shows what the guests say.
 
 #![cfg(all(feature = "kvm", target_arch = "x86_64"))]
@@ -81,7 +81,10 @@ fn boot(hardware: Hardware, series: &str) {
         Hardware::Devices => initramfs_for_devices(&kernel),
         Hardware::Processors => initramfs_with_vmm(&kernel),
         Hardware::Arm(_) => match &*ARM_INIT {
-            Ok(init) => initramfs::build(init, &kernel.join("modules"), &[], &[]),
+            Ok(init) => {
+                let wanted = ["vfio_iommu_type1", "vfio_pci"];
+                initramfs::build(init, &kernel.join("modules"), &wanted, &[])
+            }
             Err(package) => {
                 let remedy = format!("apt-get install {package}");
                 msix_tests::peers::skipped(&test, package, &remedy);

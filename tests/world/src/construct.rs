@@ -3,14 +3,14 @@
 use crate::defect::{Boasting, Defect};
 use crate::device::VectorIndex;
 use crate::input::Input;
-use crate::kernel::PIN_GSI;
+use crate::kernel::{FRAME, PIN_GSI};
 use crate::naive::Mode;
 use crate::outside::Shared;
 use crate::setup::{Behind, Producers, Setup};
 use crate::world::{Producer, World};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    AssignedLine, Deferral, EventfdOrigin, Function, FunctionSetup, Irqchip, PassedThrough,
+    AssignedLine, Deferral, EventfdOrigin, Format, Function, FunctionSetup, Irqchip, PassedThrough,
     PhysicalMsi, RouteOptions, Routes,
 };
 use msix_backends::vfio::{DeviceMsi, DeviceMsix, IrqIndex, WhileMasked};
@@ -49,6 +49,7 @@ impl World {
                 } else {
                     Policy::SPEC
                 },
+                format: if setup.frame { Format::gicv2m(FRAME) } else { Format::default() },
                 eventfds: origin,
                 device: setup.is_physical().then(|| self.behind()),
                 ..FunctionSetup::new(outside.clone())
@@ -130,5 +131,6 @@ pub(crate) fn routes(setup: &Setup, outside: &Shared, events: &Arc<Loop>) -> Arc
     let irqchip = if setup.split { Irqchip::Split } else { Irqchip::Full };
     let mut options = RouteOptions::new(irqchip);
     options.deferral = deferral;
+    options.retry = hour; // only `Input::Loop` tries again, at no time of its own
     Routes::new(Box::new(outside.clone()), options, Arc::clone(events))
 }

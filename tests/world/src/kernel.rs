@@ -1,9 +1,10 @@
 //! KVM as the rules say it behaves (K1, K2, K4 to K9, K12): routes, irqfds, resampling irqfds, messages.
 
 use crate::input::Call;
+use crate::naive::ADDRESS;
 use crate::outside::{Shared, is_readable};
 use msix_backends::eventfd::with;
-use msix_backends::kvm::{KvmMessage, Resampling, RouteEntry, Vm};
+use msix_backends::kvm::{Gicv2mFrame, KvmMessage, Resampling, RouteEntry, Vm};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -17,6 +18,20 @@ const EBUSY: i32 = 16;
 const PINS: u32 = 24;
 /// The GSI of the function's pin.
 pub(crate) const PIN_GSI: u32 = 10;
+
+/// The frame of functions that have one: all SPIs, by messages to [`ADDRESS`].
+pub(crate) const FRAME: Gicv2mFrame =
+    Gicv2mFrame { address: ADDRESS as u64 - 0x40, first: 32, count: 988 };
+
+/// The message that raises an SPI.
+fn to_frame(spi: u32) -> (u64, u32) {
+    (ADDRESS.into(), spi + 32)
+}
+
+/// Whether a message raises none, although it goes to the frame.
+pub(crate) fn is_nobodys((address, data): (u64, u32)) -> bool {
+    address == u64::from(ADDRESS) && data < FRAME.first
+}
 
 #[derive(Debug)]
 pub(crate) struct Irqfd {
@@ -133,7 +148,7 @@ impl Vm for Shared {
             RouteEntry::Msi { gsi, msi } => {
                 Some((gsi, (u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo), msi.data)))
             }
-            RouteEntry::Pin { .. } => None,
+            RouteEntry::Pin { gsi, pin, .. } => Some((gsi, to_frame(pin))),
         };
         let is_pin = |entry: &&RouteEntry| {
             let gsi = match **entry {
@@ -215,12 +230,21 @@ impl Vm for Shared {
     }
 
     fn signal(&self, msi: KvmMessage) -> io::Result<bool> {
+        self.send((u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo), msi.data))
+    }
+
+    fn pulse_spi(&self, spi: u32) -> io::Result<bool> {
+        self.send(to_frame(spi))
+    }
+}
+
+impl Shared {
+    fn send(&self, message: (u64, u32)) -> io::Result<bool> {
         let mut outside = self.lock();
         let called = outside.call(Call::Signal);
-        let address = u64::from(msi.address_hi) << 32 | u64::from(msi.address_lo);
         match called {
-            Ok(()) => outside.controller.sent.push((address, msi.data)),
-            Err(_) => outside.unsent = Some((address, msi.data)),
+            Ok(()) => outside.controller.sent.push(message),
+            Err(_) => outside.unsent = Some(message),
         }
         called.map(|()| true)
     }

@@ -2,6 +2,7 @@
 
 use crate::input::Call;
 use crate::judge::Moment;
+use crate::kernel::is_nobodys;
 use crate::ledger::charge;
 use crate::naive::Mode;
 use crate::world::{Violation, World, violated};
@@ -34,6 +35,10 @@ impl World {
                 let charged = self.charge(message, vectors, fired)?;
                 fired = fired.filter(|&v| usize::from(v) != charged);
             }
+        }
+        let (messages, frame) = (self.messages(), self.setup.frame);
+        for (owed, message) in self.owed.iter_mut().zip(messages) {
+            owed.must &= !(frame && message.is_some_and(is_nobodys));
         }
         Ok(())
     }

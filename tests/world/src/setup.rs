@@ -25,6 +25,8 @@ pub struct Setup {
     pub keeps_masked: bool,
     /// The VM has local APICs alone in the kernel (K1, K12).
     pub split: bool,
+    /// Its messages are those to a GICv2m frame: to KVM, pins of SPIs (K16).
+    pub frame: bool,
     /// Routes wait for each other until the loop runs.
     pub deferred: bool,
     /// The engine tells no rewrite of a live message, as QEMU does of MSI-X (H4).
@@ -79,6 +81,7 @@ impl Setup {
             noresize: false,
             keeps_masked: false,
             split: false,
+            frame: false,
             deferred: false,
             lazy: false,
         }
@@ -140,6 +143,8 @@ impl Setup {
             ),
             ("msix-split", Self { split: true, ..Self::msix(1) }),
             ("pin-split", Self { split: true, behind: resampled, ..Self::pin() }),
+            ("msix-frame", Self { frame: true, producers: own, ..Self::msix(1) }),
+            ("all-frame", Self { frame: true, producers: own, ..all }),
             ("all-split", Self { split: true, behind: resampled, ..all }),
         ]
     }

@@ -7,7 +7,7 @@ use crate::policy::CPolicy;
 use crate::raw::{self, Opaque};
 use core::ffi::{c_int, c_void};
 use msix_backends::Route;
-use msix_backends::kvm::{EventfdOrigin, Format, FunctionSetup, GuestPin, Platform};
+use msix_backends::kvm::{EventfdOrigin, Format, FunctionSetup, Gicv2mFrame, GuestPin, Platform};
 use msix_core::MsiCapability;
 use std::boxed::Box;
 
@@ -28,6 +28,20 @@ pub struct CKvmOps {
     /// Drives the function's pin at the guest's interrupt controller, 1 is asserted. May be repeated. Null:
     /// the function has no pin.
     pub set_pin: Option<unsafe extern "C" fn(opaque: *mut c_void, asserted: c_int)>,
+}
+
+/// Which messages of a function are interrupts. All others are writes of memory.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CInterrupts {
+    /// On x86-64 those to 0xFEE00000 to 0xFEEFFFFF; elsewhere all.
+    Default = 0,
+    /// Those to `doorbell`, the GITS_TRANSLATER of an Arm ITS: 0x10040 behind the start of its frames. The
+    /// function needs `requester_id`, by which the guest's ITS knows it.
+    Its = 1,
+    /// Those to the MSI_SETSPI_NS register of the GICv2m frame that begins at `doorbell`, which the VMM
+    /// emulates. They raise the SPIs of the frame.
+    Gicv2m = 2,
 }
 
 /// How a function on KVM is made. A part that it has not is 0.
@@ -54,8 +68,16 @@ pub struct CKvmConfig {
     pub extended_destinations: u32,
     /// 1: messages carry `requester_id`, as KVM_CAP_MSI_DEVID asks for; 0: they do not.
     pub has_requester_id: u32,
-    /// The requester id: bus << 8 | device << 3 | function.
+    /// The requester id: bus << 8 | device << 3 | function, unless the guest's tables map it to another.
     pub requester_id: u32,
+    /// One of msix_interrupts.
+    pub interrupts: u32,
+    /// The guest-physical address that `interrupts` needs; otherwise 0.
+    pub doorbell: u64,
+    /// The first interrupt of a GICv2m frame, 32 to 1019; otherwise 0.
+    pub first_spi: u32,
+    /// How many interrupts the frame has; otherwise 0.
+    pub spis: u32,
     /// The choices that PCI leaves open.
     pub policy: CPolicy,
     /// The callbacks, which are copied; null for none.
@@ -119,10 +141,11 @@ pub(crate) fn setup(config: *const CKvmConfig) -> Result<FunctionSetup<CPlatform
         setup.msi = Some(msi);
     }
     setup.policy = config.policy.checked()?;
+    let device = truth(config.has_requester_id)?.then_some(config.requester_id);
+    let spis = (config.first_spi, config.spis);
     setup.format = Format {
         extended_destinations: truth(config.extended_destinations)?,
-        device: truth(config.has_requester_id)?.then_some(config.requester_id),
-        ..Format::default()
+        ..format(config.interrupts, config.doorbell, spis, device)?
     };
     if truth(config.connected)? {
         setup.eventfds = EventfdOrigin::Connected;
@@ -135,5 +158,62 @@ fn truth(value: u32) -> Result<bool, CError> {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(CError::Value),
+    }
+}
+
+/// Returns the format of messages, where the config has nothing that its `interrupts` do not need.
+fn format(
+    interrupts: u32,
+    address: u64,
+    spis: (u32, u32),
+    device: Option<u32>,
+) -> Result<Format, CError> {
+    match (interrupts, address, spis) {
+        (0, 0, (0, 0)) => Ok(Format { device, ..Format::default() }),
+        (1, _, (0, 0)) => Ok(Format::its(address, device.ok_or(CError::Value)?)),
+        (2, _, (first @ 32..1020, count)) if count <= 1020 - first => {
+            Ok(Format { device, ..Format::gicv2m(Gicv2mFrame { address, first, count }) })
+        }
+        _ => Err(CError::Value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupts_are_those_of_x86_of_an_its_or_of_a_frame_and_have_what_they_need() {
+        let (its, frame) = (0x809_0040, 0x802_0000);
+        let all = Gicv2mFrame { address: frame, first: 32, count: 988 };
+        for (interrupts, address, spis, device, expected) in [
+            (0, 0, (0, 0), None, Format::default()),
+            (0, 0, (0, 0), Some(9), Format { device: Some(9), ..Format::default() }),
+            (1, its, (0, 0), Some(0), Format::its(its, 0)),
+            (2, frame, (32, 988), None, Format::gicv2m(all)),
+            (
+                2,
+                frame,
+                (1019, 1),
+                None,
+                Format::gicv2m(Gicv2mFrame { first: 1019, count: 1, ..all }),
+            ),
+        ] {
+            assert_eq!(format(interrupts, address, spis, device), Ok(expected));
+        }
+        for (interrupts, address, spis, device) in [
+            (0, its, (0, 0), None),
+            (0, 0, (0, 1), None),
+            (1, its, (0, 0), None), // no device id
+            (1, its, (32, 0), Some(9)),
+            (2, frame, (31, 1), None),
+            (2, frame, (1020, 0), None),
+            (2, frame, (32, 989), None),
+            (2, frame, (32, u32::MAX), None),
+            (3, 0, (0, 0), None),
+        ] {
+            let refused = format(interrupts, address, spis, device);
+            assert_eq!(refused, Err(CError::Value), "{interrupts} {spis:?}");
+        }
     }
 }

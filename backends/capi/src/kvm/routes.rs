@@ -25,6 +25,8 @@ pub enum CIrqchip {
     /// KVM_CAP_SPLIT_IRQCHIP: local APICs alone. Give the routes of an I/O APIC in the VMM to
     /// msix_kvm_routes_keep().
     Split = 1,
+    /// Arm's GICv2 or GICv3: the routes of SPIs are kept in the table, and GSI n is SPI n, interrupt 32 + n.
+    Gic = 2,
 }
 
 /// How the owner of a VM's route table is made.
@@ -38,17 +40,33 @@ pub struct CKvmOptions {
     /// How many routes there may be, at most MSIX_KVM_MAX_ROUTES. What has none is delivered from
     /// userspace; with 0 everything is.
     pub limit: u32,
+    /// The number of SPIs with MSIX_IRQCHIP_GIC: KVM_DEV_ARM_VGIC_GRP_NR_IRQS less 32, at most 988; otherwise 0.
+    pub spis: u32,
+}
+
+impl CKvmOptions {
+    fn checked(self) -> Result<RouteOptions, CError> {
+        let irqchip = match (self.irqchip, self.spis) {
+            (0, 0) => Irqchip::Full,
+            (1, 0) => Irqchip::Split,
+            (2, spis @ ..=988) => Irqchip::Gic { spis },
+            _ => return Err(CError::Value),
+        };
+        let mut chosen = RouteOptions::new(irqchip);
+        chosen.limit = self.limit.min(MSIX_KVM_MAX_ROUTES);
+        Ok(chosen)
+    }
 }
 
 /// A route of a pin of an interrupt controller in the kernel.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct CPinRoute {
-    /// GSI, below 24.
+    /// GSI, below 24; with MSIX_IRQCHIP_GIC, below the number of SPIs.
     pub gsi: u32,
-    /// KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2.
+    /// KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE or KVM_IRQCHIP_IOAPIC: 0 to 2. On Arm 0.
     pub irqchip: u32,
-    /// The pin.
+    /// The pin. On Arm the SPI, counted from 0.
     pub pin: u32,
 }
 
@@ -62,7 +80,7 @@ pub struct CRouteStats {
     pub assigns: u64,
     /// KVM_IRQFD that deassign.
     pub deassigns: u64,
-    /// KVM_SIGNAL_MSI.
+    /// KVM_SIGNAL_MSI, and pulses of an SPI by KVM_IRQ_LINE.
     pub signals: u64,
     /// Those of any kind that failed.
     pub failures: u64,
@@ -101,14 +119,7 @@ pub unsafe extern "C" fn msix_kvm_routes_new(
 fn new(vm_fd: c_int, options: *const CKvmOptions, routes: *mut *mut CRoutes) -> Result<(), CError> {
     raw::write(routes, core::ptr::null_mut())?;
     sized(raw::read(options.cast())?, size_of::<CKvmOptions>())?;
-    let options = raw::read(options)?;
-    let irqchip = match options.irqchip {
-        0 => Irqchip::Full,
-        1 => Irqchip::Split,
-        _ => return Err(CError::Value),
-    };
-    let mut chosen = RouteOptions::new(irqchip);
-    chosen.limit = options.limit.min(MSIX_KVM_MAX_ROUTES);
+    let chosen = raw::read(options)?.checked()?;
     let vm = raw::vm(vm_fd)?;
     let events = Loop::new()?;
     raw::write(routes, raw::give(Routes::new(Box::new(vm), chosen, events)))
@@ -228,6 +239,27 @@ impl From<io::Error> for CError {
             (None, io::ErrorKind::InvalidInput) => Self::Value,
             (None, io::ErrorKind::AlreadyExists) => Self::Exists,
             (None, _) => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gic_has_spis_and_no_other_interrupt_controller_has() {
+        let of = |irqchip, spis| {
+            let options = CKvmOptions { size: 0, irqchip, limit: 9, spis }.checked();
+            options.map(|chosen| (chosen.irqchip, chosen.limit, chosen.gsis.first))
+        };
+        assert_eq!(of(0, 0), Ok((Irqchip::Full, 9, 24)));
+        assert_eq!(of(1, 0), Ok((Irqchip::Split, 9, 24)));
+        for spis in [0, 96, 988] {
+            assert_eq!(of(2, spis), Ok((Irqchip::Gic { spis }, 9, spis)));
+        }
+        for (irqchip, spis) in [(0, 1), (1, 96), (2, 989), (2, u32::MAX), (3, 0)] {
+            assert_eq!(of(irqchip, spis), Err(CError::Value), "{irqchip} {spis}");
         }
     }
 }

@@ -10,6 +10,7 @@
 //! it began, and [`MORE_CALLS`]; the loop of the [`Routes`](crate::kvm::Routes) goes on with the others.
 
 use super::SharedFunction;
+use crate::kvm::deferral::Wait;
 use crate::kvm::host::Call;
 use crate::kvm::platform::{DeviceControl, GuestPin, Platform};
 use crate::panics::Panics;
@@ -157,8 +158,7 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
                 return;
             }
             if *left == 0 {
-                self.routes.waits(self.waiter);
-                self.routes.call_again(); // held back by nothing
+                self.routes.waits(self.waiter, Wait::Retry);
                 return;
             }
         }

@@ -1,6 +1,8 @@
 //! Carries out the effects of one mode.
 
 use super::{Call, MessageMode, RoutedMessage, VectorHost};
+use crate::kvm::deferral::Wait;
+use crate::kvm::message::Encoded;
 use crate::kvm::routes::{RoutePlace, WantedRoute};
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
@@ -105,13 +107,13 @@ impl VectorHost {
             let state = messages.of(route.vector.index());
             (state.live, state.committed) = (true, false);
             (state.message, state.told) = (Some(route.message), Some(route.message));
-            match format.encode(route.message) {
-                Some(msi) => {
+            match format.encode(route.message).target() {
+                Some(target) => {
                     let place = RoutePlace::Waiting;
                     let (vector, gsi) = (route.vector, state.gsi);
-                    wants.push(WantedRoute { vector, gsi, fixed, msi, place });
+                    wants.push(WantedRoute { vector, gsi, fixed, target, place });
                 }
-                None => failed.push(route.vector), // a write to memory, which userspace does
+                None => failed.push(route.vector), // nobody's, or a write to memory, which userspace does
             }
         }
         let generation = self.routes.want(&mut wants);
@@ -162,9 +164,9 @@ impl VectorHost {
             let state = self.messages(mode).of(index);
             (state.message, state.told) = (Some(route.message), Some(route.message));
             state.committed = false; // at the next Arm the table says
-            match (format.encode(route.message), state.gsi) {
-                (Some(msi), Some(gsi)) => {
-                    self.routes.set(gsi, msi);
+            match (format.encode(route.message).target(), state.gsi) {
+                (Some(target), Some(gsi)) => {
+                    self.routes.set(gsi, target);
                     let mut is_assigned = false;
                     self.for_reaching(mode, index, |host, v| {
                         is_assigned |= host.uses[usize::from(v)].assigned == Some(gsi);
@@ -246,15 +248,16 @@ impl VectorHost {
     /// Sends a message, now or later.
     fn deliver(&mut self, mode: MessageMode, vector: u16, message: Message) {
         let sent = match self.format.encode(message) {
-            None => {
+            Encoded::Write => {
                 self.calls.push(Call::WriteMemory(mode, vector, message));
                 true
             }
-            Some(msi) => self.routes.signal(msi).is_ok(),
+            Encoded::Nobodys => true,
+            Encoded::Interrupt(target) => self.routes.send(target).is_ok(),
         };
         if !sent {
             self.messages(mode).unsent.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Retry);
         }
         if let Some(counters) = self.count(vector) {
             let count = if sent { &mut counters.sent } else { &mut counters.refused };

@@ -3,6 +3,7 @@
 use super::{MessageMode, VectorHost};
 use crate::eventfd::take;
 use crate::happening::failed;
+use crate::kvm::deferral::Wait;
 use crate::kvm::setup::EventfdOrigin;
 use msix_core::Vector;
 
@@ -175,7 +176,7 @@ impl VectorHost {
                 self.uses[index].assigned = None;
             } else {
                 self.stuck.insert(vector);
-                self.routes.call_again();
+                self.routes.call_again(Wait::Retry);
             }
         }
     }
@@ -203,7 +204,7 @@ impl VectorHost {
             }
         } else if !self.register(vector) {
             self.unwatched.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Retry);
             return;
         }
         self.uses[usize::from(vector)].watched = true;

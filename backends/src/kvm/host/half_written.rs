@@ -7,6 +7,7 @@
 //! message either.
 
 use super::{MessageMode, VectorHost};
+use crate::kvm::deferral::Wait;
 use msix_core::Message;
 
 impl VectorHost {
@@ -38,10 +39,11 @@ impl VectorHost {
         let format = self.format;
         let messages = self.messages(mode);
         let state = *messages.of(vector);
-        let routed = state.told.and_then(|message| format.encode(message)).is_some();
+        let target = state.told.and_then(|message| format.encode(message).target());
+        let routed = target.is_some();
         if state.live && state.gsi.is_some() && routed && !messages.half_written.contains(vector) {
             messages.waiting.insert(vector);
-            self.routes.call_again();
+            self.routes.call_again(Wait::Commit);
         }
     }
 }

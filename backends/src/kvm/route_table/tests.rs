@@ -2,8 +2,12 @@ use super::*;
 use crate::kvm::RouteOptions;
 use std::collections::BTreeMap;
 
-fn msi(data: u32) -> KvmMessage {
+fn message(data: u32) -> KvmMessage {
     KvmMessage { address_lo: 0xfee0_0000, address_hi: 0, data, device: None }
+}
+
+fn msi(data: u32) -> RouteTarget {
+    RouteTarget::Msi(message(data))
 }
 
 fn table(kept: Vec<RouteEntry>, limit: u32) -> RouteTable {
@@ -19,7 +23,7 @@ fn c1_the_controllers_pins_stay_in_every_plan() {
     let plan = table.plan();
     assert_eq!(plan[15], RouteEntry::Pin { gsi: 15, irqchip: 1, pin: 7 });
     assert_eq!(plan[39], RouteEntry::Pin { gsi: 23, irqchip: 2, pin: 23 });
-    assert_eq!(plan[40], RouteEntry::Msi { gsi, msi: msi(0x41) });
+    assert_eq!(plan[40], RouteEntry::Msi { gsi, msi: message(0x41) });
 }
 
 #[test]
@@ -91,7 +95,7 @@ fn vectors_get_the_gsis_of_a_range_and_routes_outside_of_it_are_kept() {
     let range = GsiRange { first: 256, end: 258 };
     let mut table = RouteTable::new(Vec::new(), 4096, range);
     let pins = |gsis: std::ops::Range<u32>| -> Vec<RouteEntry> {
-        gsis.map(|gsi| RouteEntry::Msi { gsi, msi: msi(gsi) }).collect()
+        gsis.map(|gsi| RouteEntry::Msi { gsi, msi: message(gsi) }).collect()
     };
     table.keep(pins(0..256)).unwrap();
     assert_eq!([table.claim(msi(1), None), table.claim(msi(2), None)], [Ok(256), Ok(257)]);
@@ -125,7 +129,7 @@ fn an_allocator_of_the_vmm_decides_and_a_wrong_one_takes_nothing_from_anybody() 
     assert!(table.claim(msi(3), None).is_err(), "700 is taken");
     assert!(table.claim(msi(3), None).is_err(), "4096 is none");
     assert_eq!(
-        table.keep(vec![RouteEntry::Msi { gsi: 700, msi: msi(1) }]),
+        table.keep(vec![RouteEntry::Msi { gsi: 700, msi: message(1) }]),
         Err(KeepError::Gsi(700))
     );
     assert_eq!(table.taken(), 2);
@@ -157,17 +161,17 @@ fn a_fixed_gsi_is_nobody_elses() {
 #[derive(Default)]
 struct Naive {
     kept: Vec<RouteEntry>,
-    wanted: BTreeMap<u32, KvmMessage>,
-    told: BTreeMap<u32, KvmMessage>,
+    wanted: BTreeMap<u32, RouteTarget>,
+    told: BTreeMap<u32, RouteTarget>,
 }
 
 impl Naive {
     fn compare(&self, table: &RouteTable) {
-        let messages = self.wanted.iter().map(|(&gsi, &msi)| RouteEntry::Msi { gsi, msi });
+        let vectors = self.wanted.iter().map(|(&gsi, target)| target.entry(gsi));
         let mut plan = table.plan().to_vec();
         let kept: Vec<_> = plan.drain(..self.kept.len()).collect();
         plan.sort_unstable_by_key(|entry| entry.gsi());
-        assert_eq!((kept, plan), (self.kept.clone(), messages.collect::<Vec<_>>()));
+        assert_eq!((kept, plan), (self.kept.clone(), vectors.collect::<Vec<_>>()));
         let is_current = |gsi| self.told.get(gsi) == self.wanted.get(gsi);
         assert!(self.wanted.keys().all(|gsi| table.is_current(*gsi) == is_current(gsi)));
         let stale = self.wanted.keys().filter(|gsi| !is_current(gsi)).count();
@@ -182,7 +186,10 @@ fn the_plan_that_is_kept_up_is_the_one_made_anew() {
         let (mut table, mut naive) = (table(Vec::new(), 4096), Naive::default());
         for _ in 0..300 {
             let any = random.choice(naive.wanted.keys().copied());
-            let message = msi(random.u32(0..3));
+            let message = match random.u32(0..6) {
+                data @ 0..3 => msi(data),
+                pin => RouteTarget::Pin { irqchip: 0, pin },
+            };
             match (random.u8(0..12), any) {
                 (0..4, _) => {
                     let gsi = table.claim(message, None).unwrap();

@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
 /// Where the tables of the functions are, one after the other.
@@ -191,6 +191,23 @@ fn a_message_may_unmask_itself_and_a_device_may_answer_its_own_message_for_ever(
             routes.flush();
             assert!((1..100).contains(&bus.calls()), "it goes on when the loop comes by");
         }
+    });
+}
+
+#[test]
+fn messages_that_cause_each_other_for_ever_leave_the_loop_time() {
+    in_time(|| {
+        let (bus, routes) = Bus::with(1, 1, Deferral::NONE);
+        mask_of(bus.function(0), 0, false);
+        bus.act(|bus| _ = fire(bus.function(0), 0));
+        fire(bus.function(0), 0);
+        let begun = Instant::now();
+        let before = bus.calls();
+        (0..1000).for_each(|_| routes.run(Some(Duration::ZERO)).unwrap());
+        let pauses =
+            begun.elapsed().as_millis() / RouteOptions::new(Irqchip::Full).retry.as_millis();
+        let calls = bus.calls();
+        assert!(calls as u128 <= before as u128 * (pauses + 1), "{calls} in {pauses} pauses");
     });
 }
 

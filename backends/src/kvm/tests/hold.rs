@@ -2,6 +2,7 @@
 
 use super::{Vmm, World, delivered, mask, program};
 use crate::eventfd::Loop;
+use crate::kvm::deferral::Wait;
 use crate::kvm::routes::Waiter;
 use crate::kvm::{Deferral, FakeVm, Function, Irqchip, RouteOptions, Routes, VmCall};
 use msix_core::Vector;
@@ -159,18 +160,18 @@ fn a_flush_looks_at_none_that_does_not_wait_and_whoever_says_so_late_gets_a_dead
     routes.flush();
     assert_eq!((flushed().iter().sum::<usize>(), routes.deadline()), (0, None));
     // Between what waits and its note, the flush above may have taken the deadline away.
-    routes.waits(ids[7]);
+    routes.waits(ids[7], Wait::Commit);
     assert!(routes.deadline().is_some());
     routes.flush();
     assert_eq!((flushed(), routes.deadline()), (only(7), None));
     let hold = routes.hold();
-    routes.waits(ids[9]);
+    routes.waits(ids[9], Wait::Commit);
     assert_eq!(routes.deadline(), None, "the end of the hold flushes");
     drop(hold);
     assert_eq!(flushed(), only(9));
-    routes.waits(ids[3]);
+    routes.waits(ids[3], Wait::Commit);
     routes.leave(ids[3]);
-    routes.waits(ids[3]);
+    routes.waits(ids[3], Wait::Commit);
     routes.flush();
     assert_eq!(flushed().iter().sum::<usize>(), 0, "it is gone");
 }

@@ -15,6 +15,7 @@ mod outside_producers;
 mod plain;
 mod random;
 mod random_modes;
+mod retries;
 mod runner;
 mod seen_from_outside;
 

@@ -43,7 +43,9 @@ fn write_step<S: Storage + Clone>(
         Event::Input(operation) => write_fields(text, operation),
         event => writeln!(text, "# {}", name(world, event, 0)),
     };
-    if let Some(Some(Input::Operation(operation))) = begin(world, &mut node.clone(), event) {
+    let mut host = node.host;
+    if let Some(Some(Input::Operation(operation))) = begin(world, &node.registers, &mut host, event)
+    {
         let _ = writeln!(text, "{}", operation.line());
     }
     for (index, v) in world.at.iter().enumerate() {

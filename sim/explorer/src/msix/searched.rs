@@ -31,11 +31,9 @@ impl<S: Storage + Clone> World for MsixWorld<S> {
     fn steps(
         &self,
         node: &Node<S>,
-        mut taken: impl FnMut(Move, Result<Node<S>, Way>) -> ControlFlow<()>,
+        mut taken: impl FnMut(Move, Result<&Node<S>, Way>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        steps(self, node, |step, result| {
-            taken(step, result.map(|stepped| stepped.node).map_err(Way::from))
-        })
+        steps(self, node, |step, result| taken(step, result.map_err(Way::from)))
     }
 }
 
@@ -85,7 +83,7 @@ mod tests {
     fn successors<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Vec<u64> {
         let mut keys = Vec::new();
         let all = steps(world, node, |_, result| {
-            keys.push(result.unwrap().node.key(world));
+            keys.push(result.unwrap().key(world));
             ControlFlow::Continue(())
         });
         assert!(all.is_continue());

@@ -2,9 +2,10 @@
 
 use super::alphabet::Event;
 use super::engine::{Input, List};
-use super::host::{Done, Failure};
+use super::host::{Done, Failure, Host};
 use super::node::Node;
 use super::property::Found;
+use super::registers::Registers;
 use super::step_checks::{self, Step};
 use super::world::MsixWorld;
 use msix_core::operation::Operation;
@@ -30,15 +31,15 @@ pub(crate) struct Stepped<S> {
 /// happen.
 pub(crate) fn begin<'a, S: Storage + Clone>(
     world: &'a MsixWorld<S>,
-    node: &mut Node<S>,
+    registers: &Registers,
+    host: &mut Host,
     event: Event,
 ) -> Option<Option<Input<'a>>> {
     let vector = |index: usize| world.at.get(index).copied();
-    let host = &mut node.host;
     let operation = match event {
         Event::Input(Operation::Claim(v)) => {
             let index = world.at.iter().position(|at| *at == v)?;
-            if node.registers.entries[index].claims >= MOST_CLAIMS {
+            if registers.entries[index].claims >= MOST_CLAIMS {
                 return None;
             }
             Operation::Claim(v)
@@ -105,25 +106,44 @@ pub(crate) fn step<S: Storage + Clone>(
     fail: u8,
 ) -> Option<Result<Stepped<S>, Found>> {
     let mut node = before.clone();
-    let input = begin(world, &mut node, event)?;
-    let Some(input) = input else { return Some(Ok(Stepped { node, done: Done::default() })) };
-    Some(give(world, before, node, input, fail))
+    let done = step_to(&mut node, world, before, event, fail)?;
+    Some(done.map(|done| Stepped { node, done }))
+}
+
+/// As [`step`], over what `node` was.
+fn step_to<S: Storage + Clone>(
+    node: &mut Node<S>,
+    world: &MsixWorld<S>,
+    before: &Node<S>,
+    event: Event,
+    fail: u8,
+) -> Option<Result<Done, Found>> {
+    let mut host = before.host;
+    let input = begin(world, &before.registers, &mut host, event)?;
+    node.engine.clone_from(&before.engine);
+    (node.host, node.registers) = (host, before.registers);
+    Some(match input {
+        Some(input) => give(world, before, node, input, fail),
+        None => Ok(Done::default()),
+    })
 }
 
 /// Takes every step that is possible in `before`: each event without a failure, then with every set of
-/// the failures that it could have.
+/// the failures that it could have. The state that a step leads to is lent: a state is larger than all
+/// else, and most were met before.
 pub(crate) fn steps<S: Storage + Clone>(
     world: &MsixWorld<S>,
     before: &Node<S>,
-    mut taken: impl FnMut(Move, Result<Stepped<S>, Found>) -> ControlFlow<()>,
+    mut taken: impl FnMut(Move, Result<&Node<S>, Found>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    let mut node = before.clone();
     for (event, number) in world.events.iter().zip(0..) {
         let (mut fail, mut could_fail) = (0, 0);
-        while let Some(result) = step(world, before, *event, fail) {
+        while let Some(result) = step_to(&mut node, world, before, *event, fail) {
             if fail == 0 {
-                could_fail = result.as_ref().map_or(0, |stepped| stepped.done.could_fail);
+                could_fail = result.as_ref().map_or(0, |done| done.could_fail);
             }
-            taken(Move { event: number, fail }, result)?;
+            taken(Move { event: number, fail }, result.map(|_| &node))?;
             // The next subset of what could fail.
             fail = fail.wrapping_sub(could_fail) & could_fail;
             if fail == 0 {
@@ -137,10 +157,10 @@ pub(crate) fn steps<S: Storage + Clone>(
 fn give<S: Storage + Clone>(
     world: &MsixWorld<S>,
     before: &Node<S>,
-    mut node: Node<S>,
+    node: &mut Node<S>,
     input: Input<'_>,
     fail: u8,
-) -> Result<Stepped<S>, Found> {
+) -> Result<Done, Found> {
     let mut fx = List::new();
     let answer = node.engine.input(input, &mut fx);
     match input {
@@ -160,9 +180,9 @@ fn give<S: Storage + Clone>(
         node.host.intx_told = node.registers.enabled;
     }
     let step = Step { world, before, input, answer, done };
-    step.rewrites(&mut node);
-    step_checks::check(&step, &node)?;
-    Ok(Stepped { node, done })
+    step.rewrites(node);
+    step_checks::check(&step, node)?;
+    Ok(done)
 }
 
 /// Claims of a vector that are distinguished: none, the last one, and one that is not the last.

@@ -7,6 +7,9 @@ use std::os::unix::net::UnixStream;
 
 /// Longest line that is accepted, bytes: a 1 MiB memory read in hexadecimal and some more.
 const LONGEST: usize = 4 << 20;
+/// Most bytes of commands that are sent without reading an answer, unless one alone is longer: far less
+/// than a socket holds, so that sending never waits for a receiver that waits for us.
+const IN_FLIGHT: usize = 8 << 10;
 
 /// A connection that answers every line with a line.
 #[derive(Debug)]
@@ -14,6 +17,7 @@ pub struct QemuClient {
     stream: BufReader<UnixStream>,
     /// Intercepted lines that are high.
     raised: BTreeSet<u32>,
+    round_trips: u64,
 }
 
 impl QemuClient {
@@ -26,7 +30,8 @@ impl QemuClient {
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         limited.map_err(QemuError::system("socket time limit"))?;
-        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), raised: BTreeSet::new() })
+        let stream = BufReader::with_capacity(1 << 16, stream);
+        Ok(Self { stream, raised: BTreeSet::new(), round_trips: 0 })
     }
 
     /// Ends the connection.
@@ -41,6 +46,52 @@ impl QemuClient {
     /// [`QemuError`] when there is no answer, or another than `OK`.
     pub fn command(&mut self, line: &str) -> Result<String, QemuError> {
         self.send(line)?;
+        self.round_trips += 1;
+        self.answer(line)
+    }
+
+    /// Sends qtest commands without a wait between them. Returns the words after each `OK`.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command), for the first that fails; those after it were sent too.
+    pub fn commands(&mut self, lines: &[String]) -> Result<Vec<String>, QemuError> {
+        let mut answers = Vec::with_capacity(lines.len());
+        let mut rest = lines;
+        while let Some(first) = rest.first() {
+            // As many as the other side can take while it waits until its answers are read.
+            let mut bytes = first.len() + 1;
+            let fits = rest.iter().skip(1).take_while(|line| {
+                bytes += line.len() + 1;
+                bytes <= IN_FLIGHT
+            });
+            let (now, later) = rest.split_at(1 + fits.count());
+            self.send(&now.join("\n"))?;
+            self.round_trips += 1;
+            let mut wrong = None;
+            for line in now {
+                match self.answer(line) {
+                    Ok(answer) => answers.push(answer),
+                    // The answers of the others follow.
+                    Err(error @ QemuError::Garbled { .. }) => _ = wrong.get_or_insert(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(error) = wrong {
+                return Err(error);
+            }
+            rest = later;
+        }
+        Ok(answers)
+    }
+
+    /// Returns how often answers to qtest commands were waited for.
+    #[must_use]
+    pub const fn round_trips(&self) -> u64 {
+        self.round_trips
+    }
+
+    /// Receives the answer to `line`.
+    fn answer(&mut self, line: &str) -> Result<String, QemuError> {
         loop {
             let answer = self.line(line)?;
             if let Some(change) = answer.strip_prefix("IRQ ") {
@@ -76,10 +127,7 @@ impl QemuClient {
     /// [`QemuError`].
     pub fn number(&mut self, line: &str) -> Result<u64, QemuError> {
         let answer = self.command(line)?;
-        let digits = answer.strip_prefix("0x");
-        digits
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .ok_or_else(|| QemuError::Garbled { sent: line.to_owned(), got: shortened(&answer) })
+        number(line, &answer)
     }
 
     /// Sends a QMP command and waits for its `return`; events that come meanwhile are passed to
@@ -150,6 +198,14 @@ impl QemuClient {
     }
 }
 
+/// Returns the number that `answer` to `line` is.
+pub(super) fn number(line: &str, answer: &str) -> Result<u64, QemuError> {
+    let digits = answer.strip_prefix("0x");
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| QemuError::Garbled { sent: line.to_owned(), got: shortened(answer) })
+}
+
 fn failed(sent: &str, source: std::io::Error) -> QemuError {
     let sent = shortened(sent);
     match source.kind() {
@@ -199,6 +255,40 @@ mod tests {
         for answer in [&b""[..], b"OK 0x1", b"IRQ raise 1\n"] {
             assert!(matches!(answered_with(answer), Err(QemuError::Closed { .. })), "{answer:?}");
         }
+    }
+
+    #[test]
+    fn commands_are_answered_in_order_with_few_waits() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        // Answers each line with its length, and does not read on before its answer is taken.
+        let peer = std::thread::spawn(move || {
+            let mut to = theirs.try_clone().unwrap();
+            for line in BufReader::new(theirs).lines().map_while(Result::ok) {
+                let padding = "0".repeat(40_000);
+                to.write_all(format!("OK 0x{padding}{:x}\n", line.len()).as_bytes()).unwrap();
+            }
+        });
+        let mut client = QemuClient::new(ours).unwrap();
+        let lines: Vec<String> = (1..=400).map(|len| "x".repeat(len)).collect();
+        let answers = client.commands(&lines).unwrap();
+        let numbers =
+            lines.iter().zip(&answers).map(|(line, answer)| number(line, answer).unwrap());
+        assert!(numbers.eq(1..=400));
+        // 80,600 bytes with their ends, of which 8 KiB are sent at once.
+        assert_eq!((client.round_trips(), client.commands(&[]).unwrap().len()), (10, 0));
+        client.close();
+        peer.join().unwrap();
+    }
+
+    #[test]
+    fn a_command_that_fails_among_others_is_named_and_the_connection_goes_on() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"OK\nFAIL\nOK 1\nIRQ raise 3\nOK 2\n").unwrap();
+        let mut client = QemuClient::new(ours).unwrap();
+        let lines = ["a", "b", "c"].map(str::to_owned);
+        let error = client.commands(&lines).unwrap_err();
+        assert!(matches!(error, QemuError::Garbled { sent, got } if sent == "b" && got == "FAIL"));
+        assert_eq!(client.command("d").unwrap(), "2");
     }
 
     #[test]

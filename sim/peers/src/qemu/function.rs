@@ -1,5 +1,6 @@
 //! One PCI function of QEMU: configuration space, capability and BARs.
 
+use super::client;
 use super::error::QemuError;
 use super::process::Qemu;
 use msix_core::spec::CAPABILITY_ID;
@@ -58,7 +59,13 @@ impl QemuFunction {
     /// # Errors
     /// [`QemuError`].
     pub fn command(&self, qemu: &mut Qemu, value: u16) -> Result<(), QemuError> {
-        self.set_config(qemu, 4, 2, u64::from(value))
+        qemu.qtest().commands(&self.command_lines(value)).map(drop)
+    }
+
+    /// Returns the commands of [`command`](Self::command).
+    #[must_use]
+    pub fn command_lines(&self, value: u16) -> [String; 2] {
+        self.set_config_lines(4, 2, u64::from(value))
     }
 
     fn find(&self, qemu: &mut Qemu) -> Result<u8, QemuError> {
@@ -82,8 +89,10 @@ impl QemuFunction {
     /// # Errors
     /// [`QemuError`].
     pub fn config(&self, qemu: &mut Qemu, offset: u8, len: u8) -> Result<u64, QemuError> {
-        let port = self.select(qemu, offset)?;
-        qemu.qtest().number(&format!("in{} {port:#x}", suffix(len)))
+        let lines = self.config_lines(offset, len);
+        let answers = qemu.qtest().commands(&lines)?;
+        let [_, line] = &lines;
+        Self::number(line, answers.last().map_or("", String::as_str))
     }
 
     /// Writes `len` bytes (1, 2 or 4) of configuration space, inside one aligned dword.
@@ -97,15 +106,27 @@ impl QemuFunction {
         len: u8,
         value: u64,
     ) -> Result<(), QemuError> {
-        let port = self.select(qemu, offset)?;
-        qemu.qtest().command(&format!("out{} {port:#x} {value:#x}", suffix(len))).map(drop)
+        qemu.qtest().commands(&self.set_config_lines(offset, len, value)).map(drop)
     }
 
-    fn select(&self, qemu: &mut Qemu, offset: u8) -> Result<u16, QemuError> {
+    /// Returns the commands of [`config`](Self::config). The answer to the last is the number.
+    #[must_use]
+    pub fn config_lines(&self, offset: u8, len: u8) -> [String; 2] {
+        let (select, port) = self.select(offset);
+        [select, format!("in{} {port:#x}", suffix(len))]
+    }
+
+    /// Returns the commands of [`set_config`](Self::set_config).
+    #[must_use]
+    pub fn set_config_lines(&self, offset: u8, len: u8, value: u64) -> [String; 2] {
+        let (select, port) = self.select(offset);
+        [select, format!("out{} {port:#x} {value:#x}", suffix(len))]
+    }
+
+    fn select(&self, offset: u8) -> (String, u16) {
         let slot = u32::from(Qemu::slot(self.index));
         let address = 0x8000_0000 | slot << 11 | u32::from(offset & 0xfc);
-        qemu.qtest().command(&format!("outl 0xcf8 {address:#x}"))?;
-        Ok(0xcfc + u16::from(offset & 3))
+        (format!("outl 0xcf8 {address:#x}"), 0xcfc + u16::from(offset & 3))
     }
 
     /// Reads memory, `bytes` in one access where QEMU has one of that width.
@@ -113,20 +134,9 @@ impl QemuFunction {
     /// # Errors
     /// [`QemuError`].
     pub fn read(qemu: &mut Qemu, address: u64, bytes: &mut [u8]) -> Result<(), QemuError> {
-        let len = bytes.len();
-        if len == 0 {
-            return Ok(());
-        }
-        let sent = format!("read {address:#x} {len:#x}");
-        let answer = qemu.qtest().command(&sent)?;
-        let garbled = || QemuError::Garbled { sent: sent.clone(), got: answer.clone() };
-        let digits = answer.strip_prefix("0x").filter(|digits| digits.len() == 2 * len);
-        let digits = digits.ok_or_else(garbled)?;
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            let pair = digits.get(2 * index..2 * index + 2).ok_or_else(garbled)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| garbled())?;
-        }
-        Ok(())
+        let Some(line) = Self::read_line(address, bytes.len()) else { return Ok(()) };
+        let answer = qemu.qtest().command(&line)?;
+        Self::bytes(&line, &answer, bytes)
     }
 
     /// Writes memory, in one access where QEMU has one of that width.
@@ -134,14 +144,51 @@ impl QemuFunction {
     /// # Errors
     /// [`QemuError`].
     pub fn write(qemu: &mut Qemu, address: u64, bytes: &[u8]) -> Result<(), QemuError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
+        let Some(line) = Self::write_line(address, bytes) else { return Ok(()) };
+        qemu.qtest().command(&line).map(drop)
+    }
+
+    /// Returns the command of [`read`](Self::read); `None` for no bytes, of which there is nothing to ask.
+    #[must_use]
+    pub fn read_line(address: u64, len: usize) -> Option<String> {
+        (len != 0).then(|| format!("read {address:#x} {len:#x}"))
+    }
+
+    /// Returns the command of [`write`](Self::write); `None` for no bytes.
+    #[must_use]
+    pub fn write_line(address: u64, bytes: &[u8]) -> Option<String> {
         let mut line = format!("write {address:#x} {:#x} 0x", bytes.len());
         for byte in bytes {
             line.push_str(&format!("{byte:02x}"));
         }
-        qemu.qtest().command(&line).map(drop)
+        (!bytes.is_empty()).then_some(line)
+    }
+
+    /// Returns the number that `answer` to `line` is.
+    ///
+    /// # Errors
+    /// [`QemuError::Garbled`].
+    pub fn number(line: &str, answer: &str) -> Result<u64, QemuError> {
+        client::number(line, answer)
+    }
+
+    /// Fills `bytes` with the memory that `answer` to `line` shows.
+    ///
+    /// # Errors
+    /// [`QemuError::Garbled`].
+    pub fn bytes(line: &str, answer: &str, bytes: &mut [u8]) -> Result<(), QemuError> {
+        let len = bytes.len();
+        let garbled = || QemuError::Garbled {
+            sent: line.to_owned(),
+            got: answer.chars().take(120).collect(),
+        };
+        let digits = answer.strip_prefix("0x").filter(|digits| digits.len() == 2 * len);
+        let digits = digits.ok_or_else(garbled)?;
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let pair = digits.get(2 * index..2 * index + 2).ok_or_else(garbled)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| garbled())?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,8 @@
+use super::memory_line::memory_line;
+use super::trace_line::parse_any;
 use super::*;
 use crate::testing::for_damaged;
+use std::io::Read as _;
 
 fn what(line: &str) -> What<'_> {
     parse_line(line.as_bytes()).unwrap().unwrap().what
@@ -169,4 +172,86 @@ fn no_bytes_panic() {
         b"e1000e_irq_msix_notify_vec MSI-X notify vector 0x12",
     ];
     for_damaged(&seeds, |line| _ = parse_line(line));
+}
+
+/// Whether the short way has something to say of `line`, which is then what the long way says.
+fn is_short(line: &[u8]) -> bool {
+    let short = memory_line(line);
+    if let Some(event) = short {
+        assert_eq!(parse_any(line), Ok(Some(event)), "{}", String::from_utf8_lossy(line));
+    }
+    short.is_some()
+}
+
+#[test]
+fn the_short_way_reads_every_memory_event_of_the_recordings_as_the_long_way_does() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
+    let mut recordings = std::fs::read(format!("{data}/linux-6.1-q35.log")).unwrap();
+    let packed = std::fs::File::open(format!("{data}/linux-6.1-virtio-blk.log.gz")).unwrap();
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut recordings).unwrap();
+    let mut memory = 0;
+    for line in recordings.split(|byte| *byte == b'\n') {
+        let is_memory = line.windows(18).any(|part| part == b"memory_region_ops_");
+        assert_eq!(is_short(line), is_memory, "{}", String::from_utf8_lossy(line));
+        memory += usize::from(is_memory);
+    }
+    assert!(memory > 5000, "{memory}");
+}
+
+#[test]
+fn the_short_way_never_contradicts_the_long_way() {
+    let prefixes = [
+        "",
+        "4711@1700000000.000042:",
+        "2026-09-24T23:20:21.173273Z ",
+        "4711@1700000000.00042:",
+        "2026-13-24T23:20:21.173273Z ",
+        "47-1@1700000000.000042:",
+        "2026-09-24T23:20:21.173273Z 4711@1700000000.000042:",
+        "1 ",
+        ":",
+    ];
+    let events = ["write", "read", "reader", "writ"];
+    let cpus = ["-1", "0", "17", "", "-", "+1", "2147483647", "2147483648", "-0", "1a", "01"];
+    let numbers = ["0x0", "0xfee01004", "0xffffffffffffffff", "0x00ffffffffffffffff", "0x", "12"]
+        .into_iter()
+        .chain(["0x1ffffffffffffffff", "0xFEE0", "0xg"]);
+    let numbers: Vec<&str> = numbers.collect();
+    let sizes = ["1", "2", "4", "8", "3", "42", ""];
+    let regions = [
+        " name 'msix-table'",
+        " name 'apic-msi'",
+        " name 'kvm-apic-msi'",
+        " name 'pci bridge'",
+        " name 'it's'",
+        " name ''",
+        " name '",
+        " name 'x' ",
+        " name 'x'\r",
+        " name '\u{e9}'",
+        " name '\0'",
+        "",
+        " ",
+        "  name 'x'",
+    ];
+    let (mut short, mut all) = (0, 0);
+    let mut tried = |line: String| {
+        all += 1;
+        short += usize::from(is_short(line.as_bytes()));
+    };
+    for (prefix, event) in prefixes.iter().flat_map(|p| events.iter().map(move |e| (p, e))) {
+        for (cpu, number) in cpus.iter().flat_map(|c| numbers.iter().map(move |n| (c, n))) {
+            for (size, region) in sizes.iter().flat_map(|s| regions.iter().map(move |r| (s, r))) {
+                let start = format!("{prefix}memory_region_ops_{event} cpu {cpu}");
+                tried(format!("{start} mr {number} addr 0x1 value 0x2 size {size}{region}"));
+                if size == &"4" {
+                    tried(format!("{start} mr 0x1 addr {number} value 0x2 size {size}{region}"));
+                    tried(format!("{start} mr 0x1 addr 0x2 value {number} size {size}{region}"));
+                }
+            }
+        }
+    }
+    assert!(short * 200 > all, "{short} of {all}");
+    let line = b"4711@1700000000.000042:memory_region_ops_write cpu -1 mr 0x5618 addr 0xfee01004 value 0x23 size 4 name 'apic-msi'";
+    for_damaged(&[line, &line[23..]], |line| _ = is_short(line));
 }

@@ -4,6 +4,7 @@ use super::error::ParseError;
 use super::event::{TraceEvent, What};
 use super::fields::{self, Fields};
 use super::log::LogFormat;
+use super::memory_line::memory_line;
 use super::raise::RaiseEvent;
 
 /// The format of QEMU's trace logs.
@@ -41,6 +42,14 @@ pub const EVENTS: [&str; 7] = [
 /// # Errors
 /// [`ParseError`] when the line is malformed; see the [module's documentation](super).
 pub fn parse_line(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
+    match memory_line(line) {
+        Some(event) => Ok(Some(event)),
+        None => parse_any(line),
+    }
+}
+
+/// [`parse_line`], the long way.
+pub(super) fn parse_any(line: &[u8]) -> Result<Option<TraceEvent<'_>>, ParseError> {
     let text = text(line)?.trim_end_matches('\r');
     let (head, rest) = text.split_once(' ').unwrap_or((text, ""));
     // QEMU 10.1 and newer put the time into a word of its own.

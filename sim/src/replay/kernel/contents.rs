@@ -143,7 +143,7 @@ impl<'a, P: FnMut(u64) -> bool> KernelFirstPass<'a, P> {
         }
         functions.sort_by_key(|function| function.bdf);
         if functions.is_empty() {
-            return Err(Unusable::NoTable { line, reason: self.without() });
+            return Err(Unusable::NoTable { line, reason: self.displaced.beside(self.without()) });
         }
         let vectors = functions.iter().map(|function| usize::from(function.vectors));
         if vectors.sum::<usize>() > MAX_VECTORS {

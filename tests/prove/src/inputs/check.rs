@@ -1,20 +1,14 @@
 //! The engine's own question whether its invariants hold.
 
 use crate::any::{self, Property, prove};
-use crate::engine::{self, BYTES, Begun, Memory, N, WORDS, stale_is_counted, tail_is_clean};
+use crate::engine::{self, Begun, Memory, N, stale_is_counted, tail_is_clean};
 use crate::sink::contains;
-use msix_core::{Entry, Vectors, Violation, Word};
+use msix_core::{Vectors, Violation};
 
 /// `check` answers Ok only when the hypothesis holds for every vector, and what it names breaks it. Here
 /// no vector satisfies the hypothesis from the start.
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_check(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    bytes: &mut [u8; BYTES],
-) {
-    let Some(begun) = engine::any_engine(Memory { entries, claims, words, bytes }) else {
+pub fn prove_check(memory: Memory<'_>) {
+    let Some(begun) = engine::any_engine(memory) else {
         return;
     };
     let Begun { engine, vector, case, .. } = begun;

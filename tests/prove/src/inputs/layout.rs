@@ -1,8 +1,8 @@
 //! Layouts, and what follows from them.
 
 use crate::any::{self, Property, assume, prove};
-use crate::engine::{self, BYTES, Begun, Memory, N, WORDS, any_vectors};
-use msix_core::{Access, BarIndex, Entry, Layout, Location, Region, Word};
+use crate::engine::{self, Begun, Memory, any_vectors};
+use msix_core::{Access, BarIndex, Layout, Location, Region};
 
 /// A place in any BAR.
 fn location() -> Option<Location> {
@@ -11,13 +11,7 @@ fn location() -> Option<Location> {
 }
 
 /// Any layout is taken if and only if it is one (A1, A2, H21), and then tells what lies where.
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_layout(
-    _entries: &mut [Entry; N],
-    _claims: &mut [u16; N],
-    _words: &mut [Word; WORDS],
-    _bytes: &mut [u8; BYTES],
-) {
+pub fn prove_layout(_: Memory<'_>) {
     let (Some(table), Some(pba)) = (location(), location()) else { return };
     let vectors = any::u32();
     let mut sizes = [0; 6];
@@ -63,17 +57,10 @@ pub extern "C" fn prove_layout(
 }
 
 /// The capability reads as A1 says, in any layout.
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_read_config(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    bytes: &mut [u8; BYTES],
-) {
+pub fn prove_read_config(memory: Memory<'_>) {
     let (Some(table), Some(pba)) = (location(), location()) else { return };
     let vectors = any_vectors();
     let Ok(layout) = Layout::new(vectors, table, pba, &[u64::MAX; 6]) else { return };
-    let memory = Memory { entries, claims, words, bytes };
     let Some(Begun { engine, case, .. }) = engine::engine_in(memory, layout) else { return };
     let (offset, len, index) = (any::up_to(usize::MAX), any::up_to(13), any::up_to(12));
     assume(index < len);
@@ -91,14 +78,7 @@ pub extern "C" fn prove_read_config(
 }
 
 /// A write to the PBA is told to be one, and changes nothing: it has no way to (A5).
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_write_pba(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    bytes: &mut [u8; BYTES],
-) {
-    let memory = Memory { entries, claims, words, bytes };
+pub fn prove_write_pba(memory: Memory<'_>) {
     let Some(Begun { engine, .. }) = engine::any_engine(memory) else { return };
     let (offset, len) = (any::u64(), any::up_to(9));
     let answer = engine.write_pba(offset, [0; 9].get(..len).unwrap_or_default());

@@ -1,20 +1,14 @@
 //! The list of effects itself. The other harnesses have one that judges each effect in its place.
 
 use crate::any::{self, Property, prove};
-use crate::engine::{BYTES, N, WORDS};
-use msix_core::{Effect, EffectSink, Effects, Entry, Vectors, Word};
+use crate::engine::Memory;
+use msix_core::{Effect, EffectSink, Effects, Vectors};
 
 /// The most effects of a list about one word of vectors (I6).
 const MOST: usize = 5;
 
 /// What was pushed is taken in order, once, and the list is ready when all of it is.
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_list(
-    _entries: &mut [Entry; N],
-    _claims: &mut [u16; N],
-    _words: &mut [Word; WORDS],
-    _bytes: &mut [u8; BYTES],
-) {
+pub fn prove_list(_: Memory<'_>) {
     let mut given = [Effect::IntxDeassert; MOST];
     for effect in &mut given {
         let (kind, set) = (any::up_to(8), Vectors::new(any::u16(), any::u64()));

@@ -1,17 +1,11 @@
 //! The base case: a new engine satisfies the hypothesis.
 
 use crate::any::{self, Property, assume, prove};
-use crate::engine::{BYTES, EXEMPT, N, WORDS, case_of, stale_is_counted, tail_is_clean};
+use crate::engine::{EXEMPT, Memory, N, case_of, stale_is_counted, tail_is_clean};
 use msix_core::prove::Whole;
-use msix_core::{BarIndex, Borrowed, Entry, Layout, Msix, Word};
+use msix_core::{BarIndex, Borrowed, Layout, Msix};
 
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_new(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    _bytes: &mut [u8; BYTES],
-) {
+pub fn prove_new(Memory { entries, claims, words, .. }: Memory<'_>) {
     let (policy, vector) = (any::policy(), any::vector());
     assume(usize::from(vector.index()) < N);
     let Ok(storage) = Borrowed::new(entries, claims, words) else {

@@ -1,10 +1,5 @@
 //! The engine, and anything else that takes its operations, as a subject.
 
-use super::super::engine::name_of;
-use super::super::model_host::{EventPath, ModelHost};
-use super::super::subjects::policy_name;
-use super::super::suite_host::SuiteHost as _;
-use crate::lockstep::layout;
 use crate::vector_effects::VectorEffect;
 use crate::whole_function::{PartEffect, vector_effects};
 use msix_conformance::{
@@ -16,6 +11,7 @@ use msix_core::{
     Boxed, Function, FunctionEffects, IntxEffect, IntxSource, MAX_FUNCTION_EFFECTS, Message, Mode,
     MsiCapability, Parts, Policy, Vector, Vectors,
 };
+use msix_subjects::{EventPath, ModelHost, SuiteHost as _, layout, name_of, policy_name};
 
 /// A function that is driven by operations.
 pub(super) trait Operated {

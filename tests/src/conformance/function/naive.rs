@@ -1,14 +1,12 @@
 //! The naive model as a subject.
 
-use super::super::engine::name_of;
-use super::super::model_host::EventPath;
-use super::super::subjects::policy_name;
 use super::engine::{Operated, OperatedDevice};
 use crate::whole_function::PartEffect;
 use crate::whole_function::model::NaiveFunction;
 use msix_conformance::{FunctionDevice, FunctionSubject, NoDevice};
 use msix_core::operation::{Answer, FunctionOperation};
 use msix_core::{Mode, Policy};
+use msix_subjects::{EventPath, name_of, policy_name};
 
 /// [`NaiveFunction`] under one policy, with events that take one way.
 #[derive(Debug, Clone, Copy)]

@@ -31,6 +31,8 @@ pub(crate) const COMMANDS: u64 = RAM + 0x6_0000;
 pub(crate) const EVENTS: u64 = RAM + 0x7_0000;
 /// What the handler of the level [`LEVEL`] writes to, before the end of the interrupt.
 pub(crate) const SATISFY: u64 = 0x0a00_0008;
+/// Where the guest writes to raise it.
+pub(crate) const RAISE: u64 = 0x0a00_0004;
 /// Where the guest writes what it cannot go on after: two words.
 pub(crate) const EXCEPTION: u64 = 0x0a00_0010;
 /// Not 0 when all processors are to leave the guest, by a write of [`LEFT`].

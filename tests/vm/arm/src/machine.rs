@@ -4,12 +4,12 @@ use crate::guest::{
     COLLECTIONS, COMMANDS, DEVICES, EXCEPTION, IS_V2, LEFT, LPI_COUNTS, MAILBOX, PENDING,
     PROPERTIES, RAM, SCRIPT, SIZE, SPI_COUNTS, STOP, code,
 };
-use crate::{Outcome, text, wait};
+use crate::{Outcome, same, text, wait};
 use kvm_bindings::{
     KVM_ARM_VCPU_PSCI_0_2, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR,
-    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_ITS_ADDR_TYPE,
-    KVM_VGIC_V2_ADDR_TYPE_CPU, KVM_VGIC_V2_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_DIST,
-    KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
+    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_ITS_REGS, KVM_DEV_ARM_VGIC_GRP_NR_IRQS,
+    KVM_VGIC_ITS_ADDR_TYPE, KVM_VGIC_V2_ADDR_TYPE_CPU, KVM_VGIC_V2_ADDR_TYPE_DIST,
+    KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
     kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_ITS, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2,
     kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, kvm_userspace_memory_region, kvm_vcpu_init,
 };
@@ -236,6 +236,15 @@ impl Machine {
         Ok(Access::Write64(ITS + 0x88, self.queue)) // GITS_CWRITER
     }
 
+    /// Has the ITS carry out commands while no processor runs.
+    pub(crate) fn issue(&mut self, commands: &[[u64; 4]]) -> Outcome {
+        self.command(commands)?;
+        let its = self.its.as_ref().ok_or("no ITS")?;
+        set(its, KVM_DEV_ARM_VGIC_GRP_ITS_REGS, 0x88, Some(&self.queue))?; // GITS_CWRITER
+        let read = get(its, KVM_DEV_ARM_VGIC_GRP_ITS_REGS, 0x90)?;
+        same("commands that the ITS carried out", read, self.queue)
+    }
+
     /// Enables an LPI, or disables it; the ITS learns of it by [`inv`].
     pub(crate) fn configure(&self, lpi: u32, enabled: bool) -> Outcome {
         let byte = 0xa0 | u8::from(enabled);
@@ -337,6 +346,11 @@ pub(crate) fn mapd(device: u32, bits: u64, events: u64) -> [u64; 4] {
     [8 | u64::from(device) << 32, bits - 1, events | 1 << 63, 0]
 }
 
+/// Takes its events from a device.
+pub(crate) fn unmapd(device: u32) -> [u64; 4] {
+    [8 | u64::from(device) << 32, 0, 0, 0]
+}
+
 /// Gives a collection to a processor.
 pub(crate) fn mapc(collection: u64, processor: u64) -> [u64; 4] {
     [9, 0, 1 << 63 | processor << 16 | collection, 0]
@@ -355,6 +369,11 @@ pub(crate) fn movi(device: u32, event: u32, collection: u64) -> [u64; 4] {
 /// Has the ITS read an event's configuration again.
 pub(crate) fn inv(device: u32, event: u32) -> [u64; 4] {
     [0xc | u64::from(device) << 32, event.into(), 0, 0]
+}
+
+/// Takes an event's LPI back from its processor.
+pub(crate) fn clear(device: u32, event: u32) -> [u64; 4] {
+    [4 | u64::from(device) << 32, event.into(), 0, 0]
 }
 
 /// Waits for what was done before.

@@ -1,13 +1,14 @@
 //! Functions of the backend on a machine, with a guest that is their driver.
 
-use crate::guest::{EVENTS, SATISFY};
+use crate::guest::{EVENTS, LEVEL, RAISE, SATISFY};
 use crate::machine::{Access, Chip, Machine, SPIS, TRANSLATER, mapc, mapd, mapti, sync};
 use crate::{Outcome, same, text, wait};
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Kvm, VmFd};
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    Deferral, Format, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes, Runner, Vm,
+    Deferral, Format, Function, FunctionSetup, GuestPin, Irqchip, Platform, RouteOptions, Routes,
+    Runner, Vm,
 };
 use msix_core::{BarIndex, Layout, Vector};
 use std::collections::BTreeMap;
@@ -32,14 +33,28 @@ impl Platform for Bus {
     fn snoop(&mut self, _: Route) {} // only Xen wants to
 }
 
+/// Raises a level, or ends it.
+pub(crate) type SetLevel = Box<dyn Fn(bool) + Send + Sync>;
+
+/// The pin of a function at the guest's controller, driven by userspace: the SPI [`LEVEL`].
+pub(crate) struct Spi(pub(crate) Arc<VmFd>);
+
+impl GuestPin for Spi {
+    fn set_level(&mut self, asserted: bool) {
+        self.0.set_irq_line(1 << 24 | LEVEL, asserted).expect("the VM has the SPI");
+    }
+}
+
 pub(crate) struct Rig {
     pub(crate) functions: Vec<Function<Bus>>,
     pub(crate) bus: Bus,
     pub(crate) routes: Arc<Routes>,
     _runner: Runner,
     pub(crate) machine: Machine,
-    /// The function whose level the guest's handler ends.
-    pub(crate) satisfied: Arc<OnceLock<Function<Bus>>>,
+    /// What the guest does to the level by a write of [`RAISE`], and its handler before the interrupt ends.
+    pub(crate) level: Arc<OnceLock<SetLevel>>,
+    /// Writes of the guest that reached userspace and belong to no function.
+    pub(crate) exits: Arc<Mutex<Vec<(u64, u32)>>>,
     /// What was taken, by interrupt, when it was last looked at.
     pub(crate) seen: BTreeMap<u32, [u32; 2]>,
 }
@@ -107,7 +122,8 @@ impl Rig {
             routes,
             _runner: runner,
             machine,
-            satisfied: Arc::default(),
+            level: Arc::default(),
+            exits: Arc::default(),
             seen: BTreeMap::new(),
         })
     }
@@ -115,16 +131,16 @@ impl Rig {
     /// Starts the guest, whose writes reach the functions, and which does these accesses first.
     pub(crate) fn start(&mut self, accesses: &[Access]) -> Outcome {
         let functions = self.functions.clone();
-        let satisfied = Arc::clone(&self.satisfied);
+        let (level, exits) = (Arc::clone(&self.level), Arc::clone(&self.exits));
         self.machine.start(accesses, move |address, data| {
-            if address == SATISFY
-                && let Some(function) = satisfied.get()
-            {
-                function.set_level(false);
-            }
-            let Some(offset) = address.checked_sub(BARS) else { return };
-            if let Some(function) = functions.get((offset / 0x1000) as usize) {
-                function.write_table(offset % 0x1000, data);
+            let page = address.checked_sub(BARS).map(|offset| (offset / 0x1000) as usize);
+            match (address, page.and_then(|page| functions.get(page)), level.get()) {
+                (RAISE | SATISFY, _, Some(set_level)) => set_level(address == RAISE),
+                (_, Some(function), _) => drop(function.write_table(address % 0x1000, data)),
+                _ => {
+                    let word = data.try_into().map(u32::from_le_bytes);
+                    exits.lock().unwrap().extend(word.map(|word| (address, word)));
+                }
             }
         })
     }

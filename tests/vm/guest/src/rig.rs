@@ -395,11 +395,7 @@ impl Satisfier {
 
     /// Whether the device took it.
     pub(crate) fn satisfy(&self) -> bool {
-        let at = match self.kind {
-            Kind::Edu => 0x64,
-            Kind::E1000e => 0xc0,
-            Kind::Nvme | Kind::Xhci => return true,
-        };
+        let Some(at) = satisfied_at(self.kind) else { return true };
         let all = u32::MAX.to_le_bytes();
         rustix::io::pwrite(&self.descriptor, &all, self.registers + at) == Ok(4)
     }
@@ -414,7 +410,15 @@ impl Satisfier {
     }
 }
 
-/// Vectors of its MSI.
+/// The register of BAR0 that is written with all ones to satisfy a device, if it has one.
+pub(crate) const fn satisfied_at(kind: Kind) -> Option<u64> {
+    match kind {
+        Kind::Edu => Some(0x64),
+        Kind::E1000e => Some(0xc0), // ICR
+        Kind::Nvme | Kind::Xhci => None,
+    }
+}
+
 /// The interrupt that vector `vector` of MSI is: the low bits of its data are the vector (A15).
 pub(crate) fn msi_interrupt(kind: Kind, vector: u16) -> u8 {
     let low = msi_vectors(kind).to_le_bytes()[0] - 1;
@@ -441,6 +445,7 @@ const fn msix_vectors(kind: Kind) -> Option<u32> {
     }
 }
 
+/// Vectors of its MSI.
 const fn msi_vectors(kind: Kind) -> u16 {
     match kind {
         Kind::Edu | Kind::E1000e => 1,
@@ -459,17 +464,15 @@ pub(crate) fn device_of(world: &World, kind: Kind) -> Result<&Device, String> {
 }
 
 pub(crate) fn satisfy(kind: Kind, device: &Device) -> Result<(), String> {
-    match kind {
-        Kind::Edu => device.write(0, 0x64, &u32::MAX.to_le_bytes()),
-        Kind::E1000e => {
-            device.write(0, 0xc0, &u32::MAX.to_le_bytes())?; // ICR
-            // It holds interrupts apart (ITR), and QEMU does not like to be switched to another mode
-            // meanwhile: it may abort.
-            std::thread::sleep(Duration::from_millis(20));
-            Ok(())
-        }
-        Kind::Nvme | Kind::Xhci => Ok(()),
+    if let Some(at) = satisfied_at(kind) {
+        device.write(0, at, &u32::MAX.to_le_bytes())?;
     }
+    if kind == Kind::E1000e {
+        // It holds interrupts apart (ITR), and QEMU does not like to be switched to another mode
+        // meanwhile: it may abort.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

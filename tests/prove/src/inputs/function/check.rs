@@ -1,21 +1,14 @@
 //! The function's own question whether its invariants hold.
 
 use crate::any::{Property, assume, prove};
-use crate::engine::{BYTES, Memory, N, WORDS};
+use crate::engine::Memory;
 use crate::function::{Begun, KEPT, any_function};
-use msix_core::{Entry, Word};
 
 /// `check` is true only when the parts agree and each holds what it must. Here nothing is assumed but what
 /// `check` is not asked: that the parts know of the same load, that INTx was told the truth, and that no
 /// register has a bit that does not exist.
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_function_check(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    bytes: &mut [u8; BYTES],
-) {
-    let Some(begun) = any_function(Memory { entries, claims, words, bytes }) else { return };
+pub fn prove_function_check(memory: Memory<'_>) {
+    let Some(begun) = any_function(memory) else { return };
     let Begun { function, rules, .. } = begun;
     let loading = rules.loading();
     assume(rules.msix.is_none_or(|msix| {

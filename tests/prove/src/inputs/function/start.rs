@@ -1,19 +1,13 @@
 //! The base case: a new function satisfies the hypothesis.
 
 use crate::any::{self, Property, assume, prove};
-use crate::engine::{BYTES, N, WORDS, case_of};
+use crate::engine::{Memory, N, case_of};
 use crate::function::{KEPT, Rules};
 use crate::msi::{self, MsiCase};
 use crate::pin::{self, PinCase};
-use msix_core::{BarIndex, Borrowed, Entry, Function, FunctionCounters, Layout, Parts, Word};
+use msix_core::{BarIndex, Borrowed, Function, FunctionCounters, Layout, Parts};
 
-#[unsafe(no_mangle)]
-pub extern "C" fn prove_function_new(
-    entries: &mut [Entry; N],
-    claims: &mut [u16; N],
-    words: &mut [Word; WORDS],
-    _bytes: &mut [u8; BYTES],
-) {
+pub fn prove_function_new(Memory { entries, claims, words, .. }: Memory<'_>) {
     let (policy, vector) = (any::policy(), any::vector());
     assume(usize::from(vector.index()) < N);
     let [has_msix, has_msi, has_pin] = [any::bool(), any::bool(), any::bool()];

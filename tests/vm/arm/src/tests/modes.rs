@@ -1,12 +1,12 @@
 //! MSI and the pin of a function.
 
 use super::Test;
-use crate::guest::LEVEL;
-use crate::machine::TRANSLATER;
-use crate::rig::{Bus, IDS, Rig};
+use crate::guest::{LEVEL, RAISE};
+use crate::machine::{Access, TRANSLATER};
+use crate::rig::{Bus, IDS, Rig, Spi};
 use crate::{Outcome, same, text, wait};
-use kvm_ioctls::{Kvm, VmFd};
-use msix_backends::kvm::{Deferral, Format, Function, FunctionSetup, GuestPin};
+use kvm_ioctls::Kvm;
+use msix_backends::kvm::{Deferral, Format, Function, FunctionSetup};
 use msix_core::{MsiCapability, Vector};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -15,15 +15,6 @@ pub(super) const TESTS: &[(&str, Test)] = &[
     ("MSI and INTx of a function", msi_and_intx),
     ("KVM brings a level to the guest and its end back", resampled),
 ];
-
-/// The pin of a function at the guest's controller, driven by userspace.
-struct Spi(Arc<VmFd>);
-
-impl GuestPin for Spi {
-    fn set_level(&mut self, asserted: bool) {
-        self.0.set_irq_line(1 << 24 | LEVEL, asserted).expect("the VM has the SPI");
-    }
-}
 
 fn msi_and_intx(kvm: &Kvm) -> Outcome {
     let mut rig = Rig::with_its(kvm, Deferral::NONE)?;
@@ -35,11 +26,14 @@ fn msi_and_intx(kvm: &Kvm) -> Outcome {
         ..FunctionSetup::new(Bus::default())
     };
     let function = Function::new(&rig.routes, setup).map_err(text)?;
-    rig.satisfied.set(function.clone()).map_err(|_| "set before")?;
+    let its = function.clone();
+    rig.level.set(Box::new(move |high| its.set_level(high))).map_err(|_| "set before")?;
     function.claim_all();
     function.write_command(0, &[6, 0]);
+    // By the processor that takes the interrupt: another thread may still be at the pin when the handler ends.
+    let raise = Access::Write(RAISE, 1);
     for _ in 0..3 {
-        function.set_level(true);
+        rig.machine.script(&[raise])?;
         rig.expect("the pin", LEVEL, [1, 0])?;
     }
     function.write_msi(4, &(TRANSLATER as u32).to_le_bytes());
@@ -56,7 +50,7 @@ fn msi_and_intx(kvm: &Kvm) -> Outcome {
     function.notify(Vector::new(3)).map_err(text)?;
     rig.expect("MSI with one vector", 8196, [1, 0])?;
     function.write_msi(2, &[0, 0]);
-    function.set_level(true);
+    rig.machine.script(&[raise])?;
     rig.expect("the pin again", LEVEL, [1, 0])?;
     same("failures", rig.routes.stats().failures, 0)
 }

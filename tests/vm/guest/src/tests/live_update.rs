@@ -1,19 +1,19 @@
 //! Live update of the VMM: a device goes on in a program that takes the place of the first (`execve`), with
-//! another machine, and its interrupts stay bound meanwhile.
+//! another machine. MSI and MSI-X stay bound meanwhile; a line is a level, which waits.
 
 use super::{TestApart, same, text};
-use crate::controllers::Controllers;
+use crate::controllers::{Controllers, GSI, Wire, route_line};
 use crate::device::{Device, loop_back};
-use crate::nested::Nested;
+use crate::nested::{Access, LINE, Nested, SATISFY};
 use crate::process;
-use crate::rig::{Kind, MSIX, Pin, Rig, Vmm, capabilities, msi_interrupt, raise};
+use crate::rig::{Kind, MSIX, Pin, Rig, Vmm, capabilities, msi_interrupt, raise, satisfied_at};
 use kvm_ioctls::Kvm;
 use msix_backends::eventfd::{Loop, import};
 use msix_backends::kvm::{
-    DeviceControl, Function, FunctionSetup, IndexState, Irqchip, PassedThrough, PhysicalMsi,
-    PhysicalMsix, RouteOptions, Routes,
+    AssignedLine, DeviceControl, Function, FunctionSetup, GuestPin, IndexState, Irqchip,
+    PassedThrough, PhysicalMsi, PhysicalMsix, RouteOptions, Routes,
 };
-use msix_backends::vfio::{DeviceMsi, DeviceMsix, VectorIrqs, WhileMasked};
+use msix_backends::vfio::{DeviceMsi, DeviceMsix, LineIrqs, VectorIrqs, WhileMasked};
 use msix_core::{Mode, Vector};
 use rustix::io::{FdFlags, dup, fcntl_setfd};
 use std::collections::BTreeMap;
@@ -26,80 +26,148 @@ use std::time::{Duration, Instant};
 use vfio_ioctls::VfioContainer;
 
 pub(super) const TESTS: &[(&str, TestApart)] =
-    &[("a live device goes on in the next program, its interrupts bound", every_device)];
+    &[("a live device goes on in the next program, and no interrupt is lost", every_device)];
 
-const CASES: [(Kind, Mode); 5] = [
-    (Kind::Edu, Mode::Msi),
-    (Kind::E1000e, Mode::MsiX),
-    (Kind::Nvme, Mode::MsiX),
-    (Kind::Xhci, Mode::Msi),
-    (Kind::Xhci, Mode::MsiX),
+/// What goes on.
+#[derive(Debug, Clone, Copy)]
+enum Case {
+    /// MSI or MSI-X.
+    Messages(Kind, Mode),
+    /// The pin, which the device asserts at some time.
+    Line(Kind, By, Asserted),
+}
+
+/// Who brings the pin to the guest.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Userspace,
+    Kernel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asserted {
+    /// The guest has not answered yet.
+    Before,
+    /// While nobody has the line.
+    Between,
+}
+
+const CASES: [Case; 13] = [
+    Case::Messages(Kind::Edu, Mode::Msi),
+    Case::Messages(Kind::E1000e, Mode::MsiX),
+    Case::Messages(Kind::Nvme, Mode::MsiX),
+    Case::Messages(Kind::Xhci, Mode::Msi),
+    Case::Messages(Kind::Xhci, Mode::MsiX),
+    Case::Line(Kind::Edu, By::Userspace, Asserted::Before),
+    Case::Line(Kind::Edu, By::Userspace, Asserted::Between),
+    Case::Line(Kind::Edu, By::Kernel, Asserted::Before),
+    Case::Line(Kind::Edu, By::Kernel, Asserted::Between),
+    Case::Line(Kind::E1000e, By::Userspace, Asserted::Before),
+    Case::Line(Kind::E1000e, By::Userspace, Asserted::Between),
+    Case::Line(Kind::E1000e, By::Kernel, Asserted::Before),
+    Case::Line(Kind::E1000e, By::Kernel, Asserted::Between),
 ];
 
-fn every_device() -> Result<(), String> {
-    for (kind, mode) in CASES {
-        process::run(&["give", &format!("{kind:?}"), &format!("{mode:?}")])
-            .map_err(|why| format!("{kind:?} {mode:?}: {why}"))?;
+impl Case {
+    const fn kind(self) -> Kind {
+        let (Self::Messages(kind, _) | Self::Line(kind, ..)) = self;
+        kind
     }
-    println!("VM-FIGURE: {} devices went on in the next program", CASES.len());
+
+    const fn mode(self) -> Mode {
+        match self {
+            Self::Messages(_, mode) => mode,
+            Self::Line(..) => Mode::Intx,
+        }
+    }
+
+    /// The interrupts of events that come before the device is handed over, meanwhile, and while masked.
+    fn interrupts(self) -> Interrupts {
+        let (before, between, masked) = match self {
+            Self::Line(_, _, Asserted::Before) => (Some(0), None, None),
+            Self::Line(_, _, Asserted::Between) | Self::Messages(Kind::Edu, _) => {
+                (None, Some(0), None)
+            }
+            Self::Messages(_, Mode::Msi) => (Some(0), Some(1), None),
+            Self::Messages(..) => (Some(0), Some(1), Some(2)),
+        };
+        Interrupts { before, between, masked }
+    }
+
+    fn interrupt(self, vector: u16) -> u8 {
+        match self {
+            Self::Line(..) => LINE,
+            Self::Messages(kind, Mode::Msi) => msi_interrupt(kind, vector),
+            Self::Messages(..) => MSIX + vector.to_le_bytes()[0],
+        }
+    }
+}
+
+/// The vectors of a case; those that a device lacks are left out.
+struct Interrupts {
+    before: Option<u16>,
+    between: Option<u16>,
+    masked: Option<u16>,
+}
+
+fn every_device() -> Result<(), String> {
+    for (number, case) in CASES.iter().enumerate() {
+        process::run(&["give", &number.to_string()]).map_err(|why| format!("{case:?}: {why}"))?;
+    }
+    println!("VM-FIGURE: {} times a live device went on in the next program", CASES.len());
     Ok(())
 }
 
 /// Does what [`every_device`], or the program before, started this one for.
 pub(super) fn part(arguments: &[String]) -> Result<(), String> {
-    let [part, kind, mode] = arguments else { return Err(format!("{arguments:?}")) };
-    let named =
-        |case: &&(Kind, Mode)| format!("{:?}", case.0) == *kind && format!("{:?}", case.1) == *mode;
-    let &(kind, mode) = CASES.iter().find(named).ok_or("no such case")?;
-    if part == "give" { give(kind, mode) } else { take(kind, mode) }
-}
-
-/// The vectors of the test: one whose event waits in the local APIC, one whose event comes while nobody is
-/// there, and one that is masked. A device with one vector has the second only.
-fn vectors(kind: Kind, mode: Mode) -> (Option<u16>, u16, Option<u16>) {
-    match (kind, mode) {
-        (Kind::Edu, _) => (None, 0, None),
-        (_, Mode::Msi) => (Some(0), 1, None),
-        _ => (Some(0), 1, Some(2)),
-    }
-}
-
-fn interrupt(kind: Kind, mode: Mode, vector: u16) -> u8 {
-    match mode {
-        Mode::Msi => msi_interrupt(kind, vector),
-        _ => MSIX + vector.to_le_bytes()[0],
-    }
+    let [part, number] = arguments else { return Err(format!("{arguments:?}")) };
+    let at: usize = number.parse().map_err(text)?;
+    let case = *CASES.get(at).ok_or("no such case")?;
+    if part == "give" { give(case, number) } else { take(case) }
 }
 
 /// The first program.
-fn give(kind: Kind, mode: Mode) -> Result<(), String> {
+fn give(case: Case, number: &str) -> Result<(), String> {
+    let (kind, mode) = (case.kind(), case.mode());
     let container = Arc::new(VfioContainer::new(None).map_err(text)?);
     let device = Device::find(kind.id(), &container)?.ok_or("the device is not there")?;
     let kvm = Kvm::new().map_err(text)?;
     let nested = Nested::new(&kvm, &[])?;
-    let rig = Rig::on(&device, kind, &nested.vm, Pin::Absent)?;
+    let pin = match case {
+        Case::Messages(..) => Pin::Absent,
+        Case::Line(_, By::Userspace, _) => Pin::Driven(Box::new(Wire(Arc::clone(&nested.vm)))),
+        Case::Line(_, By::Kernel, _) => Pin::Kernel(GSI),
+    };
+    route_line(&nested.vm, LINE)?;
+    let rig = Rig::on(&device, kind, &nested.vm, pin)?;
     rig.switch(mode);
-    let (before, between, masked) = vectors(kind, mode);
+    let requested = || Controllers::of(&nested.vm, nested.cpu()?).map(|all| all.requested());
+    let Interrupts { before, between, masked } = case.interrupts();
     if let Some(vector) = before {
         rig.raise(mode, vector)?;
-        let requested = || Controllers::of(&nested.vm, nested.cpu()?).map(|all| all.requested());
         super::wait("an interrupt", || {
             rig.routes.run(Some(Duration::ZERO)).map_err(text)?;
-            Ok(requested()?.contains(&interrupt(kind, mode, vector)))
+            Ok(requested()?.contains(&case.interrupt(vector)))
         })?;
-        rig.satisfy()?;
+        if mode != Mode::Intx {
+            rig.satisfy()?;
+        }
     }
     if let Some(vector) = masked {
         rig.mask(vector, true);
     }
     let handed = rig.function.hand_over().map_err(text)?;
-    // Now nobody has the eventfds but the device.
-    rig.raise(mode, between)?;
+    // Now nobody has the eventfds but the device, and nobody the line.
+    if let Some(vector) = between {
+        rig.raise(mode, vector)?;
+    }
     if let Some(vector) = masked {
         rig.satisfy()?;
         rig.raise(mode, vector)?;
     }
     let controllers = Controllers::of(&nested.vm, nested.cpu()?)?;
+    let waits: Vec<u8> = before.into_iter().map(|vector| case.interrupt(vector)).collect();
+    same("interrupts that wait", controllers.requested(), waits)?;
 
     let mut note = format!("{}\n{}\n", keep(device.as_fd())?, handed.msi);
     if let IndexState::Active { allocated, bound } = &handed.msix {
@@ -118,8 +186,7 @@ fn give(kind: Kind, mode: Mode) -> Result<(), String> {
     std::fs::write(SNAPSHOT, &handed.snapshot).map_err(text)?;
     std::fs::write(CONTROLLERS, controllers.to_bytes()).map_err(text)?;
     let program = std::env::current_exe().map_err(text)?;
-    let next = ["take".to_owned(), format!("{kind:?}"), format!("{mode:?}")];
-    Err(text(Command::new(program).args(next).exec()))
+    Err(text(Command::new(program).args(["take", number]).exec()))
 }
 
 /// A copy of a descriptor that the next program has.
@@ -145,7 +212,8 @@ fn keep_container() -> Result<(), String> {
 }
 
 /// The next program.
-fn take(kind: Kind, mode: Mode) -> Result<(), String> {
+fn take(case: Case) -> Result<(), String> {
+    let (kind, mode) = (case.kind(), case.mode());
     let note = std::fs::read_to_string(NOTE).map_err(text)?;
     let mut lines = note.lines();
     let mut line = || lines.next().ok_or("half a note");
@@ -189,9 +257,22 @@ fn take(kind: Kind, mode: Mode) -> Result<(), String> {
         let taken: Box<dyn PhysicalMsi> = Box::new(DeviceMsi::taken_over(irqs, count, msi));
         behind.msi = Some(taken);
     }
+    let mut pin: Option<Box<dyn GuestPin>> = None;
+    if let Case::Line(_, by, _) = case {
+        route_line(&nested.vm, LINE)?;
+        controllers.put(&nested.vm, nested.cpu()?)?;
+        let line = AssignedLine::new(Box::new(LineIrqs::new(copy()?))).map_err(text)?;
+        let wire: Box<dyn GuestPin> = Box::new(Wire(Arc::clone(&nested.vm)));
+        pin = Some(wire);
+        behind.line = Some(match by {
+            By::Userspace => line,
+            By::Kernel => line.resampled_by(Box::new(Arc::clone(&nested.vm)), GSI),
+        });
+    }
     let setup = FunctionSetup {
         msi: msi_capability,
         msix: layout,
+        pin,
         device: Some(behind),
         ..FunctionSetup::new(Vmm)
     };
@@ -203,27 +284,39 @@ fn take(kind: Kind, mode: Mode) -> Result<(), String> {
         function.connect(vector, eventfd).map_err(text)?;
     }
     function.resume();
-    nested.start(|_| 0);
+    let write = {
+        let device = copy()?;
+        move |at, value: u32| {
+            let written = rustix::io::pwrite(&device, &value.to_le_bytes(), at); // BAR0 is at 0
+            same("bytes written", written.map_err(text)?, 4)
+        }
+    };
+    let (satisfy, of_guest) = (copy()?, function.clone());
+    nested.start(move |access| {
+        if matches!(access, Access::Out(SATISFY, _)) {
+            // What fails shows in the test.
+            let at = satisfied_at(kind).unwrap_or_default();
+            let _ = rustix::io::pwrite(&satisfy, &u32::MAX.to_le_bytes(), at);
+            of_guest.bar_accessed();
+        }
+        0
+    });
 
-    let (before, between, masked) = vectors(kind, mode);
+    let Interrupts { before, between, masked } = case.interrupts();
     let mut expected: BTreeMap<u8, u32> = BTreeMap::new();
-    for vector in before.into_iter().chain([between]) {
-        expected.insert(interrupt(kind, mode, vector), 1);
+    for vector in before.into_iter().chain(between) {
+        expected.insert(case.interrupt(vector), 1);
     }
     took(&nested, &routes, &expected).map_err(|why| format!("after the resume {why}"))?;
     if let Some(vector) = masked {
         function.write_table(u64::from(vector) * 16 + 12, &[0; 4]);
-        expected.insert(interrupt(kind, mode, vector), 1);
+        expected.insert(case.interrupt(vector), 1);
         took(&nested, &routes, &expected).map_err(|why| format!("once unmasked {why}"))?;
     }
-    for vector in before.into_iter().chain([between]).chain(masked) {
-        let write = |at, value: u32| {
-            let written = rustix::io::pwrite(&device, &value.to_le_bytes(), at); // BAR0 is at 0
-            same("bytes written", written.map_err(text)?, 4)
-        };
+    for vector in before.into_iter().chain(between).chain(masked) {
         let again = |index, vector| loop_back(&device, index, vector);
-        raise(kind, mode, vector, write, again)?;
-        *expected.entry(interrupt(kind, mode, vector)).or_default() += 1;
+        raise(kind, mode, vector, &write, again)?;
+        *expected.entry(case.interrupt(vector)).or_default() += 1;
         took(&nested, &routes, &expected).map_err(|why| format!("later {why}"))?;
     }
     Ok(())

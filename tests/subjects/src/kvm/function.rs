@@ -5,10 +5,11 @@
 
 mod msix;
 
+use super::machine::{Machine, RoutedMachine};
 use super::record::Memory;
-use super::{KvmSubject, RoutedMachine};
-use crate::lockstep::layout;
-use msix_backends::kvm::{Function, FunctionSetup, GuestPin, Vm};
+use super::{Fault, KvmSubject};
+use crate::layout;
+use msix_backends::kvm::{Function, FunctionSetup, GuestPin};
 use msix_conformance::{
     FunctionDevice, FunctionReset, FunctionSnapshots, FunctionSubject, MSIX_MESSAGE, Message,
     MsixBeside, NoDevice, PhysicalLine, Refused, Withdrawal,
@@ -24,24 +25,24 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct KvmFunctionSubject(KvmSubject);
 
 impl KvmFunctionSubject {
-    /// On this machine's KVM.
+    /// As [`KvmSubject::new`].
     ///
     /// # Errors
-    /// As [`KvmSubject::open`].
-    pub fn open() -> Result<Self, String> {
-        KvmSubject::open().map(Self)
+    /// No machine could be made.
+    pub fn new(make: fn() -> Result<Box<dyn Machine>, String>, most: u32) -> Result<Self, String> {
+        KvmSubject::new(make, most).map(Self)
     }
 
     /// As [`KvmSubject::with_backend`].
     #[must_use]
-    pub fn with_backend(self, backend: fn(Box<dyn Vm>) -> Box<dyn Vm>) -> Self {
-        Self(self.0.with_backend(backend))
+    pub fn with_backend(self, fault: Fault) -> Self {
+        Self(self.0.with_backend(fault))
     }
 
     /// As [`KvmSubject::with_kernel`].
     #[must_use]
-    pub fn with_kernel(self, kernel: fn(Box<dyn Vm>) -> Box<dyn Vm>) -> Self {
-        Self(self.0.with_kernel(kernel))
+    pub fn with_kernel(self, fault: Fault) -> Self {
+        Self(self.0.with_kernel(fault))
     }
 
     /// A function on a machine of its own, with what `parts` adds, and bus master on.
@@ -52,8 +53,10 @@ impl KvmFunctionSubject {
         let machine = self.0.machine()?;
         let line = Arc::new(AtomicBool::new(false));
         let mut setup = FunctionSetup::new(Memory(machine.record.clone()));
+        setup.format = machine.format();
         parts(&mut setup, &line);
-        let function = Function::new(&machine.routes, setup).expect("no device id is needed");
+        let function = Function::new(&machine.routes, setup);
+        let function = function.expect("the format has the device id, if one is needed");
         function.write_command(0, &[4]);
         Ok(KvmFunction { function, line, machine })
     }
@@ -118,7 +121,7 @@ impl KvmFunction {
         self.run();
     }
 
-    /// The messages sent so far, which must be what the local APICs say.
+    /// The messages sent so far, which must be what the interrupt controllers say.
     fn take_messages(&self) -> Vec<Message> {
         self.run();
         self.machine.messages()

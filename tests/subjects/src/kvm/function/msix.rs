@@ -4,8 +4,8 @@
 //! of the kernel is.
 
 use super::{KvmFunction, KvmFunctionSubject, Memory};
-use crate::conformance::engine::vector_of;
-use crate::lockstep::layout;
+use crate::engine::vector_of;
+use crate::layout;
 use msix_backends::kvm::Function;
 use msix_conformance::{
     Attachment, BackendCall, BackendLog, BusMaster, Choices, Claims, Device, FunctionReset,

@@ -1,7 +1,7 @@
 //! The engine as a subject, with the model host under it, or another that the suite can ask.
 
 use super::model_host::{EventPath, ModelHost};
-use super::subjects::policy_name;
+use super::policy_name;
 use super::suite_host::SuiteHost;
 use msix_backends::carry_out;
 use msix_conformance::{
@@ -70,7 +70,8 @@ impl Layouts for EngineSubject {
 }
 
 /// For the names of subjects.
-pub(super) fn name_of(path: EventPath) -> &'static str {
+#[must_use]
+pub fn name_of(path: EventPath) -> &'static str {
     match path {
         EventPath::Userspace => "userspace",
         EventPath::Irqfd => "irqfd-like host",
@@ -78,7 +79,10 @@ pub(super) fn name_of(path: EventPath) -> &'static str {
 }
 
 /// A vector number of a caller, who may name any.
-pub(super) fn vector_of(vector: u32) -> Result<Vector, Refused> {
+///
+/// # Errors
+/// When it does not fit 16 bits.
+pub fn vector_of(vector: u32) -> Result<Vector, Refused> {
     match u16::try_from(vector) {
         Ok(index) => Ok(Vector::new(index)),
         Err(_) => Err(Refused(format!("vector {vector} does not fit 16 bits"))),
@@ -86,7 +90,7 @@ pub(super) fn vector_of(vector: u32) -> Result<Vector, Refused> {
 }
 
 /// The engine, attached, with what `host` makes for its number of vectors under it.
-pub(super) fn device_on<H: SuiteHost + 'static>(
+pub(crate) fn device_on<H: SuiteHost + 'static>(
     vectors: u32,
     policy: Policy,
     path: EventPath,

@@ -19,13 +19,13 @@ pub enum EventPath {
 
 /// The host.
 #[derive(Debug, Default)]
-pub(super) struct ModelHost {
+pub struct ModelHost {
     /// Calls since they were taken.
-    pub(super) calls: Vec<HostCall>,
+    pub calls: Vec<HostCall>,
     /// INTx calls since they were taken.
-    pub(super) intx: Vec<IntxCall>,
+    pub intx: Vec<IntxCall>,
     /// Messages since they were taken.
-    pub(super) messages: Vec<Message>,
+    pub messages: Vec<Message>,
     /// Vectors it delivers by itself, with their message (K6).
     armed: BTreeMap<u16, Message>,
     /// Vectors with a counter that is not 0 (K8).
@@ -36,7 +36,7 @@ pub(super) struct ModelHost {
 
 impl ModelHost {
     /// Delivers a vector from now on, what it holds included (K7).
-    pub(super) fn arm_one(&mut self, vector: u16, message: Message) -> bool {
+    pub fn arm_one(&mut self, vector: u16, message: Message) -> bool {
         self.calls.push(HostCall::Arm { vector, message });
         if self.failing.contains(&vector) {
             return false;
@@ -49,21 +49,25 @@ impl ModelHost {
     }
 
     /// Whether it delivers any vector.
-    pub(super) fn is_armed(&self) -> bool {
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
         !self.armed.is_empty()
     }
 
     /// The vectors with events that it holds.
-    pub(super) fn held(&self) -> Vec<u16> {
+    #[must_use]
+    pub fn held(&self) -> Vec<u16> {
         self.held.iter().copied().collect()
     }
 
-    pub(super) fn disarm_one(&mut self, vector: u16) {
+    /// Delivers a vector no more.
+    pub fn disarm_one(&mut self, vector: u16) {
         self.calls.push(HostCall::Disarm { vector });
         self.armed.remove(&vector);
     }
 
-    pub(super) fn reroute_one(&mut self, vector: u16, message: Message) -> bool {
+    /// Changes the message of a vector. Returns whether it could.
+    pub fn reroute_one(&mut self, vector: u16, message: Message) -> bool {
         self.calls.push(HostCall::Reroute { vector, message });
         if self.failing.contains(&vector) {
             self.armed.remove(&vector);
@@ -75,18 +79,20 @@ impl ModelHost {
         true
     }
 
-    pub(super) fn send_one(&mut self, vector: u16, message: Message) {
+    /// Sends a message.
+    pub fn send_one(&mut self, vector: u16, message: Message) {
         self.calls.push(HostCall::Send { vector, message });
         self.messages.push(message);
     }
 
     /// Whether it held an event, which it gives up (H13).
-    pub(super) fn poll_one(&mut self, vector: u16) -> bool {
+    pub fn poll_one(&mut self, vector: u16) -> bool {
         self.calls.push(HostCall::Poll { vector });
         self.held.remove(&vector)
     }
 
-    pub(super) fn drain_one(&mut self, vector: u16) {
+    /// Gives up an event that it held.
+    pub fn drain_one(&mut self, vector: u16) {
         self.calls.push(HostCall::Drain { vector });
         self.held.remove(&vector);
     }

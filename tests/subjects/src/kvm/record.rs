@@ -52,6 +52,10 @@ impl Vm for Recorder {
         self.record.lock().delivered(msi);
         Ok(taken)
     }
+
+    fn needs_device_ids(&self) -> bool {
+        self.kernel.needs_device_ids()
+    }
 }
 
 /// Whether an eventfd holds an event, which it goes on holding.

@@ -5,7 +5,7 @@ use msix_conformance::{BackendLog, HostCall, IntxCall, Message};
 
 /// A host that remembers its calls, fails on demand, and whose eventfds can be written. No
 /// method has a default, as in [`Host`].
-pub(super) trait SuiteHost: Host {
+pub trait SuiteHost: Host {
     /// Takes its calls since the last call of this, in order.
     fn calls(&mut self) -> Vec<HostCall>;
     /// Takes the calls to the INTx line since the last call of this, in order.
