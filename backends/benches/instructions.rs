@@ -1,39 +1,21 @@
 //! `instructions SCENARIO TIMES`: runs one scenario of a function on a VM that does nothing, so that
 //! callgrind can count the instructions of `measured`. See README.md beside this file.
 
+#[path = "shared/nothing.rs"]
+mod nothing;
+
 use msix_backends::Route;
 use msix_backends::eventfd::Loop;
-use msix_backends::kvm::{
-    Function, FunctionSetup, Irqchip, KvmMessage, Platform, RouteEntry, RouteOptions, Routes, Vm,
-};
+use msix_backends::kvm::{Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes};
 use msix_core::{BarIndex, Layout, Vector};
+use nothing::Nothing;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::error::Error;
 use std::hint::black_box;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// A VM whose calls do nothing.
-struct Nothing;
-
-impl Vm for Nothing {
-    fn set_routes(&self, _: &[RouteEntry]) -> io::Result<()> {
-        Ok(())
-    }
-    fn assign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-    fn deassign(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-    fn signal(&self, _: KvmMessage) -> io::Result<bool> {
-        Ok(true)
-    }
-}
 
 /// A VMM whose other parts do nothing.
 struct Rest;

@@ -73,6 +73,9 @@ pub struct Loop {
     timer: Timer,
     descriptor: RawFd,
     sources: Mutex<Sources>,
+    /// Calls of `epoll_ctl` for sources.
+    #[cfg(test)]
+    pub(crate) changes: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Default)]
@@ -99,6 +102,8 @@ impl Loop {
             descriptor: poll.as_raw_fd(),
             poll: Mutex::new((poll, Events::with_capacity(256))),
             sources: Mutex::default(),
+            #[cfg(test)]
+            changes: std::sync::atomic::AtomicUsize::new(0),
         }))
     }
 
@@ -129,6 +134,8 @@ impl Loop {
     /// Of `epoll_ctl`.
     pub fn watch(&self, id: usize, vector: Vector, eventfd: &impl AsRawFd) -> io::Result<()> {
         let token = Token(id << 16 | usize::from(vector.index()));
+        #[cfg(test)]
+        self.changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.registry.register(&mut SourceFd(&eventfd.as_raw_fd()), token, Interest::READABLE)
     }
 
@@ -138,6 +145,8 @@ impl Loop {
     /// # Errors
     /// Of `epoll_ctl`.
     pub fn unwatch(&self, eventfd: &impl AsRawFd) -> io::Result<()> {
+        #[cfg(test)]
+        self.changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.registry.deregister(&mut SourceFd(&eventfd.as_raw_fd()))
     }
 

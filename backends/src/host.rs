@@ -2,7 +2,7 @@
 
 use crate::panics::Panics;
 use msix_core::{Effect, Effects, Message, Msix, Storage, Vector, Vectors};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::mem::discriminant;
 
 /// A vector and the message it sends.
@@ -132,7 +132,7 @@ fn run<S: Storage, H: Host, const CAP: usize>(
     let mut next = fx.take();
     while let Some(effect) = next {
         // The sets of one kind stand together in a list (I5).
-        let mut sets: Sets = smallvec![effect.vectors()];
+        let mut sets = Sets::from_buf([effect.vectors()]);
         next = loop {
             match fx.take() {
                 Some(more) if discriminant(&more) == discriminant(&effect) => {
@@ -141,22 +141,28 @@ fn run<S: Storage, H: Host, const CAP: usize>(
                 other => break other,
             }
         };
-        let done = one_kind(host, effect, &sets, |vector| msix.message(vector), panics);
-        done.failed.into_iter().for_each(|vector| msix.report_failed(Vectors::one(vector)));
-        held.extend(done.held);
+        match one_kind(host, effect, &sets, |vector| msix.message(vector), panics) {
+            HostAnswer::Done => {}
+            HostAnswer::Failed(vectors) => {
+                vectors.into_iter().for_each(|vector| msix.report_failed(Vectors::one(vector)));
+            }
+            HostAnswer::Held(sets) => held.extend(sets),
+        }
     }
 }
 
 /// Sets of one kind of effect.
 pub(crate) type Sets = SmallVec<[Vectors; 1]>;
 
-/// A host's answers.
-#[derive(Debug, Default)]
-pub(crate) struct HostAnswers {
+/// A host's answer to effects of one kind.
+#[derive(Debug)]
+pub(crate) enum HostAnswer {
+    /// They need none.
+    Done,
     /// Vectors that it could not arm or reroute.
-    pub(crate) failed: Vec<Vector>,
+    Failed(Vec<Vector>),
     /// Vectors with events that it held.
-    pub(crate) held: Vec<Vectors>,
+    Held(Vec<Vectors>),
 }
 
 /// Carries out one kind of effect for all its sets. A vector that a panic of the host left out is one
@@ -167,24 +173,33 @@ pub(crate) fn one_kind<H: Host>(
     sets: &[Vectors],
     message: impl Fn(Vector) -> Option<Message>,
     panics: &mut Panics,
-) -> HostAnswers {
-    let mut done = HostAnswers::default();
+) -> HostAnswer {
     let routes = || -> SmallVec<[Route; 1]> {
         // Room at once: an iterator of bits does not say how long it is.
         let members: u32 = sets.iter().map(|set| set.bits().count_ones()).sum();
         let mut routes = SmallVec::with_capacity(members as usize);
-        let vectors = sets.iter().flat_map(|set| set.iter());
-        routes
-            .extend(vectors.filter_map(|vector| Some(Route { vector, message: message(vector)? })));
+        for set in sets {
+            for vector in set.iter() {
+                if let Some(message) = message(vector) {
+                    routes.push(Route { vector, message });
+                }
+            }
+        }
         routes
     };
     let all = || sets.iter().flat_map(|set| set.iter()).collect();
     match effect {
         Effect::Arm(_) => {
-            done.failed = panics.catch(|| host.arm(&routes())).unwrap_or_else(all);
+            let failed = panics.catch(|| host.arm(&routes()));
+            return HostAnswer::Failed(failed.unwrap_or_else(all));
         }
         Effect::Reroute(_) => {
-            done.failed = panics.catch(|| host.reroute(&routes())).unwrap_or_else(all);
+            let failed = panics.catch(|| host.reroute(&routes()));
+            return HostAnswer::Failed(failed.unwrap_or_else(all));
+        }
+        Effect::Poll(_) => {
+            let held = panics.catch(|| host.poll(sets));
+            return HostAnswer::Held(held.unwrap_or_default());
         }
         Effect::Send(_) => {
             routes().into_iter().for_each(|route| _ = panics.catch(|| host.send(route)));
@@ -192,13 +207,12 @@ pub(crate) fn one_kind<H: Host>(
         Effect::Snoop(_) => {
             routes().into_iter().for_each(|route| _ = panics.catch(|| host.snoop(route)));
         }
-        Effect::Poll(_) => done.held = panics.catch(|| host.poll(sets)).unwrap_or_default(),
         Effect::Disarm(_) => _ = panics.catch(|| host.disarm(sets)),
         Effect::Drain(_) => _ = panics.catch(|| host.drain(sets)),
         Effect::IntxDeassert => _ = panics.catch(|| host.intx_deassert()),
         Effect::IntxReevaluate => _ = panics.catch(|| host.intx_reevaluate()),
     }
-    done
+    HostAnswer::Done
 }
 
 #[cfg(test)]

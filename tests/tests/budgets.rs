@@ -21,16 +21,16 @@ const BUDGETS: [(&str, u64, u64); 11] = [
 
 /// Scenario of `backends/benches/instructions.rs`, rounds, most instructions a round, call included.
 const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
-    ("write-masked", 200, 225),
-    ("read", 200, 75),
-    ("read-pba", 200, 170),
-    ("notify-armed", 200, 170),
-    ("notify-masked", 200, 285),
-    ("mask-unmask", 200, 2_000),
-    ("affinity", 200, 4_200),
-    ("function-mask", 20, 37_000),
-    ("flush-idle", 20, 170),
-    ("commit", 20, 3_600),
+    ("write-masked", 200, 138),
+    ("read", 200, 57),
+    ("read-pba", 200, 115),
+    ("notify-armed", 200, 175),
+    ("notify-masked", 200, 188),
+    ("mask-unmask", 200, 1_490),
+    ("affinity", 200, 2_900),
+    ("function-mask", 20, 29_000),
+    ("flush-idle", 20, 142),
+    ("commit", 20, 3_400),
 ];
 
 /// Scenarios that cost about what copying and checking the same bytes costs: per cent of the floor.

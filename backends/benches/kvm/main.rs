@@ -3,10 +3,13 @@
 //!
 //! `cargo bench -p msix-backends-benches --bench kvm [-- part of a scenario's name]`
 
+mod beside;
 mod events;
 mod guest;
 mod live;
 mod measure;
+#[path = "../shared/nothing.rs"]
+mod nothing;
 mod up;
 mod vm;
 
@@ -36,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             up::scenarios(&mut report)?;
             live::scenarios(&mut report)?;
             events::scenarios(&mut report)?;
+            beside::scenarios(&mut report)?;
         }
     }
     Ok(())

@@ -42,6 +42,11 @@ impl Turn {
         Self { nanoseconds: time.as_secs_f64() * 1e9, asked: None }
     }
 
+    /// The quicker of two.
+    pub(crate) fn or_quicker(self, other: Self) -> Self {
+        if other.nanoseconds < self.nanoseconds { other } else { self }
+    }
+
     /// It was so many operations.
     pub(crate) fn divided(self, operations: u32) -> Self {
         Self { nanoseconds: self.nanoseconds / f64::from(operations), ..self }

@@ -49,7 +49,11 @@ impl Ours {
     pub(crate) fn new(vm: Arc<VmFd>, vectors: u16, deferral: Deferral) -> Outcome<Self> {
         let mut options = RouteOptions::new(Irqchip::Full);
         options.deferral = deferral;
-        let routes = Routes::new(Box::new(vm), options, Loop::new()?);
+        Self::on(Routes::new(Box::new(vm), options, Loop::new()?), vectors)
+    }
+
+    /// The same with these routes.
+    pub(crate) fn on(routes: Arc<Routes>, vectors: u16) -> Outcome<Self> {
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
         let function = Function::new(
             &routes,

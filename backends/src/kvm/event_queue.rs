@@ -61,9 +61,14 @@ impl EventQueue {
         true
     }
 
+    /// Returns whether there is nothing to take.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.filled.load(Ordering::SeqCst)
+    }
+
     /// Takes all events, in the order of their vectors.
     pub(super) fn take(&self) -> Vec<(u16, QueuedEvent)> {
-        if !self.filled.load(Ordering::SeqCst) {
+        if self.is_empty() {
             return Vec::new();
         }
         self.filled.store(false, Ordering::SeqCst);

@@ -125,8 +125,10 @@ const fn is_open(bits: u32) -> bool {
 }
 
 /// A device vector's own eventfd behind its gate, made when first needed. One that is connected is in the
-/// function's lock, and closes the gate for good.
+/// function's lock, and closes the gate for good. It has a cache line of its own: who notifies one vector
+/// does not wait for who masks another.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct GatedEventfd {
     pub(super) gate: EventfdGate,
     eventfd: OnceLock<Arc<EventFd>>,

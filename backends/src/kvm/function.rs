@@ -29,8 +29,9 @@ use msix_core::{
 use notifier::QueueInLoop;
 pub use notifier::{Notified, Notifier, NotifyError};
 use outside::{Outside, is_calling_out};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 use std::{fmt, io};
 
@@ -87,9 +88,13 @@ pub struct Function<P: Platform> {
     pub(super) shared: Arc<SharedFunction<P>>,
 }
 
+/// On cache lines of its own: who takes the lock does not slow down who notifies past it.
+#[repr(align(64))]
+struct OwnLines<T>(T);
+
 pub(super) struct SharedFunction<P: Platform> {
     eventfds: Arc<[GatedEventfd]>,
-    locked: Mutex<LockedFunction>,
+    locked: OwnLines<Mutex<LockedFunction>>,
     /// Taken before the other, and never waited for, except by [`Function::platform`].
     /// `None` once the function is closed.
     outside: Mutex<Option<Outside<P>>>,
@@ -142,6 +147,7 @@ impl<P: Platform + 'static> Function<P> {
         let outside = Outside { platform, pin: setup.pin, control };
         let shared = Arc::new_cyclic(|shared: &Weak<SharedFunction<P>>| {
             host.join(Weak::clone(shared) as Weak<dyn EventSource>);
+            host.keep_registered();
             let eventfds = Arc::clone(&host.eventfds);
             let waiter = routes.join(Weak::clone(shared) as Weak<dyn Waiter>);
             let mut locked = LockedFunction {
@@ -161,7 +167,7 @@ impl<P: Platform + 'static> Function<P> {
             let line = locked.join_line(routes.events(), shared);
             SharedFunction {
                 eventfds,
-                locked: Mutex::new(locked),
+                locked: OwnLines(Mutex::new(locked)),
                 outside: Mutex::new(Some(outside)),
                 routes: Arc::clone(routes),
                 handles: AtomicUsize::new(1),
@@ -300,7 +306,7 @@ impl<P: Platform> SharedFunction<P> {
         #[cfg(test)]
         self.locks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // A panic of the VMM's parts stops nothing (`LockedFunction::guarded`).
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked.0.lock()
     }
 
     /// Calls `act` under the lock, after the events that were queued, then makes the calls to the VMM
@@ -317,15 +323,27 @@ impl<P: Platform> SharedFunction<P> {
 
     fn with_lock<T>(
         &self,
+        locked: MutexGuard<'_, LockedFunction>,
+        act: impl FnOnce(&mut LockedFunction) -> T,
+    ) -> T {
+        self.conclude(locked, |locked| {
+            self.take_queued(locked);
+            act(locked)
+        })
+    }
+
+    /// Calls `act` under the lock, which is released then. Sees to all that this leaves to do: panics
+    /// of the VMM's parts, what waits for a flush, and the calls to the VMM.
+    fn conclude<T>(
+        &self,
         mut locked: MutexGuard<'_, LockedFunction>,
         act: impl FnOnce(&mut LockedFunction) -> T,
     ) -> T {
         let mut panics = Panics::default();
         let result = panics.catch(|| {
-            if let Some(made) = self.queue.get() {
-                locked.take_queued(&made.queue);
-            }
-            act(&mut locked)
+            let result = act(&mut locked);
+            locked.take_in_arrived();
+            result
         });
         panics.add(locked.take_panics());
         if !locked.told_to_wait
@@ -352,7 +370,7 @@ impl<P: Platform> SharedFunction<P> {
     fn platform<T>(&self, look: impl FnOnce(&mut P) -> T) -> T {
         assert!(!is_calling_out(), "the VMM's part of a function is used by a call to such a part");
         let mut panics = Panics::default();
-        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outside = self.outside.lock();
         let result = panics.catch(|| match &mut *outside {
             Some(outside) => look(&mut outside.platform),
             None => unreachable!("a handle keeps the function open"),
@@ -404,7 +422,52 @@ impl<P: Platform> SharedFunction<P> {
     }
 
     fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {
-        self.with(|locked| locked.input(input))
+        self.input_then(self.lock(), input, |_, _| true, |_, answer| answer)
+    }
+
+    /// Gives the engine an input and carries its effects out, then calls `after`.
+    ///
+    /// Most inputs find nothing to take in before them, and have no effect. If `is_plain` says of such a
+    /// one that `after` changes nothing for the host or the VMM either, nothing else is to be seen to.
+    #[inline]
+    fn input_then<T, U>(
+        &self,
+        mut locked: MutexGuard<'_, LockedFunction>,
+        input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T,
+        is_plain: impl FnOnce(&LockedFunction, &T) -> bool,
+        after: impl FnOnce(&mut LockedFunction, T) -> U,
+    ) -> U {
+        let state = &mut *locked;
+        let has_queued = self.queue.get().is_some_and(|made| !made.queue.is_empty());
+        let takes_in = has_queued || !state.is_settled();
+        if takes_in {
+            self.take_in(state);
+        }
+        let answer = input(&mut state.engine, &mut state.fx);
+        if !takes_in && state.fx.is_empty() && is_plain(state, &answer) {
+            debug_assert!(state.has_followed(), "not by `switch`");
+            return after(state, answer);
+        }
+        self.conclude(locked, |locked| {
+            locked.settle();
+            after(locked, answer)
+        })
+    }
+
+    /// Takes in what comes before an input.
+    #[cold]
+    fn take_in(&self, locked: &mut LockedFunction) {
+        locked.guarded(|locked| {
+            self.take_queued(locked);
+            locked.take_in_all();
+        });
+    }
+
+    /// Takes the events that device threads left to others.
+    fn take_queued(&self, locked: &mut LockedFunction) {
+        if let Some(made) = self.queue.get() {
+            locked.take_queued(&made.queue);
+        }
     }
 }
 

@@ -55,7 +55,9 @@ struct EventfdUse {
     assigned: Option<u32>,
     /// It is written elsewhere, so it must be read while KVM does not own it.
     external: bool,
-    /// The loop reads it.
+    /// The loop has it.
+    registered: bool,
+    /// What the loop finds in it is taken in.
     watched: bool,
 }
 
@@ -133,6 +135,10 @@ pub(super) struct VectorHost {
     stuck: VectorSet,
     /// Vectors with an eventfd that should be watched and could not be.
     unwatched: VectorSet,
+    /// Whether eventfds stay in the loop while they are not watched.
+    keeps_registered: bool,
+    /// Vectors with an event that was in the eventfd when it began to be watched.
+    arrived: VectorSet,
     /// Calls to the VMM, in order.
     pub(super) calls: CallQueue,
     /// The number of commits that KVM had taken when `waiting` was last looked through.
@@ -175,6 +181,8 @@ impl VectorHost {
             first_gsi: None,
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
+            keeps_registered: false,
+            arrived: VectorSet::none(vectors),
             calls: CallQueue::new(msix, msi),
             seen: 0,
             paused: false,
@@ -224,6 +232,13 @@ impl VectorHost {
     /// first effect.
     pub(super) fn join(&mut self, source: Weak<dyn EventSource>) {
         self.id = Some(self.routes.events().join(source));
+    }
+
+    /// Keeps eventfds in the loop while they are not watched, before the first effect. Whoever handles
+    /// what the loop finds calls [`end_watch`](Self::end_watch) then, and after each effect
+    /// [`take_arrived`](Self::take_arrived).
+    pub(super) const fn keep_registered(&mut self) {
+        self.keeps_registered = true;
     }
 
     /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have
@@ -339,6 +354,7 @@ impl VectorHost {
         panics.catch(|| self.set_enabled(false));
         for vector in (0..).take(self.uses.len()) {
             self.unwatch(vector);
+            self.end_watch(vector);
             self.take_back(vector);
         }
         self.give_back();

@@ -241,9 +241,9 @@ impl RouteTable {
         (first..first.saturating_add(count.into())).for_each(|gsi| _ = self.reserved.remove(&gsi));
     }
 
-    /// Changes the target of a GSI.
-    pub(super) fn set(&mut self, gsi: u32, target: RouteTarget) {
-        let Some(slot) = self.slot_mut(gsi) else { return };
+    /// Changes the target of a GSI. Returns whether KVM knows it already.
+    pub(super) fn set(&mut self, gsi: u32, target: RouteTarget) -> bool {
+        let Some(slot) = self.slot_mut(gsi) else { return false };
         let before = slot.is_current();
         slot.wanted = target;
         let (after, place) = (slot.is_current(), slot.place);
@@ -251,6 +251,7 @@ impl RouteTable {
         self.changed.insert(gsi as usize);
         self.stale += usize::from(before);
         self.stale -= usize::from(after);
+        after
     }
 
     /// Gives a GSI back. Its route leaves the table with the next commit; nothing may be armed on

@@ -9,9 +9,11 @@ use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable
 use super::vm::Vm;
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
+use msix_core::Vector;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
@@ -55,6 +57,7 @@ pub(super) trait Waiter: Send + Sync {
 /// A route that a function wants.
 #[derive(Debug)]
 pub(super) struct WantedRoute {
+    pub(super) vector: Vector,
     pub(super) gsi: Option<u32>,
     /// The only GSI that it may have.
     pub(super) fixed: Option<u32>,
@@ -303,7 +306,7 @@ impl Routes {
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock()
     }
 
     /// Returns whether messages in this format reach the guest only with a device id: the VM says so once
@@ -323,34 +326,33 @@ impl Routes {
     /// many commits KVM has taken by now.
     pub(super) fn want(&self, wants: &mut [WantedRoute]) -> u64 {
         let mut state = self.state();
+        let mut waits = false;
         for want in &mut *wants {
-            want.place = RoutePlace::Waiting;
-            match want.gsi {
-                Some(gsi) => state.table.set(gsi, want.target),
+            want.place = match want.gsi {
+                Some(gsi) if state.table.set(gsi, want.target) => RoutePlace::Current,
+                Some(_) => RoutePlace::Waiting,
                 None => match state.table.claim(want.target, want.fixed) {
-                    Ok(gsi) => want.gsi = Some(gsi),
-                    Err(OutOfRoutes { .. }) => want.place = RoutePlace::Refused,
+                    Ok(gsi) => {
+                        want.gsi = Some(gsi);
+                        RoutePlace::Waiting
+                    }
+                    Err(OutOfRoutes { .. }) => RoutePlace::Refused,
                 },
-            }
+            };
+            waits |= want.place == RoutePlace::Waiting;
         }
-        let stale = state.table.stale();
-        let clean = state.table.taken() - stale;
-        let is_current =
-            |table: &RouteTable, want: &WantedRoute| want.gsi.is_some_and(|g| table.is_current(g));
-        let waits =
-            wants.iter().any(|w| w.place == RoutePlace::Waiting && !is_current(&state.table, w));
-        let mut refused = RoutePlace::Waiting;
-        if waits {
-            if state.holds > 0 {
-                // Whoever drops the last hold flushes.
-            } else if !self.deferral.is_worth_it(stale, clean, wants.len()) {
+        // Whoever drops the last hold flushes.
+        if waits && state.holds == 0 {
+            let stale = state.table.stale();
+            let clean = state.table.taken() - stale;
+            if self.deferral.is_worth_it(stale, clean, wants.len()) {
+                let taken = self.commit_locked(&mut state).is_ok();
+                let place = if taken { RoutePlace::Current } else { RoutePlace::Refused };
+                let waiting = wants.iter_mut().filter(|want| want.place == RoutePlace::Waiting);
+                waiting.for_each(|want| want.place = place);
+            } else {
                 self.note(&mut state, Wait::Commit);
-            } else if self.commit_locked(&mut state).is_err() {
-                refused = RoutePlace::Refused;
             }
-        }
-        for want in wants.iter_mut().filter(|want| want.place == RoutePlace::Waiting) {
-            want.place = if is_current(&state.table, want) { RoutePlace::Current } else { refused };
         }
         state.generation
     }
@@ -476,7 +478,7 @@ impl Routes {
 
     fn state(&self) -> MutexGuard<'_, RoutesState> {
         // Nothing panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,7 +4,6 @@
 use super::{Function, SharedFunction};
 use crate::kvm::platform::Platform;
 use crate::panics::Panics;
-use std::sync::TryLockError;
 use std::sync::atomic::Ordering;
 
 impl<P: Platform> Clone for Function<P> {
@@ -50,10 +49,8 @@ impl<P: Platform> SharedFunction<P> {
     /// Drops the VMM's parts of a closed function, unless another thread is using them: that one looks
     /// whether the function is closed once it has let go.
     pub(super) fn drop_outside(&self, panics: &mut Panics) {
-        let outside = match self.outside.try_lock() {
-            Ok(mut outside) => outside.take(),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            Err(TryLockError::WouldBlock) => return,
+        let Some(outside) = self.outside.try_lock().map(|mut outside| outside.take()) else {
+            return;
         };
         panics.catch(|| drop(outside));
     }

@@ -64,7 +64,7 @@ impl<P: Platform> Function<P> {
         let gated = self.shared.eventfds.get(usize::from(vector.index()));
         match gated.map_or(Fired::Tell, GatedEventfd::fire) {
             Fired::Taken => Ok(Delivery::Sent),
-            fired => self.shared.with(|locked| locked.take_event(vector, fired)),
+            fired => self.shared.take_event(self.shared.lock(), vector, fired),
         }
     }
 

@@ -11,7 +11,18 @@ use msix_core::{Delivery, Mode, Vector, VectorError, Vectors};
 impl LockedFunction {
     /// Takes an event for which nothing was written to an eventfd.
     pub(super) fn notify(&mut self, vector: Vector) -> Result<Delivery, VectorError> {
-        let delivery = self.input(|engine, fx| engine.notify(vector, fx))?;
+        let told = self.input(|engine, fx| engine.notify(vector, fx));
+        self.notified(vector, told)
+    }
+
+    /// Notes what became of an event for which nothing was written to an eventfd.
+    #[inline]
+    pub(super) fn notified(
+        &mut self,
+        vector: Vector,
+        told: Result<Delivery, VectorError>,
+    ) -> Result<Delivery, VectorError> {
+        let delivery = told?;
         self.count(vector, delivery);
         if delivery == Delivery::Sent {
             self.host.shorten(vector); // the next event need not come here
@@ -35,10 +46,22 @@ impl LockedFunction {
         self.take_in(vector)
     }
 
-    /// Handles an eventfd that the loop found readable.
+    /// Handles an eventfd that the loop found readable. One that is not watched is taken out of the loop,
+    /// so that a writer that goes on wakes nobody.
     pub(super) fn read_eventfd(&mut self, vector: Vector) {
-        if self.host.is_watched(vector) && self.host.take(vector) {
+        if !self.host.is_watched(vector) {
+            self.host.end_watch(vector.index());
+        } else if self.host.take(vector) {
             self.take_in(vector);
+        }
+    }
+
+    /// Takes in the events that were in eventfds when they began to be watched.
+    #[inline]
+    pub(super) fn take_in_arrived(&mut self) {
+        if self.host.has_arrived() {
+            let arrived = self.host.take_arrived();
+            arrived.into_iter().for_each(|vector| _ = self.take_in(Vector::new(vector)));
         }
     }
 

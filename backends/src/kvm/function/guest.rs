@@ -1,10 +1,12 @@
 //! Guest accesses: the two capabilities, Command and Status, table and PBA, and the pin's answers.
 
+use super::locked::LockedFunction;
 use super::{Function, always};
 use crate::kvm::host::MessageMode;
 use crate::kvm::platform::Platform;
 use msix_core::spec::ENTRY_LEN;
 use msix_core::{Access, Mode};
+use std::ops::Range;
 
 impl<P: Platform> Function<P> {
     /// Writes the MSI capability ([`msix_core::Function::write_msi`]).
@@ -58,16 +60,18 @@ impl<P: Platform> Function<P> {
 
     /// Writes the table ([`msix_core::Function::write_table`]).
     pub fn write_table(&self, offset: u64, bytes: &[u8]) -> Access {
-        self.shared.with(|locked| {
-            let written = locked.input(|engine, fx| engine.write_table(offset, bytes, fx));
-            let last = offset.saturating_add(bytes.len() as u64).saturating_sub(1) / ENTRY_LEN;
-            for vector in offset / ENTRY_LEN..=last.min(offset / ENTRY_LEN + 1) {
-                if let Ok(vector) = u16::try_from(vector) {
-                    locked.compare(MessageMode::MsiX, vector);
+        let written = Written { offset, len: bytes.len() as u64 };
+        self.shared.input_then(
+            self.shared.lock(),
+            |engine, fx| engine.write_table(offset, bytes, fx),
+            |locked, _| written.changes_no_live_message(locked),
+            |locked, access| {
+                if !written.changes_no_live_message(locked) {
+                    written.messages().for_each(|vector| locked.compare(MessageMode::MsiX, vector));
                 }
-            }
-            written.unwrap_or(Access::Unsupported)
-        })
+                access.unwrap_or(Access::Unsupported)
+            },
+        )
     }
 
     /// Reads the table ([`msix_core::Function::read_table`]).
@@ -78,10 +82,13 @@ impl<P: Platform> Function<P> {
     /// Reads the PBA ([`msix_core::Function::read_pba`]), including the events in the eventfds of
     /// masked vectors (C35).
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
-        self.shared.with(|locked| {
-            locked.input(|engine, fx| always(engine.poll_pba(offset, bytes.len(), fx)));
-            locked.engine.read_pba(offset, bytes)
-        })
+        let len = bytes.len();
+        self.shared.input_then(
+            self.shared.lock(),
+            |engine, fx| always(engine.poll_pba(offset, len, fx)),
+            |_, ()| true,
+            |locked, ()| locked.engine.read_pba(offset, bytes),
+        )
     }
 
     /// Ignores a write of the PBA ([`msix_core::Function::write_pba`]).
@@ -107,3 +114,35 @@ impl<P: Platform> Function<P> {
         })
     }
 }
+
+/// The bytes of the table that a guest writes.
+#[derive(Clone, Copy)]
+struct Written {
+    offset: u64,
+    len: u64,
+}
+
+impl Written {
+    /// Returns whether it is easily seen that no message changes which the host was told: that of an
+    /// entry that is not live, or Vector Control.
+    #[inline]
+    fn changes_no_live_message(self, locked: &LockedFunction) -> bool {
+        let (entry, at) = (self.offset / ENTRY_LEN, self.offset % ENTRY_LEN);
+        let is_live = || match u16::try_from(entry) {
+            Ok(vector) => locked.host.is_live(MessageMode::MsiX, vector),
+            Err(_) => false,
+        };
+        self.len <= ENTRY_LEN - at && (at >= VECTOR_CONTROL || !is_live())
+    }
+
+    /// Returns the vectors with messages that may change.
+    fn messages(self) -> Range<u16> {
+        let vector = |entry: u64| u16::try_from(entry).unwrap_or(u16::MAX);
+        let first = self.offset / ENTRY_LEN;
+        let end = self.offset.saturating_add(self.len).div_ceil(ENTRY_LEN);
+        vector(first)..vector(end.min(first + 2)) // an access has 8 bytes at most
+    }
+}
+
+/// The place of Vector Control in an entry, behind the message.
+const VECTOR_CONTROL: u64 = 12;

@@ -3,7 +3,7 @@
 
 use super::{Fx, always};
 use crate::happening::{Happening, tell};
-use crate::host::{HostAnswers, Sets, one_kind};
+use crate::host::{HostAnswer, Sets, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
 use crate::kvm::physical::{IndexState, PhysicalMsi};
@@ -13,7 +13,6 @@ use crate::panics::Panics;
 use msix_core::{
     Boxed, Effect, Function, FunctionEffect, IntxEffect, Mode, Msi, Msix, Vector, Vectors,
 };
-use smallvec::smallvec;
 use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
@@ -127,22 +126,59 @@ impl LockedFunction {
     /// of that, and goes on when the lock is gone.
     pub(super) fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
         let answer = input(&mut self.engine, &mut self.fx);
-        if !self.fx.is_empty() || self.followed.is_none() {
-            self.follow();
-        }
-        debug_assert!(self.followed.is_none_or(|place| place == self.place()), "not by `switch`");
+        self.settle();
         answer
     }
 
-    /// Follows the engine: carries the list out, between what is done to leave a mode and to enter one.
+    /// Returns whether an input finds nothing to take in before it, and leaves its effects to do and
+    /// nothing else.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.attached
+            && self.followed.is_some_and(|place| !place.loading)
+            && !self.host.has_half_written()
+    }
+
+    /// Does what an input left to do.
+    pub(super) fn settle(&mut self) {
+        if !self.fx.is_empty() || self.followed.is_none() {
+            self.follow();
+        }
+        debug_assert!(self.has_followed(), "not by `switch`");
+    }
+
+    /// Returns whether the engine is where the host and the device followed it to, unless that is to be
+    /// done again.
+    pub(super) fn has_followed(&self) -> bool {
+        self.followed.is_none_or(|place| place == self.place())
+    }
+
+    /// Follows the engine: carries the list out, and if the engine has moved, does so between what is
+    /// done to leave a mode and to enter one.
     #[inline(never)]
     fn follow(&mut self) {
-        let place = self.place(); // carrying out a list changes nothing of it
-        self.guarded(|locked| locked.leave(place));
-        self.carry_out(place);
-        self.guarded(|locked| locked.enter(place));
+        let place = match self.followed {
+            Some(place) => {
+                let held = self.carry_out_list();
+                if !held.is_empty() {
+                    self.take_answers(held);
+                }
+                if self.device.is_some() {
+                    self.guarded(|locked| locked.enter(place)); // it may have been armed
+                }
+                place
+            }
+            None => {
+                let place = self.place(); // carrying out a list changes nothing of it
+                self.guarded(|locked| locked.leave(place));
+                self.carry_out(place);
+                self.guarded(|locked| locked.enter(place));
+                place
+            }
+        };
         // What panicked is tried again with the next input.
         self.followed = self.panics.is_empty().then_some(place);
+        self.take_in_arrived();
     }
 
     /// Returns what the host and the device follow besides effects.
@@ -175,6 +211,7 @@ impl LockedFunction {
     }
 
     /// Compares the message of a vector, after a write of it, with the one that KVM has.
+    #[inline]
     pub(super) fn compare(&mut self, mode: MessageMode, vector: u16) {
         if self.host.is_live(mode, vector)
             && let Some(message) = self.engine.message(mode.into(), Vector::new(vector))
@@ -303,7 +340,7 @@ impl LockedFunction {
         }
     }
 
-    /// Carries out the list, and what the answers to it emit.
+    /// Carries out the list, and what the answers to it emit, while the engine moves.
     fn carry_out(&mut self, place: Place) {
         let loading = place.loading;
         let ends_load = !loading && self.guarded(|locked| locked.host.unpause()) == Some(true);
@@ -317,12 +354,17 @@ impl LockedFunction {
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
             _ => {}
         }
+        self.take_answers(held);
+        if ends_load {
+            self.repeat_line();
+        }
+    }
+
+    /// Gives the engine the events that the host held, and carries out what that emits.
+    fn take_answers(&mut self, held: Vec<(Mode, Vectors)>) {
         for (mode, set) in held {
             always(self.engine.report_held(mode, set, &mut *self.fx));
             self.carry_out_list(); // an answer can only cause Send, so this ends
-        }
-        if ends_load {
-            self.repeat_line();
         }
     }
 
@@ -330,7 +372,7 @@ impl LockedFunction {
         let mut held = Vec::new();
         let mut next = self.fx.take();
         while let Some(effect) = next {
-            let mut sets: Sets = smallvec![vectors(effect)];
+            let mut sets = Sets::from_buf([vectors(effect)]);
             next = loop {
                 match self.fx.take() {
                     Some(more) if is_like(more, effect) => sets.push(vectors(more)),
@@ -345,16 +387,20 @@ impl LockedFunction {
                 FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
                 FunctionEffect::Msi(kind) => (MessageMode::Msi, kind),
             };
-            let HostAnswers { failed, held: answers } = self.carry_out_kind(mode, kind, &sets);
-            for vector in failed {
-                self.fall_back(mode.into(), vector);
+            match self.carry_out_kind(mode, kind, &sets) {
+                HostAnswer::Done => {}
+                HostAnswer::Failed(vectors) => {
+                    vectors.into_iter().for_each(|vector| self.fall_back(mode.into(), vector));
+                }
+                HostAnswer::Held(sets) => {
+                    held.extend(sets.into_iter().map(|set| (mode.into(), set)));
+                }
             }
-            held.extend(answers.into_iter().map(|set| (mode.into(), set)));
         }
         held
     }
 
-    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswers {
+    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswer {
         if let (MessageMode::Msi, Effect::Arm(_), Some(device)) = (mode, kind, &mut self.device) {
             let mut armed = sets.iter().flat_map(|set| set.iter());
             device.msi_again |= armed.any(|vector| vector.index() >= device.msi_bound);

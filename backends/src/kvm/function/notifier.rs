@@ -7,6 +7,7 @@ use crate::kvm::event_queue::{EventQueue, QueuedEvent};
 use crate::kvm::eventfd_gate::{Fired, GatedEventfd};
 use crate::kvm::platform::Platform;
 use msix_core::{Delivery, Vector, VectorError};
+use parking_lot::MutexGuard;
 use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
@@ -120,7 +121,8 @@ trait DeviceSide: Send + Sync {
 
 impl<P: Platform> DeviceSide for SharedFunction<P> {
     fn take_event(&self, vector: Vector, fired: Fired) -> Option<Result<Delivery, VectorError>> {
-        self.while_open(|locked| locked.take_event(vector, fired))
+        let locked = self.lock();
+        (!locked.closed).then(|| self.take_event(locked, vector, fired))
     }
 
     fn eventfd(&self, vector: Vector) -> Option<io::Result<Arc<EventFd>>> {
@@ -171,20 +173,28 @@ impl<P: Platform + 'static> SharedFunction<P> {
     }
 }
 
-impl LockedFunction {
+impl<P: Platform> SharedFunction<P> {
     /// Takes an event of the device, of which [`GatedEventfd::fire`] said what became.
     pub(super) fn take_event(
-        &mut self,
+        &self,
+        locked: MutexGuard<'_, LockedFunction>,
         vector: Vector,
         fired: Fired,
     ) -> Result<Delivery, VectorError> {
         match fired {
             Fired::Taken => Ok(Delivery::Sent),
-            Fired::Collect => Ok(self.collect(vector)),
-            Fired::Tell => self.notify(vector),
+            Fired::Collect => self.with_lock(locked, |locked| Ok(locked.collect(vector))),
+            Fired::Tell => self.input_then(
+                locked,
+                |engine, fx| engine.notify(vector, fx),
+                |_, told| *told != Ok(Delivery::Sent),
+                |locked, told| locked.notified(vector, told),
+            ),
         }
     }
+}
 
+impl LockedFunction {
     /// Takes the events that device threads left to others.
     pub(super) fn take_queued(&mut self, queue: &EventQueue) {
         for (vector, event) in queue.take() {

@@ -16,7 +16,7 @@ use crate::kvm::platform::{DeviceControl, GuestPin, Platform};
 use crate::panics::Panics;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The VMM's parts.
@@ -127,18 +127,15 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
         let is_awaited = self.lock().host.calls.has_level();
         loop {
             let mut outside = match self.outside.try_lock() {
-                Ok(outside) => outside,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock)
-                    if is_awaited
-                        && Instant::now()
-                            < *until.get_or_insert_with(|| Instant::now() + PATIENCE) =>
+                Some(outside) => outside,
+                None if is_awaited
+                    && Instant::now() < *until.get_or_insert_with(|| Instant::now() + PATIENCE) =>
                 {
                     std::thread::yield_now();
                     continue;
                 }
                 // Whoever has it looks at the queue again once it has let go.
-                Err(TryLockError::WouldBlock) => return,
+                None => return,
             };
             while *left > 0
                 && let Some(outside) = &mut *outside

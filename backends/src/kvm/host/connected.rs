@@ -31,6 +31,7 @@ impl VectorHost {
         let index = self.index(vector)?;
         refuse_semaphore(&eventfd)?;
         self.unwatch(index);
+        self.end_watch(index);
         self.take_back(index);
         if self.uses[usize::from(index)].assigned.is_some() {
             // The next flush tries again what it can, and everything is as it was.
@@ -53,6 +54,7 @@ impl VectorHost {
         let mut failed = Vec::new();
         self.arm_current(&mut failed);
         self.watch(index);
+        self.register_early(index);
         failed
     }
 
@@ -66,7 +68,16 @@ impl VectorHost {
         };
         self.uses[usize::from(index)].external = true;
         self.join_target(index);
+        self.register_early(index);
         Ok(eventfd)
+    }
+
+    /// Puts an eventfd that others write into the loop, before the guest waits for it. What fails is
+    /// tried again when it should be watched.
+    fn register_early(&mut self, index: u16) {
+        if self.keeps_registered {
+            self.register(index);
+        }
     }
 
     /// Makes the eventfds that are made here and do not exist yet.

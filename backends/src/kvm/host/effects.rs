@@ -1,12 +1,12 @@
 //! Carries out the effects of one mode.
 
-use super::{Call, MessageMode, VectorHost};
+use super::{Call, MessageMode, RoutedMessage, VectorHost};
 use crate::kvm::deferral::Wait;
 use crate::kvm::message::Encoded;
 use crate::kvm::routes::{RoutePlace, WantedRoute};
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 /// The host as one mode of a whole function sees it.
 pub(in crate::kvm) struct OfMode<'a>(
@@ -64,12 +64,10 @@ impl VectorHost {
             self.give_routed(mode, routes, &mut failed);
         }
         for vector in routes.iter().map(|route| route.vector.index()) {
-            for reaching in self.reaching(mode, vector) {
-                self.watch(reaching);
-            }
+            self.for_reaching(mode, vector, |host, reaching| host.watch(reaching));
             self.send_again(mode, vector);
         }
-        if mode == MessageMode::MsiX {
+        if mode == MessageMode::MsiX && self.physical.is_some() {
             failed.extend(self.bind(routes));
         }
         failed
@@ -101,7 +99,6 @@ impl VectorHost {
     /// Puts routes into the table, and gives KVM the eventfds of those that it knows by then.
     fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
         let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::with_capacity(routes.len());
-        let mut vectors: SmallVec<[u16; 1]> = SmallVec::with_capacity(routes.len());
         let (format, first_gsi) = (self.format, self.first_gsi);
         for route in routes {
             let fixed = first_gsi.map(|first| first + u32::from(route.vector.index()));
@@ -113,20 +110,21 @@ impl VectorHost {
             match format.encode(route.message).target() {
                 Some(target) => {
                     let place = RoutePlace::Waiting;
-                    wants.push(WantedRoute { gsi: state.gsi, fixed, target, place });
-                    vectors.push(route.vector.index());
+                    let (vector, gsi) = (route.vector, state.gsi);
+                    wants.push(WantedRoute { vector, gsi, fixed, target, place });
                 }
                 None => failed.push(route.vector), // nobody's, or a write to memory, which userspace does
             }
         }
         let generation = self.routes.want(&mut wants);
-        for (want, vector) in wants.iter().zip(vectors) {
+        for want in &wants {
+            let vector = want.vector.index();
             let state = self.messages(mode).of(vector);
             (state.gsi, state.committed) = (want.gsi, want.place == RoutePlace::Current);
             match (want.place, want.gsi) {
                 (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
                 (RoutePlace::Waiting, Some(_)) => _ = self.messages(mode).waiting.insert(vector),
-                _ => failed.push(Vector::new(vector)),
+                _ => failed.push(want.vector),
             }
         }
         if generation != self.seen {
@@ -142,12 +140,12 @@ impl VectorHost {
             messages.half_written.remove(vector);
             let state = messages.of(vector);
             (state.live, state.open) = (false, false);
-            for reaching in self.reaching(mode, vector) {
-                if !self.routes.userspace {
-                    self.unwatch(reaching);
+            self.for_reaching(mode, vector, |host, reaching| {
+                if !host.routes.userspace {
+                    host.unwatch(reaching);
                 }
-                self.take_back(reaching);
-            }
+                host.take_back(reaching);
+            });
         }
         if mode == MessageMode::MsiX
             && let Some((physical, _)) = &mut self.physical
@@ -169,8 +167,11 @@ impl VectorHost {
             match (format.encode(route.message).target(), state.gsi) {
                 (Some(target), Some(gsi)) => {
                     self.routes.set(gsi, target);
-                    let mut reaching = self.reaching(mode, index).into_iter();
-                    if reaching.any(|v| self.uses[usize::from(v)].assigned == Some(gsi)) {
+                    let mut is_assigned = false;
+                    self.for_reaching(mode, index, |host, v| {
+                        is_assigned |= host.uses[usize::from(v)].assigned == Some(gsi);
+                    });
+                    if is_assigned {
                         armed.push((route.vector, gsi));
                     } else if was_half_written {
                         revived = true;
@@ -217,10 +218,10 @@ impl VectorHost {
     /// is a held event that a poll will find.
     pub(super) fn send_again(&mut self, mode: MessageMode, vector: u16) {
         let messages = self.messages(mode);
-        let state = *messages.of(vector);
-        if let (true, Some(message)) = (state.live, state.message)
-            && messages.unsent.remove(vector)
+        if messages.unsent.contains(vector)
+            && let RoutedMessage { live: true, message: Some(message), .. } = *messages.of(vector)
         {
+            messages.unsent.remove(vector);
             self.deliver(mode, vector, message);
         }
     }
@@ -273,23 +274,29 @@ impl VectorHost {
         failed
     }
 
-    /// Returns the device vectors with events that are sent as `vector`, or were before the
+    /// Calls `act` with the device vectors with events that are sent as `vector`, or were before the
     /// allocation changed.
     #[inline]
-    pub(super) fn reaching(&self, mode: MessageMode, vector: u16) -> SmallVec<[u16; 1]> {
+    pub(super) fn for_reaching(
+        &mut self,
+        mode: MessageMode,
+        vector: u16,
+        mut act: impl FnMut(&mut Self, u16),
+    ) {
         match mode {
-            MessageMode::MsiX => smallvec![vector],
-            MessageMode::Msi => self.reaching_msi(vector),
+            MessageMode::MsiX => act(self, vector),
+            MessageMode::Msi => {
+                let gsi = self.msi.vectors[usize::from(vector)].gsi;
+                for other in (0..).take(self.vectors(MessageMode::Msi)) {
+                    let assigned = self.uses[usize::from(other)].assigned;
+                    if other % self.allocated.max(1) == vector
+                        || assigned.is_some() && assigned == gsi
+                    {
+                        act(self, other);
+                    }
+                }
+            }
         }
-    }
-
-    fn reaching_msi(&self, vector: u16) -> SmallVec<[u16; 1]> {
-        let gsi = self.msi.vectors[usize::from(vector)].gsi;
-        let reaches = |other: &u16| {
-            let assigned = self.uses[usize::from(*other)].assigned;
-            other % self.allocated.max(1) == vector || assigned.is_some() && assigned == gsi
-        };
-        (0..).take(self.vectors(MessageMode::Msi)).filter(reaches).collect()
     }
 }
 

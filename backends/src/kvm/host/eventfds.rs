@@ -1,6 +1,7 @@
 //! Gives the eventfds to KVM, to the loop, or to neither.
 
 use super::{MessageMode, VectorHost};
+use crate::eventfd::take;
 use crate::happening::failed;
 use crate::kvm::deferral::Wait;
 use crate::kvm::setup::EventfdOrigin;
@@ -51,10 +52,10 @@ impl VectorHost {
         let messages = self.messages(mode);
         messages.waiting.remove(vector);
         messages.of(vector).open = false;
-        for reaching in self.reaching(mode, vector) {
-            self.take_back(reaching);
-            self.watch(reaching);
-        }
+        self.for_reaching(mode, vector, |host, reaching| {
+            host.take_back(reaching);
+            host.watch(reaching);
+        });
     }
 
     /// Assigns the eventfd of every device vector to the vector that its events are sent as now, if
@@ -182,29 +183,70 @@ impl VectorHost {
 
     /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
     /// without routes, any.
+    #[inline]
     pub(super) fn watch(&mut self, vector: u16) {
-        let state = self.uses[usize::from(vector)];
-        if !state.external || state.assigned.is_some() || state.watched {
-            return;
+        let state = &self.uses[usize::from(vector)];
+        if state.external && state.assigned.is_none() && !state.watched {
+            self.watch_unassigned(vector);
         }
+    }
+
+    fn watch_unassigned(&mut self, vector: u16) {
         let is_live = self.target(vector).is_some_and(|target| self.is_live(self.owner, target));
         if self.paused || !(is_live || self.routes.userspace) {
             return;
         }
-        let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return };
-        let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd);
-        let watched = watched.inspect_err(failed("epoll_ctl")).is_ok();
-        self.uses[usize::from(vector)].watched = watched;
-        if !watched {
+        let Some(eventfd) = self.made(vector).filter(|_| self.id.is_some()) else { return };
+        if self.uses[usize::from(vector)].registered {
+            // The loop may have found it readable before, and says so once.
+            if take(eventfd) {
+                self.arrived.insert(vector);
+            }
+        } else if !self.register(vector) {
             self.unwatched.insert(vector);
             self.routes.call_again(Wait::Retry);
+            return;
+        }
+        self.uses[usize::from(vector)].watched = true;
+    }
+
+    /// Puts an eventfd that exists into the loop, which says so if it holds an event. Returns whether it
+    /// is in there.
+    pub(super) fn register(&mut self, vector: u16) -> bool {
+        let state = self.uses[usize::from(vector)];
+        let (Some(eventfd), Some(id)) = (self.made(vector), self.id) else { return false };
+        let registered = state.registered || {
+            let watched = self.routes.events().watch(id, Vector::new(vector), &**eventfd);
+            watched.inspect_err(failed("epoll_ctl")).is_ok()
+        };
+        self.uses[usize::from(vector)].registered = registered;
+        registered
+    }
+
+    /// Returns whether [`take_arrived`](Self::take_arrived) has any.
+    pub(in crate::kvm) const fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
+    /// Takes the vectors with an event that was in the eventfd when it began to be watched.
+    pub(in crate::kvm) fn take_arrived(&mut self) -> Vec<u16> {
+        self.arrived.take()
+    }
+
+    /// Makes the loop leave an eventfd alone.
+    #[inline]
+    pub(super) fn unwatch(&mut self, vector: u16) {
+        self.unwatched.remove(vector);
+        if std::mem::take(&mut self.uses[usize::from(vector)].watched) && !self.keeps_registered {
+            self.end_watch(vector);
         }
     }
 
-    pub(super) fn unwatch(&mut self, vector: u16) {
-        self.unwatched.remove(vector);
-        let state = &mut self.uses[usize::from(vector)];
-        if std::mem::take(&mut state.watched)
+    /// Takes an eventfd that is not watched out of the loop, which would find it readable for nothing.
+    pub(in crate::kvm) fn end_watch(&mut self, vector: u16) {
+        if let Some(state) = self.uses.get_mut(usize::from(vector))
+            && !state.watched
+            && std::mem::take(&mut state.registered)
             && let Some(eventfd) = self.made(vector)
         {
             // It was watched: this cannot fail.

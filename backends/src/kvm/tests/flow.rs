@@ -1,8 +1,14 @@
 //! What is asked of the kernel, and when.
 
-use super::{PATIENT, Vmm, World, is_fallback, mask, program};
-use crate::kvm::{Deferral, Function, RouteEntry, RoutesError, VmCall};
-use msix_core::{Delivery, DropReason, Mode, Vector, VectorError};
+use super::{PATIENT, Vmm, World, is_fallback, mask, on_x86, program, start};
+use crate::eventfd::Loop;
+use crate::kvm::{
+    Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteEntry, RouteOptions, Routes,
+    RoutesError, VmCall,
+};
+use msix_core::{
+    Access, BarIndex, Delivery, DropReason, Layout, Mode, Policy, Vector, VectorError,
+};
 use std::os::fd::AsRawFd;
 
 #[test]
@@ -207,6 +213,35 @@ fn h4_a_live_rewrite_changes_the_route_in_place() {
 }
 
 #[test]
+fn h4_a_write_of_any_shape_takes_from_kvm_what_it_leaves_half_written_and_nothing_else() {
+    // Offset and words of a write of live entries, and the GSIs that it takes from KVM.
+    for (offset, words, taken) in [
+        (0x10, &[0xfee0_1000][..], &[25][..]),
+        (0x08, &[0x77, 0], &[24]),
+        (0x0c, &[0, 0xfee0_1000], &[25]),
+        (0x1c, &[0, 0xfee0_1000], &[26]),
+        (0x0c, &[0], &[]),
+        (0x10, &[0xfee0_0000, 0], &[]),
+    ] {
+        let fake = FakeVm::new();
+        let options = RouteOptions { deferral: Deferral::NONE, ..RouteOptions::new(Irqchip::Full) };
+        let routes = Routes::new(Box::new(fake.clone()), options, Loop::new().unwrap());
+        let layout = Layout::exclusive_bar(3, BarIndex::new(0).unwrap()).unwrap();
+        let policy = Policy::QEMU; // which carries out all of these
+        let setup = FunctionSetup { msix: Some(layout), policy, ..on_x86(Vmm::default()) };
+        let function = start(Function::new(&routes, setup).unwrap());
+        (0..3).for_each(|vector| mask(&function, vector, false));
+        let bytes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        assert_eq!(function.write_table(offset, &bytes), Access::Done);
+        let deassigned = fake.calls().into_iter().filter_map(|call| match call {
+            VmCall::Deassign(gsi) => Some(gsi),
+            _ => None,
+        });
+        assert_eq!(deassigned.collect::<Vec<_>>(), taken, "{offset:#x} {words:x?}");
+    }
+}
+
+#[test]
 fn a_vector_without_a_claim_stays_silent_on_every_way() {
     let world = World::new(2, Deferral::NONE);
     world.mask(0, false);
@@ -257,7 +292,7 @@ fn the_loop_can_be_watched_by_another_loop() {
     world.mask(1, false);
     let eventfd = world.function.eventfd(Vector::new(0)).unwrap();
     world.mask(0, false); // waits
-    let outer = crate::eventfd::Loop::new().unwrap();
+    let outer = Loop::new().unwrap();
     struct Outer(std::sync::atomic::AtomicUsize);
     impl crate::eventfd::EventSource for Outer {
         fn readable(&self, _: Vector) {

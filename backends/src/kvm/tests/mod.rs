@@ -11,6 +11,7 @@ mod message_group;
 mod modes;
 mod neighbours;
 mod notifier;
+mod outside_producers;
 mod plain;
 mod random;
 mod random_modes;
