@@ -27,7 +27,7 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
     ("notify-armed", 200, 175),
     ("notify-masked", 200, 188),
     ("mask-unmask", 200, 1_490),
-    ("affinity", 200, 2_900),
+    ("affinity", 200, 3_000),
     ("function-mask", 20, 29_000),
     ("flush-idle", 20, 142),
     ("commit", 20, 3_400),
