@@ -2,7 +2,7 @@
 //! of an event from the worker's thread to a message, by `MsiSender::send`. Ours is what it does when a queue is
 //! notified, which is to interrupt for that queue. Its last vector is that of configuration changes.
 
-use super::{Host, Irqfd, PBA, read, write};
+use super::{AliothSubject, Host, Irqfd, PBA, read, write};
 use alioth::hv::{self, IoeventFd, IoeventFdRegistry, MsiSender};
 use alioth::mem::MemRange;
 use alioth::mem::emulated::{Mmio, MmioBus};
@@ -20,7 +20,6 @@ use mio::Registry;
 use mio::event::Event;
 use msix_conformance::{
     Choices, Device, FunctionReset, Layouts, Message, NoDevice, Refused, Subject,
-    VectorControlBits, WhileDisabled,
 };
 use parking_lot::Mutex;
 use std::fs::File;
@@ -40,11 +39,7 @@ impl Subject for VirtioSubject {
     }
 
     fn choices(&self) -> Choices {
-        Choices {
-            while_disabled: Some(WhileDisabled::Latch),
-            vector_control: Some(VectorControlBits::MaskOnly),
-            ..Choices::UNKNOWN
-        }
+        AliothSubject.choices() // its table is the same
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
