@@ -2,7 +2,7 @@
 //! of an event from the worker's thread to a message, by `MsiSender::send`. Ours is what it does when a queue is
 //! notified, which is to interrupt for that queue. Its last vector is that of configuration changes.
 
-use super::{AliothSubject, Host, Irqfd, PBA, read, write};
+use super::{AliothSubject, Host, Irqfd, MOST, PBA, read, write};
 use alioth::hv::{self, IoeventFd, IoeventFdRegistry, MsiSender};
 use alioth::mem::MemRange;
 use alioth::mem::emulated::{Mmio, MmioBus};
@@ -43,10 +43,12 @@ impl Subject for VirtioSubject {
     }
 
     fn device(&self, vectors: u32) -> Result<Box<dyn Device>, NoDevice> {
-        let queues = match vectors.checked_sub(1).map(u16::try_from) {
-            Some(Ok(queues)) if queues < MOST => queues,
-            _ => return Err(NoDevice::NotOffered(format!("a queue each: 1 to {MOST} vectors"))),
+        let queues = match vectors {
+            1..=MOST => u16::try_from(vectors - 1).ok(),
+            _ => None,
         };
+        let no = || NoDevice::NotOffered(format!("a queue each: 1 to {MOST} vectors"));
+        let queues = queues.ok_or_else(no)?;
         let device = Virtual::new(queues).map_err(NoDevice::NotOffered)?;
         Ok(Box::new(device))
     }
@@ -58,8 +60,6 @@ impl Subject for VirtioSubject {
 
 type VirtioResult<T> = Result<T, Error>;
 
-/// Most vectors whose table ends before the PBA.
-const MOST: u16 = 512;
 /// Where the registers of virtio begin in the BAR, and fields of the common configuration there.
 const REGISTERS: u64 = 12 << 10;
 const CONFIG_VECTOR: u64 = REGISTERS + 16;
