@@ -161,7 +161,8 @@ pub(crate) fn search<W: World>(
     while complete && (left as usize) < seen.len() {
         let number = left;
         let (state, depth) = trail.lead_to(world, &origins, number);
-        debug_assert!(seen.contains(&world.key(state)), "a step led to another state before");
+        let here = world.key(state);
+        debug_assert!(seen.contains(&here), "a step led to another state before");
         farthest = depth;
         let frontier = seen.len() - number as usize - 1;
         let reached = Reached { states: seen.len(), frontier, depth };
@@ -173,7 +174,9 @@ pub(crate) fn search<W: World>(
         let all = world.steps(state, |step, next| {
             transitions += 1;
             let checked = next.and_then(|next| {
-                if seen.insert(world.key(next)) {
+                let key = world.key(next);
+                // Many steps lead back to where they began.
+                if key != here && seen.insert(key) {
                     origins.0.push(Origin { from: number, step });
                     world.check(next)?;
                 }

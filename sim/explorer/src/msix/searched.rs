@@ -38,8 +38,8 @@ impl<S: Storage + Clone> World for MsixWorld<S> {
 
     fn again(&self, node: &Node<S>, Move { event, fail }: Move) -> Node<S> {
         let event = self.events.get(usize::from(event));
-        let stepped = event.and_then(|event| step(self, node, *event, fail)?.ok());
-        stepped.map_or_else(|| unreachable!("{event:?} was taken here before"), |s| s.node)
+        let next = event.and_then(|event| step(self, node, *event, fail)?.ok());
+        next.unwrap_or_else(|| unreachable!("{event:?} was taken here before"))
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
             for _ in 0..30 {
                 let event = world.events[rng.usize(0..world.events.len())];
                 let fail = rng.u8(0..4);
-                if let Some(Ok(stepped)) = step(&world, &node, event, fail) {
-                    node = stepped.node;
+                if let Some(Ok(next)) = step(&world, &node, event, fail) {
+                    node = next;
                 }
                 let keys = successors(&world, &node);
                 if let Some(before) = known.insert(node.key(&world), keys.clone()) {
