@@ -32,7 +32,7 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
         (&short, "the snapshot takes 1202 bytes, the buffer has 8"),
         (&LoadError::Length { expected: 90, got: 8 }, "snapshot of 8 bytes, expected 90"),
         (&LoadError::Magic(*b"ELF\x7f"), "not a snapshot: it begins with [45, 4c, 46, 7f]"),
-        (&LoadError::Version(7), "snapshot version 7, expected 1"),
+        (&LoadError::Version(7), "snapshot version 7, expected 1 to 2"),
         (
             &LoadError::Vectors { snapshot: 65_536, engine: 9 },
             "snapshot of 65536 vectors for a function with 9",
