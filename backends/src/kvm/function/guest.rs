@@ -63,9 +63,9 @@ impl<P: Platform> Function<P> {
         let written = Written { offset, len: bytes.len() as u64 };
         self.shared.input_then(
             self.shared.lock(),
-            |engine, fx| engine.write_table(offset, bytes, fx),
-            |locked, _| written.changes_no_live_message(locked),
-            |locked, access| {
+            move |engine, fx| engine.write_table(offset, bytes, fx),
+            move |locked, _| written.changes_no_live_message(locked),
+            move |locked, access| {
                 if !written.changes_no_live_message(locked) {
                     written.messages().for_each(|vector| locked.compare(MessageMode::MsiX, vector));
                 }
