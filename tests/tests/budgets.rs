@@ -21,14 +21,14 @@ const BUDGETS: [(&str, u64, u64); 11] = [
 
 /// Scenario of `backends/benches/instructions.rs`, rounds, most instructions a round, call included.
 const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
-    ("write-masked", 200, 113),
+    ("write-masked", 200, 111),
     ("read", 200, 57),
     ("read-pba", 200, 97),
     ("notify-armed", 200, 167),
     ("notify-masked", 200, 156),
-    ("mask-unmask", 200, 1_420),
+    ("mask-unmask", 200, 1_270),
     ("affinity", 200, 2_820),
-    ("function-mask", 20, 28_000),
+    ("function-mask", 20, 24_100),
     ("flush-idle", 20, 142),
     ("commit", 20, 3_400),
 ];
