@@ -27,10 +27,10 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
     ("notify-armed", 200, 167),
     ("notify-masked", 200, 156),
     ("mask-unmask", 200, 1_270),
-    ("affinity", 200, 2_820),
+    ("affinity", 200, 2_540),
     ("function-mask", 20, 24_100),
-    ("flush-idle", 20, 142),
-    ("commit", 20, 3_400),
+    ("flush-idle", 20, 67),
+    ("commit", 20, 3_000),
 ];
 
 /// Scenarios that cost about what copying and checking the same bytes costs: per cent of the floor.
