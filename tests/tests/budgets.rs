@@ -34,7 +34,8 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
 ];
 
 /// Scenarios that cost about what copying and checking the same bytes costs: per cent of the floor.
-const RATIOS: [(&str, u64, u64); 2] = [("save", 5, 150), ("load", 5, 150)];
+const RATIOS: [(&str, u64, u64); 3] =
+    [("save", 5, 150), ("load", 5, 150), ("load-version-1", 5, 150)];
 
 #[test]
 fn the_engine_keeps_to_its_instruction_budgets() {
