@@ -135,6 +135,7 @@ mod vector_set;
 mod vm;
 #[cfg(feature = "kvm")]
 mod vm_fd;
+mod waiters;
 
 pub use assigned_line::{AssignedLine, Resampling};
 pub use commit_hold::CommitHold;
