@@ -340,11 +340,7 @@ impl<P: Platform> SharedFunction<P> {
         act: impl FnOnce(&mut LockedFunction) -> T,
     ) -> T {
         let mut panics = Panics::default();
-        let result = panics.catch(|| {
-            let result = act(&mut locked);
-            locked.take_in_arrived();
-            result
-        });
+        let result = panics.catch(|| act(&mut locked));
         panics.add(locked.take_panics());
         if !locked.told_to_wait
             && let Some(why) = locked.host.waits()

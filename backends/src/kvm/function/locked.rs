@@ -178,7 +178,6 @@ impl LockedFunction {
         };
         // What panicked is tried again with the next input.
         self.followed = self.panics.is_empty().then_some(place);
-        self.take_in_arrived();
     }
 
     /// Returns what the host and the device follow besides effects.
