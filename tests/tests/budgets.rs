@@ -29,7 +29,7 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 10] = [
     ("mask-unmask", 200, 1_490),
     ("affinity", 200, 3_000),
     ("function-mask", 20, 29_000),
-    ("flush-idle", 20, 142),
+    ("flush-idle", 20, 46),
     ("commit", 20, 3_400),
 ];
 

@@ -181,6 +181,9 @@ impl Routes {
         self.state().pace.clear();
         let waiting: Vec<_> = {
             let mut waiters = self.waiters();
+            if waiters.waiting.is_empty() {
+                return;
+            }
             // One that still waits afterwards, or again by then, says so.
             let waiting = std::mem::take(&mut waiters.waiting);
             waiting.iter().filter_map(|id| waiters.by_id.get(id).cloned()).collect()
