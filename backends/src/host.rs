@@ -174,38 +174,25 @@ pub(crate) fn one_kind<H: Host>(
     message: impl Fn(Vector) -> Option<Message>,
     panics: &mut Panics,
 ) -> HostAnswer {
-    let routes = || -> SmallVec<[Route; 1]> {
-        // Room at once: an iterator of bits does not say how long it is.
-        let members: u32 = sets.iter().map(|set| set.bits().count_ones()).sum();
-        let mut routes = SmallVec::with_capacity(members as usize);
-        for set in sets {
-            for vector in set.iter() {
-                if let Some(message) = message(vector) {
-                    routes.push(Route { vector, message });
-                }
-            }
-        }
-        routes
-    };
-    let all = || sets.iter().flat_map(|set| set.iter()).collect();
     match effect {
-        Effect::Arm(_) => {
-            let failed = panics.catch(|| host.arm(&routes()));
-            return HostAnswer::Failed(failed.unwrap_or_else(all));
-        }
-        Effect::Reroute(_) => {
-            let failed = panics.catch(|| host.reroute(&routes()));
-            return HostAnswer::Failed(failed.unwrap_or_else(all));
-        }
         Effect::Poll(_) => {
             let held = panics.catch(|| host.poll(sets));
             return HostAnswer::Held(held.unwrap_or_default());
         }
-        Effect::Send(_) => {
-            routes().into_iter().for_each(|route| _ = panics.catch(|| host.send(route)));
-        }
-        Effect::Snoop(_) => {
-            routes().into_iter().for_each(|route| _ = panics.catch(|| host.snoop(route)));
+        Effect::Arm(_) | Effect::Reroute(_) | Effect::Send(_) | Effect::Snoop(_) => {
+            let route = |vector| message(vector).map(|message| Route { vector, message });
+            let (one, many);
+            let routes = match only(sets) {
+                Some(vector) => {
+                    one = route(vector);
+                    one.as_slice()
+                }
+                None => {
+                    many = collect(sets, route);
+                    &many
+                }
+            };
+            return with_messages(host, effect, sets, routes, panics);
         }
         Effect::Disarm(_) => _ = panics.catch(|| host.disarm(sets)),
         Effect::Drain(_) => _ = panics.catch(|| host.drain(sets)),
@@ -213,6 +200,50 @@ pub(crate) fn one_kind<H: Host>(
         Effect::IntxReevaluate => _ = panics.catch(|| host.intx_reevaluate()),
     }
     HostAnswer::Done
+}
+
+/// Carries out a kind of effect for which the host needs the messages of the vectors in `sets`.
+#[inline]
+fn with_messages<H: Host>(
+    host: &mut H,
+    effect: Effect,
+    sets: &[Vectors],
+    routes: &[Route],
+    panics: &mut Panics,
+) -> HostAnswer {
+    let failed = match effect {
+        Effect::Arm(_) => panics.catch(|| host.arm(routes)),
+        Effect::Reroute(_) => panics.catch(|| host.reroute(routes)),
+        Effect::Send(_) => {
+            routes.iter().for_each(|route| _ = panics.catch(|| host.send(*route)));
+            return HostAnswer::Done;
+        }
+        // Snoop, the last of them.
+        _ => {
+            routes.iter().for_each(|route| _ = panics.catch(|| host.snoop(*route)));
+            return HostAnswer::Done;
+        }
+    };
+    match failed {
+        Some(failed) if failed.is_empty() => HostAnswer::Done,
+        Some(failed) => HostAnswer::Failed(failed),
+        None => HostAnswer::Failed(sets.iter().flat_map(|set| set.iter()).collect()),
+    }
+}
+
+/// Returns the only vector of `sets`, as most inputs have it.
+fn only(sets: &[Vectors]) -> Option<Vector> {
+    let [set] = sets else { return None };
+    set.iter().next().filter(|_| set.bits().is_power_of_two())
+}
+
+/// Collects the routes of all vectors of `sets`.
+fn collect(sets: &[Vectors], route: impl Fn(Vector) -> Option<Route>) -> Vec<Route> {
+    // Room at once: an iterator of bits does not say how long it is.
+    let members: u32 = sets.iter().map(|set| set.bits().count_ones()).sum();
+    let mut routes = Vec::with_capacity(members as usize);
+    routes.extend(sets.iter().flat_map(|set| set.iter()).filter_map(route));
+    routes
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: u16 = 2048;
 
 /// Scenarios with work between the measured steps; the steps are long enough to be timed alone.
-const STEPWISE: [&str; 2] = ["function-mask-pending", "load"];
+const STEPWISE: [&str; 3] = ["function-mask-pending", "load", "load-version-1"];
 
 /// Nanoseconds a round of `scenario` takes, as the mean of `ROUNDS` rounds.
 fn time(scenario: &str, subject: &mut impl Subject, vectors: u16) -> f64 {

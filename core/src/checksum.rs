@@ -1,4 +1,4 @@
-//! The checksum of snapshots: the CRC-32 of Ethernet and zlib. It is against accidents, not against people.
+//! The checksum of snapshots of version 1: the CRC-32 of Ethernet and zlib.
 //!
 //! A byte-by-byte CRC waits for its own last step. So eight stretches of the bytes are computed side by
 //! side and joined afterwards: CRC is linear over GF(2), and moving one past `n` bytes is a multiplication

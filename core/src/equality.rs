@@ -60,7 +60,7 @@ impl<S: Storage> Hash for Function<S> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{engine, take};
+    use crate::testing::{engine, function, take, take_function};
     use crate::{Policy, Vector};
     use core::hash::BuildHasher;
 
@@ -85,5 +85,38 @@ mod tests {
         assert_ne!(rerouted, other, "one of them has a message to tell");
         other.set_bus_master(false, &mut fx).unwrap();
         assert_eq!((rerouted.bus_master(), other.bus_master()), (true, false));
+    }
+
+    #[test]
+    fn functions_are_equal_when_all_their_parts_are() {
+        let (fresh, mut fx) = function(Policy::SPEC);
+        let hasher = std::hash::RandomState::new();
+        let v1 = Vector::new(1);
+        let mut msi = fresh.clone();
+        msi.write_msi(2, &[0x11], &mut fx).unwrap();
+        let mut pending = msi.clone();
+        take_function(&mut fx);
+        pending.write_msi(12, &[3], &mut fx).unwrap(); // masks
+        take_function(&mut fx);
+        let masked = pending.clone();
+        pending.notify(v1, &mut fx).unwrap();
+        let mut msix = fresh.clone();
+        msix.write_msix(3, &[0xc0], &mut fx).unwrap();
+        take_function(&mut fx);
+        let mut high = fresh.clone();
+        high.set_level(true, &mut fx).unwrap();
+        take_function(&mut fx);
+        let mut command = fresh.clone();
+        command.write_command(0, &[4, 4], &mut fx).unwrap();
+        take_function(&mut fx);
+        let all = [fresh, msi, masked, pending, msix, high, command];
+        for (a, one) in all.iter().enumerate() {
+            for (b, other) in all.iter().enumerate() {
+                assert_eq!(one == other, a == b, "{a} and {b}");
+                assert_eq!(hasher.hash_one(one) == hasher.hash_one(other), a == b, "{a} and {b}");
+                let parts = (one.msi.as_ref().unwrap(), other.msi.as_ref().unwrap());
+                assert_eq!(parts.0 == parts.1, parts.0.state == parts.1.state, "{a} and {b}");
+            }
+        }
     }
 }

@@ -3,8 +3,10 @@
 
 use crate::checksum::crc32;
 use core::fmt;
+use twox_hash::XxHash64;
 
-const VERSION: u16 = 1;
+/// The one that is written. Version 1, which is read too, differs in the checksum only: the CRC-32 of Ethernet.
+const VERSION: u16 = 2;
 const CHECKSUM_LEN: usize = 4;
 /// Bytes of the frame: magic number, version, and the checksum at the end.
 pub(crate) const FRAME_LEN: usize = 6 + CHECKSUM_LEN;
@@ -14,6 +16,7 @@ pub(crate) const FRAME_LEN: usize = 6 + CHECKSUM_LEN;
 pub(crate) struct Frame<'a> {
     /// The bytes inside the frame, if the snapshot is complete.
     pub(crate) body: &'a [u8],
+    version: u16,
     covered: &'a [u8],
     claimed: u32,
     expected: usize,
@@ -32,11 +35,11 @@ impl<'a> Frame<'a> {
         if [m0, m1, m2, m3] != magic {
             return Err(LoadError::Magic([m0, m1, m2, m3]));
         }
-        match u16::from_le_bytes([v0, v1]) {
-            VERSION => {}
-            other => return Err(LoadError::Version(other)),
+        let version = u16::from_le_bytes([v0, v1]);
+        if !(1..=VERSION).contains(&version) {
+            return Err(LoadError::Version(version));
         }
-        Ok(Self { body, covered, claimed: u32::from_le_bytes(*claimed), expected })
+        Ok(Self { body, version, covered, claimed: u32::from_le_bytes(*claimed), expected })
     }
 
     /// Checks length and checksum, once the rest of the header is known to fit.
@@ -44,7 +47,7 @@ impl<'a> Frame<'a> {
         if self.covered.len().wrapping_add(CHECKSUM_LEN) != self.expected {
             return Err(self.wrong_length());
         }
-        if checksum(self.covered) != self.claimed {
+        if checksum(self.version, self.covered) != self.claimed {
             return Err(LoadError::Checksum);
         }
         Ok(())
@@ -59,17 +62,23 @@ impl<'a> Frame<'a> {
 /// Writes the checksum of the first `len` bytes into the last four of them.
 pub(crate) fn seal(bytes: &mut [u8], len: usize) {
     let covered = len.saturating_sub(CHECKSUM_LEN);
-    let checksum = checksum(bytes.get(..covered).unwrap_or_default());
+    let checksum = checksum(VERSION, bytes.get(..covered).unwrap_or_default());
     if let Some((_, slot)) = bytes.get_mut(..len).and_then(|b| b.split_last_chunk_mut()) {
         *slot = checksum.to_le_bytes();
     }
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+/// Returns the checksum that a snapshot of `version` has of the bytes before it. It is against accidents, not
+/// against people.
+fn checksum(version: u16, bytes: &[u8]) -> u32 {
     if cfg!(msix_prove) {
         return 0; // for the proofs any value does: it is only compared
     }
-    crc32(bytes)
+    if version == 1 {
+        return crc32(bytes);
+    }
+    let [low @ .., _, _, _, _] = XxHash64::oneshot(0, bytes).to_le_bytes();
+    u32::from_le_bytes(low)
 }
 
 /// Fills a slice front to back.
@@ -174,7 +183,7 @@ impl fmt::Display for LoadError {
             }
             Self::Magic(magic) => write!(f, "not a snapshot: it begins with {magic:02x?}"),
             Self::Version(version) => {
-                write!(f, "snapshot version {version}, expected {VERSION}")
+                write!(f, "snapshot version {version}, expected 1 to {VERSION}")
             }
             Self::Vectors { snapshot, engine } => {
                 write!(f, "snapshot of {snapshot} vectors for a function with {engine}")

@@ -1,5 +1,7 @@
 //! What is wrong is said in full: every error's message, with the value and the limit.
 
+#[cfg(feature = "alloc")]
+use msix_core::plain::ImportError;
 use msix_core::{
     BarIndex, Borrowed, Entry, Inline, Layout, LayoutError, LoadError, MsiCapabilityError, Msix,
     NotCarriedOut, Policy, Region, Vector, VectorError, Vectors, Word,
@@ -32,7 +34,7 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
         (&short, "the snapshot takes 1202 bytes, the buffer has 8"),
         (&LoadError::Length { expected: 90, got: 8 }, "snapshot of 8 bytes, expected 90"),
         (&LoadError::Magic(*b"ELF\x7f"), "not a snapshot: it begins with [45, 4c, 46, 7f]"),
-        (&LoadError::Version(7), "snapshot version 7, expected 1"),
+        (&LoadError::Version(7), "snapshot version 7, expected 1 to 2"),
         (
             &LoadError::Vectors { snapshot: 65_536, engine: 9 },
             "snapshot of 65536 vectors for a function with 9",
@@ -50,6 +52,18 @@ fn every_error_says_what_was_wrong_and_what_is_allowed() {
             &MsiCapabilityError::Reserved(0x8c),
             "Message Control 0x008c: its Multiple Message Capable has a reserved value",
         ),
+        #[cfg(feature = "alloc")]
+        (&ImportError::Vectors(2049), "a table of 2049 entries, expected 1 to 2048"),
+        #[cfg(feature = "alloc")]
+        (&ImportError::Count { said: 3, entries: 4 }, "4 entries, but a count of 3"),
+        #[cfg(feature = "alloc")]
+        (&ImportError::PbaWords { expected: 2, got: 1 }, "a PBA of 1 words, expected 2"),
+        #[cfg(feature = "alloc")]
+        (&ImportError::PbaTail(0x10), "the PBA has bits past the last vector set: 0x10"),
+        #[cfg(feature = "alloc")]
+        (&ImportError::ReservedControl(0x0800), "Message Control 0x0800 has a reserved bit set"),
+        #[cfg(feature = "alloc")]
+        (&ImportError::Length { expected: 17, got: 16 }, "16 bytes, expected 17"),
         #[cfg(feature = "alloc")]
         (&LoadError::Parts, "table, pending bits and claims differ in vector count"),
         (&LayoutError::NotMsix(5), "capability id 0x5: MSI-X is 0x11"),

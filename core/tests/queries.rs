@@ -1,8 +1,8 @@
 //! What can be asked of an engine.
 
 use msix_core::{
-    BarIndex, Delivery, Effects, Function, FunctionEffects, Inline, IntxSource, Layout, Msix,
-    Parts, Policy, Vector, Vectors,
+    BarIndex, Delivery, Effects, Function, FunctionEffects, Inline, IntxSource, Layout,
+    MsiCapability, Msix, Parts, Policy, Vector, Vectors,
 };
 
 #[test]
@@ -38,6 +38,25 @@ fn queries_know_the_vectors_of_the_table_and_no_others() {
     assert_eq!((msix.is_live(outside), msix.is_fallback(outside)), (None, None));
     assert_eq!((msix.is_deliverable(outside), msix.claims(outside)), (None, None));
     assert_eq!(msix.message(outside), None);
+}
+
+#[test]
+fn msi_says_what_it_has_and_whether_it_is_attached() {
+    let plain = MsiCapability::new(2).unwrap();
+    for (capability, has) in [
+        (plain, (false, false)),
+        (plain.with_64_bit_address(), (true, false)),
+        (plain.with_masks(), (false, true)),
+    ] {
+        assert_eq!((capability.is_64_bit(), capability.has_masks()), has);
+        let parts = Parts { msi: Some(capability), ..Parts::default() };
+        let mut function = Function::<Inline<1, 1>>::new(parts, Policy::SPEC).unwrap();
+        assert!(!function.msi().unwrap().is_attached());
+        function.attach(&mut FunctionEffects::<14>::new()).unwrap();
+        assert!(function.msi().unwrap().is_attached());
+    }
+    let vector = Vector::new(70);
+    assert_eq!((u16::from(vector), usize::from(vector)), (70, 70));
 }
 
 #[test]

@@ -4,12 +4,12 @@ use crate::behaviour;
 use msix_core::operation::Operation;
 use msix_core::{Boxed, Vector};
 use msix_tests::lockstep::{COUNTS, Lockstep, Steps, engine};
-use msix_tests::reference::crc32;
+use msix_tests::reference;
 
 /// Loads bytes in an engine that has a life already, and in its model.
 ///
 /// The bytes: index into the vector counts (1), encoding (1: native, native with header and
-/// checksum made right, QEMU), Message Control (2), policy (4), then the snapshot.
+/// checksum made right, QEMU; 3 more than that is the newer version), Message Control (2), policy (4), then the snapshot.
 ///
 /// # Panics
 /// When a refused snapshot changed anything, an accepted one leads to a state that the engine finds
@@ -25,7 +25,7 @@ pub fn snapshot_load(data: &[u8]) {
     let (loaded, expected) = match encoding % 3 {
         0 => (both.engine.load(bytes), both.model.load(bytes)),
         1 => {
-            let bytes = sealed(bytes, vectors, control);
+            let bytes = sealed(1 + encoding / 3 % 2, bytes, vectors, control);
             (both.engine.load(&bytes), both.model.load(&bytes))
         }
         _ => (both.engine.load_qemu(control, bytes), both.model.load_qemu(control, bytes)),
@@ -41,15 +41,14 @@ pub fn snapshot_load(data: &[u8]) {
 /// Bytes before the snapshot.
 pub(crate) const HEAD: usize = 8;
 
-/// As the native encoding of a table of `vectors`, with a right checksum.
-fn sealed(body: &[u8], vectors: u16, control: u16) -> Vec<u8> {
+/// As the native encoding of a table of `vectors`, version 1 or 2, with a right checksum.
+fn sealed(version: u8, body: &[u8], vectors: u16, control: u16) -> Vec<u8> {
     let n = usize::from(vectors);
-    let mut bytes = [b"MSIX\x01\x00", &control.to_le_bytes()[..]].concat();
+    let mut bytes = [&b"MSIX"[..], &[version, 0], &control.to_le_bytes()].concat();
     bytes.extend(u32::from(vectors).to_le_bytes());
     bytes.extend(body);
     bytes.resize(12 + 18 * n + 8 * n.div_ceil(64), 0);
-    bytes.extend(crc32(&bytes).to_le_bytes());
-    bytes
+    reference::sealed(bytes)
 }
 
 /// Uses, events, a backend, a failure and a changed message: something to lose.

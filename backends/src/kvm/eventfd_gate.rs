@@ -31,18 +31,23 @@ pub(super) trait GateBits {
 }
 
 impl GateBits for AtomicU32 {
+    #[inline]
     fn load(&self) -> u32 {
         self.load(Ordering::SeqCst)
     }
+    #[inline]
     fn set(&self, bits: u32) {
         self.fetch_or(bits, Ordering::SeqCst);
     }
+    #[inline]
     fn clear(&self, bits: u32) {
         self.fetch_and(!bits, Ordering::SeqCst);
     }
+    #[inline]
     fn enter(&self) -> u32 {
         self.fetch_add(WRITER, Ordering::SeqCst)
     }
+    #[inline]
     fn leave(&self) -> u32 {
         self.fetch_sub(WRITER, Ordering::SeqCst)
     }
@@ -105,6 +110,7 @@ impl<B: GateBits> EventfdGate<B> {
     /// was written before the gate was closed, and so before KVM let go of the eventfd; or KVM has
     /// taken the eventfd again since, with its content (K7), for the same mode or another. The first
     /// look keeps those out for whom [`share`](Self::share) would wait without end.
+    #[inline]
     pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
         if !is_open(self.0.load()) {
             return Fired::Tell;
@@ -138,6 +144,7 @@ pub(super) struct GatedEventfd {
 
 impl GatedEventfd {
     /// Fires. The eventfd is written only while nobody else holds it, so this never waits.
+    #[inline]
     pub(super) fn fire(&self) -> Fired {
         let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
         let fired = self.gate.fire(|| match eventfd.write(1) {
@@ -165,10 +172,16 @@ impl GatedEventfd {
     }
 
     /// Returns the eventfd, and makes it when first needed.
+    #[inline]
     pub(super) fn get_or_make(&self) -> io::Result<&Arc<EventFd>> {
-        if let Some(eventfd) = self.eventfd.get() {
-            return Ok(eventfd);
+        match self.eventfd.get() {
+            Some(eventfd) => Ok(eventfd),
+            None => self.make(),
         }
+    }
+
+    #[cold]
+    fn make(&self) -> io::Result<&Arc<EventFd>> {
         let made = Arc::new(EventFd::new(EFD_NONBLOCK)?);
         Ok(self.eventfd.get_or_init(|| made))
     }

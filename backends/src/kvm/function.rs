@@ -2,6 +2,7 @@
 
 mod closing;
 mod device;
+mod effect_list;
 mod events;
 mod guest;
 mod hand_over;
@@ -14,17 +15,19 @@ mod sources;
 use super::eventfd_gate::GatedEventfd;
 use super::host::VectorHost;
 use super::platform::Platform;
-use super::routes::{Routes, Waiter};
+use super::routes::Routes;
 use super::setup::{FunctionError, FunctionSetup, SendingThread};
 use super::vector_counters::VectorCounters;
+use super::waiters::Waiter;
 use crate::eventfd::EventSource;
 use crate::happening::{Happening, tell};
 use crate::panics::Panics;
+use effect_list::EffectList;
 pub use hand_over::HandedOver;
 use locked::{DeviceBehind, LockedFunction};
 use msix_core::{
-    Boxed, Function as Engine, FunctionEffects, IntxSource, LoadError, MAX_FUNCTION_EFFECTS, Mode,
-    MsiCapability, NotCarriedOut, Parts, Vector,
+    Boxed, Function as Engine, IntxSource, LoadError, Mode, MsiCapability, NotCarriedOut, Parts,
+    Vector,
 };
 use notifier::QueueInLoop;
 pub use notifier::{Notified, Notifier, NotifyError};
@@ -34,8 +37,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 use std::{fmt, io};
-
-type Fx = FunctionEffects<MAX_FUNCTION_EFFECTS>;
 
 /// The interrupt side of a PCI function: the engine, its effects carried out on KVM, and a lock
 /// around both. It is `Send`, `Sync` and cheap to clone: processors write registers, devices fire
@@ -153,7 +154,8 @@ impl<P: Platform + 'static> Function<P> {
             let mut locked = LockedFunction {
                 number: waiter,
                 engine,
-                fx: Box::new(Fx::new()),
+                fx: EffectList::default(),
+                held: Vec::new(),
                 host,
                 device,
                 is_high: false,
@@ -162,6 +164,7 @@ impl<P: Platform + 'static> Function<P> {
                 attached: false,
                 closed: false,
                 told_to_wait: false,
+                settled: false,
                 panics: Panics::default(),
             };
             let line = locked.join_line(routes.events(), shared);
@@ -341,7 +344,17 @@ impl<P: Platform> SharedFunction<P> {
     ) -> T {
         let mut panics = Panics::default();
         let result = panics.catch(|| act(&mut locked));
-        panics.add(locked.take_panics());
+        self.release(locked, &mut panics);
+        panics.finish(result)
+    }
+
+    /// Ends a use of the function that may have changed it: sees to what it leaves to do, releases the
+    /// lock, and makes the calls to the VMM.
+    fn release(&self, mut locked: MutexGuard<'_, LockedFunction>, panics: &mut Panics) {
+        if !locked.panics.is_empty() {
+            panics.add(locked.take_panics());
+        }
+        locked.settled = locked.is_settled();
         if !locked.told_to_wait
             && let Some(why) = locked.host.waits()
         {
@@ -350,15 +363,14 @@ impl<P: Platform> SharedFunction<P> {
         }
         let queued = locked.host.calls.len();
         drop(locked);
-        self.call_out(queued, &mut panics);
-        panics.finish(result)
+        if queued > 0 {
+            self.call_out(queued, panics);
+        }
     }
 
     fn call_out(&self, queued: usize, panics: &mut Panics) {
         // Without a handle the function is going.
-        if queued > 0
-            && let Some(me) = self.me.upgrade()
-        {
+        if let Some(me) = self.me.upgrade() {
             outside::call_out(me, queued, panics);
         }
     }
@@ -374,7 +386,9 @@ impl<P: Platform> SharedFunction<P> {
         drop(outside);
         // Others left to this thread what they queued meanwhile.
         let queued = self.lock().host.calls.len();
-        self.call_out(queued, &mut panics);
+        if queued > 0 {
+            self.call_out(queued, &mut panics);
+        }
         panics.finish(result)
     }
 
@@ -417,7 +431,7 @@ impl<P: Platform> SharedFunction<P> {
         })
     }
 
-    fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T) -> T {
+    fn input<T>(&self, input: impl FnOnce(&mut Engine<Boxed>, &mut EffectList) -> T) -> T {
         self.input_then(self.lock(), input, |_, _| true, |_, answer| answer)
     }
 
@@ -429,18 +443,18 @@ impl<P: Platform> SharedFunction<P> {
     fn input_then<T, U>(
         &self,
         mut locked: MutexGuard<'_, LockedFunction>,
-        input: impl FnOnce(&mut Engine<Boxed>, &mut Fx) -> T,
+        input: impl FnOnce(&mut Engine<Boxed>, &mut EffectList) -> T,
         is_plain: impl FnOnce(&LockedFunction, &T) -> bool,
         after: impl FnOnce(&mut LockedFunction, T) -> U,
     ) -> U {
-        let state = &mut *locked;
         let has_queued = self.queue.get().is_some_and(|made| !made.queue.is_empty());
-        let takes_in = has_queued || !state.is_settled();
-        if takes_in {
-            self.take_in(state);
+        if has_queued || !locked.settled {
+            self.take_in(&mut locked);
         }
+        let state = &mut *locked;
         let answer = input(&mut state.engine, &mut state.fx);
-        if !takes_in && state.fx.is_empty() && is_plain(state, &answer) {
+        if state.settled && state.fx.is_empty() && is_plain(state, &answer) {
+            debug_assert!(state.is_settled(), "as of the last `release`");
             debug_assert!(state.has_followed(), "not by `switch`");
             return after(state, answer);
         }
@@ -453,6 +467,7 @@ impl<P: Platform> SharedFunction<P> {
     /// Takes in what comes before an input.
     #[cold]
     fn take_in(&self, locked: &mut LockedFunction) {
+        locked.settled = false; // there is more to see to than the input
         locked.guarded(|locked| {
             self.take_queued(locked);
             locked.take_in_all();

@@ -266,17 +266,18 @@ impl VectorHost {
     }
 
     /// Returns what waits for the next [`flush`](Self::flush), if anything does.
+    #[inline]
     pub(super) const fn waits(&self) -> Option<Wait> {
-        let has_eventfds = !self.stuck.is_empty() || !self.unwatched.is_empty();
-        let has_messages = !self.msix.unsent.is_empty() || !self.msi.unsent.is_empty();
-        let has_routes = !self.of_mode(self.owner).waiting.is_empty();
-        if has_eventfds || has_messages && !self.paused {
-            Some(Wait::Retry) // a flush looks after routes as well
-        } else if has_routes && !self.paused {
-            Some(Wait::Commit)
-        } else {
-            None
+        if !self.stuck.is_empty() || !self.unwatched.is_empty() {
+            return Some(Wait::Retry); // a flush looks after routes as well
         }
+        if self.paused {
+            return None;
+        }
+        if !self.msix.unsent.is_empty() || !self.msi.unsent.is_empty() {
+            return Some(Wait::Retry);
+        }
+        if self.of_mode(self.owner).waiting.is_empty() { None } else { Some(Wait::Commit) }
     }
 
     /// Does the same, but for messages that could not be sent.
@@ -333,8 +334,8 @@ impl VectorHost {
     }
 
     /// Returns whether a vector is between Arm and Disarm.
-    pub(super) fn is_live(&self, mode: MessageMode, vector: u16) -> bool {
-        self.of_mode(mode).vectors.get(usize::from(vector)).is_some_and(|state| state.live)
+    pub(super) fn is_live(&self, mode: MessageMode, vector: impl Into<usize>) -> bool {
+        self.of_mode(mode).vectors.get(vector.into()).is_some_and(|state| state.live)
     }
 
     /// Returns the mode to which the events in the eventfds belong.

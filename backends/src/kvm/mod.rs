@@ -136,6 +136,7 @@ mod vector_set;
 mod vm;
 #[cfg(feature = "kvm")]
 mod vm_fd;
+mod waiters;
 
 pub use assigned_line::{AssignedLine, Resampling};
 pub use call_counts::RouteStats;

@@ -179,6 +179,8 @@ impl RouteTable {
     }
 
     /// Takes a GSI for a vector: this one, which was [`reserve`](Self::reserve)d, or any.
+    // Apart: once for a vector, and in the way of `set`.
+    #[inline(never)]
     pub(super) fn claim(
         &mut self,
         target: RouteTarget,

@@ -8,12 +8,12 @@ use super::message::{Format, InterruptAddresses};
 use super::route_options::RouteOptions;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable, RouteTarget};
 use super::vm::Vm;
+use super::waiters::{Waiter, Waiters};
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
 use crate::panics::Panics;
 use msix_core::Vector;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -30,12 +30,6 @@ pub enum RoutesError {
     /// The kernel refused the table, and the one before is still in force (K2).
     #[error("KVM_SET_GSI_ROUTING: {0}")]
     Commit(#[source] io::Error),
-}
-
-/// A function that waits for commits.
-pub(super) trait Waiter: Send + Sync {
-    /// Arms what waited.
-    fn flush(&self);
 }
 
 /// A route that a function wants.
@@ -74,15 +68,6 @@ pub struct Routes {
     counts: CallCounts,
     /// Whether the VM is going, so that no more calls are made.
     closed: AtomicBool,
-}
-
-/// The functions, by number.
-#[derive(Default)]
-struct Waiters {
-    by_id: BTreeMap<u64, Weak<dyn Waiter>>,
-    next: u64,
-    /// Those with something for the next flush. A flush looks at no others.
-    waiting: BTreeSet<u64>,
 }
 
 struct RoutesState {
@@ -179,15 +164,10 @@ impl Routes {
     /// When a part of the VMM panics, after the others were called.
     pub fn flush(&self) {
         self.state().pace.clear();
-        let waiting: Vec<_> = {
-            let mut waiters = self.waiters();
-            if waiters.waiting.is_empty() {
-                return;
-            }
-            // One that still waits afterwards, or again by then, says so.
-            let waiting = std::mem::take(&mut waiters.waiting);
-            waiting.iter().filter_map(|id| waiters.by_id.get(id).cloned()).collect()
-        };
+        let waiting = self.waiters().take();
+        if waiting.is_empty() {
+            return;
+        }
         let mut panics = Panics::default();
         for waiter in waiting.iter().filter_map(Weak::upgrade) {
             // The others have said that they wait, and do not say so again.
@@ -253,29 +233,20 @@ impl Routes {
 
     /// Adds a function. Returns its number, which [`leave`](Self::leave) takes.
     pub(super) fn join(&self, waiter: Weak<dyn Waiter>) -> u64 {
-        let mut waiters = self.waiters();
-        let id = waiters.next;
-        waiters.next += 1;
-        waiters.by_id.insert(id, waiter);
-        id
+        self.waiters().join(waiter)
     }
 
     /// Removes a function, which is gone. Its memory is held until then.
     pub(super) fn leave(&self, id: u64) {
-        let mut waiters = self.waiters();
-        waiters.by_id.remove(&id);
-        waiters.waiting.remove(&id);
+        self.waiters().leave(id);
     }
 
     /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
     /// there is a next one: the last may have come between what waits and this.
     pub(super) fn waits(&self, id: u64, why: Wait) {
-        let mut waiters = self.waiters();
-        if !waiters.by_id.contains_key(&id) {
+        if !self.waiters().waits(id) {
             return;
         }
-        waiters.waiting.insert(id);
-        drop(waiters);
         let mut state = self.state();
         let is_held = why == Wait::Commit && state.holds > 0;
         if !is_held && !state.pace.has(why) {
@@ -286,7 +257,7 @@ impl Routes {
     /// Returns how many functions there are.
     #[cfg(test)]
     pub(super) fn joined(&self) -> usize {
-        self.waiters().by_id.len()
+        self.waiters().joined()
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
@@ -385,8 +356,14 @@ impl Routes {
 
     /// Notes that something waits: a loop that sleeps must wake up at the deadline.
     fn note(&self, state: &mut RoutesState, why: Wait) {
-        if state.pace.note(Instant::now(), why)
-            && let Some(at) = state.pace.deadline(self.deferral, self.retry)
+        let now = Instant::now();
+        let wait = match why {
+            Wait::Commit => self.deferral.quiet.min(self.deferral.longest),
+            Wait::Retry => self.retry,
+        };
+        // What waits of the other kind has set the timer already; a time that never comes is none.
+        if state.pace.note(now, why)
+            && let Some(at) = now.checked_add(wait)
         {
             self.wake_at(at);
         }

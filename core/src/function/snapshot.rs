@@ -267,7 +267,7 @@ mod tests {
             (good[..13].to_vec(), length(13)),
             (good[..good.len() - 1].to_vec(), length(good.len() - 1)),
             (with(0, 0x20), LoadError::Magic(*b"fNCT")),
-            (with(4, 2), LoadError::Version(3)),
+            (with(4, 1), LoadError::Version(3)),
             (with(6, 1), LoadError::Function),
             (with(6, 0x10), LoadError::Function),
             (with(7, 1), LoadError::Function),
@@ -285,6 +285,39 @@ mod tests {
         let expected = SaveError { needed: good.len(), got: short.len() };
         assert_eq!(f.save(&mut short), Err(expected));
         assert!(short.iter().all(|byte| *byte == 0xa5));
+    }
+
+    /// A function whose level is high, with MSI-X masked as a whole and an event of its vector 1.
+    const OF_VERSION_1: [u8; 112] = [
+        0x46, 0x4e, 0x43, 0x54, 0x01, 0x00, 0x0f, 0x00, 0x04, 0x00, 0x4d, 0x53, 0x49, 0x20, 0x01,
+        0x00, 0x05, 0x00, 0x02, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x6f,
+        0x87, 0xb7, 0x26, 0x4d, 0x53, 0x49, 0x58, 0x01, 0x00, 0x01, 0xc0, 0x02, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00,
+        0x00, 0x00, 0x10, 0xe0, 0xfe, 0x00, 0x00, 0x00, 0x00, 0x41, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x01, 0x00, 0xfe,
+        0x87, 0xda, 0xc6, 0x93, 0xd3, 0xa4, 0x6d,
+    ];
+
+    #[test]
+    fn a_snapshot_of_version_1_is_loaded_and_checked_too() {
+        let (mut f, _) = function(Policy::SPEC);
+        let before = f.clone();
+        for byte in 0..OF_VERSION_1.len() {
+            let mut bytes = OF_VERSION_1;
+            bytes[byte] ^= 0x10;
+            f.load(&bytes).unwrap_err();
+            assert!(f == before, "{byte}");
+        }
+        f.load(&OF_VERSION_1).unwrap();
+        // The same, but for the versions and checksums of the whole, of MSI and of MSI-X.
+        let mut now = saved(&f);
+        for (version, checksum) in [(4, 108), (14, 44), (52, 104)] {
+            assert_eq!(now[version..version + 2], [2, 0]);
+            now[version..version + 2].copy_from_slice(&[1, 0]);
+            now[checksum..checksum + 4].copy_from_slice(&OF_VERSION_1[checksum..checksum + 4]);
+        }
+        assert_eq!(now, OF_VERSION_1);
     }
 
     #[test]

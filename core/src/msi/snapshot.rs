@@ -223,7 +223,7 @@ mod tests {
             (good[..37].to_vec(), length(37)),
             (long, length(39)),
             (with(0, 0x20), LoadError::Magic(*b"mSI ")),
-            (with(4, 3), LoadError::Version(2)),
+            (with(4, 1), LoadError::Version(3)),
             (with(8, 2), LoadError::Capability { at: 2 }),
             (with(6, 1), LoadError::Capability { at: 0 }),
             (with(26, 1), LoadError::PbaTail(1)),

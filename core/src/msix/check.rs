@@ -191,6 +191,24 @@ mod tests {
         word.pending.insert(1 << 9);
         word.fallback.insert(1 << 9);
         assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 1 << 9 }));
+
+        let (mut msix, mut fx) = engine::<70, 2>(Policy::SPEC);
+        msix.unclaim_all(&mut fx).unwrap();
+        let word = &mut msix.storage.memory_mut().words[1];
+        word.pending.insert(4); // nobody claims it
+        word.fallback.insert(4);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 4 }));
+    }
+
+    #[test]
+    fn only_a_live_vector_has_a_message_to_tell() {
+        let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
+        msix.stale_entries = 1;
+        let memory = msix.storage.memory_mut();
+        memory.entries[66].set_stale(true);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 4 }));
+        msix.storage.memory_mut().words[1].fallback.insert(4);
+        assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 4 }));
     }
 
     #[test]

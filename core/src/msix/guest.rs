@@ -159,7 +159,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Stores a dword. Returns what that touched; `None` when it is not in the table.
-    #[inline]
+    #[inline(always)]
     fn store(&mut self, dword: u64, value: u32) -> Option<u8> {
         let (slot, field) = (usize::try_from(dword / 4).ok()?, field_of(dword));
         let memory = self.storage.memory_mut();

@@ -2,8 +2,9 @@
 //!
 //! Two encodings, both little-endian:
 //!
-//! *Native*: `"MSIX"`, version (2 bytes, 1), Message Control (2), N (4); the table as the guest
-//! reads it (16 N); the PBA (8 ceil(N / 64)); the claim counts (2 N); CRC-32 of all before it (4).
+//! *Native*: `"MSIX"`, version (2 bytes, 2), Message Control (2), N (4); the table as the guest
+//! reads it (16 N); the PBA (8 ceil(N / 64)); the claim counts (2 N); of all before it the low half
+//! of xxHash64 with seed 0 (4). Version 1, which is loaded too, has the CRC-32 of Ethernet there.
 //!
 //! *QEMU* (F3): the table (16 N) and ceil(N / 8) bytes of PBA, no header. Message Control travels
 //! in the saved config space, and claim counts are not saved.
@@ -402,7 +403,9 @@ mod tests {
             (truncated, length(good.len() - 1)),
             (with(&|b| b.push(0)), length(good.len() + 1)),
             (with(&|b| b[0] = b'm'), LoadError::Magic(*b"mSIX")),
-            (with(&|b| b[4] = 2), LoadError::Version(2)),
+            (with(&|b| b[4] = 0), LoadError::Version(0)),
+            (with(&|b| b[4] = 3), LoadError::Version(3)),
+            (with(&|b| b[4] = 1), LoadError::Checksum), // the other version's
             (with(&|b| b[8] = 66), vectors(66)),
             (with(&|b| b[11] = 1), vectors(0x0100_0041)),
             (with(&|b| b[6] = 7), vectors(8)),

@@ -9,7 +9,7 @@ pub mod policies;
 mod saved;
 pub mod vector_effects;
 
-pub use saved::crc32;
+pub use saved::sealed;
 
 use access::{low, number};
 use msix_core::operation::{Answer, Operation};

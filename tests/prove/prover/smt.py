@@ -39,7 +39,8 @@ def script(assumptions, questions):
     for term in [*assumptions, *questions]:
         define(term, done, lines)
     lines += [f"(assert (= t{a.id} #b1))" for a in assumptions]
-    any_of = " ".join(f"(= t{question.id} #b1)" for question in questions)
+    # There may be no question: all were answered while the terms were made.
+    any_of = " ".join(["false", *(f"(= t{question.id} #b1)" for question in questions)])
     lines += [f"(assert (or {any_of}))", "(check-sat)"]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@ use super::PartEffect;
 use super::msi::NaiveMsi;
 use super::pin::NaivePin;
 use crate::policies::Behaviour;
-use crate::reference::{Reference, crc32};
+use crate::reference::{Reference, sealed};
 use crate::vector_effects::VectorEffect;
 use msix_core::operation::{Answer, FunctionOperation, Operation};
 use msix_core::policy::IntxRule;
@@ -92,13 +92,12 @@ impl NaiveFunction {
             + 2 * u8::from(self.msix.is_some())
             + 4 * u8::from(self.intx.is_some())
             + 8 * u8::from(level);
-        let mut bytes = b"FNCT\x01\x00".to_vec();
+        let mut bytes = b"FNCT\x02\x00".to_vec();
         bytes.extend([flags, 0]);
         bytes.extend(self.command.to_le_bytes());
         bytes.extend(self.msi.iter().flat_map(NaiveMsi::saved));
         bytes.extend(self.msix.iter().flat_map(Reference::saved));
-        bytes.extend(crc32(&bytes).to_le_bytes());
-        bytes
+        sealed(bytes)
     }
 
     fn msi_on(&self) -> bool {

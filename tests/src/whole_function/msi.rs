@@ -359,7 +359,7 @@ impl NaiveMsi {
     /// The native encoding.
     #[must_use]
     pub fn saved(&self) -> Vec<u8> {
-        let mut bytes = b"MSI \x01\x00".to_vec();
+        let mut bytes = b"MSI \x02\x00".to_vec();
         let mut config = self.config.clone();
         config[1] = 0;
         if self.capability.has_masks() {
@@ -370,8 +370,7 @@ impl NaiveMsi {
         bytes.extend(config);
         let events = self.all().iter().fold(0, |bits, v| bits | u32::from(self.events[*v]) << v);
         bytes.extend(events.to_le_bytes());
-        bytes.extend(crate::reference::crc32(&bytes).to_le_bytes());
-        bytes
+        crate::reference::sealed(bytes)
     }
 
     /// Tells the host all that changed and what the input asks for, lowest vector first.

@@ -197,7 +197,8 @@ fn the_image_is_small_and_needs_little_stack() {
     let (running, all) = (text(RUNNING), text(&exported()));
     println!("text at level z: {running} bytes for a running device, {all} for all there is");
     assert!(running <= 8 * 1024, "{running} bytes of text for a running device");
-    assert!(all <= 16 * 1024, "{all} bytes of text for everything");
+    // Half a KiB of it is the checksum of today's snapshots, and as much that of version 1.
+    assert!(all <= 17 * 1024, "{all} bytes of text for everything");
     for opt_level in ["\"s\"", "2", "3"] {
         let library = self::library(opt_level, &["function"]);
         let image = link(&library, &exported_function()).expect("no panic is reachable");

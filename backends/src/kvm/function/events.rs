@@ -150,12 +150,10 @@ impl LockedFunction {
     pub(super) fn count(&mut self, vector: Vector, delivery: Delivery) {
         let Some(counters) = self.host.count(vector.index()) else { return };
         counters.taken = counters.taken.saturating_add(1);
-        match delivery {
-            Delivery::Pending | Delivery::Coalesced => {
-                counters.pending = counters.pending.saturating_add(1);
-            }
-            Delivery::Dropped(_) => counters.dropped = counters.dropped.saturating_add(1),
-            Delivery::Sent | Delivery::Intx => {}
+        if matches!(delivery, Delivery::Pending | Delivery::Coalesced) {
+            counters.pending = counters.pending.saturating_add(1);
+        } else if matches!(delivery, Delivery::Dropped(_)) {
+            counters.dropped = counters.dropped.saturating_add(1);
         }
     }
 }

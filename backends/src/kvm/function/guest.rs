@@ -63,9 +63,9 @@ impl<P: Platform> Function<P> {
         let written = Written { offset, len: bytes.len() as u64 };
         self.shared.input_then(
             self.shared.lock(),
-            |engine, fx| engine.write_table(offset, bytes, fx),
-            |locked, _| written.changes_no_live_message(locked),
-            |locked, access| {
+            move |engine, fx| engine.write_table(offset, bytes, fx),
+            move |locked, _| written.changes_no_live_message(locked),
+            move |locked, access| {
                 if !written.changes_no_live_message(locked) {
                     written.messages().for_each(|vector| locked.compare(MessageMode::MsiX, vector));
                 }
@@ -128,10 +128,8 @@ impl Written {
     #[inline]
     fn changes_no_live_message(self, locked: &LockedFunction) -> bool {
         let (entry, at) = (self.offset / ENTRY_LEN, self.offset % ENTRY_LEN);
-        let is_live = || match u16::try_from(entry) {
-            Ok(vector) => locked.host.is_live(MessageMode::MsiX, vector),
-            Err(_) => false,
-        };
+        let is_live = |entry: usize| locked.host.is_live(MessageMode::MsiX, entry);
+        let is_live = || usize::try_from(entry).is_ok_and(is_live);
         self.len <= ENTRY_LEN - at && (at >= VECTOR_CONTROL || !is_live())
     }
 

@@ -1,9 +1,10 @@
 //! The state behind a function's lock: the engine, and the carrying out of its effects on KVM and
 //! the device, in the order that they need.
 
-use super::{Fx, always};
+use super::always;
+use super::effect_list::EffectList;
 use crate::happening::{Happening, tell};
-use crate::host::{HostAnswer, Sets, one_kind};
+use crate::host::{HostAnswer, one_kind};
 use crate::kvm::assigned_line::AssignedLine;
 use crate::kvm::host::{Call, CallQueue, MessageMode, OfMode, VectorHost};
 use crate::kvm::physical::{IndexState, PhysicalMsi};
@@ -13,7 +14,6 @@ use crate::panics::Panics;
 use msix_core::{
     Boxed, Effect, Function, FunctionEffect, IntxEffect, Mode, Msi, Msix, Vector, Vectors,
 };
-use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 /// The state behind the lock.
@@ -21,7 +21,9 @@ pub(super) struct LockedFunction {
     /// Which function it is, for who looks from outside.
     pub(super) number: u64,
     pub(super) engine: Function<Boxed>,
-    pub(super) fx: Box<Fx>,
+    pub(super) fx: EffectList,
+    /// Events that the host held, until the engine has them.
+    pub(super) held: Vec<(Mode, Vectors)>,
     pub(super) host: VectorHost,
     pub(super) device: Option<DeviceBehind>,
     /// The level that the pin was last set to, or is about to be.
@@ -36,6 +38,8 @@ pub(super) struct LockedFunction {
     pub(super) closed: bool,
     /// Whether the routes know that something here waits for a flush.
     pub(super) told_to_wait: bool,
+    /// [`is_settled`](Self::is_settled), as of the last use of the function that may have changed it.
+    pub(super) settled: bool,
     /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
     pub(super) panics: Panics,
 }
@@ -106,7 +110,10 @@ impl DeviceBehind {
 }
 
 impl LockedFunction {
-    pub(super) fn input<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+    pub(super) fn input<T>(
+        &mut self,
+        input: impl FnOnce(&mut Function<Boxed>, &mut EffectList) -> T,
+    ) -> T {
         self.take_in_all();
         self.step(input)
     }
@@ -115,7 +122,7 @@ impl LockedFunction {
     /// waits for its resume: the host and the device follow that even without an effect.
     pub(super) fn switch<T>(
         &mut self,
-        input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T,
+        input: impl FnOnce(&mut Function<Boxed>, &mut EffectList) -> T,
     ) -> T {
         self.take_in_all();
         self.followed = None; // not before, because an event is an input too
@@ -124,7 +131,10 @@ impl LockedFunction {
 
     /// Gives the engine an input and carries its effects out. A panic of the VMM's parts stops nothing
     /// of that, and goes on when the lock is gone.
-    pub(super) fn step<T>(&mut self, input: impl FnOnce(&mut Function<Boxed>, &mut Fx) -> T) -> T {
+    pub(super) fn step<T>(
+        &mut self,
+        input: impl FnOnce(&mut Function<Boxed>, &mut EffectList) -> T,
+    ) -> T {
         let answer = input(&mut self.engine, &mut self.fx);
         self.settle();
         answer
@@ -155,29 +165,26 @@ impl LockedFunction {
 
     /// Follows the engine: carries the list out, and if the engine has moved, does so between what is
     /// done to leave a mode and to enter one.
-    #[inline(never)]
     fn follow(&mut self) {
-        let place = match self.followed {
+        match self.followed {
             Some(place) => {
-                let held = self.carry_out_list();
-                if !held.is_empty() {
-                    self.take_answers(held);
-                }
+                self.carry_out_list();
+                self.take_answers();
                 if self.device.is_some() {
                     self.guarded(|locked| locked.enter(place)); // it may have been armed
                 }
-                place
             }
             None => {
                 let place = self.place(); // carrying out a list changes nothing of it
                 self.guarded(|locked| locked.leave(place));
                 self.carry_out(place);
                 self.guarded(|locked| locked.enter(place));
-                place
+                self.followed = Some(place);
             }
-        };
-        // What panicked is tried again with the next input.
-        self.followed = self.panics.is_empty().then_some(place);
+        }
+        if !self.panics.is_empty() {
+            self.followed = None; // what panicked is tried again with the next input
+        }
     }
 
     /// Returns what the host and the device follow besides effects.
@@ -346,38 +353,37 @@ impl LockedFunction {
         if self.engine.msi().is_some() && !loading {
             self.host.set_allocated(place.allocated);
         }
-        let held = self.carry_out_list();
+        self.carry_out_list();
         self.guarded(|locked| locked.host.join_targets());
         match place.mode {
             Mode::MsiX if !loading => self.host.set_owner(MessageMode::MsiX),
             Mode::Msi if !loading => self.host.set_owner(MessageMode::Msi),
             _ => {}
         }
-        self.take_answers(held);
+        self.take_answers();
         if ends_load {
             self.repeat_line();
         }
     }
 
     /// Gives the engine the events that the host held, and carries out what that emits.
-    fn take_answers(&mut self, held: Vec<(Mode, Vectors)>) {
-        for (mode, set) in held {
-            always(self.engine.report_held(mode, set, &mut *self.fx));
+    #[inline]
+    fn take_answers(&mut self) {
+        if !self.held.is_empty() {
+            self.report_held();
+        }
+    }
+
+    #[cold]
+    fn report_held(&mut self) {
+        for (mode, set) in std::mem::take(&mut self.held) {
+            always(self.engine.report_held(mode, set, &mut self.fx));
             self.carry_out_list(); // an answer can only cause Send, so this ends
         }
     }
 
-    fn carry_out_list(&mut self) -> Vec<(Mode, Vectors)> {
-        let mut held = Vec::new();
-        let mut next = self.fx.take();
-        while let Some(effect) = next {
-            let mut sets = Sets::from_buf([vectors(effect)]);
-            next = loop {
-                match self.fx.take() {
-                    Some(more) if is_like(more, effect) => sets.push(vectors(more)),
-                    other => break other,
-                }
-            };
+    fn carry_out_list(&mut self) {
+        while let Some((effect, sets)) = self.fx.take() {
             let (mode, kind) = match effect {
                 FunctionEffect::Intx(effect) => {
                     self.guarded(|locked| locked.carry_out_intx(effect));
@@ -386,27 +392,23 @@ impl LockedFunction {
                 FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
                 FunctionEffect::Msi(kind) => (MessageMode::Msi, kind),
             };
-            match self.carry_out_kind(mode, kind, &sets) {
+            if let (MessageMode::Msi, Effect::Arm(_), Some(device)) = (mode, kind, &mut self.device)
+            {
+                let mut armed = sets.iter().flat_map(|set| set.iter());
+                device.msi_again |= armed.any(|vector| vector.index() >= device.msi_bound);
+            }
+            let host = &mut OfMode(&mut self.host, mode);
+            let message = |vector| self.engine.message(mode.into(), vector);
+            match one_kind(host, kind, sets, message, &mut self.panics) {
                 HostAnswer::Done => {}
                 HostAnswer::Failed(vectors) => {
                     vectors.into_iter().for_each(|vector| self.fall_back(mode.into(), vector));
                 }
                 HostAnswer::Held(sets) => {
-                    held.extend(sets.into_iter().map(|set| (mode.into(), set)));
+                    self.held.extend(sets.into_iter().map(|set| (mode.into(), set)));
                 }
             }
         }
-        held
-    }
-
-    fn carry_out_kind(&mut self, mode: MessageMode, kind: Effect, sets: &[Vectors]) -> HostAnswer {
-        if let (MessageMode::Msi, Effect::Arm(_), Some(device)) = (mode, kind, &mut self.device) {
-            let mut armed = sets.iter().flat_map(|set| set.iter());
-            device.msi_again |= armed.any(|vector| vector.index() >= device.msi_bound);
-        }
-        let engine = &self.engine;
-        let message = |vector| engine.message(mode.into(), vector);
-        one_kind(&mut OfMode(&mut self.host, mode), kind, sets, message, &mut self.panics)
     }
 
     fn carry_out_intx(&mut self, effect: IntxEffect) {
@@ -460,20 +462,5 @@ impl Drop for DeviceBehind {
         if let Some(msi) = self.msi.as_mut().filter(|_| self.msi_vectors > 0) {
             msi.disable();
         }
-    }
-}
-
-fn is_like(more: FunctionEffect, effect: FunctionEffect) -> bool {
-    match (more, effect) {
-        (FunctionEffect::MsiX(a), FunctionEffect::MsiX(b))
-        | (FunctionEffect::Msi(a), FunctionEffect::Msi(b)) => discriminant(&a) == discriminant(&b),
-        _ => false,
-    }
-}
-
-const fn vectors(effect: FunctionEffect) -> Vectors {
-    match effect {
-        FunctionEffect::MsiX(effect) | FunctionEffect::Msi(effect) => effect.vectors(),
-        FunctionEffect::Intx(_) => Vectors::new(0, 0),
     }
 }

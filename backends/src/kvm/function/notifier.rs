@@ -187,7 +187,10 @@ impl<P: Platform> SharedFunction<P> {
             Fired::Tell => self.input_then(
                 locked,
                 |engine, fx| engine.notify(vector, fx),
-                |_, told| *told != Ok(Delivery::Sent),
+                |_, told| {
+                    debug_assert_ne!(*told, Ok(Delivery::Sent), "without an effect");
+                    true
+                },
                 |locked, told| locked.notified(vector, told),
             ),
         }

@@ -5,7 +5,7 @@ use super::SharedFunction;
 use super::locked::LockedFunction;
 use crate::eventfd::{EventSource, Loop};
 use crate::kvm::platform::Platform;
-use crate::kvm::routes::Waiter;
+use crate::kvm::waiters::Waiter;
 use msix_core::Vector;
 use std::sync::{Arc, Weak};
 

@@ -59,7 +59,11 @@ impl VectorHost {
         // What waits may be current by now, which the table says.
         let is_empty = self.messages(mode).waiting.is_empty();
         if is_empty && routes.iter().all(|route| self.is_committed(mode, *route)) {
-            self.give_committed(mode, routes, &mut failed);
+            for route in routes {
+                if !self.give_committed(mode, *route) {
+                    failed.push(route.vector);
+                }
+            }
         } else {
             self.give_routed(mode, routes, &mut failed);
         }
@@ -79,41 +83,39 @@ impl VectorHost {
         state.committed && state.told == Some(route.message) && state.gsi.is_some()
     }
 
-    /// Gives KVM the eventfds of vectors with routes that it knows.
-    fn give_committed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
-        for route in routes {
-            let vector = route.vector.index();
-            let messages = self.messages(mode);
-            messages.half_written.remove(vector);
-            let state = messages.of(vector);
-            state.live = true;
-            state.message = Some(route.message);
-            if let Some(gsi) = state.gsi
-                && !self.give(mode, vector, gsi)
-            {
-                failed.push(route.vector);
-            }
+    /// Gives KVM the eventfd of a vector with a route that it knows. Returns whether KVM has it.
+    fn give_committed(&mut self, mode: MessageMode, route: Route) -> bool {
+        let vector = route.vector.index();
+        let messages = self.messages(mode);
+        messages.half_written.remove(vector);
+        let state = messages.of(vector);
+        state.live = true;
+        state.message = Some(route.message);
+        match state.gsi {
+            Some(gsi) => self.give(mode, vector, gsi),
+            None => true,
         }
     }
 
     /// Puts routes into the table, and gives KVM the eventfds of those that it knows by then.
+    // Apart from the short way, which needs no room for this.
+    #[inline(never)]
     fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
-        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::with_capacity(routes.len());
-        let (format, first_gsi) = (self.format, self.first_gsi);
+        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
+        wants.reserve(routes.len());
         for route in routes {
-            let fixed = first_gsi.map(|first| first + u32::from(route.vector.index()));
+            let vector = route.vector;
+            let fixed = self.first_gsi.map(|first| first + u32::from(vector.index()));
+            let target = self.format.encode(route.message).target();
             let messages = self.messages(mode);
-            messages.half_written.remove(route.vector.index());
-            let state = messages.of(route.vector.index());
+            messages.half_written.remove(vector.index());
+            let state = messages.of(vector.index());
             (state.live, state.committed) = (true, false);
             (state.message, state.told) = (Some(route.message), Some(route.message));
-            match format.encode(route.message).target() {
-                Some(target) => {
-                    let place = RoutePlace::Waiting;
-                    let (vector, gsi) = (route.vector, state.gsi);
-                    wants.push(WantedRoute { vector, gsi, fixed, target, place });
-                }
-                None => failed.push(route.vector), // nobody's, or a write to memory, which userspace does
+            let (gsi, place) = (state.gsi, RoutePlace::Waiting);
+            match target {
+                Some(target) => wants.push(WantedRoute { vector, gsi, fixed, target, place }),
+                None => failed.push(vector), // nobody's, or a write to memory, which userspace does
             }
         }
         let generation = self.routes.want(&mut wants);
@@ -134,24 +136,28 @@ impl VectorHost {
     }
 
     pub(super) fn disarm_of(&mut self, mode: MessageMode, vectors: &[Vectors]) {
-        for vector in each(vectors).map(Vector::index) {
-            let messages = self.messages(mode);
-            messages.waiting.remove(vector);
-            messages.half_written.remove(vector);
-            let state = messages.of(vector);
-            (state.live, state.open) = (false, false);
-            self.for_reaching(mode, vector, |host, reaching| {
-                if !host.routes.userspace {
-                    host.unwatch(reaching);
-                }
-                host.take_back(reaching);
-            });
+        for set in vectors {
+            set.iter().for_each(|vector| self.disarm_one(mode, vector.index()));
         }
         if mode == MessageMode::MsiX
             && let Some((physical, _)) = &mut self.physical
         {
             physical.unused(&each(vectors).collect::<Vec<_>>());
         }
+    }
+
+    fn disarm_one(&mut self, mode: MessageMode, vector: u16) {
+        let messages = self.messages(mode);
+        messages.waiting.remove(vector);
+        messages.half_written.remove(vector);
+        let state = messages.of(vector);
+        (state.live, state.open) = (false, false);
+        self.for_reaching(mode, vector, |host, reaching| {
+            if !host.routes.userspace {
+                host.unwatch(reaching);
+            }
+            host.take_back(reaching);
+        });
     }
 
     pub(super) fn reroute_of(&mut self, mode: MessageMode, routes: &[Route]) -> Vec<Vector> {

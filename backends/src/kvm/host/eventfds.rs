@@ -128,6 +128,7 @@ impl VectorHost {
 
     /// Gives KVM the eventfds of those device vectors that are sent as `vector`. Returns whether
     /// KVM has the one of that number.
+    #[inline]
     pub(super) fn give(&mut self, mode: MessageMode, vector: u16, gsi: u32) -> bool {
         let own = self.assign(vector, gsi);
         self.messages(mode).of(vector).open = own;
@@ -152,17 +153,20 @@ impl VectorHost {
         if self.uses[index].assigned.is_some_and(|other| other != gsi) {
             self.take_back(vector);
         }
-        if self.uses[index].assigned.is_none() {
-            let eventfd = self.get_or_make(vector).inspect_err(failed("eventfd2"));
-            let assigned = eventfd.and_then(|fd| self.routes.assign(fd, gsi));
-            self.uses[index].assigned = assigned.is_ok().then_some(gsi);
+        match self.uses[index].assigned {
+            None => {
+                let eventfd = self.get_or_make(vector).inspect_err(failed("eventfd2"));
+                if eventfd.and_then(|fd| self.routes.assign(fd, gsi)).is_err() {
+                    return false;
+                }
+                self.uses[index].assigned = Some(gsi);
+            }
+            Some(other) if other != gsi => return false, // KVM kept it
+            Some(_) => {}
         }
-        let own = self.uses[index].assigned == Some(gsi);
-        if own {
-            self.stuck.remove(vector);
-            self.eventfds[index].gate.open(self.owner == MessageMode::Msi);
-        }
-        own
+        self.stuck.remove(vector);
+        self.eventfds[index].gate.open(self.owner == MessageMode::Msi);
+        true
     }
 
     /// Takes the eventfd back from KVM. When the kernel refuses, the vector's own events reach the
@@ -192,6 +196,8 @@ impl VectorHost {
         }
     }
 
+    // Apart: KVM has most of them.
+    #[inline(never)]
     fn watch_unassigned(&mut self, vector: u16) {
         let is_live = self.target(vector).is_some_and(|target| self.is_live(self.owner, target));
         if self.paused || !(is_live || self.routes.userspace) {

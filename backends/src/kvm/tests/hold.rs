@@ -3,7 +3,7 @@
 use super::{Vmm, World, delivered, mask, program};
 use crate::eventfd::Loop;
 use crate::kvm::deferral::Wait;
-use crate::kvm::routes::Waiter;
+use crate::kvm::waiters::Waiter;
 use crate::kvm::{Deferral, FakeVm, Function, Irqchip, RouteOptions, Routes, VmCall};
 use msix_core::Vector;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,9 @@
 use super::{PATIENT, World};
 use crate::eventfd::Loop;
 use crate::kvm::{Deferral, FakeVm, Irqchip, RouteOptions, Routes, VmCall};
+use crate::testing::in_time;
 use msix_core::Vector;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_secs(3600);
@@ -116,4 +118,35 @@ fn no_pause_is_too_short() {
     (REFUSED[0].begin)(&world);
     let deadline = world.routes.deadline();
     assert!(deadline.is_some_and(|at| at >= before + Duration::from_millis(1)), "{deadline:?}");
+}
+
+#[test]
+fn the_loop_wakes_up_for_the_sooner_of_a_route_and_what_was_refused_whichever_came_first() {
+    in_time(|| {
+        let soon = Duration::from_millis(20);
+        let is_armed_again = |world: &World| world.fake.armed() == 2;
+        let is_let_go = |world: &World| world.fake.count(|c| **c == VmCall::Deassign(24)) == 2;
+        let until = |world: &World, is_done: fn(&World) -> bool| {
+            while !is_done(world) {
+                poll(&mut [PollFd::new(&**world.routes.events(), PollFlags::IN)], None).unwrap();
+                world.routes.run(Some(Duration::ZERO)).unwrap();
+            }
+        };
+        let refuse = |world: &World| {
+            world.fake.fail(|_, call| call == VmCall::Deassign(24));
+            world.mask(0, true);
+        };
+
+        let sooner = world(Deferral { growth: 100, quiet: soon, longest: PAUSE }, PAUSE);
+        sooner.mask(0, false);
+        refuse(&sooner);
+        sooner.mask(1, false); // waits
+        until(&sooner, is_armed_again);
+
+        let later = world(PATIENT, soon);
+        later.mask(0, false);
+        later.mask(1, false); // waits
+        refuse(&later);
+        until(&later, is_let_go);
+    });
 }

@@ -3,7 +3,7 @@
 use super::{PATIENT, Vmm, World, mask, on_x86, program, start};
 use crate::eventfd::Loop;
 use crate::kvm::deferral::Wait;
-use crate::kvm::routes::Waiter;
+use crate::kvm::waiters::Waiter;
 use crate::kvm::{
     Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner, VmCall,
 };

@@ -2,6 +2,7 @@
 
 use super::Reference;
 use msix_core::LoadError;
+use xxhash_rust::xxh64::xxh64;
 
 impl Reference {
     /// Takes over the registers of the native encoding, if it is one of this function (C43).
@@ -18,7 +19,7 @@ impl Reference {
         if &bytes[..4] != b"MSIX" {
             return Err(LoadError::Magic([bytes[0], bytes[1], bytes[2], bytes[3]]));
         }
-        if bytes[4..6] != [1, 0] {
+        if !matches!(bytes[4..6], [1 | 2, 0]) {
             return Err(LoadError::Version(u16::from_le_bytes([bytes[4], bytes[5]])));
         }
         let vectors = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
@@ -28,8 +29,8 @@ impl Reference {
         if bytes.len() != expected {
             return wrong_length;
         }
-        let (registers, checksum) = bytes.split_at(expected - 4);
-        if checksum != crc32(registers).to_le_bytes() {
+        let registers = &bytes[..expected - 4];
+        if bytes != sealed(registers.to_vec()) {
             return Err(LoadError::Checksum);
         }
         self.check_control([bytes[6], bytes[7]])?;
@@ -98,15 +99,13 @@ impl Reference {
     /// The native encoding.
     #[must_use]
     pub fn saved(&self) -> Vec<u8> {
-        let mut bytes = self.saved_registers();
-        bytes.extend(crc32(&bytes).to_le_bytes());
-        bytes
+        sealed(self.saved_registers())
     }
 
     /// The native encoding without its checksum.
     #[must_use]
     pub fn saved_registers(&self) -> Vec<u8> {
-        let mut bytes = b"MSIX\x01\x00".to_vec();
+        let mut bytes = b"MSIX\x02\x00".to_vec();
         bytes.extend(&self.config[2..4]);
         bytes.extend((self.vectors() as u32).to_le_bytes());
         bytes.extend(&self.table);
@@ -124,9 +123,22 @@ impl Reference {
     }
 }
 
-/// CRC-32 as in zip and Ethernet, a bit at a time.
+/// Appends the checksum that a native encoding of that version has, which its bytes 4 and 5 say.
+///
+/// # Panics
+/// When there are none.
 #[must_use]
-pub fn crc32(bytes: &[u8]) -> u32 {
+pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = match bytes[4..6] {
+        [1, 0] => crc32(&bytes),
+        _ => xxh64(&bytes, 0) as u32, // its low half
+    };
+    bytes.extend(checksum.to_le_bytes());
+    bytes
+}
+
+/// CRC-32 as in zip and Ethernet, a bit at a time.
+fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
         crc ^= u32::from(*byte);

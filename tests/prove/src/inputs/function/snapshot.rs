@@ -5,7 +5,7 @@ use crate::case::Case;
 use crate::engine::BYTES;
 use crate::function::{KEPT, Rules, Wanted, pending_count};
 use crate::function_harness;
-use crate::inputs::snapshot::{fits, has_tail, places, take, written};
+use crate::inputs::snapshot::{fits, framed, has_tail, places, take, written};
 use crate::msi::MsiCase;
 use crate::sink::Kinds;
 use msix_core::IntxSource;
@@ -51,12 +51,12 @@ function_harness!(prove_function_save, |f, r, _fx, bytes| {
     if answer.is_ok() {
         let level = r.pin.is_some_and(|p| p.source == IntxSource::Emulated && p.state.high);
         let [c0, c1] = r.command.to_le_bytes();
-        let header = [b'F', b'N', b'C', b'T', 1, 0, flags | u8::from(level) << 3, 0, c0, c1];
+        let header = [b'F', b'N', b'C', b'T', 2, 0, flags | u8::from(level) << 3, 0, c0, c1];
         prove(Property::Byte, bytes.get(..HEADER) == Some(header.as_slice()));
         if let Some(msi) = &r.msi {
             prove(
                 Property::Byte,
-                bytes.get(HEADER..HEADER + 6) == Some(b"MSI \x01\x00".as_slice()),
+                bytes.get(HEADER..HEADER + 6) == Some(b"MSI \x02\x00".as_slice()),
             );
             prove(Property::Byte, bytes[HEADER + 6 + at] == msi.saved(at));
             let events = bytes.get(HEADER + 30..HEADER + 34);
@@ -104,7 +104,7 @@ function_harness!(prove_function_load, |f, r, fx, bytes| {
     // The proofs' checksum is 0.
     let zeros = |at: usize| (0..4).all(|index| byte(at + index) == 0);
     let (at_msix, length, flags) = shape(r);
-    let head = given.get(..6) == Some(b"FNCT\x01\x00".as_slice());
+    let head = framed(given, *b"FNCT");
     let high = byte(6) & 8 != 0;
     let emulated = r.pin.is_some_and(|pin| pin.source == IntxSource::Emulated);
     let command = u16::from_le_bytes([byte(8), byte(9)]);
@@ -120,14 +120,14 @@ function_harness!(prove_function_load, |f, r, fx, bytes| {
         let events = [0, 1, 2, 3].map(|at| byte(HEADER + 30 + at));
         msi = part.load(&image, Some(u32::from_le_bytes(events)));
         well_formed &= msi.is_some() && zeros(HEADER + 34);
-        well_formed &= given.get(HEADER..HEADER + 6) == Some(b"MSI \x01\x00".as_slice());
+        well_formed &= framed(given.get(HEADER..).unwrap_or_default(), *b"MSI ");
     }
     let part = given.get(at_msix..).unwrap_or_default();
     let (pba, claims) = places(r.vectors.into());
     let control = u16::from_le_bytes([byte(at_msix + 6), byte(at_msix + 7)]);
     if r.msix.is_some() {
         let counted = [8, 9, 10, 11].map(|at| byte(at_msix + at));
-        well_formed &= part.get(..6) == Some(b"MSIX\x01\x00".as_slice())
+        well_formed &= framed(part, *b"MSIX")
             && fits(control, r.vectors)
             && u32::from_le_bytes(counted) == u32::from(r.vectors)
             && zeros(length - 8);
