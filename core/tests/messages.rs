@@ -101,3 +101,11 @@ fn lent_memory_must_be_for_exactly_the_layouts_vectors() {
         assert!(refused.is_some() || made == Ok((4, Policy::SPEC)));
     }
 }
+
+#[test]
+#[cfg(feature = "alloc")]
+fn boxed_memory_is_made_for_the_layouts_vectors() {
+    let layout = Layout::exclusive_bar(70, BarIndex::new(0).unwrap()).unwrap();
+    let made = Msix::<msix_core::Boxed>::new(layout, Policy::SPEC);
+    assert_eq!(made.map(|msix| msix.vectors()), Ok(70));
+}
