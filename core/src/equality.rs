@@ -65,6 +65,20 @@ mod tests {
     use core::hash::BuildHasher;
 
     #[test]
+    fn a_copy_in_place_has_everything() {
+        let (mut copy, mut fx) = engine::<2, 1>(Policy::SPEC);
+        let (mut source, mut other_fx) = engine::<2, 1>(Policy::QEMU);
+        source.set_next_capability(0x40);
+        source.set_mask(Vector::new(1), false, &mut other_fx).unwrap();
+        take(&mut other_fx);
+        source.notify(Vector::new(0), &mut other_fx).unwrap();
+        copy.claim(Vector::new(1), &mut fx).unwrap();
+        copy.clone_from(&source);
+        assert_eq!(format!("{copy:?}"), format!("{source:?}"));
+        assert_eq!(format!("{:?}", source.clone()), format!("{source:?}"));
+    }
+
+    #[test]
     fn engines_are_equal_when_they_would_behave_alike() {
         let (fresh, mut fx) = engine::<2, 1>(Policy::SPEC);
         let hasher = std::hash::RandomState::new();

@@ -78,7 +78,7 @@ use core::fmt;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Msix<S> {
     pub(crate) storage: S,
     pub(crate) layout: Layout,
@@ -92,6 +92,31 @@ pub struct Msix<S> {
     pub(crate) orphans: bool,
     /// The number of entries with a message that the host was not told (H4).
     pub(crate) stale_entries: u16,
+}
+
+impl<S: Clone> Clone for Msix<S> {
+    fn clone(&self) -> Self {
+        Self { storage: self.storage.clone(), ..*self }
+    }
+
+    /// Copies in place, where a derived one makes a copy first: the table may be large.
+    fn clone_from(&mut self, source: &Self) {
+        let &Self {
+            ref storage,
+            layout,
+            policy,
+            counters,
+            facts,
+            next_capability,
+            exempt,
+            orphans,
+            stale_entries,
+        } = source;
+        self.storage.clone_from(storage);
+        (self.layout, self.policy, self.counters, self.facts) = (layout, policy, counters, facts);
+        (self.next_capability, self.exempt) = (next_capability, exempt);
+        (self.orphans, self.stale_entries) = (orphans, stale_entries);
+    }
 }
 
 impl<S: Storage + Fresh> Msix<S> {

@@ -48,11 +48,26 @@ pub trait Storage: sealed::Sealed {
 
 /// The engine's memory: N entries, N claim counts, ceil(N / 64) words. Embedders name [`Inline`],
 /// [`Borrowed`] or, with feature `alloc`, `Boxed`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct VectorMemory<E, C, W> {
     entries: E,
     claims: C,
     words: W,
+}
+
+impl<E: Clone, C: Clone, W: Clone> Clone for VectorMemory<E, C, W> {
+    fn clone(&self) -> Self {
+        let Self { entries, claims, words } = self;
+        Self { entries: entries.clone(), claims: claims.clone(), words: words.clone() }
+    }
+
+    /// Copies in place, where a derived one makes a copy first.
+    fn clone_from(&mut self, source: &Self) {
+        let Self { entries, claims, words } = source;
+        self.entries.clone_from(entries);
+        self.claims.clone_from(claims);
+        self.words.clone_from(words);
+    }
 }
 
 impl<E, C, W> sealed::Sealed for VectorMemory<E, C, W>

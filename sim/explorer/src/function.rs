@@ -164,6 +164,12 @@ impl World for FunctionWorld {
         }
         ControlFlow::Continue(())
     }
+
+    fn again(&self, moment: &Moment, step: u16) -> Moment {
+        let event = self.events.get(usize::from(step));
+        let next = event.and_then(|event| moment.after(event, self.defect).ok());
+        next.unwrap_or_else(|| unreachable!("event {step} was taken here before"))
+    }
 }
 
 /// What is hashed of a state, to be hashed at once: a state has many small parts.

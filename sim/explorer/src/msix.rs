@@ -7,6 +7,7 @@ mod engine;
 mod host;
 mod node;
 mod property;
+mod refusals;
 mod registers;
 mod searched;
 mod snapshots;

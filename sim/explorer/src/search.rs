@@ -1,15 +1,20 @@
 //! The breadth-first search that both explorations share.
+//!
+//! A search keeps of each state its key, the state it was found from, and the step that led from there. The
+//! state itself is made again by those steps when it is to be left. They go out from the start in the order
+//! in which they were found, so two in a row have most of their steps in common: making them again costs a
+//! few steps for each, where leaving one takes tens.
 
 use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
 use std::hash::Hash;
+use std::iter::successors;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// What can be searched: a first state, and the steps that lead from a state to others.
 pub(crate) trait World {
-    /// A whole state. It is kept only while it is still to be left.
-    type State: Clone;
+    /// A whole state. Only those on the way to the one that is being left are kept.
+    type State;
     /// States with equal keys are one.
     type Key: Eq + Hash;
     /// A step in few bytes: one is kept for every state.
@@ -33,6 +38,10 @@ pub(crate) trait World {
         state: &Self::State,
         taken: impl FnMut(Self::Step, Result<&Self::State, Self::Found>) -> ControlFlow<()>,
     ) -> ControlFlow<()>;
+
+    /// Takes `step` once more in `state`, where [`steps`](Self::steps) took it and found nothing, and
+    /// returns the state that follows.
+    fn again(&self, state: &Self::State, step: Self::Step) -> Self::State;
 }
 
 /// How far a search is.
@@ -70,18 +79,67 @@ pub(crate) struct Closure<W: World> {
     pub(crate) violation: Option<(W::Found, Vec<W::Step>)>,
 }
 
-/// A state that is still to be left. Each has memory of its own: a queue of states would have room for
-/// twice as many as there are.
-struct Open<S> {
-    state: Box<S>,
-    index: u32,
-    depth: u32,
-}
-
 /// How a state was found: from which other, by which step.
 struct Origin<T> {
     from: u32,
     step: T,
+}
+
+/// How the states were found. They have numbers, in the order in which they were found: the start is 0.
+struct Origins<T>(Vec<Origin<T>>);
+
+impl<T: Copy> Origins<T> {
+    /// How state `number` was found; the start was not.
+    fn of(&self, number: u32) -> Option<&Origin<T>> {
+        self.0.get(number.checked_sub(1)? as usize)
+    }
+
+    /// The numbers of the states on the way from the start to state `number`, with it, without the start.
+    fn way(&self, number: u32) -> Vec<u32> {
+        let from = |number: &u32| self.of(*number).map(|origin| origin.from);
+        let back = successors(Some(number), from).take_while(|number| *number != 0);
+        let mut way: Vec<u32> = back.collect();
+        way.reverse();
+        way
+    }
+
+    /// The steps that lead from the start to state `number`, and then `last`.
+    fn steps(&self, number: u32, last: T) -> Vec<T> {
+        let way = self.way(number);
+        way.into_iter().filter_map(|n| Some(self.of(n)?.step)).chain([last]).collect()
+    }
+}
+
+/// The states on the way from the start to one of them, each with its number.
+struct Trail<S> {
+    start: S,
+    /// Without the start.
+    states: Vec<(u32, S)>,
+}
+
+impl<S> Trail<S> {
+    /// Goes over to state `number`, by the steps that it was found by. Returns it, and how many they are.
+    fn lead_to<W: World<State = S>>(
+        &mut self,
+        world: &W,
+        origins: &Origins<W::Step>,
+        number: u32,
+    ) -> (&S, u32) {
+        let way = origins.way(number);
+        let common = self.states.iter().zip(&way).take_while(|((old, _), new)| old == *new).count();
+        self.states.truncate(common);
+        for number in &way[common..] {
+            if let Some(origin) = origins.of(*number) {
+                let next = world.again(self.last(), origin.step);
+                self.states.push((*number, next));
+            }
+        }
+        (self.last(), way.len() as u32)
+    }
+
+    fn last(&self) -> &S {
+        self.states.last().map_or(&self.start, |(_, state)| state)
+    }
 }
 
 /// Visits every state reachable from the start, nearest first, until one violates something or
@@ -95,35 +153,37 @@ pub(crate) fn search<W: World>(
     let start = world.start();
     let mut seen = FxHashSet::default();
     seen.insert(world.key(&start));
-    let start = Box::new(start);
     let mut violation = world.check(&start).err().map(|found| (found, Vec::new()));
-    let mut frontier = VecDeque::from([Open { state: start, index: 0, depth: 0 }]);
-    // Of every state but the first.
-    let mut origins: Vec<Origin<W::Step>> = Vec::new();
-    let (mut left, mut transitions, mut farthest) = (0_u64, 0_u64, 0);
+    let mut origins = Origins(Vec::new());
+    let mut trail = Trail { start, states: Vec::new() };
+    let (mut left, mut transitions, mut farthest) = (0_u32, 0_u64, 0);
     let (mut complete, mut interrupted) = (violation.is_none(), false);
-    while complete && let Some(Open { state, index, depth }) = frontier.pop_front() {
+    while complete && (left as usize) < seen.len() {
+        let number = left;
+        let (state, depth) = trail.lead_to(world, &origins, number);
+        let here = world.key(state);
+        debug_assert!(seen.contains(&here), "a step led to another state before");
         farthest = depth;
-        let reached = Reached { states: seen.len(), frontier: frontier.len(), depth };
+        let frontier = seen.len() - number as usize - 1;
+        let reached = Reached { states: seen.len(), frontier, depth };
         if left.is_multiple_of(512) && !go_on(reached) {
             (complete, interrupted) = (false, true);
             break;
         }
         left += 1;
-        let all = world.steps(&state, |step, next| {
+        let all = world.steps(state, |step, next| {
             transitions += 1;
             let checked = next.and_then(|next| {
-                if seen.insert(world.key(next)) {
-                    origins.push(Origin { from: index, step });
+                let key = world.key(next);
+                // Many steps lead back to where they began.
+                if key != here && seen.insert(key) {
+                    origins.0.push(Origin { from: number, step });
                     world.check(next)?;
-                    let index = u32::try_from(origins.len()).unwrap_or(u32::MAX);
-                    let state = Box::new(next.clone());
-                    frontier.push_back(Open { state, index, depth: depth + 1 });
                 }
                 Ok(())
             });
             if let Err(found) = checked {
-                violation = Some((found, way(&origins, index, step)));
+                violation = Some((found, origins.steps(number, step)));
                 return ControlFlow::Break(());
             }
             if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -134,19 +194,6 @@ pub(crate) fn search<W: World>(
     let (states, depth) = (seen.len(), farthest);
     let extent = Extent { states, transitions, depth, complete, interrupted, seconds };
     Closure { extent, violation }
-}
-
-/// The steps that lead to state `state`, and then `last`.
-fn way<T: Copy>(origins: &[Origin<T>], mut state: u32, last: T) -> Vec<T> {
-    let mut steps = vec![last];
-    while let Some(index) = state.checked_sub(1)
-        && let Some(origin) = origins.get(index as usize)
-    {
-        steps.push(origin.step);
-        state = origin.from;
-    }
-    steps.reverse();
-    steps
 }
 
 #[cfg(test)]
@@ -190,6 +237,10 @@ mod tests {
                 }
             }
             ControlFlow::Continue(())
+        }
+
+        fn again(&self, state: &u32, step: char) -> u32 {
+            if step == 'd' { state * 2 } else { state + 3 }
         }
     }
 

@@ -79,7 +79,8 @@ impl Bench {
         for pair in &mut self.pairs {
             // KNOWN_DEFECTS[0]
             let mut uncounted = Compared::default();
-            pair.step(&self.qemu, &settle, &mut self.questions, &mut uncounted)?;
+            let answer = pair.begin(&settle, &mut self.questions, &mut uncounted);
+            pair.follow(&settle, answer, &mut self.questions, &mut uncounted);
         }
         // Of a function that was just reset there is nothing to compare.
         self.questions.settle(&mut self.qemu).map(drop)
@@ -98,12 +99,8 @@ impl Bench {
         index: usize,
         operation: &Operation,
     ) -> Result<Option<PeerDifference>, QemuError> {
-        // These reach QEMU on other ways than the commands before them.
-        let overtakes = matches!(
-            operation,
-            Operation::Notify(_) | Operation::Reset | Operation::SaveAndLoadQemu
-        );
-        if (overtakes || self.questions.is_enough())
+        // These reach QEMU on other ways than the commands before them, and leave nothing to ask for.
+        if matches!(operation, Operation::Reset | Operation::SaveAndLoadQemu)
             && let Some(difference) = self.settle(index)?
         {
             return Ok(Some(difference));
@@ -122,23 +119,55 @@ impl Bench {
                 self.history.iter_mut().for_each(|history| history.push(*operation));
                 self.migrate()
             }
-            _ => {
-                let Some((pair, history)) =
-                    self.pairs.get_mut(index).zip(self.history.get_mut(index))
-                else {
-                    return Err(QemuError::Device(format!("there is no device {index}")));
-                };
-                history.push(*operation);
-                self.questions.given = history.len();
-                pair.step(&self.qemu, operation, &mut self.questions, &mut self.compared)?;
-                Ok(None)
-            }
+            _ => self.give(index, operation),
         }
     }
 
-    /// Compares what QEMU was not asked yet, all of it of device `index`. What was done after the first
+    /// Gives device `index` an input that concerns it alone.
+    fn give(
+        &mut self,
+        index: usize,
+        operation: &Operation,
+    ) -> Result<Option<PeerDifference>, QemuError> {
+        if self.questions.is_enough()
+            && let Some(difference) = self.exchange(index)?
+        {
+            return Ok(Some(difference));
+        }
+        let answer =
+            pair(&mut self.pairs, index)?.begin(operation, &mut self.questions, &mut self.compared);
+        if let Operation::Notify(vector) = *operation {
+            // It overtakes the commands before it, and those after it do not overtake it.
+            if self.questions.has_commands()
+                && let Some(difference) = self.exchange(index)?
+            {
+                return Ok(Some(difference));
+            }
+            let device = pair(&mut self.pairs, index)?.function.index;
+            self.questions.raise(device, vector.index());
+        }
+        if let Some(history) = self.history.get_mut(index) {
+            history.push(*operation);
+            self.questions.given = history.len();
+        }
+        pair(&mut self.pairs, index)?.follow(
+            operation,
+            answer,
+            &mut self.questions,
+            &mut self.compared,
+        );
+        Ok(None)
+    }
+
+    /// Compares all that was done, all of it with device `index`. What was done after the first
     /// difference is forgotten.
     pub(super) fn settle(&mut self, index: usize) -> Result<Option<PeerDifference>, QemuError> {
+        pair(&mut self.pairs, index)?.ask_memory(&mut self.questions, &mut self.compared);
+        self.exchange(index)
+    }
+
+    /// As [`settle`](Self::settle), without a question about the memory.
+    fn exchange(&mut self, index: usize) -> Result<Option<PeerDifference>, QemuError> {
         let Some(differs) = self.questions.settle(&mut self.qemu)? else { return Ok(None) };
         let Differs { difference, compared, given } = differs;
         self.compared = compared;
@@ -170,8 +199,7 @@ impl Bench {
         self.round_trips = self.round_trips();
         self.qemu = next;
         for pair in &mut self.pairs {
-            let operation = Operation::SaveAndLoadQemu;
-            pair.ask_memory(&operation, &mut self.questions, &mut self.compared);
+            pair.ask_memory(&mut self.questions, &mut self.compared);
         }
         Ok(self.questions.settle(&mut self.qemu)?.map(|differs| differs.difference))
     }
@@ -191,4 +219,9 @@ impl Bench {
         }
         self.settle(index)
     }
+}
+
+fn pair(pairs: &mut [Pair], index: usize) -> Result<&mut Pair, QemuError> {
+    let none = || QemuError::Device(format!("there is no device {index}"));
+    pairs.get_mut(index).ok_or_else(none)
 }

@@ -50,6 +50,8 @@ pub(super) struct Pair {
     pub(super) function: QemuFunction,
     msix: Msix<Boxed>,
     memory: Memory,
+    /// The last input, if QEMU was not asked for the memory since.
+    unasked: Option<Operation>,
 }
 
 /// The window of memory that a function's messages go to, as it should be.
@@ -125,7 +127,8 @@ impl Pair {
             msix.claim(vector, &mut fx).map_err(|error| broken(&error))?;
         }
         let (base, len) = window(index, vectors);
-        let mut pair = Self { function, msix, memory: Memory::new(base, len) };
+        let memory = Memory::new(base, len);
+        let mut pair = Self { function, msix, memory, unasked: None };
         pair.clear(qemu)?;
         Ok(pair)
     }
@@ -134,32 +137,48 @@ impl Pair {
         &self.msix
     }
 
-    /// Gives one input to the engine, and QEMU the same with what it is asked about it, which
-    /// `questions` collects. An event is raised at once: QEMU must have answered all before it. Machine
-    /// resets and migrations concern all functions and are not done here.
-    pub(super) fn step(
+    /// Gives one input to the engine. If it sends, the memory is asked for first: what QEMU sent and
+    /// should not have is not taken for what it is about to send. So inputs that send nothing need no
+    /// question of their own. Machine resets and migrations concern all functions and are not done here.
+    pub(super) fn begin(
         &mut self,
-        qemu: &Qemu,
         operation: &Operation,
         questions: &mut Questions,
         compared: &mut Compared,
-    ) -> Result<(), QemuError> {
-        compared.operations += 1;
-        let engine = self.apply(operation);
-        if let Operation::Notify(vector) = *operation {
-            compared.events += 1;
-            qemu.raise(self.function.index, vector.index())?;
+    ) -> Answer {
+        let answer = self.apply(operation);
+        if self.memory.written
+            && let Some(last) = self.unasked.take()
+        {
+            let nothing = vec![0; self.memory.bytes.len()];
+            self.ask(last, nothing, questions, compared);
         }
-        if let Answer::Read(_, ours) = engine {
+        compared.operations += 1;
+        answer
+    }
+
+    /// Gives QEMU the input that the engine answered with `answer`, and asks about it. Of an event it
+    /// asks only: that was raised before.
+    pub(super) fn follow(
+        &mut self,
+        operation: &Operation,
+        answer: Answer,
+        questions: &mut Questions,
+        compared: &mut Compared,
+    ) {
+        compared.events += u64::from(matches!(operation, Operation::Notify(_)));
+        self.unasked = Some(*operation);
+        if let Answer::Read(_, ours) = answer {
             compared.reads += 1;
             let (lines, expected) = self.read_of(operation, ours);
             let question = Question { operation: *operation, compared: *compared, expected };
             questions.ask(lines, question);
-            return Ok(());
+            return;
         }
         questions.tell(self.write_of(operation));
-        self.ask_memory(operation, questions, compared);
-        Ok(())
+        if self.memory.written {
+            self.ask_memory(questions, compared);
+        }
     }
 
     /// Gives one input to the engine alone.
@@ -215,22 +234,30 @@ impl Pair {
         }
     }
 
-    /// Asks for the window, and clears it on both sides when the engine wrote anything.
-    pub(super) fn ask_memory(
-        &mut self,
-        operation: &Operation,
-        questions: &mut Questions,
-        compared: &mut Compared,
-    ) {
+    /// Asks for the window, if there was an input since it was last asked for, and clears it on both
+    /// sides when the engine wrote anything.
+    pub(super) fn ask_memory(&mut self, questions: &mut Questions, compared: &mut Compared) {
+        let Some(last) = self.unasked.take() else { return };
         compared.messages += std::mem::take(&mut self.memory.messages);
-        let Memory { base, ref bytes, .. } = self.memory;
-        let expected = Expected::Memory { base, ours: bytes.clone() };
-        let question = Question { operation: *operation, compared: *compared, expected };
-        questions.ask(QemuFunction::read_line(base, bytes.len()), question);
+        self.ask(last, self.memory.bytes.clone(), questions, compared);
         if std::mem::take(&mut self.memory.written) {
             self.memory.bytes.fill(0);
             questions.tell([self.clearing()]);
         }
+    }
+
+    /// Asks whether the window is `ours` after `operation`.
+    fn ask(
+        &self,
+        operation: Operation,
+        ours: Vec<u8>,
+        questions: &mut Questions,
+        compared: &Compared,
+    ) {
+        let (base, len) = (self.memory.base, ours.len());
+        let expected = Expected::Memory { base, ours };
+        let question = Question { operation, compared: *compared, expected };
+        questions.ask(QemuFunction::read_line(base, len), question);
     }
 
     fn clear(&mut self, qemu: &mut Qemu) -> Result<(), QemuError> {
@@ -268,6 +295,7 @@ impl Pair {
             return difference("loading".to_owned(), error.to_string(), "loaded".to_owned());
         }
         self.apply(&Operation::Resume);
+        self.unasked = Some(Operation::SaveAndLoadQemu);
         None
     }
 }

@@ -40,9 +40,11 @@ pub(super) struct Question {
     pub(super) expected: Expected,
 }
 
-/// Commands to one device that QEMU was not given yet, and what it must answer.
+/// Events and commands to one device that QEMU was not given yet, and what it must answer.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
+    /// Devices and vectors, before all commands: QEMU looks for events first.
+    events: Vec<(usize, u16)>,
     lines: Vec<String>,
     /// Each with the index of the command whose answer it is about, and how much the device was given.
     asked: Vec<(usize, usize, Question)>,
@@ -78,12 +80,26 @@ impl Questions {
         }
     }
 
+    /// Adds an event, if no command waits: it would overtake that.
+    pub(super) fn raise(&mut self, device: usize, vector: u16) {
+        debug_assert!(self.lines.is_empty(), "an event overtakes commands");
+        self.events.push((device, vector));
+    }
+
+    pub(super) const fn has_commands(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     pub(super) const fn is_enough(&self) -> bool {
         self.lines.len() >= ENOUGH
     }
 
     /// Gives QEMU all of them, and compares its answers. Returns the first that differs.
     pub(super) fn settle(&mut self, qemu: &mut Qemu) -> Result<Option<Differs>, QemuError> {
+        // Just before the commands, so that QEMU wakes up once for both.
+        for (device, vector) in self.events.drain(..) {
+            qemu.raise(device, vector)?;
+        }
         let answers = qemu.qtest().commands(&self.lines)?;
         for (at, given, question) in self.asked.drain(..) {
             let (Some(line), Some(answer)) = (self.lines.get(at), answers.get(at)) else {

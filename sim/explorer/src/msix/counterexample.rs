@@ -21,8 +21,8 @@ pub(crate) fn script<S: Storage + Clone>(world: &MsixWorld<S>, policy: &str, way
     let mut node = Node::start(world);
     for (event, fail) in &way.steps {
         write_step(&mut text, world, &node, *event, *fail);
-        if let Some(Ok(stepped)) = step(world, &node, *event, *fail) {
-            node = stepped.node;
+        if let Some(Ok(next)) = step(world, &node, *event, *fail) {
+            node = next;
         }
     }
     if let Some(tried) = &way.tried {

@@ -1,6 +1,6 @@
 //! The engine as the world around it sees it: inputs, and what a guest reads.
 
-use super::registers::{EntryRegisters, low};
+use super::registers::EntryRegisters;
 use super::snapshots::Snapshot;
 use msix_core::operation::{Answer, Operation};
 use msix_core::{Effects, Msix, Storage, Vector};
@@ -44,14 +44,15 @@ impl<S: Storage> Engine<S> {
         u16::from_le_bytes(bytes)
     }
 
-    /// The entry of `vector` as the guest reads it: address, then data and Vector Control.
-    pub(crate) fn entry(&self, vector: Vector) -> [u64; 2] {
+    /// The entry of `vector` as the guest reads it, by DWORDs: address low and high, data, Vector Control.
+    pub(crate) fn entry(&self, vector: Vector) -> [u32; 4] {
         let offset = u64::from(vector.index()) * 16;
-        [offset, offset + 8].map(|offset| {
-            let mut bytes = [0; 8];
-            let _ = self.0.read_table(offset, &mut bytes);
-            u64::from_le_bytes(bytes)
-        })
+        let dword = |field| {
+            let mut bytes = [0; 4];
+            let _ = self.0.read_table(offset + field, &mut bytes);
+            u32::from_le_bytes(bytes)
+        };
+        [dword(0), dword(4), dword(8), dword(12)]
     }
 
     /// The PBA's QWORD `word` as the guest reads it.
@@ -63,11 +64,11 @@ impl<S: Storage> Engine<S> {
 
     /// The entry of `vector` with its pending bit, and its claims.
     pub(super) fn registers(&self, vector: Vector) -> EntryRegisters {
-        let [address, rest] = self.entry(vector);
+        let [low, high, data, control] = self.entry(vector);
         EntryRegisters {
-            address,
-            data: low(rest),
-            control: low(rest >> 32),
+            address: u64::from(low) | u64::from(high) << 32,
+            data,
+            control,
             pending: self.pba(vector.index() / 64) >> (vector.index() % 64) & 1 != 0,
             claims: self.0.claims(vector).unwrap_or(0),
         }

@@ -92,15 +92,15 @@ pub(crate) struct Done {
 }
 
 impl Host {
-    /// Carries a list out; the Arms and Reroutes of `fail` fail.
+    /// Carries a list out; the Arms and Reroutes of `fail` fail. Adds what it asked for to `done`.
     pub(crate) fn carry_out<S: Storage + Clone>(
         &mut self,
         world: &MsixWorld<S>,
         engine: &SeededEngine<S>,
         fx: &mut List,
         fail: u8,
-    ) -> Result<Done, Found> {
-        let mut done = Done::default();
+        done: &mut Done,
+    ) -> Result<(), Found> {
         let mut last = 0;
         while let Some(effect) = fx.take() {
             done.effects += 1;
@@ -171,7 +171,7 @@ impl Host {
                 }
             }
         }
-        Ok(done)
+        Ok(())
     }
 
     fn each(&mut self, members: u8, mut change: impl FnMut(usize, &mut Line)) {

@@ -122,6 +122,6 @@ impl EntryRegisters {
 }
 
 /// The lower half of `value`.
-pub(super) fn low(value: u64) -> u32 {
+fn low(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }

@@ -3,7 +3,7 @@
 use super::alphabet::Event;
 use super::node::Node;
 use super::state_checks;
-use super::transition::{Move, steps};
+use super::transition::{Move, step, steps};
 use super::way::Way;
 use super::world::MsixWorld;
 use crate::search::{Extent, Reached, World, search};
@@ -34,6 +34,12 @@ impl<S: Storage + Clone> World for MsixWorld<S> {
         mut taken: impl FnMut(Move, Result<&Node<S>, Way>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         steps(self, node, |step, result| taken(step, result.map_err(Way::from)))
+    }
+
+    fn again(&self, node: &Node<S>, Move { event, fail }: Move) -> Node<S> {
+        let event = self.events.get(usize::from(event));
+        let next = event.and_then(|event| step(self, node, *event, fail)?.ok());
+        next.unwrap_or_else(|| unreachable!("{event:?} was taken here before"))
     }
 }
 
@@ -74,7 +80,6 @@ fn shortest<S: Storage + Clone>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::transition::step;
     use super::*;
     use msix_core::{BarIndex, Inline, Layout, Msix, Policy, Vector};
     use std::collections::HashMap;
@@ -105,8 +110,8 @@ mod tests {
             for _ in 0..30 {
                 let event = world.events[rng.usize(0..world.events.len())];
                 let fail = rng.u8(0..4);
-                if let Some(Ok(stepped)) = step(&world, &node, event, fail) {
-                    node = stepped.node;
+                if let Some(Ok(next)) = step(&world, &node, event, fail) {
+                    node = next;
                 }
                 let keys = successors(&world, &node);
                 if let Some(before) = known.insert(node.key(&world), keys.clone()) {

@@ -2,16 +2,15 @@
 //! are no snapshots, reads of every width, and whether everything that waits gets delivered.
 
 use super::alphabet::Event;
-use super::engine::{Input, List};
 use super::host::Failure;
 use super::node::Node;
 use super::property::{Found, Property, must};
-use super::transition::step;
+use super::refusals;
+use super::transition::step_to;
 use super::way::Way;
 use super::world::MsixWorld;
-use msix_core::operation::{Answer, Operation};
-use msix_core::policy::TableAccess;
-use msix_core::{Access, Effect, EffectSink, Storage, Vector, Vectors};
+use msix_core::operation::Operation;
+use msix_core::{Storage, Vector, Vectors};
 
 /// Tries everything in state `node`. What does not hold comes with the steps from there that show it.
 pub(crate) fn check<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(), Way> {
@@ -19,7 +18,7 @@ pub(crate) fn check<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) ->
     must(msix.check().is_ok(), Property::Engine, || format!("{:?}", msix.check()))?;
     idle(world, node)?;
     reads(world, node)?;
-    refused(world, node)?;
+    refusals::check(world, node)?;
     delivered(world, node)
 }
 
@@ -36,7 +35,7 @@ fn idle<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(), 
     for v in (0..world.vectors()).map(Vector::new).filter(|v| !world.at.contains(v)) {
         let entry = node.engine.entry(v);
         let claims = node.engine.msix().claims(v);
-        must(entry == [0, 1 << 32] && claims == Some(0), Property::Idle, || {
+        must(entry == [0, 0, 0, 1] && claims == Some(0), Property::Idle, || {
             format!("vector {v} has entry {entry:x?} and {claims:?} claims")
         })?;
     }
@@ -48,15 +47,15 @@ fn reads<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(),
     let msix = node.engine.msix();
     for (v, entry) in world.at.iter().zip(&node.registers.entries) {
         let offset = u64::from(v.index()) * 16;
-        let dwords = [0, 4, 8, 12].map(|field| {
-            let mut bytes = [0; 4];
+        let qwords = [0, 8].map(|field| {
+            let mut bytes = [0; 8];
             let _ = msix.read_table(offset + field, &mut bytes);
-            u64::from(u32::from_le_bytes(bytes))
+            u64::from_le_bytes(bytes)
         });
-        let address = dwords[0] | dwords[1] << 32;
-        let same = address == entry.address
-            && (dwords[2], dwords[3]) == (entry.data.into(), entry.control.into());
-        must(same, Property::Registers, || format!("vector {v} reads {dwords:x?} by DWORDs"))?;
+        let rest = u64::from(entry.data) | u64::from(entry.control) << 32;
+        must(qwords == [entry.address, rest], Property::Registers, || {
+            format!("vector {v} reads {qwords:x?} by QWORDs")
+        })?;
         let mut bytes = [0; 4];
         let _ = msix.read_pba(u64::from(v.index()) / 32 * 4, &mut bytes);
         let bit = u32::from_le_bytes(bytes) >> (v.index() % 32) & 1 != 0;
@@ -72,124 +71,10 @@ fn reads<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(),
     })
 }
 
-/// Inputs that must change nothing and emit nothing (I7).
-fn refused<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Result<(), Way> {
-    let mut engine = node.engine.clone();
-    let inputs = refusable(world, node);
-    let mut last = 0;
-    for (index, operation) in inputs.iter().enumerate() {
-        let mut fx = List::new();
-        let answer = engine.input(Input::Operation(*operation), &mut fx);
-        last = index;
-        if !fx.is_empty() || matches!(answer, Answer::Written(Access::Done)) {
-            break;
-        }
-    }
-    if last + 1 != inputs.len() || engine != node.engine {
-        // Which one it was is found by trying each alone.
-        for operation in inputs {
-            let mut engine = node.engine.clone();
-            let mut fx = List::new();
-            let answer = engine.input(Input::Operation(operation), &mut fx);
-            if !fx.is_empty()
-                || matches!(answer, Answer::Written(Access::Done))
-                || engine != node.engine
-            {
-                let detail = "an input that must be ignored is not".to_owned();
-                let found = Found { property: Property::Refused, detail };
-                let steps = vec![(Event::Input(operation), 0)];
-                return Err(Way { found, steps, tried: None });
-            }
-        }
-    }
-    let mut full = List::new();
-    full.push(Effect::IntxDeassert);
-    for event in world.events.iter().take(BUSY) {
-        if let Event::Input(operation) = event {
-            engine.input(Input::Operation(*operation), &mut full);
-        }
-    }
-    must(full.iter().count() == 1 && engine == node.engine, Property::Refused, || {
-        "an input was carried out although the list of the last one was not".to_owned()
-    })?;
-    for (name, control, bytes) in broken(world) {
-        let loaded = match control {
-            None => engine.load_native(&bytes),
-            Some(control) => engine.load_qemu(control, &bytes),
-        };
-        if loaded || engine != node.engine {
-            let detail = format!("a load of {name} is taken or changes something");
-            let found = Found { property: Property::Refused, detail };
-            return Err(Way { found, steps: Vec::new(), tried: Some(format!("load {name}")) });
-        }
-    }
-    Ok(())
-}
-
-/// How many inputs are tried with a list that is not carried out.
-const BUSY: usize = 8;
-
-fn refusable<S: Storage + Clone>(world: &MsixWorld<S>, node: &Node<S>) -> Vec<Operation> {
-    let n = world.vectors();
-    let past = Vector::new(n);
-    let mut inputs = vec![
-        Operation::WriteConfig { offset: 0, len: 3, value: u64::MAX },
-        Operation::WriteConfig { offset: 4, len: 8, value: u64::MAX },
-        Operation::WriteConfig { offset: 12, len: 4, value: u64::MAX },
-        Operation::WriteTable { offset: n * 16, len: 4, value: u64::MAX },
-        Operation::WritePba { offset: 0, len: 8 },
-        Operation::Notify(past),
-        Operation::Withdraw(past),
-        Operation::Claim(past),
-        Operation::Unclaim(past),
-        Operation::SetMask(past, false),
-        Operation::SetMessage(past, super::alphabet::OTHER),
-        Operation::ReportHeld(Vectors::new(n.div_ceil(64), u64::MAX)),
-        Operation::ReportFailed(Vectors::new(n.div_ceil(64), u64::MAX)),
-    ];
-    for (index, v) in world.at.iter().enumerate() {
-        let entry = v.index() * 16;
-        for (offset, len) in [(0, 1), (8, 2), (12, 1), (13, 2), (10, 4)] {
-            inputs.push(Operation::WriteTable { offset: entry + offset, len, value: u64::MAX });
-        }
-        if world.policy.table_access == TableAccess::Aligned {
-            for (offset, len) in [(4, 8), (11, 8), (9, 7)] {
-                inputs.push(Operation::WriteTable { offset: entry + offset, len, value: u64::MAX });
-            }
-        }
-        let line = &node.host.lines[index];
-        if !line.armed {
-            inputs.push(Operation::ReportFailed(Vectors::one(*v))); // too late: disarmed by now
-        }
-        if node.registers.entries[index].claims == 0 && !world.policy.drain {
-            inputs.push(Operation::Unclaim(*v));
-        }
-    }
-    inputs
-}
-
-/// Bytes that are no snapshot, with Message Control for those in QEMU's encoding.
-fn broken<S: Storage + Clone>(world: &MsixWorld<S>) -> Vec<(&'static str, Option<u16>, Vec<u8>)> {
-    let [_, native, qemu] = world.snapshots.as_slice() else { return Vec::new() };
-    let mut flipped = native.bytes().to_vec();
-    if let Some(byte) = flipped.get_mut(12) {
-        *byte ^= 1;
-    }
-    let short = |bytes: &[u8]| bytes.get(1..).unwrap_or_default().to_vec();
-    let control = world.vectors() - 1;
-    vec![
-        ("a snapshot with a wrong checksum", None, flipped),
-        ("a snapshot cut short", None, short(native.bytes())),
-        ("a QEMU field cut short", Some(control), short(qemu.bytes())),
-        ("a QEMU field with a reserved control bit", Some(control | 0x800), qemu.bytes().to_vec()),
-        ("a QEMU field of another size", Some(control ^ 1), qemu.bytes().to_vec()),
-    ]
-}
-
 /// From here the guest unmasks everything, the platform resumes and the host answers: whatever was
 /// pending, held or under way is then delivered, and nothing is left.
 fn delivered<S: Storage + Clone>(world: &MsixWorld<S>, start: &Node<S>) -> Result<(), Way> {
-    let mut node = start.clone();
+    let (mut node, mut next) = (start.clone(), start.clone());
     let mut steps = Vec::new();
     let mut got = 0;
     let mut waiting = 0;
@@ -198,12 +83,12 @@ fn delivered<S: Storage + Clone>(world: &MsixWorld<S>, start: &Node<S>) -> Resul
         waiting |= u8::from(waits) << index;
     }
     for event in closing(world, start) {
-        let Some(result) = step(world, &node, event, 0) else { continue };
+        let Some(result) = step_to(&mut next, world, &node, event, 0) else { continue };
         steps.push((event, 0));
         match result {
-            Ok(stepped) => {
-                got |= stepped.done.sent | stepped.done.delivered;
-                node = stepped.node;
+            Ok(done) => {
+                got |= done.sent | done.delivered;
+                std::mem::swap(&mut node, &mut next);
             }
             Err(_) => return Ok(()), // the search takes this step too, and a shorter way to it
         }

@@ -69,7 +69,7 @@ impl<S: Storage + Clone> Model for MsixModel<S> {
     fn next_state(&self, last: &State<S>, action: Move) -> Option<State<S>> {
         let event = *self.0.events.get(usize::from(action.event))?;
         Some(match step(&self.0, &last.node, event, action.fail)? {
-            Ok(stepped) => self.state(stepped.node),
+            Ok(node) => self.state(node),
             Err(found) => State { broken: Some(found), ..last.clone() },
         })
     }

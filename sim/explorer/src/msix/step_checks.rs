@@ -18,7 +18,7 @@ pub(crate) struct Step<'a, S> {
     pub(crate) before: &'a Node<S>,
     pub(crate) input: Input<'a>,
     pub(crate) answer: Answer,
-    pub(crate) done: Done,
+    pub(crate) done: &'a Done,
 }
 
 /// Checks all properties of a step that led to `after`.

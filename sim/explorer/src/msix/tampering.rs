@@ -27,6 +27,15 @@ impl<S: Storage> SeededEngine<S> {
         Self { engine: Engine(msix), defect, memory: 0 }
     }
 
+    /// Becomes what `other` is. A state is large, so it is not copied twice.
+    pub(crate) fn become_as(&mut self, other: &Self)
+    where
+        S: Clone,
+    {
+        self.engine.0.clone_from(&other.engine.0);
+        (self.defect, self.memory) = (other.defect, other.memory);
+    }
+
     /// Gives it an input.
     pub(crate) fn input(&mut self, input: Input<'_>, fx: &mut List) -> Answer {
         match self.defect {
@@ -78,8 +87,8 @@ impl<S: Storage> SeededEngine<S> {
         registers
     }
 
-    /// The entry of `vector` as the guest reads it: address, then data and Vector Control.
-    pub(crate) fn entry(&self, vector: Vector) -> [u64; 2] {
+    /// The entry of `vector` as the guest reads it, by DWORDs: address low and high, data, Vector Control.
+    pub(crate) fn entry(&self, vector: Vector) -> [u32; 4] {
         self.engine.entry(vector)
     }
 
@@ -259,8 +268,8 @@ impl MsixDefect {
     /// A load was refused.
     fn refused<S: Storage>(self, seeded: &mut SeededEngine<S>) {
         if self == Self::LoadMutatesOnError {
-            let [address, _] = seeded.engine.entry(Vector::new(0));
-            let half = Operation::WriteTable { offset: 0, len: 4, value: !address };
+            let [low, ..] = seeded.engine.entry(Vector::new(0));
+            let half = Operation::WriteTable { offset: 0, len: 4, value: u64::from(!low) };
             seeded.engine.input(Input::Operation(half), &mut List::new());
         }
     }

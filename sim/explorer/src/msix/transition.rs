@@ -20,13 +20,6 @@ pub(crate) struct Move {
     pub(crate) fail: u8,
 }
 
-/// What a step led to.
-#[derive(Debug)]
-pub(crate) struct Stepped<S> {
-    pub(crate) node: Node<S>,
-    pub(crate) done: Done,
-}
-
 /// What `event` gives the engine in `host`, and what the host does first; `None` when it cannot
 /// happen.
 pub(crate) fn begin<'a, S: Storage + Clone>(
@@ -104,14 +97,14 @@ pub(crate) fn step<S: Storage + Clone>(
     before: &Node<S>,
     event: Event,
     fail: u8,
-) -> Option<Result<Stepped<S>, Found>> {
+) -> Option<Result<Node<S>, Found>> {
     let mut node = before.clone();
     let done = step_to(&mut node, world, before, event, fail)?;
-    Some(done.map(|done| Stepped { node, done }))
+    Some(done.map(|_| node))
 }
 
-/// As [`step`], over what `node` was.
-fn step_to<S: Storage + Clone>(
+/// As [`step`], over what `node` was, with what the host did.
+pub(crate) fn step_to<S: Storage + Clone>(
     node: &mut Node<S>,
     world: &MsixWorld<S>,
     before: &Node<S>,
@@ -120,7 +113,7 @@ fn step_to<S: Storage + Clone>(
 ) -> Option<Result<Done, Found>> {
     let mut host = before.host;
     let input = begin(world, &before.registers, &mut host, event)?;
-    node.engine.clone_from(&before.engine);
+    node.engine.become_as(&before.engine);
     (node.host, node.registers) = (host, before.registers);
     Some(match input {
         Some(input) => give(world, before, node, input, fail),
@@ -174,12 +167,13 @@ fn give<S: Storage + Clone>(
         }
         Input::Operation(_) => {}
     }
-    let done = node.host.carry_out(world, &node.engine, &mut fx, fail)?;
+    let mut done = Done::default();
+    node.host.carry_out(world, &node.engine, &mut fx, fail, &mut done)?;
     node.registers = node.engine.registers(&world.at);
     if !node.host.loading {
         node.host.intx_told = node.registers.enabled;
     }
-    let step = Step { world, before, input, answer, done };
+    let step = Step { world, before, input, answer, done: &done };
     step.rewrites(node);
     step_checks::check(&step, node)?;
     Ok(done)

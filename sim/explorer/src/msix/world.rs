@@ -2,6 +2,7 @@
 
 use super::alphabet::{Event, events};
 use super::defect::MsixDefect;
+use super::refusals::Refusals;
 use super::snapshots::{Snapshot, snapshots};
 use super::tampering::SeededEngine;
 use msix_core::{Msix, Policy, Storage, Vector};
@@ -15,6 +16,7 @@ pub(crate) struct MsixWorld<S> {
     pub(crate) start: SeededEngine<S>,
     pub(crate) events: Vec<Event>,
     pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) refusals: Refusals,
     /// Whether states that differ only in the order of the vectors are one.
     pub(crate) symmetry: bool,
 }
@@ -26,10 +28,13 @@ impl<S: Storage + Clone> MsixWorld<S> {
         symmetry: bool,
         defect: Option<MsixDefect>,
     ) -> Self {
+        let policy = *msix.policy();
         let snapshots = snapshots(&msix, &at);
+        let events = events(&at, snapshots.len());
         Self {
-            policy: *msix.policy(),
-            events: events(&at, snapshots.len()),
+            policy,
+            refusals: Refusals::new(msix.vectors(), &at, &policy, &events, &snapshots),
+            events,
             start: SeededEngine::new(msix, defect),
             at,
             snapshots,
