@@ -12,6 +12,7 @@ mod timer;
 pub(crate) use shared::{borrow, refuse_semaphore};
 pub use shared::{import, ring, take, with};
 
+use crate::panics::Panics;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use msix_core::Vector;
@@ -171,6 +172,9 @@ impl Loop {
     ///
     /// # Errors
     /// Those of `epoll_wait`.
+    ///
+    /// # Panics
+    /// When a source panics, after the others were called.
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<usize> {
         let tokens: Vec<Token> = {
             let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,15 +192,18 @@ impl Loop {
             self.timer.fired();
         }
         let count = tokens.len();
+        let mut panics = Panics::default();
         for Token(token) in tokens {
             let source = {
                 let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
                 sources.by_id.get(&(token >> 16)).and_then(Weak::upgrade)
             };
             if let Some(source) = source {
-                source.readable(Vector::new((token & 0xffff) as u16));
+                // epoll does not tell of the others again.
+                panics.catch(|| source.readable(Vector::new((token & 0xffff) as u16)));
             }
         }
+        panics.resume();
         Ok(count)
     }
 }

@@ -295,6 +295,20 @@ fn run_row(name: &str, filter: BpfProgram) {
                 std::mem::forget((function, held));
             });
         }
+        "unmask" => {
+            let function = function(&routes(PATIENT), setup());
+            function.make_eventfds().unwrap();
+            let held = [3, 4].map(|index| function.eventfd(vector(index)).unwrap());
+            held[1].write(1).unwrap();
+            mask(&function, 0, false);
+            mask(&function, 1, false); // the first one that waits
+            confined(filter, move || {
+                for index in 2..5 {
+                    mask(&function, index, false);
+                }
+                std::mem::forget((function, held));
+            });
+        }
         "notify" | "notify early" => notify(name == "notify early", filter),
         "notify queued" => {
             let routes = routes(PATIENT);

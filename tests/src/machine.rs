@@ -27,7 +27,9 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region as Region,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_enable_cap,
+    kvm_irq_routing_entry as Route, kvm_irq_routing_entry__bindgen_ty_1 as Target,
+    kvm_irq_routing_msi as Msi, kvm_msi, kvm_userspace_memory_region as Region,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vm_memory::{
@@ -129,6 +131,18 @@ impl Machine {
     /// The virtual machine, for routes, irqfds and MSIs.
     pub fn vm(&self) -> &Arc<VmFd> {
         &self.vm
+    }
+
+    /// Makes `gsi` send `data` to the first processor. The machine then has no other route.
+    ///
+    /// # Panics
+    /// When KVM refuses it.
+    pub fn route(&self, gsi: u32, data: u32) {
+        let msi = Msi { address_lo: 0xfee0_0000, address_hi: 0, data, ..Default::default() };
+        let route =
+            Route { gsi, type_: KVM_IRQ_ROUTING_MSI, u: Target { msi }, ..Default::default() };
+        let table = KvmIrqRouting::from_entries(&[route]).expect("a table of one route");
+        self.vm.set_gsi_routing(&table).unwrap_or_else(|e| panic!("KVM_SET_GSI_ROUTING: {e}"));
     }
 
     /// The interrupt vectors requested in the local APIC of `vcpu`, lowest first.

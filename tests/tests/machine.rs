@@ -5,10 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use kvm_bindings::{
-    KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry as Route,
-    kvm_irq_routing_entry__bindgen_ty_1 as Target, kvm_irq_routing_msi as Msi,
-};
 use msix_tests::machine::{
     FREE_RAM, Guest, GuestAccess, MMIO, Machine, Program, Step, eventually, message, open_or_skip,
     open_split_or_skip,
@@ -20,10 +16,7 @@ const NONE: [u8; 0] = [];
 
 /// An eventfd that sends `data` to vCPU 0 of `machine`, which has no other route then.
 fn irqfd(machine: &Machine, data: u32) -> EventFd {
-    let msi = Msi { address_lo: 0xfee0_0000, address_hi: 0, data, ..Default::default() };
-    let route =
-        Route { gsi: GSI, type_: KVM_IRQ_ROUTING_MSI, u: Target { msi }, ..Default::default() };
-    machine.vm().set_gsi_routing(&KvmIrqRouting::from_entries(&[route]).unwrap()).unwrap();
+    machine.route(GSI, data);
     let event = EventFd::new(EFD_NONBLOCK).unwrap();
     machine.vm().register_irqfd(&event, GSI).unwrap();
     event

@@ -64,7 +64,7 @@ fn affinity(report: &mut Report, vectors: u16) -> Outcome<()> {
 }
 
 impl Ours {
-    fn retarget(&self, address: u32) {
+    pub(crate) fn retarget(&self, address: u32) {
         self.mask(ONE, true);
         self.program(ONE, address, DATA);
         self.mask(ONE, false);

@@ -4,6 +4,7 @@
 //! `cargo bench -p msix-backends-benches --bench kvm [-- part of a scenario's name]`
 
 mod beside;
+mod commit;
 mod events;
 mod guest;
 mod live;
@@ -38,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mut report = Report::new(wanted);
             up::scenarios(&mut report)?;
             live::scenarios(&mut report)?;
+            commit::scenarios(&mut report)?;
             events::scenarios(&mut report)?;
             beside::scenarios(&mut report)?;
         }

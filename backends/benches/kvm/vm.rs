@@ -2,13 +2,14 @@
 
 use crate::measure::{Asked, Outcome, Turn, timed};
 use kvm_bindings::{
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry as Entry,
-    kvm_irq_routing_irqchip as Pin, kvm_irq_routing_msi as Msi,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KvmIrqRouting,
+    kvm_enable_cap, kvm_irq_routing_entry as Entry, kvm_irq_routing_irqchip as Pin,
+    kvm_irq_routing_msi as Msi,
 };
 use kvm_ioctls::{Kvm, VmFd};
 use msix_backends::eventfd::Loop;
 use msix_backends::kvm::{
-    Deferral, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes,
+    Deferral, EventfdOrigin, Function, FunctionSetup, Irqchip, Platform, RouteOptions, Routes,
 };
 use msix_core::{Access, BarIndex, Layout, Vector};
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(crate) fn machine() -> Outcome<Arc<VmFd>> {
     let vm = Kvm::new()?.create_vm()?;
     vm.set_tss_address(0xfffb_d000)?; // for Intel's real mode
     vm.create_irq_chip()?;
+    Ok(Arc::new(vm))
+}
+
+/// A machine with local APICs in the kernel, and no routes of pins.
+pub(crate) fn machine_with_split_irqchip() -> Outcome<Arc<VmFd>> {
+    let vm = Kvm::new()?.create_vm()?;
+    vm.set_tss_address(0xfffb_d000)?;
+    let args = [u64::from(FIRST_GSI), 0, 0, 0];
+    vm.enable_cap(&kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args, ..Default::default() })?;
     Ok(Arc::new(vm))
 }
 
@@ -54,10 +64,19 @@ impl Ours {
 
     /// The same with these routes.
     pub(crate) fn on(routes: Arc<Routes>, vectors: u16) -> Outcome<Self> {
+        Self::with_eventfds(routes, vectors, EventfdOrigin::Own)
+    }
+
+    /// The same with eventfds from elsewhere: none are assigned until they are connected.
+    pub(crate) fn with_eventfds(
+        routes: Arc<Routes>,
+        vectors: u16,
+        eventfds: EventfdOrigin,
+    ) -> Outcome<Self> {
         let layout = Layout::exclusive_bar(u32::from(vectors), BarIndex::new(1)?)?;
         let function = Function::new(
             &routes,
-            FunctionSetup { msix: Some(layout), ..FunctionSetup::new(Rest) },
+            FunctionSetup { msix: Some(layout), eventfds, ..FunctionSetup::new(Rest) },
         )
         .expect("no device id is needed");
         function.write_command(0, &[0x06, 0x00]);
@@ -147,13 +166,19 @@ impl Floor {
     pub(crate) fn bring_up(&mut self) -> Outcome<()> {
         let pic = (0..16).map(|gsi| pin(gsi, gsi / 8, gsi % 8));
         let ioapic = (0..FIRST_GSI).map(|gsi| pin(gsi, 2, gsi));
-        let vectors = (FIRST_GSI..).take(usize::from(self.vectors)).map(msi);
-        let entries: Vec<Entry> = pic.chain(ioapic).chain(vectors).collect();
-        self.table = Some(KvmIrqRouting::from_entries(&entries)?);
+        self.make_table(pic.chain(ioapic))?;
         self.commit()?;
         for vector in 0..self.vectors {
             self.assign(vector)?;
         }
+        Ok(())
+    }
+
+    /// Makes the table of these routes and those of the vectors.
+    pub(crate) fn make_table(&mut self, pins: impl IntoIterator<Item = Entry>) -> Outcome<()> {
+        let vectors = (FIRST_GSI..).take(usize::from(self.vectors)).map(msi);
+        let entries: Vec<Entry> = pins.into_iter().chain(vectors).collect();
+        self.table = Some(KvmIrqRouting::from_entries(&entries)?);
         Ok(())
     }
 

@@ -351,9 +351,6 @@ impl<P: Platform> SharedFunction<P> {
     /// Ends a use of the function that may have changed it: sees to what it leaves to do, releases the
     /// lock, and makes the calls to the VMM.
     fn release(&self, mut locked: MutexGuard<'_, LockedFunction>, panics: &mut Panics) {
-        if locked.host.has_arrived() {
-            panics.catch(|| locked.take_in_arrived());
-        }
         if !locked.panics.is_empty() {
             panics.add(locked.take_panics());
         }

@@ -137,8 +137,6 @@ pub(super) struct VectorHost {
     unwatched: VectorSet,
     /// Whether eventfds stay in the loop while they are not watched.
     keeps_registered: bool,
-    /// Vectors with an event that was in the eventfd when it began to be watched.
-    arrived: VectorSet,
     /// Calls to the VMM, in order.
     pub(super) calls: CallQueue,
     /// The number of commits that KVM had taken when `waiting` was last looked through.
@@ -182,7 +180,6 @@ impl VectorHost {
             stuck: VectorSet::none(vectors),
             unwatched: VectorSet::none(vectors),
             keeps_registered: false,
-            arrived: VectorSet::none(vectors),
             calls: CallQueue::new(msix, msi),
             seen: 0,
             paused: false,
@@ -235,8 +232,7 @@ impl VectorHost {
     }
 
     /// Keeps eventfds in the loop while they are not watched, before the first effect. Whoever handles
-    /// what the loop finds calls [`end_watch`](Self::end_watch) then, and after each effect
-    /// [`take_arrived`](Self::take_arrived).
+    /// what the loop finds calls [`end_watch`](Self::end_watch) then.
     pub(super) const fn keep_registered(&mut self) {
         self.keeps_registered = true;
     }

@@ -103,6 +103,7 @@
 //! routes there instead: see [`Routes::run`].
 
 mod assigned_line;
+mod call_counts;
 mod commit_hold;
 mod deferral;
 mod doorbell;
@@ -138,6 +139,7 @@ mod vm_fd;
 mod waiters;
 
 pub use assigned_line::{AssignedLine, Resampling};
+pub use call_counts::RouteStats;
 pub use commit_hold::CommitHold;
 pub use deferral::Deferral;
 pub use doorbell::{Doorbell, Ioeventfds};
@@ -154,7 +156,7 @@ pub use platform::{DeviceControl, GuestPin, IntxPlatform, Platform};
 pub use probe::{KvmFacts, probe};
 pub use route_options::RouteOptions;
 pub use route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry};
-pub use routes::{RouteStats, Routes, RoutesError};
+pub use routes::{Routes, RoutesError};
 pub use runner::Runner;
 pub use setup::{EventfdOrigin, FunctionError, FunctionSetup, PassedThrough, SendingThread};
 pub use vector_counters::VectorCounters;

@@ -1,5 +1,6 @@
 //! Owns a VM's route table, and commits it.
 
+use super::call_counts::{CallCounts, RouteStats};
 use super::commit_hold::CommitHold;
 use super::deferral::{CommitPace, Deferral, Wait};
 use super::gsis::{GsiAllocator, GsiTaken};
@@ -10,6 +11,7 @@ use super::vm::Vm;
 use super::waiters::{Waiter, Waiters};
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
+use crate::panics::Panics;
 use msix_core::Vector;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,24 +19,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
-
-/// Counts of the calls to the kernel so far, including failed ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct RouteStats {
-    /// Calls of KVM_SET_GSI_ROUTING.
-    pub commits: u64,
-    /// Calls of KVM_IRQFD that assign.
-    pub assigns: u64,
-    /// Calls of KVM_IRQFD that deassign.
-    pub deassigns: u64,
-    /// Interrupts sent from userspace: calls of KVM_SIGNAL_MSI, and pulses of an SPI by KVM_IRQ_LINE.
-    pub signals: u64,
-    /// Calls of any kind that failed.
-    pub failures: u64,
-    /// GSIs given out now; not a total.
-    pub gsis: u64,
-}
 
 /// Why [`Routes::keep`] refused.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +77,6 @@ struct RoutesState {
     generation: u64,
     /// The number of [`CommitHold`]s.
     holds: usize,
-}
-
-#[derive(Default)]
-struct CallCounts {
-    commits: AtomicU64,
-    assigns: AtomicU64,
-    deassigns: AtomicU64,
-    signals: AtomicU64,
-    failures: AtomicU64,
 }
 
 impl Routes {
@@ -184,10 +159,21 @@ impl Routes {
     /// Commits what waits and arms it, for all functions. Routes wait on while there is a
     /// [`CommitHold`]. A function with routes that the kernel refuses goes on from userspace, and is
     /// notified.
+    ///
+    /// # Panics
+    /// When a part of the VMM panics, after the others were called.
     pub fn flush(&self) {
         self.state().pace.clear();
         let waiting = self.waiters().take();
-        waiting.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.flush());
+        if waiting.is_empty() {
+            return;
+        }
+        let mut panics = Panics::default();
+        for waiter in waiting.iter().filter_map(Weak::upgrade) {
+            // The others have said that they wait, and do not say so again.
+            panics.catch(|| waiter.flush());
+        }
+        panics.resume();
     }
 
     /// Returns when [`flush`](Self::flush) is due; `None` when nothing waits.
@@ -204,10 +190,16 @@ impl Routes {
     ///
     /// # Errors
     /// Those of the epoll instance.
+    ///
+    /// # Panics
+    /// As [`flush`](Self::flush).
     pub fn run(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.events.run(timeout)?;
-        self.flush_due();
-        Ok(())
+        let mut panics = Panics::default();
+        // Its timer may have fired, which it does once.
+        let waited = panics.catch(|| self.events.run(timeout)).unwrap_or(Ok(0));
+        panics.catch(|| self.flush_due());
+        panics.resume();
+        waited.map(|_events| ())
     }
 
     /// Flushes if that is due, and otherwise sets the timer, which may have fired before the deadline
@@ -236,15 +228,7 @@ impl Routes {
     /// Returns counts of the calls to the kernel so far.
     #[must_use]
     pub fn stats(&self) -> RouteStats {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        RouteStats {
-            commits: read(&self.counts.commits),
-            assigns: read(&self.counts.assigns),
-            deassigns: read(&self.counts.deassigns),
-            signals: read(&self.counts.signals),
-            failures: read(&self.counts.failures),
-            gsis: self.state().table.taken() as u64,
-        }
+        RouteStats { gsis: self.state().table.taken() as u64, ..self.counts.stats() }
     }
 
     /// Adds a function. Returns its number, which [`leave`](Self::leave) takes.

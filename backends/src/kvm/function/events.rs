@@ -56,15 +56,6 @@ impl LockedFunction {
         }
     }
 
-    /// Takes in the events that were in eventfds when they began to be watched.
-    #[inline]
-    pub(super) fn take_in_arrived(&mut self) {
-        if self.host.has_arrived() {
-            let arrived = self.host.take_arrived();
-            arrived.into_iter().for_each(|vector| _ = self.take_in(Vector::new(vector)));
-        }
-    }
-
     /// Handles a physical line that the loop saw fire.
     pub(super) fn read_line(&mut self) {
         let line = self.device.as_mut().and_then(|device| device.line.as_mut());

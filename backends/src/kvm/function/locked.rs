@@ -185,7 +185,6 @@ impl LockedFunction {
         if !self.panics.is_empty() {
             self.followed = None; // what panicked is tried again with the next input
         }
-        self.take_in_arrived();
     }
 
     /// Returns what the host and the device follow besides effects.

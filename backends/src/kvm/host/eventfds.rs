@@ -1,7 +1,6 @@
 //! Gives the eventfds to KVM, to the loop, or to neither.
 
 use super::{MessageMode, VectorHost};
-use crate::eventfd::take;
 use crate::happening::failed;
 use crate::kvm::deferral::Wait;
 use crate::kvm::setup::EventfdOrigin;
@@ -186,7 +185,9 @@ impl VectorHost {
     }
 
     /// Makes the loop read an eventfd that reaches a live vector, if it is written elsewhere;
-    /// without routes, any.
+    /// without routes, any. One that stayed in the loop takes no call for that: an event in it is one that
+    /// the loop has still to find, or has found and is about to read, for [`end_watch`](Self::end_watch)
+    /// took out what it found while nobody watched.
     #[inline]
     pub(super) fn watch(&mut self, vector: u16) {
         let state = &self.uses[usize::from(vector)];
@@ -202,13 +203,10 @@ impl VectorHost {
         if self.paused || !(is_live || self.routes.userspace) {
             return;
         }
-        let Some(eventfd) = self.made(vector).filter(|_| self.id.is_some()) else { return };
-        if self.uses[usize::from(vector)].registered {
-            // The loop may have found it readable before, and says so once.
-            if take(eventfd) {
-                self.arrived.insert(vector);
-            }
-        } else if !self.register(vector) {
+        if self.made(vector).is_none() || self.id.is_none() {
+            return;
+        }
+        if !self.register(vector) {
             self.unwatched.insert(vector);
             self.routes.call_again(Wait::Retry);
             return;
@@ -229,20 +227,9 @@ impl VectorHost {
         registered
     }
 
-    /// Returns whether [`take_arrived`](Self::take_arrived) has any.
-    pub(in crate::kvm) const fn has_arrived(&self) -> bool {
-        !self.arrived.is_empty()
-    }
-
-    /// Takes the vectors with an event that was in the eventfd when it began to be watched.
-    pub(in crate::kvm) fn take_arrived(&mut self) -> Vec<u16> {
-        self.arrived.take()
-    }
-
     /// Makes the loop leave an eventfd alone.
     #[inline]
     pub(super) fn unwatch(&mut self, vector: u16) {
-        self.unwatched.remove(vector);
         if std::mem::take(&mut self.uses[usize::from(vector)].watched) && !self.keeps_registered {
             self.end_watch(vector);
         }
@@ -251,7 +238,6 @@ impl VectorHost {
     /// Takes an eventfd that is not watched out of the loop, which would find it readable for nothing.
     pub(in crate::kvm) fn end_watch(&mut self, vector: u16) {
         if let Some(state) = self.uses.get_mut(usize::from(vector))
-            && !state.watched
             && std::mem::take(&mut state.registered)
             && let Some(eventfd) = self.made(vector)
         {

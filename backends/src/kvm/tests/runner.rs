@@ -2,6 +2,8 @@
 
 use super::{PATIENT, Vmm, World, mask, on_x86, program, start};
 use crate::eventfd::Loop;
+use crate::kvm::deferral::Wait;
+use crate::kvm::waiters::Waiter;
 use crate::kvm::{
     Deferral, FakeVm, Function, FunctionSetup, Irqchip, RouteOptions, Routes, Runner, VmCall,
 };
@@ -9,9 +11,9 @@ use crate::testing::in_time;
 use msix_core::{BarIndex, Layout, Vector};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -98,6 +100,21 @@ fn what_keeps_a_runner_from_starting_is_an_error() {
 /// Panics in the first call of it.
 struct Panicky(Arc<AtomicUsize>);
 
+/// A function of two live vectors with messages to memory, for a VMM that panics in the first of `calls`.
+fn panicky(routes: &Arc<Routes>, calls: &Arc<AtomicUsize>) -> Function<Panicky> {
+    let layout = Layout::exclusive_bar(2, BarIndex::new(0).unwrap()).unwrap();
+    let setup = FunctionSetup { msix: Some(layout), ..on_x86(Panicky(Arc::clone(calls))) };
+    let function = Function::new(routes, setup).unwrap();
+    function.write_command(0, &[6, 0]);
+    function.write_msix(3, &[0x80]);
+    for vector in 0..2 {
+        function.claim(Vector::new(vector)).unwrap();
+        function.write_table(16 * u64::from(vector), &0x1000_u64.to_le_bytes());
+        function.write_table(16 * u64::from(vector) + 12, &[0; 4]);
+    }
+    function
+}
+
 impl crate::kvm::Platform for Panicky {
     fn write_memory(&mut self, _: u64, _: u32) {
         let calls = self.0.fetch_add(1, Ordering::SeqCst);
@@ -110,17 +127,9 @@ impl crate::kvm::Platform for Panicky {
 fn a_panic_of_the_vmm_stops_no_runner_and_is_told_in_the_end() {
     in_time(|| {
         let world = World::new(1, PATIENT);
-        let layout = Layout::exclusive_bar(1, BarIndex::new(0).unwrap()).unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
-        let platform = Panicky(Arc::clone(&calls));
-        let setup = FunctionSetup { msix: Some(layout), ..on_x86(platform) };
-        let function = Function::new(&world.routes, setup).unwrap();
+        let function = panicky(&world.routes, &calls);
         let held = function.eventfd(Vector::new(0)).unwrap();
-        function.write_command(0, &[6, 0]);
-        function.claim(Vector::new(0)).unwrap();
-        function.write_msix(3, &[0x80]);
-        function.write_table(0, &0x1000_u64.to_le_bytes());
-        function.write_table(12, &[0; 4]);
         let runner = Runner::start(&world.routes, "msix", || Ok(())).unwrap();
         for call in 1..=3 {
             held.write(1).unwrap();
@@ -129,6 +138,57 @@ fn a_panic_of_the_vmm_stops_no_runner_and_is_told_in_the_end() {
         let stop = std::panic::AssertUnwindSafe(|| runner.stop());
         assert!(std::panic::catch_unwind(stop).is_err());
     });
+}
+
+#[test]
+fn a_panic_of_the_vmm_loses_no_event_that_the_loop_found_with_it() {
+    let world = World::new(1, PATIENT);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let function = panicky(&world.routes, &calls);
+    for vector in 0..2 {
+        function.eventfd(Vector::new(vector)).unwrap().write(1).unwrap();
+    }
+    let round = std::panic::AssertUnwindSafe(|| world.routes.run(Some(Duration::ZERO)));
+    assert!(std::panic::catch_unwind(round).is_err(), "it goes on in the caller");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_panic_of_the_vmm_loses_no_flush_that_is_due_with_it() {
+    let world = World::new(2, SOON);
+    let function = panicky(&world.routes, &Arc::default());
+    let held = function.eventfd(Vector::new(0)).unwrap();
+    world.mask(0, false);
+    world.mask(1, false);
+    thread::sleep(Duration::from_millis(10));
+    assert_eq!(world.fake.armed(), 1, "the other waits");
+    held.write(1).unwrap();
+    let round = std::panic::AssertUnwindSafe(|| world.routes.run(Some(Duration::ZERO)));
+    assert!(std::panic::catch_unwind(round).is_err(), "it goes on in the caller");
+    assert_eq!(world.fake.armed(), 2);
+}
+
+/// One who waits for a commit, and panics in the first flush.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiter for Waiting {
+    fn flush(&self) {
+        assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 0, "a bug of the VMM");
+    }
+}
+
+#[test]
+fn a_panic_of_the_vmm_in_a_flush_keeps_no_other_function_from_its_own() {
+    let world = World::new(1, PATIENT);
+    let flushed = Arc::new(AtomicUsize::new(0));
+    let all = [(); 3].map(|()| Arc::new(Waiting(Arc::clone(&flushed))));
+    for waiting in &all {
+        let id = world.routes.join(Arc::downgrade(waiting) as Weak<dyn Waiter>);
+        world.routes.waits(id, Wait::Commit);
+    }
+    let flush = std::panic::AssertUnwindSafe(|| world.routes.flush());
+    assert!(std::panic::catch_unwind(flush).is_err(), "it goes on in the caller");
+    assert_eq!(flushed.load(Ordering::SeqCst), 3);
 }
 
 #[test]
