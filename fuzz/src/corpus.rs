@@ -251,6 +251,9 @@ fn the_snapshots_in_the_corpus_are_these() {
         if qemu { subject.saved_qemu() } else { subject.saved() }
     };
     let native = save(1, false);
+    let mut older = native[..native.len() - 4].to_vec();
+    older[4] = 1; // the version
+    let older = msix_tests::reference::sealed(older);
     let mut tail = save(33, true);
     tail.extend([0xff]);
     let head = |count, encoding, control: u16, policy: u32| {
@@ -258,10 +261,12 @@ fn the_snapshots_in_the_corpus_are_these() {
     };
     let seeds = [
         ("native", head(0, 0, 0, SPEC), &native[..]),
+        ("native-version-1", head(0, 0, 0, SPEC), &older),
         ("native-short", head(0, 0, 0, SPEC), &native[..20]),
         ("native-of-another-count", head(1, 0, 0, QEMU), &native),
         ("native-65", head(7, 0, 0, QEMU), &save(65, false)),
         ("sealed", head(1, 1, 0x8001, SPEC), b"0123456789abcdef0123456789abcdef\x03"),
+        ("sealed-version-2", head(1, 4, 0x8001, SPEC), b"0123456789abcdef0123456789abcdef\x03"),
         ("sealed-with-a-tail", head(1, 1, 0x8001, SPEC), &[0xff; 48]),
         ("qemu", head(4, 2, 0x8020, QEMU), &save(33, true)),
         ("qemu-of-another-count", head(4, 2, 0x8021, QEMU), &save(33, true)),
