@@ -35,11 +35,12 @@ pub enum MsixDefect {
     IntxForgottenAtResume,
     UnboundedList,
     NeighbourWritten,
+    FailureDisarms,
 }
 
 impl MsixDefect {
     /// All of them, what each is, and the property that finds it first.
-    pub const ALL: [(Self, &'static str, Property); 27] = [
+    pub const ALL: [(Self, &'static str, Property); 28] = [
         (Self::ShortBit, "the bit of a vector from 32 up in 32-bit arithmetic", Property::Lossless),
         (Self::FunctionMaskIgnored, "the Function Mask has no effect (A6)", Property::Told),
         (Self::PendingNotSent, "an unmask clears pending and sends nothing", Property::Pending),
@@ -67,6 +68,7 @@ impl MsixDefect {
         (Self::IntxForgottenAtResume, "a resume says nothing of INTx (A10)", Property::Intx),
         (Self::UnboundedList, "a control write emits an effect a vector (H22)", Property::Bound),
         (Self::NeighbourWritten, "a write reaches the entry before, too (I7)", Property::Idle),
+        (Self::FailureDisarms, "a failure to arm disarms what is not live (I7)", Property::Refused),
     ];
 
     /// Returns what is wrong, in words.

@@ -177,6 +177,12 @@ impl MsixDefect {
                 }
                 answer
             }
+            (Self::FailureDisarms, Operation::ReportFailed(set))
+                if set.iter().all(|v| seeded.msix().is_live(v) == Some(false)) =>
+            {
+                fx.push(Effect::Disarm(set)); // and the answer is as it was
+                seeded.engine.input(input, &mut List::new())
+            }
             (Self::LateAnswerDropped, Operation::ReportHeld(_)) if !seeded.msix().is_enabled() => {
                 Answer::Nothing
             }
