@@ -262,6 +262,7 @@ fn the_snapshots_in_the_corpus_are_these() {
     let seeds = [
         ("native", head(0, 0, 0, SPEC), &native[..]),
         ("native-version-1", head(0, 0, 0, SPEC), &older),
+        ("native-short-and-none", head(0, 0, 0, SPEC), b"ELF\x7f\x01\0\0\0\0\0\0\0\0"),
         ("native-short", head(0, 0, 0, SPEC), &native[..20]),
         ("native-of-another-count", head(1, 0, 0, QEMU), &native),
         ("native-65", head(7, 0, 0, QEMU), &save(65, false)),

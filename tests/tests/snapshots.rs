@@ -235,11 +235,13 @@ proptest! {
         count in prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some)],
         enable in 0..4_u16, body in prop::collection::vec(any::<u8>(), 18 * 65 + 16),
         clean_tail in any::<bool>(), unclaimed in any::<bool>(),
+        magic in prop_oneof![9 => Just(*b"MSIX"), 1 => any::<[u8; 4]>()],
+        len in prop_oneof![9 => Just(usize::MAX), 1 => 0..40_usize],
     ) {
         let control = control.unwrap_or((n - 1) | (enable << 14));
         let count = count.unwrap_or(u32::from(n));
         let vectors = usize::from(n);
-        let mut bytes = [&b"MSIX"[..], &version.to_le_bytes(), &control.to_le_bytes(),
+        let mut bytes = [&magic[..], &version.to_le_bytes(), &control.to_le_bytes(),
                          &count.to_le_bytes()].concat();
         bytes.extend(&body[..18 * vectors + 8 * vectors.div_ceil(64)]);
         if clean_tail {
@@ -248,7 +250,8 @@ proptest! {
         if unclaimed {
             bytes[12 + 16 * vectors + 8 * vectors.div_ceil(64)..].fill(0);
         }
-        let bytes = sealed(bytes);
+        let mut bytes = sealed(bytes);
+        bytes.truncate(len);
         let mut both = Lockstep::new(engine(n, policy), policy);
         run(&mut both, &operations)?;
         let loaded = both.engine.load(&bytes);

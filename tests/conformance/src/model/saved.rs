@@ -13,7 +13,8 @@ impl Reference {
         let n = self.vectors();
         let expected = self.saved_registers().len() + 4;
         let wrong_length = Err(LoadError::Length { expected, got: bytes.len() });
-        if bytes.len() < 16 {
+        // Magic number, version and checksum are those of any snapshot.
+        if bytes.len() < 10 {
             return wrong_length;
         }
         if &bytes[..4] != b"MSIX" {
@@ -21,6 +22,9 @@ impl Reference {
         }
         if !matches!(bytes[4..6], [1 | 2, 0]) {
             return Err(LoadError::Version(u16::from_le_bytes([bytes[4], bytes[5]])));
+        }
+        if bytes.len() < 16 {
+            return wrong_length;
         }
         let vectors = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         if vectors as usize != n {
