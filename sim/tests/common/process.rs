@@ -15,7 +15,7 @@ pub(crate) struct Process {
     child: Child,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
-    peak: Option<JoinHandle<u64>>,
+    memory: Option<JoinHandle<Memory>>,
 }
 
 /// How it ended.
@@ -27,6 +27,15 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
     /// Most memory it had, KiB, if it ran long enough to be seen.
     pub(crate) peak: u64,
+    /// The same without the pages of its file, of which the kernel maps more or fewer at once.
+    pub(crate) own_peak: u64,
+}
+
+/// KiB.
+#[derive(Default)]
+struct Memory {
+    peak: u64,
+    of_files: u64,
 }
 
 impl Process {
@@ -48,17 +57,17 @@ impl Process {
         let stdout = child.stdout.take().map(reader);
         let stderr = child.stderr.take().map(reader);
         let status = format!("/proc/{}/status", child.id());
-        let peak = std::thread::spawn(move || {
-            let mut peak = 0;
+        let memory = std::thread::spawn(move || {
+            let mut last = Memory::default();
             // A process that has ended has no memory to report.
-            while let Some(now) = std::fs::read_to_string(&status).ok().as_deref().and_then(of_peak)
+            while let Some(now) = std::fs::read_to_string(&status).ok().as_deref().and_then(memory)
             {
-                peak = now;
+                last = now;
                 std::thread::sleep(Duration::from_millis(2));
             }
-            peak
+            last
         });
-        Self { child, stdout, stderr, peak: Some(peak) }
+        Self { child, stdout, stderr, memory: Some(memory) }
     }
 
     pub(crate) fn stdin(&mut self) -> ChildStdin {
@@ -81,11 +90,13 @@ impl Process {
     pub(crate) fn ended(mut self) -> Ended {
         let ended = until("it ends", || self.child.try_wait().unwrap());
         let text = |reader: Option<JoinHandle<String>>| reader.unwrap().join().unwrap();
+        let memory = self.memory.take().unwrap().join().unwrap();
         Ended {
             status: ended.code(),
             stdout: text(self.stdout.take()),
             stderr: text(self.stderr.take()),
-            peak: self.peak.take().unwrap().join().unwrap(),
+            peak: memory.peak,
+            own_peak: memory.peak.saturating_sub(memory.of_files),
         }
     }
 }
@@ -100,9 +111,12 @@ impl Drop for Process {
     }
 }
 
-fn of_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+fn memory(status: &str) -> Option<Memory> {
+    let number = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    Some(Memory { peak: number("VmHWM:")?, of_files: number("RssFile:")? })
 }
 
 fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
