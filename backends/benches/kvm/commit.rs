@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 /// The vectors of both functions: all GSIs from 24 to 4095.
 const VECTORS: [u16; 2] = [2048, 2024];
+
 /// A VM, and the nanoseconds that its calls have taken.
 struct Clocked(Arc<VmFd>, Arc<AtomicU64>);
 
