@@ -40,6 +40,7 @@ const fn times_x(value: u32) -> u32 {
 }
 
 /// Multiplies two polynomials, modulo the CRC's.
+#[inline(never)]
 fn multiply(mut a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     while a != 0 {

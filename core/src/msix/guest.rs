@@ -27,9 +27,9 @@ pub enum Access {
 /// The dwords of a structure that an access carries out.
 struct Dwords {
     /// Index of the first dword in the structure.
-    first: u64,
+    first: usize,
     /// The number of dwords, 0 to 2.
-    count: u64,
+    count: usize,
     /// Bytes of the access before the first dword.
     skipped: usize,
 }
@@ -40,7 +40,7 @@ impl<S: Storage> Msix<S> {
     pub fn read_table(&self, offset: u64, bytes: &mut [u8]) -> Access {
         // Kept short: this is the access that every guest makes.
         if let (Ok(dword), 0) = (<&mut [u8; 4]>::try_from(&mut *bytes), offset % 4)
-            && let Some(value) = self.table_dword(offset / 4)
+            && let Some(value) = self.table_dword(dword_at(offset))
         {
             *dword = value.to_le_bytes();
             return Access::Done;
@@ -50,9 +50,9 @@ impl<S: Storage> Msix<S> {
 
     /// Returns dword `index` of the table as the guest reads it.
     #[inline]
-    fn table_dword(&self, index: u64) -> Option<u32> {
+    fn table_dword(&self, index: usize) -> Option<u32> {
         let (vector, memory) = (entry_of(index), self.storage.memory());
-        let entry = memory.entries.get(usize::try_from(index / 4).ok()?)?;
+        let entry = memory.entries.get(index / 4)?;
         let word = memory.words.get(vector.word())?;
         Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
     }
@@ -74,7 +74,7 @@ impl<S: Storage> Msix<S> {
         ready::<Self, _, K>(fx)?;
         // Kept short: this is the access that every guest makes.
         if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
-            let (dword, value) = (offset / 4, u32::from_le_bytes(value));
+            let (dword, value) = (dword_at(offset), u32::from_le_bytes(value));
             let done = if dword % 4 == 3 {
                 self.write_control(dword, value, fx)
             } else {
@@ -89,11 +89,10 @@ impl<S: Storage> Msix<S> {
 
     /// Writes Vector Control. Returns whether `dword` is in the table.
     #[inline]
-    fn write_control<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
+    fn write_control<K: EffectSink>(&mut self, dword: usize, value: u32, fx: &mut K) -> bool {
         let vector = entry_of(dword);
         let memory = self.storage.memory_mut();
-        let slot = usize::try_from(dword / 4).ok();
-        let Some(entry) = slot.and_then(|slot| memory.entries.get_mut(slot)) else { return false };
+        let Some(entry) = memory.entries.get_mut(dword / 4) else { return false };
         let Some(word) = memory.words.get_mut(vector.word()) else { return false };
         entry.store_control(value, self.policy.vector_control);
         let masked = value & VECTOR_MASK != 0;
@@ -123,8 +122,8 @@ impl<S: Storage> Msix<S> {
 
     /// Writes a dword of the message. Returns whether it is in the table.
     #[inline]
-    fn write_message<K: EffectSink>(&mut self, dword: u64, value: u32, fx: &mut K) -> bool {
-        let Some(touched) = self.store(dword, value) else { return false };
+    fn write_message<K: EffectSink>(&mut self, dword: usize, value: u32, fx: &mut K) -> bool {
+        let Some(touched) = self.store_message(dword, value) else { return false };
         // Only the mask decides deliverability, unless the policy exempts messages.
         if touched != OTHER || self.facts.special() {
             let change = Change { written: true, complete: touched & COMPLETE != 0 };
@@ -159,24 +158,33 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Stores a dword. Returns what that touched; `None` when it is not in the table.
-    #[inline(always)]
-    fn store(&mut self, dword: u64, value: u32) -> Option<u8> {
-        let (slot, field) = (usize::try_from(dword / 4).ok()?, field_of(dword));
-        let memory = self.storage.memory_mut();
-        let entry = memory.entries.get_mut(slot)?;
-        let vector = entry_of(dword);
-        let word = memory.words.get_mut(vector.word())?;
-        if field == 3 {
-            entry.store_control(value, self.policy.vector_control);
-            let masked = value & VECTOR_MASK != 0;
-            if masked == (word.masked.get() & vector.bit() != 0) {
-                return Some(OTHER);
-            }
-            word.masked.toggle(vector.bit());
-            return Some(MASK);
+    #[inline(never)]
+    fn store(&mut self, dword: usize, value: u32) -> Option<u8> {
+        if field_of(dword) != 3 {
+            return self.store_message(dword, value);
         }
+        let vector = entry_of(dword);
+        let memory = self.storage.memory_mut();
+        let entry = memory.entries.get_mut(dword / 4)?;
+        let word = memory.words.get_mut(vector.word())?;
+        entry.store_control(value, self.policy.vector_control);
+        let masked = value & VECTOR_MASK != 0;
+        if masked == (word.masked.get() & vector.bit() != 0) {
+            return Some(OTHER);
+        }
+        word.masked.toggle(vector.bit());
+        Some(MASK)
+    }
+
+    /// Stores a dword of a message, as [`store`](Self::store).
+    #[inline(always)]
+    fn store_message(&mut self, dword: usize, value: u32) -> Option<u8> {
+        let (field, vector) = (field_of(dword), entry_of(dword));
+        let memory = self.storage.memory_mut();
+        let entry = memory.entries.get_mut(dword / 4)?;
+        let live = memory.words.get(vector.word())?.live.get() & vector.bit() != 0;
         let changed = entry.store_message(field, value);
-        if word.live.get() & vector.bit() == 0 {
+        if !live {
             return Some(OTHER);
         }
         if changed {
@@ -210,7 +218,7 @@ impl<S: Storage> Msix<S> {
     ) -> Result<(), NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
         let (dwords, _) = self.classify(Region::Pba, offset, len);
-        let vector = |dword: u64| u16::try_from(dword.saturating_mul(32)).unwrap_or(u16::MAX);
+        let vector = |dword: usize| u16::try_from(dword.saturating_mul(32)).unwrap_or(u16::MAX);
         let end = vector(dwords.first.saturating_add(dwords.count)).min(self.vectors());
         let span = VectorRange::new(vector(dwords.first), end);
         self.poll(span, fx);
@@ -223,7 +231,7 @@ impl<S: Storage> Msix<S> {
     pub fn read_pba(&self, offset: u64, bytes: &mut [u8]) -> Access {
         // Kept short: this is the access of a guest that polls.
         if let (Ok(qword), 0) = (<&mut [u8; 8]>::try_from(&mut *bytes), offset % 8)
-            && let Some(pending) = self.pba_word(offset / 8)
+            && let Some(pending) = self.pba_word(dword_at(offset) / 2)
         {
             *qword = pending.to_le_bytes();
             return Access::Done;
@@ -232,12 +240,11 @@ impl<S: Storage> Msix<S> {
     }
 
     #[inline]
-    fn pba_word(&self, index: u64) -> Option<u64> {
-        let word = self.storage.memory().words.get(usize::try_from(index).ok()?)?;
-        Some(word.pending.get())
+    fn pba_word(&self, index: usize) -> Option<u64> {
+        Some(self.storage.memory().words.get(index)?.pending.get())
     }
 
-    fn pba_dword(&self, index: u64) -> Option<u32> {
+    fn pba_dword(&self, index: usize) -> Option<u32> {
         let [b0, b1, b2, b3, b4, b5, b6, b7] = self.pba_word(index / 2)?.to_le_bytes();
         let half = if index.is_multiple_of(2) { [b0, b1, b2, b3] } else { [b4, b5, b6, b7] };
         Some(u32::from_le_bytes(half))
@@ -289,14 +296,15 @@ impl<S: Storage> Msix<S> {
         }
         let aligned = len == 4 && offset.is_multiple_of(4) || len == 8 && offset.is_multiple_of(8);
         if aligned && len <= size.saturating_sub(offset) {
-            return (Dwords { first: offset / 4, count: len / 4, skipped: 0 }, Access::Done);
+            let count = if len == 4 { 1 } else { 2 };
+            return (Dwords { first: dword_at(offset), count, skipped: 0 }, Access::Done);
         }
         if self.policy.table_access == TableAccess::Aligned || len > 8 {
             return (none, Access::Unsupported);
         }
-        let first = offset.div_ceil(4);
-        let end = offset.saturating_add(len).min(size) / 4;
-        let skipped = usize::try_from(first.wrapping_mul(4).wrapping_sub(offset)).unwrap_or(0);
+        let first = dword_at(offset.saturating_add(3));
+        let end = dword_at(offset.saturating_add(len).min(size));
+        let skipped = usize::try_from(offset.wrapping_neg() % 4).unwrap_or(0);
         match end.saturating_sub(first) {
             0 => (none, Access::Unsupported),
             count => (Dwords { first, count, skipped }, Access::Done),
@@ -317,13 +325,18 @@ const HIGH: u8 = 8;
 /// Something else was written.
 const OTHER: u8 = 16;
 
+/// Returns the index of the dword that holds byte `offset`, which no structure has where it does not fit.
+fn dword_at(offset: u64) -> usize {
+    usize::try_from(offset / 4).unwrap_or(usize::MAX)
+}
+
 /// Returns which dword of its entry dword `index` of the table is, 0 to 3.
-fn field_of(index: u64) -> usize {
-    usize::try_from(index % 4).unwrap_or(0)
+fn field_of(index: usize) -> usize {
+    index % 4
 }
 
 /// Returns the vector with the entry that holds dword `index` of the table.
-fn entry_of(index: u64) -> Vector {
+fn entry_of(index: usize) -> Vector {
     Vector::new(u16::try_from(index / 4).unwrap_or(u16::MAX))
 }
 
