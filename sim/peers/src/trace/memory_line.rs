@@ -32,6 +32,17 @@ pub(super) fn memory_line(line: &[u8]) -> Option<TraceEvent<'static>> {
     Some(TraceEvent { time, what: if is_write { What::Write(access) } else { What::Read(access) } })
 }
 
+/// The value of each byte as a hexadecimal digit, as QEMU prints them; 0xff is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
 /// What is left of a line.
 struct Left<'a>(&'a [u8]);
 
@@ -80,11 +91,10 @@ impl Left<'_> {
     fn hexadecimal(&mut self) -> Option<u64> {
         let (mut value, mut rest) = (0_u64, self.0);
         while let Some((&byte, after)) = rest.split_first() {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                _ => break,
-            };
+            let digit = DIGITS[usize::from(byte)];
+            if digit > 15 {
+                break;
+            }
             value = value << 4 | u64::from(digit);
             rest = after;
         }
