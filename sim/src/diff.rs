@@ -11,8 +11,7 @@ pub use bench::DiffOptions;
 pub use pair::{Compared, PeerDifference};
 pub use shrink::ShrunkDifference;
 
-use bench::Bench;
-
+use bench::{Bench, Found, Lane};
 use generate::Generator;
 use msix_core::operation::Operation;
 use msix_peers::QemuError;
@@ -77,36 +76,31 @@ pub fn run(
         })
         .collect();
     let (mut mismatch, mut interrupted) = (None, false);
-    // Runs of one device: what it does depends on what it just did.
-    'run: while bench.compared.operations < options.operations {
-        for (index, generator) in generators.iter_mut().enumerate() {
-            let mut differs = None;
-            for _ in 0..64 {
-                let operation = generator.next();
-                if operation == Operation::SaveAndLoadQemu && !options.player.migrates() {
-                    continue;
-                }
-                differs = bench.step(index, &operation)?;
-                if differs.is_some() {
-                    break;
-                }
-            }
-            if differs.is_none() {
-                differs = bench.settle(index)?;
-            }
-            if let Some(difference) = differs {
-                let done = bench.compared.operations;
-                let mut go_on = || {
-                    interrupted |= !go_on(done);
-                    !interrupted
-                };
-                mismatch = Some(shrink::shrink(&mut bench, index, difference, &mut go_on)?);
-                break 'run;
-            }
-            if !go_on(bench.compared.operations) {
-                interrupted = true;
-                break 'run;
-            }
+    while bench.compared.operations < options.operations {
+        let mut lanes: Vec<_> = generators
+            .iter_mut()
+            .enumerate()
+            .map(|(index, generator)| {
+                let inputs = std::iter::from_fn(|| Some(generator.next())).take(64);
+                let migrates = options.player.migrates();
+                Lane::new(
+                    index,
+                    inputs.filter(move |input| migrates || *input != Operation::SaveAndLoadQemu),
+                )
+            })
+            .collect();
+        let found = bench.give(&mut lanes)?;
+        let done = bench.compared.operations;
+        let mut go_on = || {
+            interrupted |= !go_on(done);
+            !interrupted
+        };
+        if let Some(Found { device, difference }) = found {
+            mismatch = Some(shrink::shrink(&mut bench, device, difference, &mut go_on)?);
+            break;
+        }
+        if !go_on() {
+            break;
         }
     }
     Ok(DiffOutcome {

@@ -31,10 +31,13 @@ fn engine_and_qemu_agree_on_200_000_random_inputs() {
         [(60_000, 1, 4), (60_000, 4, 4), (70_000, 65, 4), (7_000, 129, 8), (3_000, 2048, 1)]
     {
         let outcome = run(&options(operations, vectors, devices), |_| true).unwrap();
-        println!("{vectors} vectors: {:?}", outcome.compared);
+        println!("{vectors} vectors: {:?}, {} waits", outcome.compared, outcome.round_trips);
         assert!(outcome.mismatch.is_none(), "{}", outcome.mismatch.unwrap().script);
         assert!(outcome.compared.operations >= operations);
         assert!(outcome.compared.reads * 10 > operations && outcome.compared.messages > 0);
+        // One wait serves all devices.
+        let most = outcome.compared.operations * 2 / 3 / (1 + devices as u64);
+        assert!(outcome.round_trips < most, "{} waits, at most {most}", outcome.round_trips);
     }
 }
 

@@ -1,10 +1,10 @@
 //! QEMU and the engines side by side.
 
 use super::pair::{Compared, Pair, PeerDifference};
-use super::questions::{Differs, Questions};
+use super::questions::{Differs, Questions, Turn};
 use msix_core::Policy;
-use msix_core::operation::Operation;
-use msix_peers::{Player, Qemu, QemuError, Setup, find_msix_field};
+use msix_core::operation::{Answer, Operation};
+use msix_peers::{Player, Qemu, QemuError, QemuFunction, Setup, find_msix_field};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -34,11 +34,34 @@ impl DiffOptions {
     }
 }
 
+/// Inputs to one device.
+pub(super) struct Lane<I> {
+    device: usize,
+    inputs: I,
+    /// An event that the engine has, and QEMU not: commands before it wait.
+    event: Option<(Operation, Answer)>,
+    /// An input that concerns all devices, and waits for them.
+    machine: Option<Operation>,
+}
+
+impl<I> Lane<I> {
+    pub(super) const fn new(device: usize, inputs: I) -> Self {
+        Self { device, inputs, event: None, machine: None }
+    }
+}
+
+/// A difference, and the device that it is about.
+pub(super) struct Found {
+    pub(super) device: usize,
+    pub(super) difference: PeerDifference,
+}
+
 /// QEMU and the engines.
 pub(super) struct Bench {
     pub(super) options: DiffOptions,
     pub(super) qemu: Qemu,
-    pub(super) pairs: Vec<Pair>,
+    functions: Vec<QemuFunction>,
+    pairs: Vec<Pair>,
     /// What each device was given since the last reset.
     pub(super) history: Vec<Vec<Operation>>,
     pub(super) compared: Compared,
@@ -55,9 +78,14 @@ impl Bench {
             vectors: vec![options.vectors; options.devices],
             incoming: None,
         };
+        let mut qemu = Qemu::start(&setup)?;
+        let functions = (0..options.devices)
+            .map(|index| QemuFunction::set_up(&mut qemu, index))
+            .collect::<Result<_, _>>()?;
         let mut bench = Self {
             options: options.clone(),
-            qemu: Qemu::start(&setup)?,
+            qemu,
+            functions,
             pairs: Vec::new(),
             history: Vec::new(),
             compared: Compared::default(),
@@ -71,14 +99,18 @@ impl Bench {
     /// Fresh engines for devices that were just reset.
     pub(super) fn fresh(&mut self) -> Result<(), QemuError> {
         let DiffOptions { vectors, policy, devices, .. } = self.options;
-        self.pairs = (0..devices)
-            .map(|index| Pair::new(&mut self.qemu, index, vectors, policy))
+        self.pairs = self
+            .functions
+            .iter()
+            .map(|function| Pair::new(*function, vectors, policy))
             .collect::<Result<_, _>>()?;
         self.history = vec![Vec::new(); devices];
         let settle = Operation::WriteConfig { offset: 2, len: 2, value: 0 };
-        for pair in &mut self.pairs {
+        for (device, pair) in self.pairs.iter_mut().enumerate() {
             // KNOWN_DEFECTS[0]
             let mut uncounted = Compared::default();
+            self.questions.turn = Turn { device, given: 0 };
+            self.questions.tell(pair.begin_lines());
             let answer = pair.begin(&settle, &mut self.questions, &mut uncounted);
             pair.follow(&settle, answer, &mut self.questions, &mut uncounted);
         }
@@ -91,94 +123,126 @@ impl Bench {
         self.round_trips + self.qemu.qtest().round_trips()
     }
 
-    /// Gives one input to device `index` on both sides. Many inputs are compared together: the
-    /// difference that is returned may be of an earlier one of this device. Before another device's turn
-    /// comes [`settle`](Self::settle).
-    pub(super) fn step(
+    /// Gives each device its inputs, on both sides. Many are compared together, and those of all devices
+    /// side by side, so that one wait for QEMU serves all. Returns the first difference. What was done to its
+    /// device after it is forgotten.
+    pub(super) fn give<I: Iterator<Item = Operation>>(
         &mut self,
-        index: usize,
-        operation: &Operation,
-    ) -> Result<Option<PeerDifference>, QemuError> {
-        // These reach QEMU on other ways than the commands before them, and leave nothing to ask for.
-        if matches!(operation, Operation::Reset | Operation::SaveAndLoadQemu)
-            && let Some(difference) = self.settle(index)?
-        {
-            return Ok(Some(difference));
-        }
-        match operation {
-            Operation::Reset => {
-                self.compared.operations += 1;
-                self.compared.resets += 1;
-                self.qemu.reset()?;
-                self.fresh()?;
-                Ok(None)
+        lanes: &mut [Lane<I>],
+    ) -> Result<Option<Found>, QemuError> {
+        loop {
+            let mut at_rest = true;
+            for lane in &mut *lanes {
+                at_rest &= self.advance(lane)?;
             }
-            Operation::SaveAndLoadQemu => {
-                self.compared.operations += 1;
-                self.compared.migrations += 1;
-                self.history.iter_mut().for_each(|history| history.push(*operation));
-                self.migrate()
+            let found = if at_rest { self.settle()? } else { self.exchange()? };
+            if found.is_some() {
+                return Ok(found);
             }
-            _ => self.give(index, operation),
+            if at_rest {
+                let machine = lanes.iter_mut().find_map(|lane| lane.machine.take());
+                let Some(operation) = machine else { return Ok(None) };
+                if let Some(found) = self.all(operation)? {
+                    return Ok(Some(found));
+                }
+            }
         }
     }
 
-    /// Gives device `index` an input that concerns it alone.
-    fn give(
+    /// Gives a device its inputs up to one that has to wait. Returns whether it has all, or waits for the
+    /// whole machine.
+    fn advance<I: Iterator<Item = Operation>>(
         &mut self,
-        index: usize,
-        operation: &Operation,
-    ) -> Result<Option<PeerDifference>, QemuError> {
-        if self.questions.is_enough()
-            && let Some(difference) = self.exchange(index)?
-        {
-            return Ok(Some(difference));
+        lane: &mut Lane<I>,
+    ) -> Result<bool, QemuError> {
+        self.turn(lane.device);
+        if let Some((event, answer)) = lane.event.take() {
+            self.follow(lane.device, event, answer)?;
         }
-        let answer =
-            pair(&mut self.pairs, index)?.begin(operation, &mut self.questions, &mut self.compared);
-        if let Operation::Notify(vector) = *operation {
+        while lane.machine.is_none() {
+            if self.questions.is_enough() {
+                return Ok(false);
+            }
+            let Some(operation) = lane.inputs.next() else { break };
+            if matches!(operation, Operation::Reset | Operation::SaveAndLoadQemu) {
+                lane.machine = Some(operation);
+                break;
+            }
+            let pair = pair(&mut self.pairs, lane.device)?;
+            let answer = pair.begin(&operation, &mut self.questions, &mut self.compared);
             // It overtakes the commands before it, and those after it do not overtake it.
-            if self.questions.has_commands()
-                && let Some(difference) = self.exchange(index)?
-            {
-                return Ok(Some(difference));
+            if matches!(operation, Operation::Notify(_)) && self.questions.has_commands() {
+                lane.event = Some((operation, answer));
+                return Ok(false);
             }
-            let device = pair(&mut self.pairs, index)?.function.index;
-            self.questions.raise(device, vector.index());
+            self.follow(lane.device, operation, answer)?;
+        }
+        Ok(true)
+    }
+
+    /// Gives QEMU what the engine of device `index` was given, and answered with `answer`.
+    fn follow(
+        &mut self,
+        index: usize,
+        operation: Operation,
+        answer: Answer,
+    ) -> Result<(), QemuError> {
+        if let Operation::Notify(vector) = operation {
+            self.questions.raise(vector.index());
         }
         if let Some(history) = self.history.get_mut(index) {
-            history.push(*operation);
-            self.questions.given = history.len();
+            history.push(operation);
         }
-        pair(&mut self.pairs, index)?.follow(
-            operation,
-            answer,
-            &mut self.questions,
-            &mut self.compared,
-        );
-        Ok(None)
+        self.turn(index);
+        let pair = pair(&mut self.pairs, index)?;
+        pair.follow(&operation, answer, &mut self.questions, &mut self.compared);
+        Ok(())
     }
 
-    /// Compares all that was done, all of it with device `index`. What was done after the first
-    /// difference is forgotten.
-    pub(super) fn settle(&mut self, index: usize) -> Result<Option<PeerDifference>, QemuError> {
-        pair(&mut self.pairs, index)?.ask_memory(&mut self.questions, &mut self.compared);
-        self.exchange(index)
+    /// What is asked from now on is about device `index` as it is.
+    fn turn(&mut self, device: usize) {
+        let given = self.history.get(device).map_or(0, Vec::len);
+        self.questions.turn = Turn { device, given };
     }
 
-    /// As [`settle`](Self::settle), without a question about the memory.
-    fn exchange(&mut self, index: usize) -> Result<Option<PeerDifference>, QemuError> {
+    /// Gives an input that concerns all devices. It reaches QEMU on another way than the commands before
+    /// it, so nothing may be left to ask for.
+    fn all(&mut self, operation: Operation) -> Result<Option<Found>, QemuError> {
+        self.compared.operations += 1;
+        if operation == Operation::Reset {
+            self.compared.resets += 1;
+            self.qemu.reset()?;
+            self.fresh()?;
+            return Ok(None);
+        }
+        self.compared.migrations += 1;
+        self.history.iter_mut().for_each(|history| history.push(operation));
+        self.migrate()
+    }
+
+    /// Compares all that was done.
+    fn settle(&mut self) -> Result<Option<Found>, QemuError> {
+        for index in 0..self.pairs.len() {
+            self.turn(index);
+            let pair = pair(&mut self.pairs, index)?;
+            pair.ask_memory(&mut self.questions, &mut self.compared);
+        }
+        self.exchange()
+    }
+
+    /// As [`settle`](Self::settle), without questions about the memory.
+    fn exchange(&mut self) -> Result<Option<Found>, QemuError> {
         let Some(differs) = self.questions.settle(&mut self.qemu)? else { return Ok(None) };
-        let Differs { difference, compared, given } = differs;
+        let Differs { difference, compared, turn: Turn { device, given } } = differs;
         self.compared = compared;
-        if let Some(history) = self.history.get_mut(index) {
+        if let Some(history) = self.history.get_mut(device) {
             history.truncate(given);
         }
-        Ok(Some(difference))
+        Ok(Some(Found { device, difference }))
     }
 
     /// Moves QEMU through a migration stream, and every engine through its msix field.
-    pub(super) fn migrate(&mut self) -> Result<Option<PeerDifference>, QemuError> {
+    fn migrate(&mut self) -> Result<Option<Found>, QemuError> {
         let path = self.qemu.migrate()?;
         let stream = std::fs::read(&path).map_err(QemuError::system("migration stream"))?;
         for pair in &mut self.pairs {
@@ -186,7 +250,7 @@ impl Bench {
             let field = pair.msix().qemu_len();
             let saved = find_msix_field(&stream, slot, pair.function.capability, field)?;
             if let Some(difference) = pair.load(saved.control, &saved.msix) {
-                return Ok(Some(difference));
+                return Ok(Some(Found { device: pair.function.index, difference }));
             }
         }
         let setup = Setup {
@@ -198,10 +262,7 @@ impl Bench {
         next.await_incoming()?;
         self.round_trips = self.round_trips();
         self.qemu = next;
-        for pair in &mut self.pairs {
-            pair.ask_memory(&mut self.questions, &mut self.compared);
-        }
-        Ok(self.questions.settle(&mut self.qemu)?.map(|differs| differs.difference))
+        self.settle()
     }
 
     /// Resets everything and gives `operations` to device `index`; the first difference.
@@ -212,12 +273,8 @@ impl Bench {
     ) -> Result<Option<PeerDifference>, QemuError> {
         self.qemu.reset()?;
         self.fresh()?;
-        for operation in operations {
-            if let Some(difference) = self.step(index, &operation)? {
-                return Ok(Some(difference));
-            }
-        }
-        self.settle(index)
+        let found = self.give(&mut [Lane::new(index, operations.into_iter())])?;
+        Ok(found.map(|found| found.difference))
     }
 }
 

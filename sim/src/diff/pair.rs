@@ -5,7 +5,7 @@ use msix_backends::{Host, Route, carry_out};
 use msix_core::operation::{Answer, Operation};
 use msix_core::policy::WhileDisabled;
 use msix_core::{BarIndex, Boxed, Effects, Layout, MAX_EFFECTS, Msix, Policy, Vector, Vectors};
-use msix_peers::{Qemu, QemuError, QemuFunction};
+use msix_peers::{QemuError, QemuFunction};
 
 /// Memory where the messages of device 0 go; each device has its own part.
 const FIRST_WINDOW: u32 = 0x20_0000;
@@ -107,14 +107,12 @@ pub(super) fn window(index: usize, vectors: u16) -> (u32, u32) {
 }
 
 impl Pair {
-    /// Both sides in their reset state. QEMU's device has just been reset, or started.
+    /// The engine's side in its reset state; [`begin_lines`](Self::begin_lines) are QEMU's.
     pub(super) fn new(
-        qemu: &mut Qemu,
-        index: usize,
+        function: QemuFunction,
         vectors: u16,
         policy: Policy,
     ) -> Result<Self, QemuError> {
-        let function = QemuFunction::set_up(qemu, index)?;
         let broken = |error: &dyn std::fmt::Display| QemuError::Device(error.to_string());
         let bar = BarIndex::new(1).map_err(|error| broken(&error))?;
         let layout =
@@ -126,11 +124,13 @@ impl Pair {
         for vector in (0..vectors).map(Vector::new) {
             msix.claim(vector, &mut fx).map_err(|error| broken(&error))?;
         }
-        let (base, len) = window(index, vectors);
-        let memory = Memory::new(base, len);
-        let mut pair = Self { function, msix, memory, unasked: None };
-        pair.clear(qemu)?;
-        Ok(pair)
+        let (base, len) = window(function.index, vectors);
+        Ok(Self { function, msix, memory: Memory::new(base, len), unasked: None })
+    }
+
+    /// The commands to QEMU's device after a reset.
+    pub(super) fn begin_lines(&self) -> impl Iterator<Item = String> {
+        self.function.place_lines().into_iter().chain([self.clearing()])
     }
 
     pub(super) const fn msix(&self) -> &Msix<Boxed> {
@@ -258,11 +258,6 @@ impl Pair {
         let expected = Expected::Memory { base, ours };
         let question = Question { operation, compared: *compared, expected };
         questions.ask(QemuFunction::read_line(base, len), question);
-    }
-
-    fn clear(&mut self, qemu: &mut Qemu) -> Result<(), QemuError> {
-        self.memory.bytes.fill(0);
-        qemu.qtest().command(&self.clearing()).map(drop)
     }
 
     /// The command that clears the window.

@@ -40,16 +40,26 @@ pub(super) struct Question {
     pub(super) expected: Expected,
 }
 
-/// Events and commands to one device that QEMU was not given yet, and what it must answer.
+/// Whose commands come next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turn {
+    /// Index of the device.
+    pub(super) device: usize,
+    /// The number of inputs that it was given since the last reset.
+    pub(super) given: usize,
+}
+
+/// Events and commands that QEMU was not given yet, and what it must answer.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     /// Devices and vectors, before all commands: QEMU looks for events first.
     events: Vec<(usize, u16)>,
     lines: Vec<String>,
-    /// Each with the index of the command whose answer it is about, and how much the device was given.
-    asked: Vec<(usize, usize, Question)>,
-    /// What the device was given since the last reset.
-    pub(super) given: usize,
+    /// The devices with commands, a bit each.
+    commanded: u32,
+    /// Each with the index of the command whose answer it is about.
+    asked: Vec<(usize, Turn, Question)>,
+    pub(super) turn: Turn,
 }
 
 /// An answer that differs.
@@ -58,17 +68,21 @@ pub(super) struct Differs {
     pub(super) difference: PeerDifference,
     /// What was compared until then.
     pub(super) compared: Compared,
-    /// What the device had been given then.
-    pub(super) given: usize,
+    /// The device, and what it had been given then.
+    pub(super) turn: Turn,
 }
 
 /// Commands that are worth a wait.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 256;
 
 impl Questions {
     /// Adds commands that answer with nothing.
     pub(super) fn tell(&mut self, lines: impl IntoIterator<Item = String>) {
+        let before = self.lines.len();
         self.lines.extend(lines);
+        if self.lines.len() > before {
+            self.commanded |= 1 << self.turn.device;
+        }
     }
 
     /// Adds commands; the last of them, if there is one, is answered as `question` says.
@@ -76,18 +90,19 @@ impl Questions {
         let before = self.lines.len();
         self.tell(lines);
         if self.lines.len() > before {
-            self.asked.push((self.lines.len() - 1, self.given, question));
+            self.asked.push((self.lines.len() - 1, self.turn, question));
         }
     }
 
-    /// Adds an event, if no command waits: it would overtake that.
-    pub(super) fn raise(&mut self, device: usize, vector: u16) {
-        debug_assert!(self.lines.is_empty(), "an event overtakes commands");
-        self.events.push((device, vector));
+    /// Adds an event of the device whose turn it is, if no command to it waits: it would overtake that.
+    pub(super) fn raise(&mut self, vector: u16) {
+        debug_assert!(!self.has_commands(), "an event overtakes commands");
+        self.events.push((self.turn.device, vector));
     }
 
+    /// Returns whether commands to the device whose turn it is wait.
     pub(super) const fn has_commands(&self) -> bool {
-        !self.lines.is_empty()
+        self.commanded >> self.turn.device & 1 != 0
     }
 
     pub(super) const fn is_enough(&self) -> bool {
@@ -96,21 +111,16 @@ impl Questions {
 
     /// Gives QEMU all of them, and compares its answers. Returns the first that differs.
     pub(super) fn settle(&mut self, qemu: &mut Qemu) -> Result<Option<Differs>, QemuError> {
-        // Just before the commands, so that QEMU wakes up once for both.
-        for (device, vector) in self.events.drain(..) {
-            qemu.raise(device, vector)?;
-        }
-        let answers = qemu.qtest().commands(&self.lines)?;
-        for (at, given, question) in self.asked.drain(..) {
-            let (Some(line), Some(answer)) = (self.lines.get(at), answers.get(at)) else {
-                continue;
-            };
+        qemu.raise_all(&std::mem::take(&mut self.events))?;
+        self.commanded = 0;
+        let lines = std::mem::take(&mut self.lines);
+        let answers = qemu.qtest().commands(&lines)?;
+        for (at, turn, question) in self.asked.drain(..) {
+            let (Some(line), Some(answer)) = (lines.get(at), answers.get(at)) else { continue };
             if let Some(difference) = question.differs(line, answer)? {
-                self.lines.clear();
-                return Ok(Some(Differs { difference, compared: question.compared, given }));
+                return Ok(Some(Differs { difference, compared: question.compared, turn }));
             }
         }
-        self.lines.clear();
         Ok(None)
     }
 }

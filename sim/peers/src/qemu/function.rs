@@ -39,19 +39,26 @@ impl QemuFunction {
             return Err(QemuError::Device(format!("device {index} has id {id:#x}")));
         }
         function.capability = function.find(qemu)?;
-        let base = FIRST_BASE + SPACING * u32::try_from(index).unwrap_or(0);
-        // BAR0 registers, BAR1 MSI-X, BAR2 and 3 shared memory (E1).
-        for (register, value) in
-            [(0x10, base), (0x14, base + MSIX_BAR), (0x18, base + 0x80_0000), (0x1c, 0)]
-        {
-            function.set_config(qemu, register, 4, u64::from(value))?;
-        }
-        function.command(qemu, COMMAND_ON)?;
-        let bar = u64::from(base + MSIX_BAR);
+        qemu.qtest().commands(&function.place_lines())?;
+        let bar = u64::from(function.base() + MSIX_BAR);
         let offset = |register: u64| bar + (register & !0b111);
         function.table = offset(function.config(qemu, function.capability + 4, 4)?);
         function.pba = offset(function.config(qemu, function.capability + 8, 4)?);
         Ok(function)
+    }
+
+    fn base(&self) -> u32 {
+        FIRST_BASE + SPACING * u32::try_from(self.index).unwrap_or(0)
+    }
+
+    /// Returns the commands that place its BARs and switch it on, as after each reset.
+    #[must_use]
+    pub fn place_lines(&self) -> Vec<String> {
+        let base = self.base();
+        // BAR0 registers, BAR1 MSI-X, BAR2 and 3 shared memory (E1).
+        let bars = [(0x10, base), (0x14, base + MSIX_BAR), (0x18, base + 0x80_0000), (0x1c, 0)];
+        let bars = bars.map(|(register, value)| self.set_config_lines(register, 4, value.into()));
+        bars.into_iter().flatten().chain(self.command_lines(COMMAND_ON)).collect()
     }
 
     /// Writes the Command register.

@@ -60,11 +60,11 @@ impl LoneServer {
         Ok(())
     }
 
-    /// Raises an event of `vector` and waits until QEMU has taken it.
-    pub(super) fn raise(&self, vector: u16, patience: Duration) -> Result<(), QemuError> {
+    /// Raises an event of `vector`.
+    pub(super) fn ring(&self, vector: u16) -> Result<(), QemuError> {
         rustix::io::write(self.event(vector)?, &1_u64.to_ne_bytes())
-            .map_err(|error| QemuError::System { what: "eventfd", source: error.into() })?;
-        self.await_taken(vector, patience)
+            .map(drop)
+            .map_err(|error| QemuError::System { what: "eventfd", source: error.into() })
     }
 
     /// Waits until QEMU has taken what the eventfd of `vector` held.

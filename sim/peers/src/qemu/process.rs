@@ -102,10 +102,27 @@ impl Qemu {
     /// # Errors
     /// [`QemuError`].
     pub fn raise(&self, index: usize, vector: u16) -> Result<(), QemuError> {
-        match self.servers.get(index) {
-            Some(server) => server.raise(vector, PATIENCE),
-            None => Err(QemuError::Device(format!("there is no device {index}"))),
+        self.raise_all(&[(index, vector)])
+    }
+
+    /// Raises events, each of a device and a vector; QEMU has taken all when this returns. It takes those of
+    /// different vectors in any order, and those of one vector together.
+    ///
+    /// # Errors
+    /// [`QemuError`].
+    pub fn raise_all(&self, events: &[(usize, u16)]) -> Result<(), QemuError> {
+        for (index, vector) in events {
+            self.server(*index)?.ring(*vector)?;
         }
+        for (index, vector) in events {
+            self.server(*index)?.await_taken(*vector, PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn server(&self, index: usize) -> Result<&LoneServer, QemuError> {
+        let none = || QemuError::Device(format!("there is no device {index}"));
+        self.servers.get(index).ok_or_else(none)
     }
 
     /// Raises an event of `vector` of device `index`, and waits until somebody has taken it, but not longer
@@ -119,10 +136,9 @@ impl Qemu {
         vector: u16,
         patience: Duration,
     ) -> Result<bool, QemuError> {
-        let Some(server) = self.servers.get(index) else {
-            return Err(QemuError::Device(format!("there is no device {index}")));
-        };
-        match server.raise(vector, patience) {
+        let server = self.server(index)?;
+        server.ring(vector)?;
+        match server.await_taken(vector, patience) {
             Ok(()) => Ok(true),
             Err(QemuError::Silent { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -135,10 +151,7 @@ impl Qemu {
     /// # Errors
     /// [`QemuError`].
     pub fn await_taken(&self, index: usize, vector: u16) -> Result<(), QemuError> {
-        match self.servers.get(index) {
-            Some(server) => server.await_taken(vector, PATIENCE),
-            None => Err(QemuError::Device(format!("there is no device {index}"))),
-        }
+        self.server(index)?.await_taken(vector, PATIENCE)
     }
 
     /// Returns the cause of an error. A closed connection mostly means that the process ended: its exit
