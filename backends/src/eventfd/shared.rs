@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, openat};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, read};
 use std::io::{self, IoSliceMut};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
 use vmm_sys_util::aio::{IOCB_CMD_PREAD, IOCB_FLAG_RESFD, IoContext, IoControlBlock, IoEvent};
 use vmm_sys_util::eventfd::EventFd;
@@ -176,63 +176,64 @@ impl Bell {
     /// that cannot be told. Nothing is signalled: the read that would end has a flag that no kernel knows,
     /// which is found after the descriptor was looked at.
     fn can_ring(&self, descriptor: &OwnedFd) -> Option<bool> {
-        let refused = self.refuse(descriptor.as_raw_fd())?;
-        if refused == Errno::OPNOTSUPP {
-            return Some(true);
+        match self.refuse(descriptor.as_fd())? {
+            Errno::OPNOTSUPP => Some(true),
+            // Before Linux 4.13 there are no flags, and every refusal is the same.
+            Errno::INVAL => {
+                let known = EventFd::new(0).ok()?;
+                (self.refuse(borrow(&known))? == Errno::OPNOTSUPP).then_some(false)
+            }
+            _ => None, // about the kernel, not the descriptor: no memory, or no room
         }
-        // Before Linux 4.13 there are no flags, and every refusal is the same.
-        let known = EventFd::new(0).ok()?;
-        (self.refuse(known.as_raw_fd())? == Errno::OPNOTSUPP).then_some(false)
     }
 
     /// Returns the error of a read that is refused.
-    fn refuse(&self, descriptor: RawFd) -> Option<Errno> {
-        let descriptor = u32::try_from(descriptor).ok()?;
-        let mut read = IoControlBlock {
-            // One of these is `aio_rw_flags`, by the byte order; the kernel sets the other.
-            aio_key: 1 << 31,
-            aio_reserved1: 1 << 31,
-            aio_lio_opcode: IOCB_CMD_PREAD as u16,
-            aio_fildes: descriptor,
-            aio_flags: IOCB_FLAG_RESFD,
-            aio_resfd: descriptor,
-            ..IoControlBlock::default()
-        };
-        let error = self.0.submit(&[&mut read]).err()?;
+    fn refuse(&self, descriptor: BorrowedFd<'_>) -> Option<Errno> {
+        // One of these is `aio_rw_flags`, by the byte order; the kernel sets the other.
+        let (aio_key, aio_reserved1) = (1 << 31, 1 << 31);
+        let read = IoControlBlock { aio_key, aio_reserved1, ..read_nothing(descriptor)? };
+        let error = self.submit(read).err()?;
         error.raw_os_error().map(Errno::from_raw_os_error)
     }
 
     /// Returns whether the kernel signalled `eventfd`.
     fn ring(&self, eventfd: &EventFd) -> bool {
-        let Ok(eventfd) = u32::try_from(eventfd.as_raw_fd()) else { return false };
-        let mut read_nothing = IoControlBlock {
-            aio_lio_opcode: IOCB_CMD_PREAD as u16,
-            aio_fildes: eventfd,
-            aio_flags: IOCB_FLAG_RESFD,
-            aio_resfd: eventfd,
-            ..IoControlBlock::default()
-        };
-        // The kernel keeps what ended until it is asked, and has room for so many. Other threads
-        // may take the room that is made here.
-        for _ in 0..ATTEMPTS {
-            match self.0.submit(&[&mut read_nothing]) {
-                Ok(submitted) => return submitted == 1,
+        let read = read_nothing(borrow(eventfd));
+        read.is_some_and(|read| self.submit(read).is_ok_and(|submitted| submitted == 1))
+    }
+
+    /// Has the kernel carry out `read`. It keeps what ended until it is asked, and has room for so many: then
+    /// it refuses all others (`WouldBlock`), whatever they are, until it was asked.
+    fn submit(&self, mut read: IoControlBlock) -> io::Result<usize> {
+        // Other threads may take the room that is made here.
+        for _ in 1..ATTEMPTS {
+            match self.0.submit(&[&mut read]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut ended = [IoEvent::default(); ENDED_READS as usize];
-                    if self.0.get_events(0, &mut ended, None).is_err() {
-                        return false;
-                    }
+                    self.0.get_events(0, &mut ended, None)?;
                 }
-                Err(_) => return false,
+                other => return other,
             }
         }
-        false
+        self.0.submit(&[&mut read])
     }
+}
+
+/// A read of no bytes of a descriptor, whose end is signalled to that as an eventfd.
+fn read_nothing(descriptor: BorrowedFd<'_>) -> Option<IoControlBlock> {
+    let descriptor = u32::try_from(descriptor.as_raw_fd()).ok()?;
+    Some(IoControlBlock {
+        aio_lio_opcode: IOCB_CMD_PREAD as u16,
+        aio_fildes: descriptor,
+        aio_flags: IOCB_FLAG_RESFD,
+        aio_resfd: descriptor,
+        ..IoControlBlock::default()
+    })
 }
 
 /// How many reads may end before the kernel is asked for them.
 const ENDED_READS: u32 = 64;
-/// How often a signal is tried.
+/// How often a read is tried.
 const ATTEMPTS: usize = 16;
 
 #[cfg(test)]
@@ -343,6 +344,22 @@ mod tests {
     /// A file of no bytes that nobody else sees.
     fn tempfile() -> OwnedFd {
         rustix::fs::memfd_create("", rustix::fs::MemfdFlags::CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn what_a_descriptor_is_can_be_told_with_no_room_for_another_read() {
+        let bell = Bell::new().expect("a kernel with asynchronous I/O");
+        let eventfd = EventFd::new(0).unwrap();
+        let full = loop {
+            match bell.0.submit(&[&mut read_nothing(borrow(&eventfd)).unwrap()]) {
+                Ok(_) => {}
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(full, io::ErrorKind::WouldBlock);
+        let descriptor = borrow(&eventfd).try_clone_to_owned().unwrap();
+        assert_eq!(bell.can_ring(&descriptor), Some(true));
+        assert_eq!(bell.can_ring(&tempfile()), Some(false));
     }
 
     #[test]
