@@ -22,8 +22,9 @@ use explored::fresh;
 use moment::{Found, Moment};
 use msix_core::IntxSource;
 use msix_core::operation::FunctionOperation;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
+use twox_hash::XxHash3_128;
 
 /// Which function to explore, and how far.
 #[derive(Debug, Clone, Copy)]
@@ -137,13 +138,7 @@ impl World for FunctionWorld {
     fn key(&self, moment: &Moment) -> u128 {
         let mut all = Hashed(Vec::with_capacity(512));
         moment.hash(&mut all);
-        let half = |salt: u64| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u64(salt);
-            hasher.write(&all.0);
-            u128::from(hasher.finish())
-        };
-        half(1) << 64 | half(2)
+        XxHash3_128::oneshot(&all.0)
     }
 
     fn check(&self, moment: &Moment) -> Result<(), Found> {
