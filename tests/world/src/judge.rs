@@ -19,6 +19,8 @@ pub(crate) struct Moment {
     loading: bool,
     attached: bool,
     pin: bool,
+    /// The vectors that MSI has, while it is used.
+    allocated: Option<u8>,
     pub(crate) messages: Vec<Option<(u64, u32)>>,
 }
 
@@ -31,6 +33,7 @@ impl World {
             loading: self.loading,
             attached: self.attached,
             pin: outside.controller.pin,
+            allocated: self.allocated_now(),
             messages: self.messages(),
         }
     }
@@ -50,7 +53,7 @@ impl World {
                 *unsent |= owed.may > 0;
             }
             self.unsent_as.extend(before.messages.iter().copied().flatten());
-            self.share_unsent(refused);
+            self.share_unsent(refused, before);
         }
         if self.unsent.contains(&true) {
             self.unsent_as.extend(self.messages().into_iter().flatten());
@@ -81,17 +84,23 @@ impl World {
         Ok(())
     }
 
-    /// A message that was refused is of the vector of MSI, and no more of one of the device's (A15).
-    fn share_unsent(&mut self, refused: (u64, u32)) {
-        if self.registers.mode() != Mode::Msi {
-            return;
-        }
-        for vector in self.registers.allocated()..self.setup.vectors {
+    /// The vectors that MSI has, while it is used.
+    fn allocated_now(&self) -> Option<u8> {
+        (self.registers.mode() == Mode::Msi).then(|| self.registers.allocated())
+    }
+
+    /// A message that was refused is of the vector of MSI, and no more of one of the device's (A15). The
+    /// registers that it was sent with are those after the input, or, of an event that came first, before it.
+    fn share_unsent(&mut self, refused: (u64, u32), before: &Moment) {
+        for vector in 0..self.setup.vectors {
             let is_its = self.registers.message(Mode::Msi, vector) == Some(refused);
-            if !is_its || self.own_places(vector) > 0 {
+            let was_its = before.messages[usize::from(vector)] == Some(refused);
+            let now = self.allocated_now().filter(|_| is_its);
+            let Some(allocated) = now.or(before.allocated.filter(|_| was_its)) else { continue };
+            if vector < allocated || self.own_places(vector) > 0 {
                 continue;
             }
-            let of = usize::from(vector % self.registers.allocated());
+            let of = usize::from(vector % allocated);
             let shared = &mut self.owed[usize::from(vector)];
             let Owed { must, may } = *shared;
             shared.must = false;

@@ -62,3 +62,13 @@ fn a10_a_reset_before_the_resume_lowers_a_pin_that_was_restored_high() {
 fn a_function_that_goes_before_the_resume_leaves_a_restored_pin_low() {
     passes(PIN, &[Save, NewProcess, NewProcess]);
 }
+
+#[test]
+fn a15_a_message_of_msi_that_kvm_refused_is_of_its_vector_when_msix_was_entered_since() {
+    // Found by fuzzing, in the judge: it went by the registers after the input.
+    let both = Setup { msix: true, ..Setup::msi(2, true, true) };
+    let setup = Setup { producers: Producers::Own, ..both };
+    let enable = |log| MsiControl { enable: true, log };
+    let masked = MsixControl { enable: true, mask: true };
+    passes(setup, &[Detach, Fail(Call::Signal), enable(0), Produce(1), masked, enable(1)]);
+}
