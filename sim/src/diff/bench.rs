@@ -60,7 +60,6 @@ pub(super) struct Found {
 pub(super) struct Bench {
     pub(super) options: DiffOptions,
     pub(super) qemu: Qemu,
-    functions: Vec<QemuFunction>,
     pairs: Vec<Pair>,
     /// What each device was given since the last reset.
     pub(super) history: Vec<Vec<Operation>>,
@@ -81,26 +80,31 @@ impl Bench {
         let mut qemu = Qemu::start(&setup)?;
         let functions = (0..options.devices)
             .map(|index| QemuFunction::set_up(&mut qemu, index))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let mut bench = Self {
             options: options.clone(),
             qemu,
-            functions,
             pairs: Vec::new(),
             history: Vec::new(),
             compared: Compared::default(),
             questions: Questions::default(),
             round_trips: 0,
         };
-        bench.fresh()?;
+        bench.fresh(&functions)?;
         Ok(bench)
     }
 
-    /// Fresh engines for devices that were just reset.
-    pub(super) fn fresh(&mut self) -> Result<(), QemuError> {
+    /// Resets the machine.
+    fn reset(&mut self) -> Result<(), QemuError> {
+        self.qemu.reset()?;
+        let functions: Vec<_> = self.pairs.iter().map(|pair| pair.function).collect();
+        self.fresh(&functions)
+    }
+
+    /// Makes engines for devices that were just reset.
+    fn fresh(&mut self, functions: &[QemuFunction]) -> Result<(), QemuError> {
         let DiffOptions { vectors, policy, devices, .. } = self.options;
-        self.pairs = self
-            .functions
+        self.pairs = functions
             .iter()
             .map(|function| Pair::new(*function, vectors, policy))
             .collect::<Result<_, _>>()?;
@@ -211,8 +215,7 @@ impl Bench {
         self.compared.operations += 1;
         if operation == Operation::Reset {
             self.compared.resets += 1;
-            self.qemu.reset()?;
-            self.fresh()?;
+            self.reset()?;
             return Ok(None);
         }
         self.compared.migrations += 1;
@@ -271,8 +274,7 @@ impl Bench {
         index: usize,
         operations: impl IntoIterator<Item = Operation>,
     ) -> Result<Option<PeerDifference>, QemuError> {
-        self.qemu.reset()?;
-        self.fresh()?;
+        self.reset()?;
         let found = self.give(&mut [Lane::new(index, operations.into_iter())])?;
         Ok(found.map(|found| found.difference))
     }
