@@ -33,7 +33,7 @@ pub(super) fn memory_line(line: &[u8]) -> Option<TraceEvent<'static>> {
 }
 
 /// The value of each byte as a hexadecimal digit, as QEMU prints them; 0xff is none.
-const DIGITS: [u8; 256] = {
+static DIGITS: [u8; 256] = {
     let mut digits = [0xff; 256];
     let mut value = 0;
     while value < 16 {
