@@ -29,7 +29,9 @@ impl<P: Platform> Function<P> {
     /// stays in them, and is taken by the one that takes them over. So no interrupt is lost, and none comes
     /// twice. Save the interrupt controllers after this.
     ///
-    /// The pin needs nothing: a level is still there when the other process arms the line.
+    /// The pin needs nothing: a level is still there when the other process arms the line. Where userspace
+    /// brings it to the guest, run the loop after the resume and before the processors: a level that is
+    /// taken in after the guest satisfied the device interrupts it once more.
     ///
     /// In the other process, which has got the device's descriptor, and still has, or is given, its
     /// container and group: make the function with `DeviceMsix::taken_over` and `DeviceMsi::taken_over`;

@@ -22,6 +22,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vfio_ioctls::VfioContainer;
 
@@ -258,12 +259,13 @@ fn take(case: Case) -> Result<(), String> {
         behind.msi = Some(taken);
     }
     let mut pin: Option<Box<dyn GuestPin>> = None;
+    let is_high = Arc::new(AtomicBool::new(false));
     if let Case::Line(_, by, _) = case {
         route_line(&nested.vm, LINE)?;
         controllers.put(&nested.vm, nested.cpu()?)?;
         let line = AssignedLine::new(Box::new(LineIrqs::new(copy()?))).map_err(text)?;
-        let wire: Box<dyn GuestPin> = Box::new(Wire(Arc::clone(&nested.vm)));
-        pin = Some(wire);
+        let wire = Wire(Arc::clone(&nested.vm));
+        pin = Some(Box::new(Observed { wire, is_high: Arc::clone(&is_high) }));
         behind.line = Some(match by {
             By::Userspace => line,
             By::Kernel => line.resampled_by(Box::new(Arc::clone(&nested.vm)), GSI),
@@ -284,6 +286,13 @@ fn take(case: Case) -> Result<(), String> {
         function.connect(vector, eventfd).map_err(text)?;
     }
     function.resume();
+    if matches!(case, Case::Line(_, By::Userspace, _)) {
+        // Before the guest satisfies the device: a level that is taken in later interrupts once more.
+        super::wait("the line", || {
+            routes.run(Some(Duration::ZERO)).map_err(text)?;
+            Ok(is_high.load(Ordering::Relaxed))
+        })?;
+    }
     let write = {
         let device = copy()?;
         move |at, value: u32| {
@@ -350,6 +359,19 @@ fn owned(number: &str) -> Result<OwnedFd, String> {
     // SAFETY: the program before left it open, and named it once.
     #[expect(unsafe_code, reason = "a descriptor comes as a number")]
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The guest's pin, and the level that it was set to last.
+struct Observed {
+    wire: Wire,
+    is_high: Arc<AtomicBool>,
+}
+
+impl GuestPin for Observed {
+    fn set_level(&mut self, asserted: bool) {
+        self.wire.set_level(asserted);
+        self.is_high.store(asserted, Ordering::Relaxed);
+    }
 }
 
 /// A device that is not reset, and has no BARs to map.
