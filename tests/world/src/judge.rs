@@ -1,7 +1,6 @@
 //! What must hold after every input.
 
 use crate::input::{Call, Input};
-use crate::ledger::Owed;
 use crate::naive::Mode;
 use crate::outside::is_readable;
 use crate::setup::Producers;
@@ -97,13 +96,14 @@ impl World {
             let was_its = before.messages[usize::from(vector)] == Some(refused);
             let now = self.allocated_now().filter(|_| is_its);
             let Some(allocated) = now.or(before.allocated.filter(|_| was_its)) else { continue };
-            if vector < allocated || self.own_places(vector) > 0 {
+            if vector < allocated {
                 continue;
             }
-            let of = usize::from(vector % allocated);
+            let (of, waits) = (usize::from(vector % allocated), self.own_places(vector));
             let shared = &mut self.owed[usize::from(vector)];
-            let Owed { must, may } = *shared;
-            shared.must = false;
+            let may = shared.may.saturating_sub(waits);
+            // What waits stays its own.
+            let must = waits == 0 && std::mem::take(&mut shared.must);
             self.owed[of].share(must, may);
             self.unsent[of] |= may > 0;
         }

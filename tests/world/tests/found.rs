@@ -72,3 +72,14 @@ fn a15_a_message_of_msi_that_kvm_refused_is_of_its_vector_when_msix_was_entered_
     let masked = MsixControl { enable: true, mask: true };
     passes(setup, &[Detach, Fail(Call::Signal), enable(0), Produce(1), masked, enable(1)]);
 }
+
+#[test]
+fn a15_a_message_of_msi_that_kvm_refused_is_not_an_event_that_waits_in_msix() {
+    // Found by fuzzing, in the judge: vector 2 had another event, which waited.
+    let both = Setup { msix: true, ..Setup::msi(4, true, true) };
+    let setup = Setup { producers: Producers::Own, ..both };
+    let enable = |log| MsiControl { enable: true, log };
+    let waiting = [Produce(2), Detach, Produce(0), enable(0)];
+    let refused = [Fail(Call::Signal), Event(2), enable(2), Attach];
+    passes(setup, &[waiting, refused].concat());
+}
