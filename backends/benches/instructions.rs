@@ -51,13 +51,13 @@ impl Subject {
     fn read(&self, offset: u64) {
         let mut bytes = [0; 4];
         self.0.read_table(offset, &mut bytes);
-        black_box(bytes);
+        black_box(&bytes);
     }
 
     fn read_pba(&self) {
         let mut bytes = [0; 8];
         self.0.read_pba(0, &mut bytes);
-        black_box(bytes);
+        black_box(&bytes);
     }
 
     fn control(&self, high: u8) {
@@ -102,6 +102,7 @@ fn run(scenario: &str, times: u16) -> Outcome<bool> {
         "flush-idle" => (0..100).map(|_| Subject::new(&routes, 1)).collect::<Outcome<_>>()?,
         // All GSIs from 24 to 4095.
         "commit" => vec![Subject::new(&routes, 2048)?, Subject::new(&routes, 2024)?],
+        "read-pba-2048" => vec![Subject::new(&routes, 2048)?],
         _ => vec![Subject::new(&routes, 64)?],
     };
     let function = &functions[0];
@@ -115,7 +116,7 @@ fn run(scenario: &str, times: u16) -> Outcome<bool> {
                 measured(&mut || function.write(entry, 0xfee0_0000 + (data << 12)));
             }
             "read" => measured(&mut || function.read(entry + 8)),
-            "read-pba" => measured(&mut || function.read_pba()),
+            "read-pba" | "read-pba-2048" => measured(&mut || function.read_pba()),
             "notify-armed" => {
                 measured(&mut || _ = black_box(function.0.notify(Vector::new(vector))))
             }

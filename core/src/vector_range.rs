@@ -1,6 +1,7 @@
 //! Consecutive vectors, taken apart into 64-vector words.
 
 use crate::vectors::Vector;
+use core::ops::Range;
 
 /// Vectors `first` to `end - 1`; empty when `end` is not above `first`.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,11 @@ impl VectorRange {
 
     pub(crate) const fn is_empty(self) -> bool {
         self.first >= self.end
+    }
+
+    /// Returns the words that have its members.
+    pub(crate) const fn words(self) -> Range<u16> {
+        self.first / 64..self.end.div_ceil(64)
     }
 
     /// Returns its members in word `word`.
@@ -51,9 +57,11 @@ mod tests {
             [(0, 1), (63, 64), (63, 65), (0, 2048), (64, 128), (31, 97), (5, 5), (9, 3)]
         {
             let span = VectorRange::new(first, end);
-            let words = (0..32).flat_map(|word| Vectors::new(word, span.bits(word)).iter());
-            let vectors: Vec<u16> = words.map(Vector::index).collect();
-            assert_eq!(vectors, (first..end).collect::<Vec<_>>());
+            for words in [0..32, span.words()] {
+                let members = words.flat_map(|word| Vectors::new(word, span.bits(word)).iter());
+                let vectors: Vec<u16> = members.map(Vector::index).collect();
+                assert_eq!(vectors, (first..end).collect::<Vec<_>>());
+            }
             assert_eq!(span.bits(33), 0, "a word it does not touch");
         }
     }

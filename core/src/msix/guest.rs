@@ -51,8 +51,9 @@ impl<S: Storage> Msix<S> {
     /// Returns dword `index` of the table as the guest reads it.
     #[inline]
     fn table_dword(&self, index: usize) -> Option<u32> {
-        let (vector, memory) = (entry_of(index), self.storage.memory());
+        let memory = self.storage.memory();
         let entry = memory.entries.get(index / 4)?;
+        let vector = entry_of(index);
         let word = memory.words.get(vector.word())?;
         Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
     }
@@ -72,28 +73,36 @@ impl<S: Storage> Msix<S> {
         fx: &mut K,
     ) -> Result<Access, NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
-        // Kept short: this is the access that every guest makes.
-        if let (Ok(&value), 0) = (<&[u8; 4]>::try_from(bytes), offset % 4) {
-            let (dword, value) = (dword_at(offset), u32::from_le_bytes(value));
-            let done = if dword % 4 == 3 {
-                self.write_control(dword, value, fx)
-            } else {
-                self.write_message(dword, value, fx)
-            };
-            if done {
-                return Ok(Access::Done);
-            }
-        }
-        Ok(self.write_others(offset, bytes, fx))
+        // Kept short: aligned dwords are the accesses that every guest makes.
+        let Ok(&dword) = <&[u8; 4]>::try_from(bytes) else {
+            return Ok(self.write_others(offset, bytes, fx));
+        };
+        let value = u32::from_le_bytes(dword);
+        Ok(if offset % 16 == 12 {
+            self.write_control(offset, value, fx)
+        } else if offset.is_multiple_of(4) {
+            self.write_message(offset, value, fx)
+        } else {
+            self.write_unaligned(offset, value, fx)
+        })
     }
 
-    /// Writes Vector Control. Returns whether `dword` is in the table.
-    #[inline]
-    fn write_control<K: EffectSink>(&mut self, dword: usize, value: u32, fx: &mut K) -> bool {
-        let vector = entry_of(dword);
+    /// Applies a write of a dword that is not aligned.
+    // By value: a caller that has a number would keep its bytes in memory for this alone, and wait for them.
+    #[inline(never)]
+    fn write_unaligned<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
+        self.write_others(offset, &value.to_le_bytes(), fx)
+    }
+
+    /// Writes Vector Control, at an aligned `offset`.
+    // Apart: a write of a message does not need its registers.
+    #[inline(never)]
+    fn write_control<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
+        let dword = dword_at(offset);
         let memory = self.storage.memory_mut();
-        let Some(entry) = memory.entries.get_mut(dword / 4) else { return false };
-        let Some(word) = memory.words.get_mut(vector.word()) else { return false };
+        let Some(entry) = memory.entries.get_mut(dword / 4) else { return Access::OutOfRange };
+        let vector = entry_of(dword);
+        let Some(word) = memory.words.get_mut(vector.word()) else { return Access::OutOfRange };
         entry.store_control(value, self.policy.vector_control);
         let masked = value & VECTOR_MASK != 0;
         let changed = masked != (word.masked.get() & vector.bit() != 0);
@@ -111,25 +120,26 @@ impl<S: Storage> Msix<S> {
                     self.send_vector(vector, fx);
                 }
                 self.check_vector(vector);
-                return true;
+                return Access::Done;
             }
         }
         if changed || self.facts.special() {
             self.settle_vector(vector, Change { written: true, complete: false }, fx);
         }
-        true
+        Access::Done
     }
 
-    /// Writes a dword of the message. Returns whether it is in the table.
+    /// Writes a dword of a message, at an aligned `offset`.
     #[inline]
-    fn write_message<K: EffectSink>(&mut self, dword: usize, value: u32, fx: &mut K) -> bool {
-        let Some(touched) = self.store_message(dword, value) else { return false };
+    fn write_message<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
+        let dword = dword_at(offset);
+        let Some(touched) = self.store_message(dword, value) else { return Access::OutOfRange };
         // Only the mask decides deliverability, unless the policy exempts messages.
         if touched != OTHER || self.facts.special() {
             let change = Change { written: true, complete: touched & COMPLETE != 0 };
             self.settle_vector(entry_of(dword), change, fx);
         }
-        true
+        Access::Done
     }
 
     /// Applies a table write that is not an aligned DWORD inside the table.
@@ -163,9 +173,9 @@ impl<S: Storage> Msix<S> {
         if field_of(dword) != 3 {
             return self.store_message(dword, value);
         }
-        let vector = entry_of(dword);
         let memory = self.storage.memory_mut();
         let entry = memory.entries.get_mut(dword / 4)?;
+        let vector = entry_of(dword);
         let word = memory.words.get_mut(vector.word())?;
         entry.store_control(value, self.policy.vector_control);
         let masked = value & VECTOR_MASK != 0;
@@ -179,9 +189,9 @@ impl<S: Storage> Msix<S> {
     /// Stores a dword of a message, as [`store`](Self::store).
     #[inline(always)]
     fn store_message(&mut self, dword: usize, value: u32) -> Option<u8> {
-        let (field, vector) = (field_of(dword), entry_of(dword));
         let memory = self.storage.memory_mut();
         let entry = memory.entries.get_mut(dword / 4)?;
+        let (field, vector) = (field_of(dword), entry_of(dword));
         let live = memory.words.get(vector.word())?.live.get() & vector.bit() != 0;
         let changed = entry.store_message(field, value);
         if !live {

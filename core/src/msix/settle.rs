@@ -269,7 +269,9 @@ impl<S: Storage> Msix<S> {
         out: &mut Ordered<'_, K>,
     ) {
         let attached = ones(self.facts.has(Fact::ATTACHED));
-        for (index, word) in numbered(self.storage.memory().words) {
+        let memory = self.storage.memory();
+        for index in span.words() {
+            let Some(word) = memory.words.get(usize::from(index)) else { break };
             let held = kernel::held(told(word, 0), attached) & span.bits(index);
             if held != 0 {
                 out.push(kind(Vectors::new(index, held)));

@@ -117,7 +117,7 @@ impl Subject for Alioth {
         0
     }
     fn save(&mut self, _: &mut [u8]) {}
-    fn load(&mut self, _: &[u8]) {}
+    fn load(&mut self, _: &[u8], _: u8) {}
 }
 
 /// Rounds that are timed together: a clock read costs more than a write.
