@@ -54,9 +54,9 @@ impl Subject {
         black_box(&bytes);
     }
 
-    fn read_pba(&self) {
+    fn read_pba(&self, offset: u64) {
         let mut bytes = [0; 8];
-        self.0.read_pba(0, &mut bytes);
+        self.0.read_pba(offset, &mut bytes);
         black_box(&bytes);
     }
 
@@ -116,7 +116,9 @@ fn run(scenario: &str, times: u16) -> Outcome<bool> {
                 measured(&mut || function.write(entry, 0xfee0_0000 + (data << 12)));
             }
             "read" => measured(&mut || function.read(entry + 8)),
-            "read-pba" | "read-pba-2048" => measured(&mut || function.read_pba()),
+            "read-pba" | "read-pba-2048" => {
+                measured(&mut || function.read_pba(u64::from(vector / 64) * 8))
+            }
             "notify-armed" => {
                 measured(&mut || _ = black_box(function.0.notify(Vector::new(vector))))
             }

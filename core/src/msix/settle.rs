@@ -262,6 +262,13 @@ impl<S: Storage> Msix<S> {
         self.each_held(span, kind, &mut Ordered::new(fx, S::MAX_EFFECTS));
     }
 
+    /// Returns whether the host may hold an event of word `index`.
+    pub(crate) fn may_hold(&self, index: usize) -> bool {
+        let attached = ones(self.facts.has(Fact::ATTACHED));
+        let word = self.storage.memory().words.get(index);
+        word.is_some_and(|word| kernel::held(told(word, 0), attached) != 0)
+    }
+
     fn each_held<K: EffectSink>(
         &mut self,
         span: VectorRange,
