@@ -113,7 +113,8 @@ fn run(scenario: &str, times: u16) -> Outcome<bool> {
         match scenario {
             "write-masked" => {
                 function.mask(vector, true);
-                measured(&mut || function.write(entry, 0xfee0_0000 + (data << 12)));
+                let address = 0xfee0_0000 + (data << 12);
+                measured(&mut || function.write(entry, address));
             }
             "read" => measured(&mut || function.read(entry + 8)),
             "read-pba" | "read-pba-2048" => {

@@ -95,8 +95,7 @@ impl<S: Storage> Msix<S> {
     }
 
     /// Writes Vector Control, at an aligned `offset`.
-    // Apart: a write of a message does not need its registers.
-    #[inline(never)]
+    #[inline]
     fn write_control<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
         let dword = dword_at(offset);
         let memory = self.storage.memory_mut();
