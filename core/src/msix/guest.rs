@@ -141,7 +141,7 @@ impl<S: Storage> Msix<S> {
         Access::Done
     }
 
-    /// Applies a table write that is not an aligned DWORD inside the table.
+    /// Applies a table write that is not an aligned DWORD.
     #[inline(never)]
     fn write_others<K: EffectSink>(&mut self, offset: u64, bytes: &[u8], fx: &mut K) -> Access {
         let (dwords, access) = self.classify(Region::Table, offset, bytes.len());
