@@ -85,9 +85,9 @@ pub(crate) enum Pin {
 }
 
 /// The function's pin, in userspace.
-struct NotedPin {
-    told: Arc<Mutex<Told>>,
-    driven: Option<Box<dyn GuestPin>>,
+pub(crate) struct NotedPin {
+    pub(crate) told: Arc<Mutex<Told>>,
+    pub(crate) driven: Option<Box<dyn GuestPin>>,
 }
 
 impl GuestPin for NotedPin {
@@ -291,17 +291,7 @@ impl<'a> Rig<'a> {
 
     /// Waits until the line was told to be so, as the newest news.
     pub(crate) fn wait_line(&self, asserted: bool) -> Result<(), String> {
-        let begun = Instant::now();
-        loop {
-            self.routes.run(Some(Duration::ZERO)).map_err(text)?;
-            if lock(&self.told).line.last() == Some(&asserted) {
-                return Ok(());
-            }
-            if begun.elapsed() > PATIENCE {
-                return Err(format!("the line is not {asserted}: {:?}", lock(&self.told)));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_line(&self.routes, &self.told, asserted)
     }
 
     /// What arrives at the processor within `patience`, at the first time that something does.
@@ -316,6 +306,21 @@ impl<'a> Rig<'a> {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// Waits until a [`NotedPin`] was told to be so, as the newest news.
+pub(crate) fn wait_line(routes: &Routes, told: &Mutex<Told>, asserted: bool) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        routes.run(Some(Duration::ZERO)).map_err(text)?;
+        if lock(told).line.last() == Some(&asserted) {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("the line is not {asserted}: {:?}", lock(told)));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

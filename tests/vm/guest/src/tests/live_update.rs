@@ -6,7 +6,10 @@ use crate::controllers::{Controllers, GSI, Wire, route_line};
 use crate::device::{Device, loop_back};
 use crate::nested::{Access, LINE, Nested, SATISFY};
 use crate::process;
-use crate::rig::{Kind, MSIX, Pin, Rig, Vmm, capabilities, msi_interrupt, raise, satisfied_at};
+use crate::rig::{
+    Kind, MSIX, NotedPin, Pin, Rig, Told, Vmm, capabilities, msi_interrupt, raise, satisfied_at,
+    wait_line,
+};
 use kvm_ioctls::Kvm;
 use msix_backends::eventfd::{Loop, import};
 use msix_backends::kvm::{
@@ -21,8 +24,7 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vfio_ioctls::VfioContainer;
 
@@ -259,13 +261,13 @@ fn take(case: Case) -> Result<(), String> {
         behind.msi = Some(taken);
     }
     let mut pin: Option<Box<dyn GuestPin>> = None;
-    let is_high = Arc::new(AtomicBool::new(false));
+    let told = Arc::new(Mutex::new(Told::default()));
     if let Case::Line(_, by, _) = case {
         route_line(&nested.vm, LINE)?;
         controllers.put(&nested.vm, nested.cpu()?)?;
         let line = AssignedLine::new(Box::new(LineIrqs::new(copy()?))).map_err(text)?;
-        let wire = Wire(Arc::clone(&nested.vm));
-        pin = Some(Box::new(Observed { wire, is_high: Arc::clone(&is_high) }));
+        let driven: Option<Box<dyn GuestPin>> = Some(Box::new(Wire(Arc::clone(&nested.vm))));
+        pin = Some(Box::new(NotedPin { told: Arc::clone(&told), driven }));
         behind.line = Some(match by {
             By::Userspace => line,
             By::Kernel => line.resampled_by(Box::new(Arc::clone(&nested.vm)), GSI),
@@ -288,10 +290,7 @@ fn take(case: Case) -> Result<(), String> {
     function.resume();
     if matches!(case, Case::Line(_, By::Userspace, _)) {
         // Before the guest satisfies the device: a level that is taken in later interrupts once more.
-        super::wait("the line", || {
-            routes.run(Some(Duration::ZERO)).map_err(text)?;
-            Ok(is_high.load(Ordering::Relaxed))
-        })?;
+        wait_line(&routes, &told, true)?;
     }
     let write = {
         let device = copy()?;
@@ -359,19 +358,6 @@ fn owned(number: &str) -> Result<OwnedFd, String> {
     // SAFETY: the program before left it open, and named it once.
     #[expect(unsafe_code, reason = "a descriptor comes as a number")]
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// The guest's pin, and the level that it was set to last.
-struct Observed {
-    wire: Wire,
-    is_high: Arc<AtomicBool>,
-}
-
-impl GuestPin for Observed {
-    fn set_level(&mut self, asserted: bool) {
-        self.wire.set_level(asserted);
-        self.is_high.store(asserted, Ordering::Relaxed);
-    }
 }
 
 /// A device that is not reset, and has no BARs to map.
