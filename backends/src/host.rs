@@ -167,6 +167,7 @@ pub(crate) enum HostAnswer {
 
 /// Carries out one kind of effect for all its sets. A vector that a panic of the host left out is one
 /// that the host could not arm or reroute.
+#[inline(always)]
 pub(crate) fn one_kind<H: Host>(
     host: &mut H,
     effect: Effect,
@@ -203,7 +204,7 @@ pub(crate) fn one_kind<H: Host>(
 }
 
 /// Carries out a kind of effect for which the host needs the messages of the vectors in `sets`.
-#[inline]
+#[inline(always)]
 fn with_messages<H: Host>(
     host: &mut H,
     effect: Effect,
@@ -238,6 +239,8 @@ fn only(sets: &[Vectors]) -> Option<Vector> {
 }
 
 /// Collects the routes of all vectors of `sets`.
+// Apart: most inputs have one vector.
+#[inline(never)]
 fn collect(sets: &[Vectors], route: impl Fn(Vector) -> Option<Route>) -> Vec<Route> {
     // Room at once: an iterator of bits does not say how long it is.
     let members: u32 = sets.iter().map(|set| set.bits().count_ones()).sum();

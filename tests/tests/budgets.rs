@@ -27,9 +27,9 @@ const FUNCTION_BUDGETS: [(&str, u64, u64); 11] = [
     ("read-pba-2048", 200, 90),
     ("notify-armed", 200, 167),
     ("notify-masked", 200, 156),
-    ("mask-unmask", 200, 1_270),
-    ("affinity", 200, 2_540),
-    ("function-mask", 20, 24_100),
+    ("mask-unmask", 200, 1_190),
+    ("affinity", 200, 2_310),
+    ("function-mask", 20, 23_600),
     ("flush-idle", 20, 67),
     ("commit", 20, 3_000),
 ];

@@ -3,6 +3,7 @@
 use super::physical::PhysicalIntx;
 use crate::eventfd::{self, EventSource, Loop, borrow};
 use crate::happening::failed;
+use crate::panics::Panics;
 use msix_core::Vector;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
@@ -94,27 +95,28 @@ impl AssignedLine {
     }
 
     /// Arms the line. Returns whether KVM brings it to the guest; otherwise userspace does, if the
-    /// line can fire at all.
-    pub(super) fn arm(&mut self) -> bool {
+    /// line can fire at all. A panic of the VM or the device is a failure, and is added to `panics`.
+    pub(super) fn arm(&mut self, panics: &mut Panics) -> bool {
+        let (trigger, resample) = (borrow(&self.trigger), borrow(&self.resample));
         if let Some((vm, gsi)) = &self.resampled
-            && vm
-                .assign(borrow(&self.trigger), borrow(&self.resample), *gsi)
-                .inspect_err(failed("KVM_IRQFD, resample"))
-                .is_ok()
+            && succeeds(panics, || {
+                let assigned = vm.assign(trigger, resample, *gsi);
+                assigned.inspect_err(failed("KVM_IRQFD, resample"))
+            })
         {
-            if self.device.enable(borrow(&self.trigger)).is_ok() {
+            if succeeds(panics, || self.device.enable(trigger)) {
                 // The kernel must unmask the line itself, because nothing else would.
-                if self.device.unmask_by(borrow(&self.resample)).is_ok() {
+                if succeeds(panics, || self.device.unmask_by(resample)) {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
-                self.device.disable();
+                panics.catch(|| self.device.disable());
             }
-            let _ = vm.deassign(borrow(&self.trigger), *gsi);
+            succeeds(panics, || vm.deassign(trigger, *gsi));
             self.drain();
         }
         if self.watch() {
-            if self.device.enable(borrow(&self.trigger)).is_ok() {
+            if succeeds(panics, || self.device.enable(trigger)) {
                 self.by = Bringer::Userspace;
             } else {
                 self.unwatch();
@@ -124,15 +126,15 @@ impl AssignedLine {
     }
 
     /// Disarms the line: it reaches the guest no more.
-    pub(super) fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self, panics: &mut Panics) {
         let by = std::mem::replace(&mut self.by, Bringer::Nobody);
         if by != Bringer::Nobody {
-            self.device.disable();
+            panics.catch(|| self.device.disable());
         }
         match (by, &self.resampled) {
             (Bringer::Kernel(gsi), Some((vm, _))) => {
                 // It was assigned: only a VM that is gone refuses.
-                let _ = vm.deassign(borrow(&self.trigger), gsi);
+                succeeds(panics, || vm.deassign(borrow(&self.trigger), gsi));
             }
             (Bringer::Userspace, _) => self.unwatch(),
             _ => {}
@@ -180,11 +182,20 @@ impl AssignedLine {
 
 impl Drop for AssignedLine {
     fn drop(&mut self) {
-        self.disarm();
+        let mut panics = Panics::default();
+        self.disarm(&mut panics);
         if let Some((events, id)) = self.joined.take() {
             events.leave(id);
         }
+        if !std::thread::panicking() {
+            panics.resume();
+        }
     }
+}
+
+/// Makes a call, and returns whether it succeeds. A panic is a failure.
+fn succeeds(panics: &mut Panics, call: impl FnOnce() -> io::Result<()>) -> bool {
+    panics.catch(call).is_some_and(|result| result.is_ok())
 }
 
 impl fmt::Debug for AssignedLine {

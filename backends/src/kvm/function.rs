@@ -183,7 +183,8 @@ impl<P: Platform + 'static> Function<P> {
                 locks: AtomicUsize::new(0),
             }
         });
-        shared.with(|locked| {
+        let this = Self { shared }; // which a panic closes
+        this.shared.with(|locked| {
             if locked.device.is_some() {
                 locked.claim_all(); // it may raise any of them
             }
@@ -191,7 +192,7 @@ impl<P: Platform + 'static> Function<P> {
             locked.input(|engine, fx| always(engine.attach(fx)));
             locked.attached = true;
         });
-        Self { shared }
+        this
     }
 }
 
@@ -351,7 +352,7 @@ impl<P: Platform> SharedFunction<P> {
     /// Ends a use of the function that may have changed it: sees to what it leaves to do, releases the
     /// lock, and makes the calls to the VMM.
     fn release(&self, mut locked: MutexGuard<'_, LockedFunction>, panics: &mut Panics) {
-        if !locked.panics.is_empty() {
+        if locked.has_panics() {
             panics.add(locked.take_panics());
         }
         locked.settled = locked.is_settled();

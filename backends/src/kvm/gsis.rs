@@ -28,7 +28,8 @@ impl Default for GsiRange {
 }
 
 /// Gives out the GSIs of vectors, for a VMM that has other users of them. It is called under the lock of
-/// the [`Routes`](super::Routes): it must not use them or a function, nor wait for a thread that does.
+/// the [`Routes`](super::Routes): it must not use them or a function, nor wait for a thread that does. A panic
+/// of [`allocate`](Self::allocate) counts as `None`, and goes on in the input.
 pub trait GsiAllocator: Send {
     /// Returns a GSI below 4096 that nobody uses (K2); `None` when there is none, and the vector is
     /// then delivered from userspace.

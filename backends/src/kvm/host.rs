@@ -26,8 +26,8 @@ pub(super) use calls::{Call, CallQueue};
 pub(super) use effects::OfMode;
 use msix_core::{Message, Mode, Vector};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::{Arc, Weak};
+use std::{fmt, io};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A vector's message as the host knows it.
@@ -146,6 +146,8 @@ pub(super) struct VectorHost {
     paused: bool,
     /// Whether everything was given back.
     closed: bool,
+    /// Panics of the VM, until they can go on. Each of them was a failure so far.
+    pub(super) panics: Panics,
 }
 
 impl VectorHost {
@@ -184,6 +186,7 @@ impl VectorHost {
             seen: 0,
             paused: false,
             closed: false,
+            panics: Panics::default(),
         })
     }
 
@@ -243,8 +246,8 @@ impl VectorHost {
         if let Some((physical, told)) = &mut self.physical
             && *told != enabled
         {
-            *told = enabled;
             physical.set_enabled(enabled);
+            *told = enabled;
         }
     }
 
@@ -288,7 +291,7 @@ impl VectorHost {
         if !waits_on && !owner.waiting.is_empty() {
             let waiting = owner.waiting.members();
             let gsis: Vec<u32> = waiting.iter().filter_map(|&v| owner.of(v).gsi).collect();
-            match self.routes.commit(gsis) {
+            match self.attempt(|host| host.routes.commit(gsis)) {
                 Ok(generation) => {
                     self.seen = generation;
                     self.arm_current(&mut failed);
@@ -314,7 +317,21 @@ impl VectorHost {
         let assigned: BTreeSet<u32> = self.uses.iter().filter_map(|u| u.assigned).collect();
         let all = self.msix.vectors.iter_mut().chain(&mut self.msi.vectors);
         let free = all.filter(|state| state.gsi.is_some_and(|gsi| !assigned.contains(&gsi)));
-        self.routes.give_back(free.filter_map(|state| state.gsi.take()));
+        self.routes.give_back(free.filter_map(|state| state.gsi.take()), &mut self.panics);
+    }
+
+    /// Makes a call of the VM. A panic of it is a failure, so that nothing is lost; it goes on when the
+    /// input is done.
+    fn attempt<T>(&mut self, call: impl FnOnce(&Self) -> io::Result<T>) -> io::Result<T> {
+        let mut panics = Panics::default();
+        let result = panics.catch(|| call(self));
+        self.panics.add(panics);
+        result.unwrap_or_else(|| Err(io::Error::other("a panic of the VM")))
+    }
+
+    /// Takes the panics of the VM so far.
+    pub(super) fn take_panics(&mut self) -> Panics {
+        std::mem::take(&mut self.panics)
     }
 
     /// Returns the counts of a vector, for changes.
@@ -364,7 +381,10 @@ impl VectorHost {
         while self.calls.pop().is_some() {}
         let physical = self.physical.take();
         panics.catch(|| drop(physical));
-        panics.resume();
+        panics.add(self.take_panics());
+        if !std::thread::panicking() {
+            panics.resume();
+        }
     }
 
     const fn of_mode(&self, mode: MessageMode) -> &ModeMessages {

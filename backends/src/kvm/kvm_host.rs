@@ -98,7 +98,8 @@ impl<P: Platform> KvmHost<P> {
     /// [`eventfd::import`](crate::eventfd::import)); `AlreadyExists` when the vector has an eventfd
     /// (see [`reconnect`](Self::reconnect)). `eventfd` is then closed.
     pub fn connect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
-        self.vectors.connect(vector, eventfd)
+        let failed = self.vectors.connect(vector, eventfd);
+        self.done(failed)
     }
 
     /// Connects `vector` to another eventfd than before ([`Function::reconnect`](super::Function::reconnect)).
@@ -108,7 +109,8 @@ impl<P: Platform> KvmHost<P> {
     /// `InvalidInput` as for [`connect`](Self::connect); `ResourceBusy` when the kernel does not let go
     /// of the old one, which then stays. `eventfd` is closed.
     pub fn reconnect(&mut self, vector: Vector, eventfd: EventFd) -> io::Result<Vec<Vector>> {
-        self.vectors.reconnect(vector, eventfd)
+        let failed = self.vectors.reconnect(vector, eventfd);
+        self.done(failed)
     }
 
     /// Makes the device follow the guest's MSI-X Enable. Call it after every input that may have
@@ -123,7 +125,8 @@ impl<P: Platform> KvmHost<P> {
     /// # Errors
     /// Those of `eventfd2`; `InvalidInput` past the table.
     pub fn eventfd(&mut self, vector: Vector) -> io::Result<Arc<EventFd>> {
-        self.vectors.eventfd(vector)
+        let eventfd = self.vectors.eventfd(vector);
+        self.done(eventfd)
     }
 
     /// Takes an event from the eventfd of `vector`, which KVM must not own, and does nothing else.
@@ -139,18 +142,25 @@ impl<P: Platform> KvmHost<P> {
     pub fn flush(&mut self) -> Vec<Vector> {
         let failed = self.vectors.flush();
         self.call_out();
-        failed
+        self.done(failed)
     }
 
     /// Gives back the GSIs of all vectors that have no irqfd. Nothing may be live. A GSI that KVM
     /// refused to let go of is kept, because its next owner would get this function's events.
     pub fn give_back(&mut self) {
         self.vectors.give_back();
+        self.done(());
     }
 
     fn effect<T>(&mut self, effect: impl FnOnce(&mut OfMode<'_>) -> T) -> T {
         let answer = effect(&mut OfMode(&mut self.vectors, MessageMode::MsiX));
         self.call_out();
+        self.done(answer)
+    }
+
+    /// Lets a panic of the VM go on, which was a failure so far.
+    fn done<T>(&mut self, answer: T) -> T {
+        self.vectors.take_panics().resume();
         answer
     }
 

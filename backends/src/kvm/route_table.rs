@@ -113,17 +113,12 @@ pub struct OutOfRoutes {
 
 #[derive(Debug, Clone, Copy)]
 struct RouteSlot {
-    wanted: RouteTarget,
-    /// The target that KVM knows.
-    told: Option<RouteTarget>,
     /// The place of its route in the plan.
     place: usize,
-}
-
-impl RouteSlot {
-    fn is_current(&self) -> bool {
-        self.told == Some(self.wanted)
-    }
+    /// The route that KVM knows.
+    told: Option<RouteEntry>,
+    /// Whether that is the one in the plan.
+    is_current: bool,
 }
 
 /// The table.
@@ -198,7 +193,8 @@ impl RouteTable {
         if self.slots.len() <= place {
             self.slots.resize(place + 1, None);
         }
-        self.slots[place] = Some(RouteSlot { wanted: target, told: None, place: self.plan.len() });
+        self.slots[place] =
+            Some(RouteSlot { place: self.plan.len(), told: None, is_current: false });
         self.plan.push(target.entry(gsi));
         self.changed.insert(place);
         self.taken += 1;
@@ -245,22 +241,23 @@ impl RouteTable {
 
     /// Changes the target of a GSI. Returns whether KVM knows it already.
     pub(super) fn set(&mut self, gsi: u32, target: RouteTarget) -> bool {
-        let Some(slot) = self.slot_mut(gsi) else { return false };
-        let before = slot.is_current();
-        slot.wanted = target;
-        let (after, place) = (slot.is_current(), slot.place);
-        self.plan[place] = target.entry(gsi);
+        let Some(slot) = self.slots.get_mut(gsi as usize).and_then(Option::as_mut) else {
+            return false;
+        };
+        let entry = target.entry(gsi);
+        self.plan[slot.place] = entry;
         self.changed.insert(gsi as usize);
-        self.stale += usize::from(before);
-        self.stale -= usize::from(after);
-        after
+        self.stale += usize::from(slot.is_current);
+        slot.is_current = slot.told == Some(entry);
+        self.stale -= usize::from(slot.is_current);
+        slot.is_current
     }
 
     /// Gives a GSI back. Its route leaves the table with the next commit; nothing may be armed on
     /// it (K6).
     pub(super) fn give_back(&mut self, gsi: u32) {
         let Some(slot) = self.slot_mut(gsi) else { return };
-        let (stale, place) = (!slot.is_current(), slot.place);
+        let (stale, place) = (!slot.is_current, slot.place);
         self.slots[gsi as usize] = None;
         self.plan.swap_remove(place);
         if let Some(last) = self.plan.get(place).map(|moved| moved.gsi())
@@ -268,16 +265,16 @@ impl RouteTable {
         {
             moved.place = place;
         }
-        if !self.reserved.contains(&gsi) {
-            self.gsis.free(gsi);
-        }
         self.taken -= 1;
         self.stale -= usize::from(stale);
+        if !self.reserved.contains(&gsi) {
+            self.gsis.free(gsi); // it may panic
+        }
     }
 
     /// Returns whether KVM knows the present target of a GSI.
     pub(super) fn is_current(&self, gsi: u32) -> bool {
-        self.slot(gsi).is_some_and(RouteSlot::is_current)
+        self.slot(gsi).is_some_and(|slot| slot.is_current)
     }
 
     /// Replaces the routes that belong to no vector: with GSIs that no vector can have, and no more than
@@ -309,7 +306,8 @@ impl RouteTable {
     pub(super) fn committed(&mut self) {
         for gsi in self.changed.ones() {
             if let Some(slot) = &mut self.slots[gsi] {
-                slot.told = Some(slot.wanted);
+                slot.told = Some(self.plan[slot.place]);
+                slot.is_current = true;
             }
         }
         self.changed.clear();

@@ -12,7 +12,6 @@ use super::waiters::{Waiter, Waiters};
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
 use crate::panics::Panics;
-use msix_core::Vector;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -32,17 +31,7 @@ pub enum RoutesError {
     Commit(#[source] io::Error),
 }
 
-/// A route that a function wants.
-#[derive(Debug)]
-pub(super) struct WantedRoute {
-    pub(super) vector: Vector,
-    pub(super) gsi: Option<u32>,
-    /// The only GSI that it may have.
-    pub(super) fixed: Option<u32>,
-    pub(super) target: RouteTarget,
-    pub(super) place: RoutePlace,
-}
-
+/// What became of a route that a function wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RoutePlace {
     /// KVM knows the route.
@@ -63,7 +52,6 @@ pub struct Routes {
     /// Nothing is ever routed: everything is delivered from userspace.
     pub(super) userspace: bool,
     state: Mutex<RoutesState>,
-    waiters: Mutex<Waiters>,
     events: Arc<Loop>,
     counts: CallCounts,
     /// Whether the VM is going, so that no more calls are made.
@@ -72,6 +60,7 @@ pub struct Routes {
 
 struct RoutesState {
     table: RouteTable,
+    waiters: Waiters,
     pace: CommitPace,
     /// The number of commits that KVM took.
     generation: u64,
@@ -114,11 +103,11 @@ impl Routes {
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState {
                 table,
+                waiters: Waiters::default(),
                 pace: CommitPace::default(),
                 generation: 0,
                 holds: 0,
             }),
-            waiters: Mutex::default(),
             events,
             counts: CallCounts::default(),
             closed: AtomicBool::new(false),
@@ -135,11 +124,14 @@ impl Routes {
     pub fn keep(&self, entries: Vec<RouteEntry>) -> Result<(), RoutesError> {
         let mut state = self.state();
         let before = state.table.keep(entries)?;
-        self.commit_locked(&mut state).map_err(|error| {
+        let mut panics = Panics::default();
+        let committed = panics.catch(|| self.commit_locked(&mut state));
+        if !matches!(committed, Some(Ok(()))) {
             // The previous routes fitted before.
             let _ = state.table.keep(before);
-            RoutesError::Commit(error)
-        })
+        }
+        drop(state);
+        panics.finish(committed).map_err(RoutesError::Commit)
     }
 
     /// Keeps commits back until the hold is dropped, for a restore or for many functions that are
@@ -163,8 +155,11 @@ impl Routes {
     /// # Panics
     /// When a part of the VMM panics, after the others were called.
     pub fn flush(&self) {
-        self.state().pace.clear();
-        let waiting = self.waiters().take();
+        let waiting = {
+            let mut state = self.state();
+            state.pace.clear();
+            state.waiters.take()
+        };
         if waiting.is_empty() {
             return;
         }
@@ -233,21 +228,21 @@ impl Routes {
 
     /// Adds a function. Returns its number, which [`leave`](Self::leave) takes.
     pub(super) fn join(&self, waiter: Weak<dyn Waiter>) -> u64 {
-        self.waiters().join(waiter)
+        self.state().waiters.join(waiter)
     }
 
     /// Removes a function, which is gone. Its memory is held until then.
     pub(super) fn leave(&self, id: u64) {
-        self.waiters().leave(id);
+        self.state().waiters.leave(id);
     }
 
     /// Notes that a function has something for the next [`flush`](Self::flush), and sees to it that
     /// there is a next one: the last may have come between what waits and this.
     pub(super) fn waits(&self, id: u64, why: Wait) {
-        if !self.waiters().waits(id) {
+        let mut state = self.state();
+        if !state.waiters.waits(id) {
             return;
         }
-        let mut state = self.state();
         let is_held = why == Wait::Commit && state.holds > 0;
         if !is_held && !state.pace.has(why) {
             self.note(&mut state, why);
@@ -257,11 +252,7 @@ impl Routes {
     /// Returns how many functions there are.
     #[cfg(test)]
     pub(super) fn joined(&self) -> usize {
-        self.waiters().joined()
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock()
+        self.state().waiters.joined()
     }
 
     /// Returns whether messages in this format reach the guest only with a device id: the VM says so once
@@ -277,39 +268,10 @@ impl Routes {
         needs_one && format.device.is_none()
     }
 
-    /// Puts the routes of a batch into the table, and commits when that is worth it. Returns how
-    /// many commits KVM has taken by now.
-    pub(super) fn want(&self, wants: &mut [WantedRoute]) -> u64 {
-        let mut state = self.state();
-        let mut waits = false;
-        for want in &mut *wants {
-            want.place = match want.gsi {
-                Some(gsi) if state.table.set(gsi, want.target) => RoutePlace::Current,
-                Some(_) => RoutePlace::Waiting,
-                None => match state.table.claim(want.target, want.fixed) {
-                    Ok(gsi) => {
-                        want.gsi = Some(gsi);
-                        RoutePlace::Waiting
-                    }
-                    Err(OutOfRoutes { .. }) => RoutePlace::Refused,
-                },
-            };
-            waits |= want.place == RoutePlace::Waiting;
-        }
-        // Whoever drops the last hold flushes.
-        if waits && state.holds == 0 {
-            let stale = state.table.stale();
-            let clean = state.table.taken() - stale;
-            if self.deferral.is_worth_it(stale, clean, wants.len()) {
-                let taken = self.commit_locked(&mut state).is_ok();
-                let place = if taken { RoutePlace::Current } else { RoutePlace::Refused };
-                let waiting = wants.iter_mut().filter(|want| want.place == RoutePlace::Waiting);
-                waiting.for_each(|want| want.place = place);
-            } else {
-                self.note(&mut state, Wait::Commit);
-            }
-        }
-        state.generation
+    /// Begins a batch of routes for a function, which ends with a commit when that is worth it.
+    /// A panic of the VM, or of the VMM's allocator of GSIs, is a failure, and is added to `panics`.
+    pub(super) fn batch<'a>(&'a self, panics: &'a mut Panics) -> Batch<'a> {
+        Batch { routes: self, state: self.state(), panics, len: 0, waits: false }
     }
 
     /// Changes the target of a GSI, without a commit.
@@ -379,9 +341,10 @@ impl Routes {
         self.state().table.unreserve(first, count);
     }
 
-    pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>) {
+    /// Takes GSIs back. Those behind a panic of the VMM's allocator are taken back too.
+    pub(super) fn give_back(&self, gsis: impl IntoIterator<Item = u32>, panics: &mut Panics) {
         let mut state = self.state();
-        gsis.into_iter().for_each(|gsi| state.table.give_back(gsi));
+        gsis.into_iter().for_each(|gsi| _ = panics.catch(|| state.table.give_back(gsi)));
     }
 
     pub(super) fn assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
@@ -440,6 +403,58 @@ impl Routes {
     fn state(&self) -> MutexGuard<'_, RoutesState> {
         // Nothing panics between two changes that belong together.
         self.state.lock()
+    }
+}
+
+/// Routes that a function wants together, with the table locked.
+pub(super) struct Batch<'a> {
+    routes: &'a Routes,
+    state: MutexGuard<'a, RoutesState>,
+    panics: &'a mut Panics,
+    len: usize,
+    /// Whether KVM does not know one of them.
+    waits: bool,
+}
+
+impl Batch<'_> {
+    /// Puts a route into the table, for this GSI. If there is none yet, takes one: `fixed`, or any.
+    pub(super) fn want(
+        &mut self,
+        gsi: &mut Option<u32>,
+        fixed: Option<u32>,
+        target: RouteTarget,
+    ) -> RoutePlace {
+        self.len += 1;
+        let table = &mut self.state.table;
+        match *gsi {
+            Some(gsi) if table.set(gsi, target) => return RoutePlace::Current,
+            Some(_) => {}
+            None => match self.panics.catch(|| table.claim(target, fixed)) {
+                Some(Ok(claimed)) => *gsi = Some(claimed),
+                Some(Err(OutOfRoutes { .. })) | None => return RoutePlace::Refused,
+            },
+        }
+        self.waits = true;
+        RoutePlace::Waiting
+    }
+
+    /// Ends the batch, and commits when that is worth it. Returns how many commits KVM has taken by now.
+    ///
+    /// # Errors
+    /// Those of the commit; no route of the batch waits for another one then.
+    pub(super) fn end(mut self) -> io::Result<u64> {
+        // Whoever drops the last hold flushes.
+        if self.waits && self.state.holds == 0 {
+            let stale = self.state.table.stale();
+            let clean = self.state.table.taken() - stale;
+            if self.routes.deferral.is_worth_it(stale, clean, self.len) {
+                let commit = self.panics.catch(|| self.routes.commit_locked(&mut self.state));
+                commit.unwrap_or_else(|| Err(io::Error::other("a panic of the VM")))?;
+            } else {
+                self.routes.note(&mut self.state, Wait::Commit);
+            }
+        }
+        Ok(self.state.generation)
     }
 }
 

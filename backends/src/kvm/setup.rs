@@ -31,7 +31,8 @@ use std::time::Duration;
 /// The traits that stand for the kernel and the device ([`Vm`](super::Vm), [`PhysicalMsix`],
 /// [`PhysicalMsi`], [`PhysicalIntx`](super::PhysicalIntx), [`Resampling`](super::Resampling)) answer at
 /// once, in an order that the kernel asks for (K6, D2). They are called under the lock: they must not
-/// use a function or its routes, nor wait for a thread that does.
+/// use a function or its routes, nor wait for a thread that does. A panic of one is a failure of the call:
+/// events take another way, and what can be is tried again; the panic goes on in the input when that is done.
 ///
 /// ```
 /// # use msix_backends::{Route, kvm::{Platform, FunctionSetup}};

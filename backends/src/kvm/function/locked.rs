@@ -151,8 +151,17 @@ impl LockedFunction {
 
     /// Does what an input left to do.
     pub(super) fn settle(&mut self) {
-        if !self.fx.is_empty() || self.followed.is_none() {
-            self.follow();
+        match self.followed {
+            None => self.follow(),
+            Some(_) if self.fx.is_empty() => {}
+            Some(place) => {
+                self.carry_out_list();
+                self.take_answers();
+                if self.device.is_some() {
+                    self.guarded(|locked| locked.enter(place)); // it may have been armed
+                }
+                self.note_panics();
+            }
         }
         debug_assert!(self.has_followed(), "not by `switch`");
     }
@@ -163,27 +172,22 @@ impl LockedFunction {
         self.followed.is_none_or(|place| place == self.place())
     }
 
-    /// Follows the engine: carries the list out, and if the engine has moved, does so between what is
-    /// done to leave a mode and to enter one.
+    /// Follows the engine, which may have moved: carries the list out between what is done to leave a
+    /// mode and to enter one.
+    #[cold]
     fn follow(&mut self) {
-        match self.followed {
-            Some(place) => {
-                self.carry_out_list();
-                self.take_answers();
-                if self.device.is_some() {
-                    self.guarded(|locked| locked.enter(place)); // it may have been armed
-                }
-            }
-            None => {
-                let place = self.place(); // carrying out a list changes nothing of it
-                self.guarded(|locked| locked.leave(place));
-                self.carry_out(place);
-                self.guarded(|locked| locked.enter(place));
-                self.followed = Some(place);
-            }
-        }
+        let place = self.place(); // carrying out a list changes nothing of it
+        self.guarded(|locked| locked.leave(place));
+        self.carry_out(place);
+        self.guarded(|locked| locked.enter(place));
+        self.followed = Some(place);
+        self.note_panics();
+    }
+
+    /// Has what panicked tried again with the next input.
+    fn note_panics(&mut self) {
         if !self.panics.is_empty() {
-            self.followed = None; // what panicked is tried again with the next input
+            self.followed = None;
         }
     }
 
@@ -204,9 +208,16 @@ impl LockedFunction {
         result
     }
 
+    /// Returns whether the VMM's parts have panicked since [`take_panics`](Self::take_panics).
+    pub(super) const fn has_panics(&self) -> bool {
+        !self.panics.is_empty() || !self.host.panics.is_empty()
+    }
+
     /// Takes the panics of the VMM's parts so far.
     pub(super) fn take_panics(&mut self) -> Panics {
-        std::mem::take(&mut self.panics)
+        let mut panics = std::mem::take(&mut self.panics);
+        panics.add(self.host.take_panics());
+        panics
     }
 
     /// Compares the messages of MSI, after a write of them, with those that KVM has.
@@ -338,7 +349,8 @@ impl LockedFunction {
             && (std::mem::take(msi_again) || *msi_vectors != vectors)
             && vectors > 0
         {
-            *msi_bound = msi.enable(vectors, &mut |vector| self.host.eventfd(vector)).min(vectors);
+            let enable = || msi.enable(vectors, &mut |vector| self.host.eventfd(vector));
+            *msi_bound = self.panics.catch(enable).unwrap_or(0).min(vectors);
             *msi_vectors = vectors;
             for unbound in (*msi_bound..vectors).map(Vector::new) {
                 self.fall_back(Mode::Msi, unbound); // H11
@@ -386,7 +398,7 @@ impl LockedFunction {
         while let Some((effect, sets)) = self.fx.take() {
             let (mode, kind) = match effect {
                 FunctionEffect::Intx(effect) => {
-                    self.guarded(|locked| locked.carry_out_intx(effect));
+                    self.carry_out_intx(effect);
                     continue;
                 }
                 FunctionEffect::MsiX(kind) => (MessageMode::MsiX, kind),
@@ -399,19 +411,32 @@ impl LockedFunction {
             }
             let host = &mut OfMode(&mut self.host, mode);
             let message = |vector| self.engine.message(mode.into(), vector);
-            match one_kind(host, kind, sets, message, &mut self.panics) {
-                HostAnswer::Done => {}
-                HostAnswer::Failed(vectors) => {
-                    vectors.into_iter().for_each(|vector| self.fall_back(mode.into(), vector));
-                }
-                HostAnswer::Held(sets) => {
-                    self.held.extend(sets.into_iter().map(|set| (mode.into(), set)));
-                }
+            let answer = one_kind(host, kind, sets, message, &mut self.panics);
+            if !matches!(answer, HostAnswer::Done) {
+                self.take_answer(mode.into(), answer);
             }
         }
     }
 
+    /// Takes what the host could not do, and the events that it held.
+    #[cold]
+    fn take_answer(&mut self, mode: Mode, answer: HostAnswer) {
+        match answer {
+            HostAnswer::Done => {}
+            HostAnswer::Failed(vectors) => {
+                vectors.into_iter().for_each(|vector| self.fall_back(mode, vector));
+            }
+            HostAnswer::Held(sets) => self.held.extend(sets.into_iter().map(|set| (mode, set))),
+        }
+    }
+
+    // Apart: the messages need no room for this.
+    #[inline(never)]
     fn carry_out_intx(&mut self, effect: IntxEffect) {
+        self.guarded(|locked| locked.intx(effect));
+    }
+
+    fn intx(&mut self, effect: IntxEffect) {
         let device = self.device.as_mut().filter(|device| device.line.is_some());
         match (effect, device) {
             (IntxEffect::Arm, Some(device)) => {
@@ -424,7 +449,7 @@ impl LockedFunction {
             (IntxEffect::Disarm, Some(device)) => {
                 device.arm_after_reset = false;
                 if let Some(line) = &mut device.line {
-                    line.disarm();
+                    line.disarm(&mut self.panics);
                 }
                 device.map(true, &mut self.host.calls);
             }
@@ -448,7 +473,7 @@ impl LockedFunction {
 
     fn arm_line(&mut self) {
         let line = self.device.as_mut().and_then(|device| device.line.as_mut());
-        if line.is_some_and(|line| !line.arm()) {
+        if line.is_some_and(|line| !line.arm(&mut self.panics)) {
             self.engine.report_failed(Mode::Intx, Vectors::new(0, 0));
             let function = self.number;
             tell(&Happening::FellBack { function, mode: Mode::Intx, vector: 0 });

@@ -144,7 +144,9 @@ impl<P: Platform> CallsOut for SharedFunction<P> {
                 *left -= 1;
                 panics.catch(|| outside.make(call));
                 if call == Call::ResetDevice {
-                    panics.catch(|| self.lock().device_was_reset());
+                    let mut locked = self.lock();
+                    panics.catch(|| locked.device_was_reset());
+                    panics.add(locked.take_panics());
                 }
             }
             drop(outside);

@@ -3,7 +3,8 @@
 use super::{Call, MessageMode, RoutedMessage, VectorHost};
 use crate::kvm::deferral::Wait;
 use crate::kvm::message::Encoded;
-use crate::kvm::routes::{RoutePlace, WantedRoute};
+use crate::kvm::routes::RoutePlace;
+use crate::panics::Panics;
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
 use smallvec::SmallVec;
@@ -101,37 +102,50 @@ impl VectorHost {
     // Apart from the short way, which needs no room for this.
     #[inline(never)]
     fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
-        let mut wants: SmallVec<[WantedRoute; 1]> = SmallVec::new();
-        wants.reserve(routes.len());
+        let Self { routes: table, format, first_gsi, msix, msi, panics, .. } = self;
+        let messages = match mode {
+            MessageMode::MsiX => msix,
+            MessageMode::Msi => msi,
+        };
+        let mut batch = table.batch(panics);
         for route in routes {
-            let vector = route.vector;
-            let fixed = self.first_gsi.map(|first| first + u32::from(vector.index()));
-            let target = self.format.encode(route.message).target();
-            let messages = self.messages(mode);
-            messages.half_written.remove(vector.index());
-            let state = messages.of(vector.index());
-            (state.live, state.committed) = (true, false);
+            let vector = route.vector.index();
+            messages.half_written.remove(vector);
+            let state = messages.of(vector);
+            state.live = true;
             (state.message, state.told) = (Some(route.message), Some(route.message));
-            let (gsi, place) = (state.gsi, RoutePlace::Waiting);
-            match target {
-                Some(target) => wants.push(WantedRoute { vector, gsi, fixed, target, place }),
-                None => failed.push(vector), // nobody's, or a write to memory, which userspace does
+            let fixed = first_gsi.map(|first| first + u32::from(vector));
+            // Without a target it is nobody's, or a write to memory, which userspace does.
+            let target = format.encode(route.message).target();
+            let place = target.map(|target| batch.want(&mut state.gsi, fixed, target));
+            state.committed = place == Some(RoutePlace::Current);
+            match place {
+                Some(RoutePlace::Current) => {}
+                Some(RoutePlace::Waiting) => _ = messages.waiting.insert(vector),
+                Some(RoutePlace::Refused) | None => failed.push(route.vector),
             }
         }
-        let generation = self.routes.want(&mut wants);
-        for want in &wants {
-            let vector = want.vector.index();
+        let ended = batch.end();
+        for route in routes {
+            let vector = route.vector.index();
             let state = self.messages(mode).of(vector);
-            (state.gsi, state.committed) = (want.gsi, want.place == RoutePlace::Current);
-            match (want.place, want.gsi) {
-                (RoutePlace::Current, Some(gsi)) if self.give(mode, vector, gsi) => {}
-                (RoutePlace::Waiting, Some(_)) => _ = self.messages(mode).waiting.insert(vector),
-                _ => failed.push(want.vector),
+            if state.committed
+                && let Some(gsi) = state.gsi
+                && !self.give(mode, vector, gsi)
+            {
+                failed.push(route.vector);
             }
         }
-        if generation != self.seen {
-            self.seen = generation;
-            self.arm_current(failed);
+        match ended {
+            Ok(generation) if generation == self.seen => {}
+            Ok(generation) => {
+                self.seen = generation;
+                self.arm_current(failed);
+            }
+            Err(_) => {
+                let refused = |vector: &Vector| self.messages(mode).waiting.remove(vector.index());
+                failed.extend(routes.iter().map(|route| route.vector).filter(refused));
+            }
         }
     }
 
@@ -192,7 +206,7 @@ impl VectorHost {
             }
         }
         // In place, under a live irqfd (K6). Waiting routes go on waiting.
-        match self.routes.commit(armed.iter().map(|&(_, gsi)| gsi)) {
+        match self.attempt(|host| host.routes.commit(armed.iter().map(|&(_, gsi)| gsi))) {
             Ok(_) if revived => self.arm_current(&mut failed),
             Ok(_) => {}
             Err(_) => failed.extend(armed.into_iter().map(|(vector, _)| vector)),
@@ -259,7 +273,7 @@ impl VectorHost {
                 true
             }
             Encoded::Nobodys => true,
-            Encoded::Interrupt(target) => self.routes.send(target).is_ok(),
+            Encoded::Interrupt(target) => self.attempt(|host| host.routes.send(target)).is_ok(),
         };
         if !sent {
             self.messages(mode).unsent.insert(vector);
@@ -275,9 +289,11 @@ impl VectorHost {
     fn bind(&mut self, routes: &[Route]) -> Vec<Vector> {
         let Some((mut physical, _)) = self.physical.take() else { return Vec::new() };
         let vectors: SmallVec<[Vector; 1]> = routes.iter().map(|route| route.vector).collect();
-        let failed = physical.bind(&vectors, &mut |vector| self.eventfd(vector));
+        let mut panics = Panics::default();
+        let failed = panics.catch(|| physical.bind(&vectors, &mut |vector| self.eventfd(vector)));
         self.physical = Some((physical, true));
-        failed
+        self.panics.add(panics);
+        failed.unwrap_or_else(|| vectors.into_vec())
     }
 
     /// Calls `act` with the device vectors with events that are sent as `vector`, or were before the

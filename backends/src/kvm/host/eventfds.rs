@@ -155,8 +155,11 @@ impl VectorHost {
         }
         match self.uses[index].assigned {
             None => {
-                let eventfd = self.get_or_make(vector).inspect_err(failed("eventfd2"));
-                if eventfd.and_then(|fd| self.routes.assign(fd, gsi)).is_err() {
+                let assigned = self.attempt(|host| {
+                    let eventfd = host.get_or_make(vector).inspect_err(failed("eventfd2"))?;
+                    host.routes.assign(eventfd, gsi)
+                });
+                if assigned.is_err() {
                     return false;
                 }
                 self.uses[index].assigned = Some(gsi);
@@ -173,9 +176,13 @@ impl VectorHost {
     /// engine all the same, and the deassign is tried again.
     pub(super) fn take_back(&mut self, vector: u16) {
         let index = usize::from(vector);
-        if let (Some(gsi), Some(eventfd)) = (self.uses[index].assigned, self.made(vector)) {
+        if let Some(gsi) = self.uses[index].assigned {
             self.eventfds[index].gate.close();
-            if self.routes.deassign(eventfd, gsi).is_ok() {
+            let deassign = |host: &Self| match host.made(vector) {
+                Some(eventfd) => host.routes.deassign(eventfd, gsi),
+                None => Ok(()),
+            };
+            if self.attempt(deassign).is_ok() {
                 self.uses[index].assigned = None;
             } else {
                 self.stuck.insert(vector);

@@ -2,9 +2,16 @@
 //! all; and what runs out, runs out.
 
 use super::{PATIENT, World, is_fallback, mask, program};
-use crate::kvm::{Deferral, VmCall};
+use crate::eventfd::Loop;
+use crate::kvm::gsis::GsiAllocator;
+use crate::kvm::{Deferral, FakeVm, GsiRange, Irqchip, RouteOptions, Routes, VmCall};
 use msix_core::{Function as Engine, Vector};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
 
 /// What a history was owed and got, by data.
 #[derive(Debug, Default)]
@@ -13,8 +20,32 @@ struct Ledger {
     got: BTreeMap<u32, usize>,
 }
 
+/// A panic of the VMM that a test causes. Counts how often it reaches an input's caller.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bug(Arc<AtomicUsize>);
+
+impl Bug {
+    pub(super) fn reached(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn panic(&self) -> ! {
+        resume_unwind(Box::new(self.clone()))
+    }
+}
+
+/// Makes an input, which a [`Bug`] may reach in the end.
+pub(super) fn attempt(input: impl FnOnce()) {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(input)) else { return };
+    match panic.downcast::<Bug>() {
+        Ok(bug) => _ = bug.0.fetch_add(1, Ordering::Relaxed),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
 impl Ledger {
     fn take(&mut self, world: &World) {
+        attempt(|| world.routes.run(Some(Duration::ZERO)).unwrap());
         for data in world.delivered() {
             *self.got.entry(data).or_default() += 1;
         }
@@ -23,13 +54,14 @@ impl Ledger {
     /// Fires, and gives whoever delivers the time to.
     fn fire(&mut self, world: &World, vector: u16, data: u32, outside: bool) {
         if outside {
-            world.function.eventfd(Vector::new(vector)).unwrap().write(1).unwrap();
+            let write = |eventfd: Arc<EventFd>| eventfd.write(1).unwrap();
+            attempt(|| write(world.function.eventfd(Vector::new(vector)).unwrap()));
         } else {
-            world.fire(vector);
+            attempt(|| world.fire(vector));
         }
         *self.fired.entry(data).or_default() += 1;
         self.take(world);
-        world.routes.flush(); // the deadline comes: what failed once is tried again
+        attempt(|| world.routes.flush()); // the deadline comes: what failed once is tried again
         self.take(world);
     }
 }
@@ -46,39 +78,39 @@ impl World {
 fn history(world: &World) -> Ledger {
     let mut ledger = Ledger::default();
     for vector in 0..4 {
-        world.mask(vector, false);
+        attempt(|| world.mask(vector, false));
         ledger.fire(world, vector, 0x40 + u32::from(vector), vector == 3);
     }
     // Masked, fired, read, unmasked.
     for vector in [0, 3] {
-        world.mask(vector, true);
+        attempt(|| world.mask(vector, true));
         ledger.fire(world, vector, 0x40 + u32::from(vector), vector == 3);
         let pending = world.pba() & 1 << vector != 0;
         // Where KVM would not let go of the eventfd, it has delivered what others wrote to it.
         let stuck = vector == 3 && world.delivered_early(&mut ledger);
         assert_ne!(pending, stuck, "v{vector} is pending, or was delivered");
-        world.mask(vector, false);
-        world.routes.flush();
+        attempt(|| world.mask(vector, false));
+        attempt(|| world.routes.flush());
         ledger.take(world);
     }
     // Another affinity, with an event in between.
-    world.mask(1, true);
-    program(&world.function, 1, 0x61);
+    attempt(|| world.mask(1, true));
+    attempt(|| program(&world.function, 1, 0x61));
     ledger.fire(world, 1, 0x61, false);
-    world.mask(1, false);
+    attempt(|| world.mask(1, false));
     ledger.take(world);
     ledger.fire(world, 1, 0x61, false);
     // A live rewrite.
-    program(&world.function, 2, 0x62);
+    attempt(|| program(&world.function, 2, 0x62));
     ledger.fire(world, 2, 0x62, false);
     // The function masked, an event, unmasked.
-    world.function.write_msix(3, &[0xc0]);
+    attempt(|| world.function.write_msix(3, &[0xc0]));
     ledger.fire(world, 2, 0x62, false);
-    world.function.write_msix(3, &[0x80]);
+    attempt(|| world.function.write_msix(3, &[0x80]));
     ledger.take(world);
     // Disabled, enabled.
-    world.function.write_msix(3, &[0]);
-    world.function.write_msix(3, &[0x80]);
+    attempt(|| world.function.write_msix(3, &[0]));
+    attempt(|| world.function.write_msix(3, &[0x80]));
     ledger.fire(world, 0, 0x40, false);
     ledger.fire(world, 3, 0x43, true);
     ledger
@@ -107,6 +139,86 @@ fn every_call_may_fail_once_at_every_position() {
             assert!(world.function.inspect(Engine::check), "{what}");
             assert_eq!(ledger.fired, ledger.got, "{what}");
             leaves_nothing(world, &what);
+        }
+    }
+}
+
+#[test]
+fn every_call_may_panic_once_at_every_position() {
+    for deferral in [Deferral::NONE, PATIENT] {
+        let world = World::new(4, deferral);
+        history(&world);
+        for (position, call) in world.fake.calls().into_iter().enumerate() {
+            let what = format!("call {position}, {call:?}, {deferral:?}");
+            let world = World::new(4, deferral);
+            let bug = Bug::default();
+            let its = bug.clone();
+            world.fake.fail(move |number, _| number == position && its.panic());
+            let ledger = history(&world);
+            assert!(world.function.inspect(Engine::check), "{what}");
+            assert_eq!(ledger.fired, ledger.got, "{what}");
+            assert_eq!(bug.reached(), 1, "{what}: it goes on in the caller");
+            leaves_nothing(world, &what);
+        }
+    }
+}
+
+/// An allocator of GSIs that panics in one of its calls.
+struct BuggyAllocator {
+    gsis: Box<dyn GsiAllocator>,
+    until: usize,
+    bug: Bug,
+}
+
+impl BuggyAllocator {
+    fn call(&mut self) {
+        self.until = self.until.wrapping_sub(1);
+        if self.until == usize::MAX {
+            self.bug.panic();
+        }
+    }
+}
+
+impl GsiAllocator for BuggyAllocator {
+    fn allocate(&mut self) -> Option<u32> {
+        self.call();
+        self.gsis.allocate()
+    }
+    fn free(&mut self, gsi: u32) {
+        self.gsis.free(gsi);
+        self.call();
+    }
+}
+
+#[test]
+fn an_allocator_that_panics_once_costs_neither_an_event_nor_a_gsi() {
+    for deferral in [Deferral::NONE, PATIENT] {
+        for position in 0..8 {
+            let bug = Bug::default();
+            let gsis = Box::new(GsiRange::default().allocator());
+            let gsis = BuggyAllocator { gsis, until: position, bug: bug.clone() };
+            let fake = FakeVm::new();
+            let options = RouteOptions { deferral, ..RouteOptions::new(Irqchip::Full) };
+            let vm = Box::new(fake.clone());
+            let routes = Routes::with_gsis(vm, options, Loop::new().unwrap(), Box::new(gsis));
+            let function = World::add(&routes, 4);
+            let world = World { fake, routes, function };
+            // All of them come up together.
+            world.function.write_msix(3, &[0xc0]);
+            let eventfd = |vector| world.function.eventfd(Vector::new(vector)).unwrap();
+            let eventfds = [0, 1, 2, 3].map(eventfd);
+            (0..4).for_each(|vector| world.mask(vector, false));
+            attempt(|| world.function.write_msix(3, &[0x80]));
+            for eventfd in &eventfds {
+                eventfd.write(1).unwrap();
+            }
+            let mut delivered = world.delivered();
+            delivered.sort_unstable();
+            assert_eq!(delivered, [0x40, 0x41, 0x42, 0x43], "call {position}, {deferral:?}");
+            let World { fake, routes, function } = world;
+            attempt(|| drop(function));
+            assert_eq!((routes.stats().gsis, fake.armed()), (0, 0), "call {position}");
+            assert_eq!(bug.reached(), 1);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod device;
 mod meeting;
 
+use super::faults::{Bug, attempt};
 use super::{delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
@@ -12,6 +13,7 @@ use crate::kvm::{
 use crate::testing::{in_time, make_blocking};
 use device::Device;
 use msix_core::{BarIndex, Layout, Mode, MsiCapability, Vector};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,14 +33,22 @@ fn routes(fake: &FakeVm) -> Arc<Routes> {
 
 impl World {
     fn new(resampled: bool, available: u16) -> Self {
-        Self::with_failure(resampled, available, None)
+        Self::with_failure(resampled, available, None, None)
     }
 
-    fn with_failure(resampled: bool, available: u16, failing: Option<usize>) -> Self {
+    fn with_failure(
+        resampled: bool,
+        available: u16,
+        failing: Option<usize>,
+        bug: Option<Bug>,
+    ) -> Self {
         let (fake, device) = (FakeVm::new(), Device::default());
         device.state().available = available;
-        device.state().failing = failing;
-        let routes = routes(&fake);
+        (device.state().failing, device.state().bug) = (failing, bug);
+        Self::of(fake.clone(), device, routes(&fake), resampled)
+    }
+
+    fn of(fake: FakeVm, device: Device, routes: Arc<Routes>, resampled: bool) -> Self {
         let mut line = AssignedLine::new(Box::new(device.clone())).unwrap();
         if resampled {
             line = line.resampled_by(Box::new(device.clone()), 10);
@@ -87,12 +97,12 @@ impl World {
     }
 
     fn delivered(&self) -> Vec<u32> {
-        self.routes.run(Some(Duration::ZERO)).unwrap();
+        attempt(|| self.routes.run(Some(Duration::ZERO)).unwrap());
         delivered(&self.fake)
     }
 
     fn log(&self) -> Vec<String> {
-        self.routes.run(Some(Duration::ZERO)).unwrap();
+        attempt(|| self.routes.run(Some(Duration::ZERO)).unwrap());
         std::mem::take(&mut self.device.state().log)
     }
 
@@ -273,11 +283,13 @@ fn everything_is_given_back_when_the_function_goes() {
     }
 }
 
-/// A life with every kind of call in it; how many could have failed. Whatever failed, the next switch
-/// works, the line's events reach the guest where the device can fire, and everything is given back.
-fn life(resampled: bool, failing: Option<usize>) -> usize {
-    let world = World::with_failure(resampled, 4, failing);
-    world.program();
+/// A life with every kind of call in it; which of them could have failed after the function was made.
+/// Whatever failed, the next switch works, the line's events reach the guest where the device can fire,
+/// and everything is given back.
+fn life(resampled: bool, failing: Option<usize>, bug: Option<Bug>) -> Range<usize> {
+    let world = World::with_failure(resampled, 4, failing, bug);
+    let made = world.device.state().calls;
+    attempt(|| world.program());
     let line_works = |when: &str| {
         if world.enabled() != Some(Mode::Intx) {
             assert!(failing.is_some(), "{when}");
@@ -292,43 +304,56 @@ fn life(resampled: bool, failing: Option<usize>) -> usize {
         if by_kernel {
             world.device.kernel_eoi();
         } else {
-            world.function.eoi();
+            attempt(|| world.function.eoi());
         }
         assert!(!world.device.state().masked, "{failing:?} {when}");
     };
     line_works("at first");
     for _ in 0..2 {
-        world.msi(true);
+        attempt(|| world.msi(true));
         if world.enabled() == Some(Mode::Msi) {
             world.device.raise(2);
             assert_eq!(world.delivered(), [0x52]);
         }
-        world.msix(true);
+        attempt(|| world.msix(true));
         if world.device.state().bound.contains_key(&1) {
             world.device.raise(1);
             assert_eq!(world.delivered(), [0x41], "{failing:?}");
         }
-        world.msix(false);
-        world.msi(false);
+        attempt(|| world.msix(false));
+        attempt(|| world.msi(false));
         line_works("after the others");
     }
-    world.function.reset();
-    world.switch_on();
+    attempt(|| world.function.reset());
+    attempt(|| world.switch_on());
     line_works("after a reset");
     let World { fake, routes, device, function } = world;
-    drop(function);
+    attempt(|| drop(function));
     assert_eq!((device.state().enabled, fake.armed(), routes.stats().gsis), (None, 0, 0));
     assert!(device.state().resampled.is_none());
-    device.state().calls
+    made..device.state().calls
 }
 
 #[test]
-fn whatever_call_to_the_device_fails_the_rest_goes_on() {
+fn whatever_call_to_the_device_fails_or_panics_the_rest_goes_on() {
     for resampled in [true, false] {
-        let calls = life(resampled, None);
-        assert!(calls >= if resampled { 16 } else { 8 }, "{calls}");
-        for failing in 0..calls {
-            life(resampled, Some(failing));
+        let calls = life(resampled, None, None);
+        assert!(calls.end >= if resampled { 16 } else { 8 }, "{calls:?}");
+        for failing in 0..calls.end {
+            life(resampled, Some(failing), None);
+            let bug = Bug::default();
+            if failing < calls.start {
+                let (fake, device) = (FakeVm::new(), Device::default());
+                (device.state().failing, device.state().bug) = (Some(failing), Some(bug.clone()));
+                let routes = routes(&fake);
+                let make = || World::of(fake.clone(), device.clone(), routes.clone(), resampled);
+                attempt(|| drop(make()));
+                assert_eq!(bug.reached(), 1, "{failing}: there is no function");
+                assert_eq!((device.state().enabled, routes.joined()), (None, 0), "{failing}");
+                continue;
+            }
+            life(resampled, Some(failing), Some(bug.clone()));
+            assert_eq!(bug.reached(), 1, "{failing}: it goes on in the caller");
         }
     }
 }

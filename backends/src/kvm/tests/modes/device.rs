@@ -1,5 +1,6 @@
 //! A device that behaves as VFIO says one does, and the VMM of its function.
 
+use super::super::faults::Bug;
 use crate::Route;
 use crate::eventfd::{take, with};
 use crate::kvm::{
@@ -10,7 +11,7 @@ use msix_core::{Mode, Vector};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
 /// One index of the device at a time (D2).
@@ -35,6 +36,8 @@ pub(super) struct DeviceState {
     /// Calls that may fail, so far, and the one that does.
     pub(super) calls: usize,
     pub(super) failing: Option<usize>,
+    /// That one panics instead.
+    pub(super) bug: Option<Bug>,
 }
 
 impl DeviceState {
@@ -47,7 +50,11 @@ impl DeviceState {
     /// Whether this call fails.
     fn fails(&mut self) -> bool {
         self.calls += 1;
-        self.failing == Some(self.calls - 1)
+        let fails = self.failing == Some(self.calls - 1);
+        if let Some(bug) = self.bug.as_ref().filter(|_| fails) {
+            bug.panic();
+        }
+        fails
     }
 
     fn disable(&mut self, mode: Mode) {
@@ -84,7 +91,7 @@ pub(super) struct Device(Arc<Mutex<DeviceState>>);
 
 impl Device {
     pub(super) fn state(&self) -> MutexGuard<'_, DeviceState> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The device raises a vector of the index that is enabled.
