@@ -17,10 +17,20 @@ thumbv7em-none-eabi 35059 1234
 riscv32imac-unknown-none-elf 41550 1268
 aarch64-unknown-none 39526 1239"
 
+# Debian's compiler and its library's sources, a line each. An older compiler than the workspace asks for, as
+# Debian's first release has it, counts as none.
+debians_rust_wanted() {
+    local least has where=
+    least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    has=$({ /usr/bin/rustc --version || true; } 2>/dev/null | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$least" "$has" | sort -V | head -1)" = "$least" ] || where=/no/newer
+    echo "$where/usr/bin/rustc=rustc-web"
+    echo "$where/usr/lib/rustlib/src/rust/library=rust-web-src"
+}
+
 # What `provide` of tests/run is to install, a line each.
 portable_wanted() {
-    echo /usr/bin/rustc=rustc-web
-    echo /usr/lib/rustlib/src/rust/library=rust-web-src
+    debians_rust_wanted
     echo ld.lld=lld
     echo readelf=binutils
     echo qemu-s390x-static=qemu-user-static

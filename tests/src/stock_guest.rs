@@ -61,6 +61,9 @@ pub fn arm_init(target: &Path) -> Result<PathBuf, String> {
             return Err(package.to_owned());
         }
     }
+    if !is_new_enough(DEBIANS_RUSTC) {
+        return Err("rustc-web".to_owned());
+    }
     let target = target.join("vm-arm");
     let mut cargo = Command::new(env!("CARGO"));
     // Cargo builds the library for a target that it is not installed for.
@@ -69,6 +72,18 @@ pub fn arm_init(target: &Path) -> Result<PathBuf, String> {
     let cargo = cargo.arg("-Zbuild-std=std,panic_unwind");
     build(cargo, "vm/arm", &target);
     Ok(target.join("aarch64-unknown-linux-gnu/release/msix-vm-arm"))
+}
+
+/// Returns whether a compiler is as new as the workspace asks for.
+fn is_new_enough(rustc: &str) -> bool {
+    let numbers = |version: &str| -> Vec<u32> {
+        version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
+    };
+    let Ok(output) = Command::new(rustc).arg("--version").output() else { return false };
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.split(' ')
+        .nth(1)
+        .is_some_and(|has| numbers(has) >= numbers(env!("CARGO_PKG_RUST_VERSION")))
 }
 
 /// Builds an init in its folder, where .cargo/config.toml links it statically, unless these variables say
