@@ -53,9 +53,31 @@ fn every_event_is_one_spi_of_an_arm_gicv2_on_linux_6_12() {
     boot(Hardware::Arm(Gic::V2), "6.12");
 }
 
-/// What a kernel says when a processor of its machine takes no interrupts any more. No program in it can do
-/// that: it was seen twice, of an emulated processor in the code of a guest's guest.
-const LOCKED_UP: [&str; 2] = ["Watchdog detected hard LOCKUP", "detected stalls on CPUs/tasks"];
+/// What is said when an emulated processor went astray. No program in the machine can do that to its kernel:
+/// a processor took no interrupts any more in the code of a guest's guest (twice in some twenty runs), faulted in
+/// the kernel's own code while that was patched, or ran into faults behind faults in the guest's guest. On some
+/// hosts most boots with a guest's guest end so (on 2026-11-27 nine of twelve, with the engine of the day before
+/// too), on others none.
+const ASTRAY: [&str; 5] = [
+    "Watchdog detected hard LOCKUP",
+    "detected stalls on CPUs/tasks",
+    "Oops: int3",
+    "stack guard page was hit",
+    "a processor ended with Shutdown",
+];
+
+/// How often a machine is booted whose processors went astray.
+const BOOTS: usize = 8;
+
+/// Returns how a machine's processors went astray, if they did: as its kernel says, or the machine ended and
+/// no kernel said why.
+fn astray(console: &Console) -> Option<&'static str> {
+    let says = |said: &str| console.text.contains(said);
+    let why = ["VM-DONE", "Kernel panic", "reboot:"];
+    let in_silence = console.ended.is_ok() && !why.into_iter().any(says);
+    let said = ASTRAY.into_iter().find(|said| says(said));
+    said.or_else(|| in_silence.then_some("the machine ended, and no kernel said why"))
+}
 
 /// Runs the guest's tests on the newest stock kernel of a series.
 fn boot(hardware: Hardware, series: &str) {
@@ -99,9 +121,9 @@ fn boot(hardware: Hardware, series: &str) {
     let begun = Instant::now();
     let run = || Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let mut console = run();
-    let said = LOCKED_UP.iter().find(|said| console.text.contains(**said));
-    if let (Some(said), Err(_)) = (said, verdict(&console)) {
-        println!("{test}: `{said}`, once more\n{console}");
+    for boot in 2..=BOOTS {
+        let (Some(said), Err(_)) = (astray(&console), verdict(&console)) else { break };
+        println!("{test}: `{said}`, boot {boot} of {BOOTS}\n{console}");
         console = run();
     }
     let seconds = begun.elapsed().as_secs_f32();
