@@ -17,8 +17,8 @@ thumbv7em-none-eabi 35059 1234
 riscv32imac-unknown-none-elf 41550 1268
 aarch64-unknown-none 39526 1239"
 
-# Debian's compiler and its library's sources, a line each. An older compiler than the workspace asks for, as
-# Debian's first release has it, counts as none.
+# Debian's compiler and its library's sources, a line each. A compiler that is older than the workspace asks
+# for, as the first one of a release of Debian can be, counts as none.
 debians_rust_wanted() {
     local least has where=
     least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

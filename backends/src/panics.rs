@@ -1,6 +1,8 @@
 //! Panics of the embedder's code, which must not take along what is due after it.
 
 use std::any::Any;
+#[cfg(feature = "irqfd")]
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The first panic of several calls, which goes on once all of them were made.
@@ -19,6 +21,13 @@ impl Panics {
                 None
             }
         }
+    }
+
+    /// Does the same for a call that may fail: a panic of it is a failure.
+    #[cfg(feature = "irqfd")]
+    #[inline]
+    pub(crate) fn attempt<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.catch(call).unwrap_or_else(|| Err(io::Error::other("a part of the VMM panicked")))
     }
 
     /// Takes over the panic of `others`, if this has none.
@@ -49,6 +58,14 @@ impl Panics {
     pub(crate) fn resume(self) {
         if let Some(panic) = self.0 {
             resume_unwind(panic);
+        }
+    }
+
+    /// Does the same in a drop, where a second panic would end the process.
+    #[cfg(feature = "irqfd")]
+    pub(crate) fn resume_in_drop(self) {
+        if !std::thread::panicking() {
+            self.resume();
         }
     }
 }

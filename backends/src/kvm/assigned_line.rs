@@ -99,24 +99,24 @@ impl AssignedLine {
     pub(super) fn arm(&mut self, panics: &mut Panics) -> bool {
         let (trigger, resample) = (borrow(&self.trigger), borrow(&self.resample));
         if let Some((vm, gsi)) = &self.resampled
-            && succeeds(panics, || {
-                let assigned = vm.assign(trigger, resample, *gsi);
-                assigned.inspect_err(failed("KVM_IRQFD, resample"))
-            })
+            && panics
+                .attempt(|| vm.assign(trigger, resample, *gsi))
+                .inspect_err(failed("KVM_IRQFD, resample"))
+                .is_ok()
         {
-            if succeeds(panics, || self.device.enable(trigger)) {
+            if panics.attempt(|| self.device.enable(trigger)).is_ok() {
                 // The kernel must unmask the line itself, because nothing else would.
-                if succeeds(panics, || self.device.unmask_by(resample)) {
+                if panics.attempt(|| self.device.unmask_by(resample)).is_ok() {
                     self.by = Bringer::Kernel(*gsi);
                     return true;
                 }
                 panics.catch(|| self.device.disable());
             }
-            succeeds(panics, || vm.deassign(trigger, *gsi));
+            let _ = panics.attempt(|| vm.deassign(trigger, *gsi));
             self.drain();
         }
         if self.watch() {
-            if succeeds(panics, || self.device.enable(trigger)) {
+            if panics.attempt(|| self.device.enable(trigger)).is_ok() {
                 self.by = Bringer::Userspace;
             } else {
                 self.unwatch();
@@ -134,7 +134,7 @@ impl AssignedLine {
         match (by, &self.resampled) {
             (Bringer::Kernel(gsi), Some((vm, _))) => {
                 // It was assigned: only a VM that is gone refuses.
-                succeeds(panics, || vm.deassign(borrow(&self.trigger), gsi));
+                let _ = panics.attempt(|| vm.deassign(borrow(&self.trigger), gsi));
             }
             (Bringer::Userspace, _) => self.unwatch(),
             _ => {}
@@ -187,15 +187,8 @@ impl Drop for AssignedLine {
         if let Some((events, id)) = self.joined.take() {
             events.leave(id);
         }
-        if !std::thread::panicking() {
-            panics.resume();
-        }
+        panics.resume_in_drop();
     }
-}
-
-/// Makes a call, and returns whether it succeeds. A panic is a failure.
-fn succeeds(panics: &mut Panics, call: impl FnOnce() -> io::Result<()>) -> bool {
-    panics.catch(call).is_some_and(|result| result.is_ok())
 }
 
 impl fmt::Debug for AssignedLine {

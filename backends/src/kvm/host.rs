@@ -324,9 +324,9 @@ impl VectorHost {
     /// input is done.
     fn attempt<T>(&mut self, call: impl FnOnce(&Self) -> io::Result<T>) -> io::Result<T> {
         let mut panics = Panics::default();
-        let result = panics.catch(|| call(self));
+        let result = panics.attempt(|| call(self));
         self.panics.add(panics);
-        result.unwrap_or_else(|| Err(io::Error::other("a panic of the VM")))
+        result
     }
 
     /// Takes the panics of the VM so far.
@@ -382,9 +382,7 @@ impl VectorHost {
         let physical = self.physical.take();
         panics.catch(|| drop(physical));
         panics.add(self.take_panics());
-        if !std::thread::panicking() {
-            panics.resume();
-        }
+        panics.resume_in_drop();
     }
 
     const fn of_mode(&self, mode: MessageMode) -> &ModeMessages {

@@ -448,8 +448,7 @@ impl Batch<'_> {
             let stale = self.state.table.stale();
             let clean = self.state.table.taken() - stale;
             if self.routes.deferral.is_worth_it(stale, clean, self.len) {
-                let commit = self.panics.catch(|| self.routes.commit_locked(&mut self.state));
-                commit.unwrap_or_else(|| Err(io::Error::other("a panic of the VM")))?;
+                self.panics.attempt(|| self.routes.commit_locked(&mut self.state))?;
             } else {
                 self.routes.note(&mut self.state, Wait::Commit);
             }

@@ -41,9 +41,7 @@ impl<P: Platform> SharedFunction<P> {
         panics.catch(|| drop(device));
         drop(locked);
         self.drop_outside(&mut panics);
-        if !std::thread::panicking() {
-            panics.resume();
-        }
+        panics.resume_in_drop();
     }
 
     /// Drops the VMM's parts of a closed function, unless another thread is using them: that one looks

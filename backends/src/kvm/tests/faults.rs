@@ -1,16 +1,13 @@
 //! Every system call fails in turn, once and for good, at every position of a history that uses them
 //! all; and what runs out, runs out.
 
-use super::{PATIENT, World, is_fallback, mask, program};
+use super::{Bug, PATIENT, World, attempt, is_fallback, mask, program};
 use crate::eventfd::Loop;
 use crate::kvm::gsis::GsiAllocator;
 use crate::kvm::{Deferral, FakeVm, GsiRange, Irqchip, RouteOptions, Routes, VmCall};
 use msix_core::{Function as Engine, Vector};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What a history was owed and got, by data.
@@ -20,32 +17,8 @@ struct Ledger {
     got: BTreeMap<u32, usize>,
 }
 
-/// A panic of the VMM that a test causes. Counts how often it reaches an input's caller.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Bug(Arc<AtomicUsize>);
-
-impl Bug {
-    pub(super) fn reached(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn panic(&self) -> ! {
-        resume_unwind(Box::new(self.clone()))
-    }
-}
-
-/// Makes an input, which a [`Bug`] may reach in the end.
-pub(super) fn attempt(input: impl FnOnce()) {
-    let Err(panic) = catch_unwind(AssertUnwindSafe(input)) else { return };
-    match panic.downcast::<Bug>() {
-        Ok(bug) => _ = bug.0.fetch_add(1, Ordering::Relaxed),
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
 impl Ledger {
     fn take(&mut self, world: &World) {
-        attempt(|| world.routes.run(Some(Duration::ZERO)).unwrap());
         for data in world.delivered() {
             *self.got.entry(data).or_default() += 1;
         }

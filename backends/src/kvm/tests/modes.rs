@@ -3,8 +3,7 @@
 mod device;
 mod meeting;
 
-use super::faults::{Bug, attempt};
-use super::{delivered, on_x86};
+use super::{Bug, attempt, delivered, on_x86};
 use crate::eventfd::Loop;
 use crate::kvm::{
     AssignedLine, Deferral, FakeVm, Function, FunctionSetup, Irqchip, PassedThrough, RouteOptions,

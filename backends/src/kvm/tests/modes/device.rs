@@ -1,6 +1,6 @@
 //! A device that behaves as VFIO says one does, and the VMM of its function.
 
-use super::super::faults::Bug;
+use super::super::Bug;
 use crate::Route;
 use crate::eventfd::{take, with};
 use crate::kvm::{
