@@ -22,8 +22,8 @@ aarch64-unknown-none 39526 1239"
 debians_rust_wanted() {
     local least has where=
     least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    has=$({ /usr/bin/rustc --version || true; } 2>/dev/null | cut -d' ' -f2)
-    [ "$(printf '%s\n' "$least" "$has" | sort -V | head -1)" = "$least" ] || where=/no/newer
+    has=$({ /usr/bin/rustc --version || true; } 2>/dev/null | sed 's/^rustc \([^ ]*\).*/\1/')
+    printf '%s\n' "$least" "$has" | sort -V -C || where=/no/newer
     echo "$where/usr/bin/rustc=rustc-web"
     echo "$where/usr/lib/rustlib/src/rust/library=rust-web-src"
 }

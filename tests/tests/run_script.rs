@@ -32,16 +32,18 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     program(&bin, "cargo", &note("cargo"));
     let announced = format!("grep -q 'going to install: .*xz-utils' {} && ", printed.display());
     program(&bin, "apt-get", &(announced + &note("apt-get")));
-    let status = Command::new(bin.join("bash"))
+    let ended = Command::new(bin.join("bash"))
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/run"))
         .args(arguments)
         .env_clear()
         .env("PATH", &bin)
         .stdout(fs::File::create(&printed).unwrap())
-        .status()
+        .output()
         .unwrap();
+    let complaints = String::from_utf8_lossy(&ended.stderr);
+    assert!(!complaints.contains("command not found"), "{complaints}");
     let text = |path: &Path| fs::read_to_string(path).unwrap();
-    (status.code(), text(&printed), text(&called))
+    (ended.status.code(), text(&printed), text(&called))
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn what_is_missing_is_named_before_it_is_installed() {
         "== going to install: valgrind qemu-system-x86 xz-utils util-linux chromium gcc g++ ";
     assert!(printed.contains(said) && printed.contains(" cargo-fuzz (not with --no-install)\n"));
     assert!(called.contains("apt-get install -y --no-install-recommends qemu-system-x86\n"));
-    assert!(called.contains("cargo install --locked --quiet cargo-fuzz\n"), "{called}");
+    assert!(called.contains("cargo install --locked --quiet --debug cargo-fuzz\n"), "{called}");
 }
 
 #[test]
