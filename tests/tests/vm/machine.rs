@@ -3,16 +3,22 @@
 use msix_peers::LoneServer;
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::net::UnixListener;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What every machine has.
-const COMMON: &str = "-display none -nodefaults -no-reboot -serial stdio -initrd initramfs";
+const COMMON: &str = "-display none -nodefaults -no-reboot -serial stdio -initrd initramfs \
+                      -monitor unix:monitor,server=on,wait=off";
 /// Longest life of a machine; a boot and its tests take a third of it when this one is busy.
 const LIMIT: Duration = Duration::from_secs(300);
+/// How long a machine may say nothing whose init says over and over that it is alive.
+const SILENCE: Duration = Duration::from_secs(60);
+/// What it says.
+const ALIVE: &str = "VM-ALIVE";
 /// Vectors of the ivshmem device.
 const VECTORS: u16 = 4;
 /// Vectors of the nvme device: more than the kernel has for it.
@@ -112,11 +118,23 @@ pub(crate) struct Machine {
 /// What a machine left behind.
 pub(crate) struct Console {
     /// How it ended, when it did not end by itself and well.
-    pub(crate) ended: Result<(), String>,
+    pub(crate) ended: Result<(), Fault>,
     /// What the guest wrote.
     pub(crate) text: String,
     /// What QEMU wrote.
     stderr: String,
+    /// Where its processors were, if it had to be ended.
+    processors: String,
+}
+
+/// How a machine ended that did not power itself off.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Exit(ExitStatus),
+    /// Its time was up.
+    Late,
+    /// Its kernel ran no programs any more.
+    Silent,
 }
 
 impl Machine {
@@ -155,15 +173,36 @@ impl Machine {
     /// Serves it until it ends, or its time is up.
     pub(crate) fn run(mut self) -> Console {
         let ended = self.ended();
-        let read = |name: &str| {
-            let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).replace('\r', "")
+        let processors = match ended {
+            Err(Fault::Late | Fault::Silent) => self.processors().unwrap_or_else(|e| e.to_string()),
+            Ok(()) | Err(Fault::Exit(_)) => String::new(),
         };
-        Console { ended, text: read("console"), stderr: read("stderr") }
+        let text = lines_of(&self.read("console"), |line| line != ALIVE);
+        Console { ended, text, stderr: self.read("stderr"), processors }
     }
 
-    fn ended(&mut self) -> Result<(), String> {
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+
+    /// Asks QEMU twice where the processors are.
+    fn processors(&self) -> std::io::Result<String> {
+        let mut monitor = UnixStream::connect(self.folder.path().join("monitor"))?;
+        monitor.set_read_timeout(Some(Duration::from_secs(2)))?;
+        monitor.write_all(b"info registers -a\ninfo registers -a\n")?;
+        let mut answer = Vec::new();
+        // It ends by the timeout.
+        let _ = monitor.read_to_end(&mut answer);
+        // Without what the monitor's editor shows, and the registers for numbers.
+        let of_no_use = ["\x1b", "FPR", "XMM", "YMM"];
+        let of_use = |line: &str| !of_no_use.iter().any(|part| line.contains(part));
+        Ok(lines_of(&String::from_utf8_lossy(&answer), of_use))
+    }
+
+    fn ended(&mut self) -> Result<(), Fault> {
         let mut server = None;
+        let (mut said, mut heard) = (0, self.begun);
         loop {
             if let Ok((stream, _)) = self.listener.accept() {
                 stream.set_nonblocking(false).expect("a socket");
@@ -177,14 +216,24 @@ impl Machine {
             let status: Option<ExitStatus> = self.child.try_wait().expect("QEMU is a child");
             match status {
                 Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("QEMU ended with {status}")),
-                None if self.begun.elapsed() > LIMIT => {
-                    return Err(format!("no end in {} s", LIMIT.as_secs()));
+                Some(status) => return Err(Fault::Exit(status)),
+                None if self.begun.elapsed() > LIMIT => return Err(Fault::Late),
+                None if heard.elapsed() > SILENCE && self.read("console").contains(ALIVE) => {
+                    return Err(Fault::Silent);
                 }
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
+            let length =
+                fs::metadata(self.folder.path().join("console")).map_or(0, |file| file.len());
+            if length > said {
+                (said, heard) = (length, Instant::now());
+            }
         }
     }
+}
+
+fn lines_of(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    text.lines().filter(|line| wanted(line)).fold(String::new(), |text, line| text + line + "\n")
 }
 
 impl Drop for Machine {
@@ -198,6 +247,16 @@ impl Drop for Machine {
 impl fmt::Display for Console {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "--- the guest's console:\n{}", self.text.trim_end())?;
-        writeln!(f, "--- QEMU:\n{}", self.stderr.trim_end())
+        writeln!(f, "--- QEMU:\n{}\n{}", self.stderr.trim_end(), self.processors)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status) => write!(f, "QEMU ended with {status}"),
+            Self::Late => write!(f, "no end in {} s", LIMIT.as_secs()),
+            Self::Silent => write!(f, "no program ran for {} s", SILENCE.as_secs()),
+        }
     }
 }

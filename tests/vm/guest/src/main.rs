@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         }
         boot::power_off()
     }
+    boot::beat();
     let ran = if linux_host::is_wanted() {
         guarded(linux_host::run)
     } else {
