@@ -75,6 +75,12 @@ fn astray(console: &str, ended: &Result<(), Fault>) -> Option<&'static str> {
     if let Some(said) = ASTRAY.into_iter().find(|said| says(said)) {
         return Some(said);
     }
+    // The VMM keeps none of them, and its guest's kernel has one that spins.
+    if says("VM-STUCK: every processor of the guest is in KVM_RUN")
+        && (says("watchdog: BUG: soft lockup") || says("self-detected stall on CPU"))
+    {
+        return Some("a kernel waits for a processor that runs");
+    }
     match ended {
         Ok(()) if !says("VM-DONE") && !says("Kernel panic") => {
             Some("the machine ended, and no kernel said why")
@@ -96,6 +102,18 @@ fn processors_that_go_astray_without_a_word_are_told_from_tests_that_fail() {
         assert_eq!(astray(told, &Err(Fault::Late)), None, "{told}");
     }
     assert_eq!(astray("Kernel panic - not syncing", &Ok(())), None);
+    let stuck = "VM-STUCK: every processor of the guest is in KVM_RUN\n";
+    let lockup = "[ 28.7] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [kworker/0:1:17]\n";
+    let stall = "[ 32.9] rcu: INFO: rcu_preempt self-detected stall on CPU\n";
+    for (told, expected) in [
+        (&[stuck][..], false),
+        (&[lockup, stall], false),
+        (&[lockup, stuck], true),
+        (&[stall, stuck], true),
+    ] {
+        let told = format!("{}{after}", told.concat());
+        assert_eq!(astray(&told, &Ok(())).is_some(), expected, "{told}");
+    }
 }
 
 /// Runs the guest's tests on the newest stock kernel of a series.

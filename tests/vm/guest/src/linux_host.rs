@@ -1,9 +1,15 @@
 //! The init of a machine that runs the toy VMM, with a stock Linux as its guest: the same kernel and the
 //! same init ([`linux`](crate::linux)). It shows the guest's console, and counts what the guest says.
 
+use crate::process::stacks;
 use crate::{Tally, boot};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// Whether this is that machine: the kernel's command line said so.
 pub(crate) fn is_wanted() -> bool {
@@ -26,10 +32,13 @@ pub(crate) fn run() -> Result<Tally, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("/vmm: {error}"))?;
+    let judged = Arc::new(AtomicU32::new(0));
+    end_when_stuck(vmm.id(), Arc::clone(&judged));
     let mut tally = Tally::default();
     let (mut boots, mut refused) = (0, None);
     let followed = follow(&mut vmm, |line| {
         println!("{line}");
+        judged.fetch_add(u32::from(line.contains("VM-RESULT: ")), Ordering::Relaxed);
         tally.ok += usize::from(line.contains("VM-RESULT: ok"));
         tally.failed += usize::from(line.contains("VM-RESULT: FAILED"));
         // The VMM's own counts, among them that of the calls that the kernel refused.
@@ -62,4 +71,31 @@ fn follow(vmm: &mut Child, mut line: impl FnMut(&str)) -> Result<(), String> {
     }
 }
 
+/// Ends a VMM whose guest says of no test how it went for [`LIMIT`], and tells where its threads are. The host
+/// takes a processor for astray that is always in KVM_RUN and whose kernel speaks of a lockup.
+fn end_when_stuck(vmm: u32, judged: Arc<AtomicU32>) {
+    thread::spawn(move || {
+        loop {
+            let before = judged.load(Ordering::Relaxed);
+            thread::sleep(LIMIT);
+            if judged.load(Ordering::Relaxed) == before {
+                break;
+            }
+        }
+        let looks = [0; 5].map(|_| {
+            thread::sleep(Duration::from_millis(200));
+            stacks(vmm)
+        });
+        println!("the VMM's threads:\n{}", looks.concat());
+        // Two processors, a call each.
+        if looks.iter().all(|look| look.matches("kvm_vcpu_ioctl+").count() == 2) {
+            println!("VM-STUCK: every processor of the guest is in KVM_RUN");
+        }
+        // It has mostly ended by itself when nothing comes any more.
+        let _ = Pid::from_raw(vmm.cast_signed()).map(|vmm| kill_process(vmm, Signal::KILL));
+    });
+}
+
+/// Longest time between two tests of the guest, a boot included: several times what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(90);
 const BOOTS: u32 = 2;

@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         .spawn()
         .map_err(|error| named(&error))?;
     let status = ended(&mut child, LIMIT).map_err(|why| {
-        let stacks = stacks(&child);
+        let stacks = stacks(child.id());
         // One that has ended meanwhile needs no end.
         let _ = child.kill();
         let killed = ended(&mut child, KILLED).err();
@@ -47,8 +47,8 @@ fn ended(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
 }
 
 /// Where the kernel has each thread of a process.
-fn stacks(child: &Child) -> String {
-    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten();
+pub(crate) fn stacks(process: u32) -> String {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
     threads
         .flatten()
