@@ -17,12 +17,12 @@ const COMMON: &str = "-display none -nodefaults -no-reboot -serial stdio -initrd
 const LIMIT: Duration = Duration::from_secs(300);
 /// How long a machine may say nothing whose init says over and over that it is alive.
 const SILENCE: Duration = Duration::from_secs(60);
+/// What it says.
+const ALIVE: &str = "VM-ALIVE";
 /// XON, which a terminal takes for itself. The interrupt of the serial port has the emulated processor look at its
 /// interrupt controller again: QEMU loses such a look now and then as a guest's guest ends (2026-11-27: twice in
 /// six boots, the kernel was idle for good, waiting for its timer).
 const POKE: &[u8] = b"\x11";
-/// What it says.
-const ALIVE: &str = "VM-ALIVE";
 /// Vectors of the ivshmem device.
 const VECTORS: u16 = 4;
 /// Vectors of the nvme device: more than the kernel has for it.
@@ -131,7 +131,7 @@ pub(crate) struct Console {
 }
 
 /// How a machine ended that did not power itself off.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Fault {
     Exit(ExitStatus),
     /// Its time was up.

@@ -6,8 +6,7 @@ use crate::{Tally, boot};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -32,13 +31,16 @@ pub(crate) fn run() -> Result<Tally, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("/vmm: {error}"))?;
-    let judged = Arc::new(AtomicU32::new(0));
-    end_when_stuck(vmm.id(), Arc::clone(&judged));
+    let (judged, results) = channel();
+    end_when_stuck(vmm.id(), results);
     let mut tally = Tally::default();
     let (mut boots, mut refused) = (0, None);
     let followed = follow(&mut vmm, |line| {
         println!("{line}");
-        judged.fetch_add(u32::from(line.contains("VM-RESULT: ")), Ordering::Relaxed);
+        if line.contains("VM-RESULT: ") {
+            // Nobody hears it once the VMM was stuck.
+            let _ = judged.send(());
+        }
         tally.ok += usize::from(line.contains("VM-RESULT: ok"));
         tally.failed += usize::from(line.contains("VM-RESULT: FAILED"));
         // The VMM's own counts, among them that of the calls that the kernel refused.
@@ -47,6 +49,7 @@ pub(crate) fn run() -> Result<Tally, String> {
         }
         boots += u32::from(line.contains("VM-GUEST: boot") && line.ends_with("done"));
     });
+    drop(judged);
     tally.run("the toy VMM ends when its guest has booted twice", || {
         followed?;
         match refused {
@@ -73,13 +76,13 @@ fn follow(vmm: &mut Child, mut line: impl FnMut(&str)) -> Result<(), String> {
 
 /// Ends a VMM whose guest says of no test how it went for [`LIMIT`], and tells where its threads are. The host
 /// takes a processor for astray that is always in KVM_RUN and whose kernel speaks of a lockup.
-fn end_when_stuck(vmm: u32, judged: Arc<AtomicU32>) {
+fn end_when_stuck(vmm: u32, results: Receiver<()>) {
     thread::spawn(move || {
         loop {
-            let before = judged.load(Ordering::Relaxed);
-            thread::sleep(LIMIT);
-            if judged.load(Ordering::Relaxed) == before {
-                break;
+            match results.recv_timeout(LIMIT) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return, // the VMM has ended
+                Err(RecvTimeoutError::Timeout) => break,
             }
         }
         let looks = [0; 5].map(|_| {
@@ -91,7 +94,7 @@ fn end_when_stuck(vmm: u32, judged: Arc<AtomicU32>) {
         if looks.iter().all(|look| look.matches("kvm_vcpu_ioctl+").count() == 2) {
             println!("VM-STUCK: every processor of the guest is in KVM_RUN");
         }
-        // It has mostly ended by itself when nothing comes any more.
+        // One that ends meanwhile needs no end.
         let _ = Pid::from_raw(vmm.cast_signed()).map(|vmm| kill_process(vmm, Signal::KILL));
     });
 }
