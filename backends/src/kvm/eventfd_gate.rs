@@ -4,52 +4,46 @@
 mod model;
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// KVM owns the eventfd.
-const OWNED: u32 = 1;
+const OWNED: u64 = 1;
 /// The device claims the vector. MSI-X drops the events of unclaimed vectors (C24).
-const CLAIMED: u32 = 2;
+const CLAIMED: u64 = 2;
 /// KVM owns the eventfd for MSI, which counts no claims.
-const FOR_MSI: u32 = 4;
+const FOR_MSI: u64 = 4;
 /// Others hold the eventfd, so that a write could wait (K14).
-const SHARED: u32 = 8;
-/// One writer between its two looks at the gate; the bits from here on count them.
-const WRITER: u32 = 16;
+const SHARED: u64 = 8;
+/// One writer that came in; the bits from here on count all that ever did.
+const WRITER: u64 = 16;
 
-/// The storage of a gate's bits: an atomic of the standard library, or of a model checker.
-pub(super) trait GateBits {
-    fn load(&self) -> u32;
-    fn set(&self, bits: u32);
-    fn clear(&self, bits: u32);
-    /// Counts a writer. Returns the bits.
-    fn enter(&self) -> u32;
-    /// Counts a writer no more. Returns the bits.
-    fn leave(&self) -> u32;
+/// A number of 64 bits: an atomic of the standard library, or of a model checker.
+pub(super) trait AtomicNumber: Default {
+    fn load(&self) -> u64;
+    fn set(&self, bits: u64);
+    fn clear(&self, bits: u64);
+    /// Adds. Returns the number before.
+    fn add(&self, more: u64) -> u64;
 }
 
-impl GateBits for AtomicU32 {
+impl AtomicNumber for AtomicU64 {
     #[inline]
-    fn load(&self) -> u32 {
+    fn load(&self) -> u64 {
         self.load(Ordering::SeqCst)
     }
     #[inline]
-    fn set(&self, bits: u32) {
+    fn set(&self, bits: u64) {
         self.fetch_or(bits, Ordering::SeqCst);
     }
     #[inline]
-    fn clear(&self, bits: u32) {
+    fn clear(&self, bits: u64) {
         self.fetch_and(!bits, Ordering::SeqCst);
     }
     #[inline]
-    fn enter(&self) -> u32 {
-        self.fetch_add(WRITER, Ordering::SeqCst)
-    }
-    #[inline]
-    fn leave(&self) -> u32 {
-        self.fetch_sub(WRITER, Ordering::SeqCst)
+    fn add(&self, more: u64) -> u64 {
+        self.fetch_add(more, Ordering::SeqCst)
     }
 }
 
@@ -72,25 +66,32 @@ pub(super) enum Fired {
 /// the GSI that the eventfd is assigned to at the time of the write decides both. So an event that
 /// passes the gate while the guest switches modes is sent by the mode in force at the write.
 #[derive(Debug, Default)]
-pub(super) struct EventfdGate<B = AtomicU32>(B);
+pub(super) struct EventfdGate<A = AtomicU64> {
+    /// The bits of the gate, and the number of writers that came in.
+    bits: A,
+    /// Writers that went out, with an event that KVM has.
+    taken: A,
+    /// Those without one. A writer is counted once on its way out: an event costs two such numbers, not three.
+    untaken: A,
+}
 
-impl<B: GateBits> EventfdGate<B> {
+impl<A: AtomicNumber> EventfdGate<A> {
     /// Opens the gate: KVM owns the eventfd. Call it before the first event may pass.
     pub(super) fn open(&self, for_msi: bool) {
-        self.0.set(if for_msi { OWNED | FOR_MSI } else { OWNED });
+        self.bits.set(if for_msi { OWNED | FOR_MSI } else { OWNED });
     }
 
     /// Closes the gate: KVM is about to lose the eventfd. The writer collects any event that it
     /// writes from now on.
     pub(super) fn close(&self) {
-        self.0.clear(OWNED | FOR_MSI);
+        self.bits.clear(OWNED | FOR_MSI);
     }
 
     pub(super) fn set_claimed(&self, claimed: bool) {
         if claimed {
-            self.0.set(CLAIMED);
+            self.bits.set(CLAIMED);
         } else {
-            self.0.clear(CLAIMED);
+            self.bits.clear(CLAIMED);
         }
     }
 
@@ -98,35 +99,45 @@ impl<B: GateBits> EventfdGate<B> {
     /// nobody writes it past the gate any more. `pause` is called while one still does, who never
     /// waits: nobody else has the eventfd yet.
     pub(super) fn share(&self, mut pause: impl FnMut()) {
-        self.0.set(SHARED);
-        while self.0.load() >= WRITER {
+        self.bits.set(SHARED);
+        // Who came in is counted after who went out: when they are as many, nobody was inside in between,
+        // and whoever comes in after that finds the gate closed.
+        while self.taken().wrapping_add(self.untaken.load()) != self.bits.load() / WRITER {
             pause();
         }
+    }
+
+    /// Returns how many events KVM has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load()
     }
 
     /// Fires: `write` writes the eventfd and returns whether it could.
     ///
     /// The last look is the one that prevents a loss. If it still finds the gate open, the event
     /// was written before the gate was closed, and so before KVM let go of the eventfd; or KVM has
-    /// taken the eventfd again since, with its content (K7), for the same mode or another. The first
-    /// look keeps those out for whom [`share`](Self::share) would wait without end.
+    /// taken the eventfd again since, with its content (K7), for the same mode or another. It finds a gate
+    /// closed whose closing came before KVM let go, if that came before the write: the kernel does both with
+    /// the eventfd locked. The first look keeps those out for whom [`share`](Self::share) would wait without
+    /// end.
     #[inline]
     pub(super) fn fire(&self, write: impl FnOnce() -> bool) -> Fired {
-        if !is_open(self.0.load()) {
+        if !is_open(self.bits.load()) {
             return Fired::Tell;
         }
-        let written = is_open(self.0.enter()) && write();
-        let is_owned = self.0.leave() & OWNED != 0;
-        match (written, is_owned) {
-            (false, _) => Fired::Tell,
-            (true, true) => Fired::Taken,
-            (true, false) => Fired::Collect,
+        let written = is_open(self.bits.add(WRITER)) && write();
+        let is_owned = self.bits.load() & OWNED != 0;
+        if written && is_owned {
+            self.taken.add(1);
+            return Fired::Taken;
         }
+        self.untaken.add(1);
+        if written { Fired::Collect } else { Fired::Tell }
     }
 }
 
 /// Returns whether an event may pass.
-const fn is_open(bits: u32) -> bool {
+const fn is_open(bits: u64) -> bool {
     bits & OWNED != 0 && bits & (CLAIMED | FOR_MSI) != 0 && bits & SHARED == 0
 }
 
@@ -138,8 +149,6 @@ const fn is_open(bits: u32) -> bool {
 pub(super) struct GatedEventfd {
     pub(super) gate: EventfdGate,
     eventfd: OnceLock<Arc<EventFd>>,
-    /// Events that were fired and taken.
-    given: AtomicU64,
 }
 
 impl GatedEventfd {
@@ -147,21 +156,12 @@ impl GatedEventfd {
     #[inline]
     pub(super) fn fire(&self) -> Fired {
         let Some(eventfd) = self.eventfd.get() else { return Fired::Tell };
-        let fired = self.gate.fire(|| match eventfd.write(1) {
+        self.gate.fire(|| match eventfd.write(1) {
             Ok(()) => true,
             // The eventfd is full: it holds an event already, and one message stands for both
             // (A12).
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        });
-        if fired == Fired::Taken {
-            self.given.fetch_add(1, Ordering::Relaxed);
-        }
-        fired
-    }
-
-    /// Returns how many events were fired and taken.
-    pub(super) fn given(&self) -> u64 {
-        self.given.load(Ordering::Relaxed)
+        })
     }
 
     /// Returns the eventfd, made when first needed, for others to hold.

@@ -342,7 +342,8 @@ impl VectorHost {
     /// Returns the counts of all vectors.
     pub(super) fn counters(&self) -> Vec<VectorCounters> {
         let all = self.counters.iter().zip(&*self.eventfds);
-        all.map(|(counters, gated)| VectorCounters { given: gated.given(), ..*counters }).collect()
+        all.map(|(counters, gated)| VectorCounters { given: gated.gate.taken(), ..*counters })
+            .collect()
     }
 
     /// Returns how many vectors a mode has.

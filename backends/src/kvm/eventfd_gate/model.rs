@@ -6,21 +6,18 @@ use loom::sync::atomic as checked;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-impl GateBits for checked::AtomicU32 {
-    fn load(&self) -> u32 {
+impl AtomicNumber for checked::AtomicU64 {
+    fn load(&self) -> u64 {
         self.load(Ordering::SeqCst)
     }
-    fn set(&self, bits: u32) {
+    fn set(&self, bits: u64) {
         self.fetch_or(bits, Ordering::SeqCst);
     }
-    fn clear(&self, bits: u32) {
+    fn clear(&self, bits: u64) {
         self.fetch_and(!bits, Ordering::SeqCst);
     }
-    fn enter(&self) -> u32 {
-        self.fetch_add(WRITER, Ordering::SeqCst)
-    }
-    fn leave(&self) -> u32 {
-        self.fetch_sub(WRITER, Ordering::SeqCst)
+    fn add(&self, more: u64) -> u64 {
+        self.fetch_add(more, Ordering::SeqCst)
     }
 }
 
@@ -61,7 +58,7 @@ impl Engine {
 }
 
 struct World {
-    gate: EventfdGate<checked::AtomicU32>,
+    gate: EventfdGate<checked::AtomicU64>,
     kernel: Mutex<Kernel>,
     engine: Mutex<Engine>,
 }
@@ -145,7 +142,7 @@ impl World {
 fn explore(look_again: bool, guest: impl Fn(&World) + Send + Sync + Copy + 'static) {
     loom::model(move || {
         let world = Arc::new(World {
-            gate: EventfdGate(checked::AtomicU32::new(0)),
+            gate: EventfdGate::<checked::AtomicU64>::default(),
             kernel: Mutex::default(),
             engine: Mutex::default(),
         });
@@ -215,46 +212,53 @@ fn without_the_second_look_one_is_lost_in_a_switch_of_modes_too() {
     explore(false, |world| world.switch(Some(By::Msi(3)), false));
 }
 
-/// Whether a device ever writes an eventfd that others hold already, while it is handed out.
-fn explore_sharing(counted: bool) {
-    loom::model(move || {
-        let gate = Arc::new(EventfdGate(checked::AtomicU32::new(0)));
+/// Whether one of `N` devices ever writes an eventfd that others hold already, while it is handed out.
+/// `preemptions` limits how often a thread is interrupted.
+fn explore_sharing<const N: usize>(counted: bool, preemptions: Option<usize>) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = preemptions;
+    model.check(move || {
+        let gate = Arc::new(EventfdGate::<checked::AtomicU64>::default());
         gate.set_claimed(true);
         gate.open(false);
         let held_by_others = Arc::new(checked::AtomicBool::new(false));
-        let (its, held) = (Arc::clone(&gate), Arc::clone(&held_by_others));
-        let device = thread::spawn(move || {
-            let write = || {
-                assert!(!held.load(Ordering::SeqCst), "a write that may wait");
-                true
-            };
-            its.fire(write);
+        let devices = [(); N].map(|()| {
+            let (its, held) = (Arc::clone(&gate), Arc::clone(&held_by_others));
+            thread::spawn(move || {
+                let write = || {
+                    assert!(!held.load(Ordering::SeqCst), "a write that may wait");
+                    true
+                };
+                its.fire(write);
+            })
         });
         if counted {
             gate.share(thread::yield_now);
         } else {
-            gate.0.set(SHARED);
+            gate.bits.set(SHARED);
         }
         held_by_others.store(true, Ordering::SeqCst);
         assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
-        device.join().unwrap();
+        devices.into_iter().for_each(|device| device.join().unwrap());
     });
 }
 
 #[test]
 fn k14_no_device_writes_past_the_lock_what_others_hold() {
-    explore_sharing(true);
+    explore_sharing::<1>(true, None);
+    // One of two comes in and out while the other is inside. All interleavings take minutes.
+    explore_sharing::<2>(true, Some(3));
 }
 
 #[test]
 #[should_panic(expected = "a write that may wait")]
 fn without_the_count_of_writers_one_does() {
-    explore_sharing(false);
+    explore_sharing::<1>(false, None);
 }
 
 #[test]
 fn the_gate_is_open_only_for_claimed_vectors_or_for_msi() {
-    let gate = EventfdGate::<AtomicU32>::default();
+    let gate = EventfdGate::<AtomicU64>::default();
     assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
     gate.open(false);
     assert_eq!(gate.fire(|| unreachable!()), Fired::Tell);
