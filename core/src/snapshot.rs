@@ -114,6 +114,19 @@ impl<'a> Writer<'a> {
             self.0 = rest;
         }
     }
+
+    /// Writes values of the same length, one after the other.
+    // The room for all is taken at once: looked for before each, it would cost as much as what is written.
+    pub(crate) fn put_all<const L: usize>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = [u8; L]>,
+    ) {
+        let rest = core::mem::take(&mut self.0);
+        if let Some((room, rest)) = rest.split_at_mut_checked(values.len().wrapping_mul(L)) {
+            room.as_chunks_mut().0.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
+            self.0 = rest;
+        }
+    }
 }
 
 /// The buffer is too short for the snapshot, and was not written ([I7](crate::rules#i7)).

@@ -215,6 +215,11 @@ impl Bits {
         store::bits(self.0.data)
     }
 
+    /// Returns whether vector number `index` is a member, if it is one of these 64.
+    pub(crate) fn has(self, index: usize) -> bool {
+        self.get() >> (index % 64) & 1 != 0
+    }
+
     pub(crate) fn insert(&mut self, bits: u64) {
         *self = Self::new(self.get() | bits);
     }

@@ -52,10 +52,10 @@ impl<S: Storage> Msix<S> {
     #[inline]
     fn table_dword(&self, index: usize) -> Option<u32> {
         let memory = self.storage.memory();
-        let entry = memory.entries.get(index / 4)?;
-        let vector = entry_of(index);
-        let word = memory.words.get(vector.word())?;
-        Some(entry.dword(field_of(index), word.masked.get() & vector.bit() != 0))
+        let vector = index / 4;
+        let entry = memory.entries.get(vector)?;
+        let masked = memory.words.get(vector / 64)?.masked.has(vector);
+        Some(entry.dword(field_of(index), masked))
     }
 
     /// Writes for a guest at byte `offset` of the table. A QWORD is applied as one (H5, C33).
@@ -189,15 +189,15 @@ impl<S: Storage> Msix<S> {
     #[inline(always)]
     fn store_message(&mut self, dword: usize, value: u32) -> Option<u8> {
         let memory = self.storage.memory_mut();
-        let entry = memory.entries.get_mut(dword / 4)?;
-        let (field, vector) = (field_of(dword), entry_of(dword));
-        let live = memory.words.get(vector.word())?.live.get() & vector.bit() != 0;
+        let (vector, field) = (dword / 4, field_of(dword));
+        let entry = memory.entries.get_mut(vector)?;
+        let is_live = memory.words.get(vector / 64)?.live.has(vector);
         let changed = entry.store_message(field, value);
-        if !live {
+        if !is_live {
             return Some(OTHER);
         }
         if changed {
-            self.rewritten(vector);
+            self.rewritten(entry_of(dword));
         }
         Some(match field {
             0 => LOW,

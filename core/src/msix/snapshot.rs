@@ -71,8 +71,8 @@ impl<S: Storage> Msix<S> {
         out.put(u32::from(self.vectors()).to_le_bytes());
         self.put_table(&mut out);
         let memory = self.storage.memory();
-        memory.words.iter().for_each(|word| out.put(word.pending.get().to_le_bytes()));
-        memory.claims.iter().for_each(|count| out.put(count.to_le_bytes()));
+        out.put_all(memory.words.iter().map(|word| word.pending.get().to_le_bytes()));
+        out.put_all(memory.claims.iter().map(|count| count.to_le_bytes()));
         seal(bytes, needed);
         Ok(needed)
     }
@@ -171,10 +171,11 @@ impl<S: Storage> Msix<S> {
         let memory = self.storage.memory();
         for (entries, word) in per_word(memory.entries).zip(memory.words) {
             let mut masked = word.masked.get();
-            for entry in entries {
-                out.put(entry.guest_view(masked & 1 != 0));
+            out.put_all(entries.iter().map(|entry| {
+                let view = entry.guest_view(masked & 1 != 0);
                 masked >>= 1;
-            }
+                view
+            }));
         }
     }
 
@@ -222,6 +223,7 @@ impl<S: Storage> Msix<S> {
         self.facts.set(Fact::LOADING, true);
         self.stale_entries = 0;
         let vectors = self.all();
+        let kept = self.policy.vector_control.bits(); // looked up once, not for each entry
         let memory = self.storage.memory_mut();
         for (index, (word, bits)) in numbered(memory.words.iter_mut().zip(pba)) {
             counters::add(&mut self.counters.dropped_load, word.pending.get());
@@ -233,7 +235,7 @@ impl<S: Storage> Msix<S> {
             let mut masked = u64::MAX;
             let mut bit = 1_u64;
             for (entry, bytes) in entries.iter_mut().zip(table.by_ref()) {
-                *entry = Entry::from_guest_view(bytes, &self.policy);
+                *entry = Entry::from_guest_view(bytes, kept);
                 if !mask_bit(bytes) {
                     masked ^= bit;
                 }

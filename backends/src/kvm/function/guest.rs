@@ -129,8 +129,12 @@ impl Written {
     fn changes_no_live_message(self, locked: &LockedFunction) -> bool {
         let (entry, at) = (self.offset / ENTRY_LEN, self.offset % ENTRY_LEN);
         let is_live = |entry: usize| locked.host.is_live(MessageMode::MsiX, entry);
-        let is_live = || usize::try_from(entry).is_ok_and(is_live);
-        self.len <= ENTRY_LEN - at && (at >= VECTOR_CONTROL || !is_live())
+        let end = at.saturating_add(self.len);
+        if end <= VECTOR_CONTROL {
+            !usize::try_from(entry).is_ok_and(is_live)
+        } else {
+            at >= VECTOR_CONTROL && end <= ENTRY_LEN
+        }
     }
 
     /// Returns the vectors with messages that may change.
