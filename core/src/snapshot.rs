@@ -108,11 +108,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn put<const L: usize>(&mut self, value: [u8; L]) {
-        let rest = core::mem::take(&mut self.0);
-        if let Some((slot, rest)) = rest.split_first_chunk_mut() {
-            *slot = value;
-            self.0 = rest;
-        }
+        self.put_all(core::iter::once(value));
     }
 
     /// Writes values of the same length, one after the other.

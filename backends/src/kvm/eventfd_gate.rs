@@ -67,11 +67,11 @@ pub(super) enum Fired {
 /// passes the gate while the guest switches modes is sent by the mode in force at the write.
 #[derive(Debug, Default)]
 pub(super) struct EventfdGate<A = AtomicU64> {
-    /// The bits of the gate, and the number of writers that came in.
+    /// Whether it is open, and the number of writers that came in.
     bits: A,
     /// Writers that went out, with an event that KVM has.
     taken: A,
-    /// Those without one. A writer is counted once on its way out: an event costs two such numbers, not three.
+    /// Those without one. Apart, so that one count on the way out is that of the events too.
     untaken: A,
 }
 

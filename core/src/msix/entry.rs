@@ -79,7 +79,8 @@ impl Entry {
         *control = *control & !STALE | u32::from(stale);
     }
 
-    /// Reads an entry from the 16 bytes that a guest sees; the caller keeps the mask bit.
+    /// Reads an entry from the 16 bytes that a guest sees, with the bits `kept` of Vector Control; the caller
+    /// keeps the mask bit.
     pub(crate) fn from_guest_view(bytes: [u8; 16], kept: u32) -> Self {
         let value = u128::from_le_bytes(bytes);
         let control = low_dword(value >> 96) & kept;
