@@ -1,12 +1,12 @@
 //! A timer that ends the loop's wait, so that a loop inside another one wakes up in time.
 
+use parking_lot::Mutex;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A timer descriptor, and what it is set to.
@@ -25,7 +25,7 @@ impl Timer {
 
     /// Has the timer fire at `at`, unless it is about to fire before that.
     pub(super) fn set(&self, at: Instant) -> io::Result<()> {
-        let mut set_to = self.set_to();
+        let mut set_to = self.set_to.lock();
         if set_to.is_some_and(|earlier| earlier <= at) {
             return Ok(());
         }
@@ -42,11 +42,7 @@ impl Timer {
 
     /// Notes that the timer fired.
     pub(super) fn fired(&self) {
-        *self.set_to() = None;
-    }
-
-    fn set_to(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.set_to.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.set_to.lock() = None;
     }
 }
 
