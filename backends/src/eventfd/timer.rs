@@ -24,11 +24,17 @@ impl Timer {
     }
 
     /// Has the timer fire at `at`, unless it is about to fire before that.
+    #[inline]
     pub(super) fn set(&self, at: Instant) -> io::Result<()> {
         let mut set_to = self.set_to.lock();
-        if set_to.is_some_and(|earlier| earlier <= at) {
-            return Ok(());
+        match *set_to {
+            Some(earlier) if earlier <= at => Ok(()),
+            _ => self.set_earlier(&mut set_to, at),
         }
+    }
+
+    #[cold]
+    fn set_earlier(&self, set_to: &mut Option<Instant>, at: Instant) -> io::Result<()> {
         // A time of 0 would stop it.
         let after = at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -151,6 +151,7 @@ impl<P: Platform + 'static> Function<P> {
             host.keep_registered();
             let eventfds = Arc::clone(&host.eventfds);
             let waiter = routes.join(Weak::clone(shared) as Weak<dyn Waiter>);
+            host.set_waiter(waiter);
             let mut locked = LockedFunction {
                 number: waiter,
                 engine,
@@ -163,7 +164,6 @@ impl<P: Platform + 'static> Function<P> {
                 followed: None,
                 attached: false,
                 closed: false,
-                told_to_wait: false,
                 settled: false,
                 panics: Panics::default(),
             };
@@ -356,10 +356,8 @@ impl<P: Platform> SharedFunction<P> {
             panics.add(locked.take_panics());
         }
         locked.settled = locked.is_settled();
-        if !locked.told_to_wait
-            && let Some(why) = locked.host.waits()
-        {
-            locked.told_to_wait = true;
+        if let Some(why) = locked.host.waits() {
+            locked.host.set_told_to_wait(true);
             self.routes.waits(self.waiter, why);
         }
         let queued = locked.host.calls.len();

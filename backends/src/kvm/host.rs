@@ -112,6 +112,10 @@ pub(super) struct VectorHost {
     format: Format,
     /// The device behind a passed-through function, and whether it was last enabled.
     physical: Option<(Box<dyn PhysicalMsix>, bool)>,
+    /// The function's number among those that wait for a flush, if it is one.
+    waiter: Option<u64>,
+    /// Whether the next flush will look at the function.
+    told_to_wait: bool,
     /// The function's number in the loop.
     id: Option<usize>,
     origin: EventfdOrigin,
@@ -168,6 +172,8 @@ impl VectorHost {
             routes: Arc::clone(routes),
             format,
             physical: None,
+            waiter: None,
+            told_to_wait: false,
             id: None,
             origin: EventfdOrigin::Own,
             msix: ModeMessages::new(msix),
@@ -268,9 +274,23 @@ impl VectorHost {
         failed
     }
 
-    /// Returns what waits for the next [`flush`](Self::flush), if anything does.
+    /// Gives the function its number among those that wait for a flush, before the first effect.
+    pub(super) const fn set_waiter(&mut self, waiter: u64) {
+        self.waiter = Some(waiter);
+    }
+
+    /// Notes that the next flush looks at the function, or that one does just now: whatever waits on after it
+    /// is to be told again.
+    pub(super) const fn set_told_to_wait(&mut self, told: bool) {
+        self.told_to_wait = told;
+    }
+
+    /// Returns what waits for the next [`flush`](Self::flush), if anything does that would not be looked at.
     #[inline]
     pub(super) const fn waits(&self) -> Option<Wait> {
+        if self.told_to_wait {
+            return None;
+        }
         if !self.stuck.is_empty() || !self.unwatched.is_empty() {
             return Some(Wait::Retry); // a flush looks after routes as well
         }

@@ -416,6 +416,14 @@ pub(super) struct Batch<'a> {
     waits: bool,
 }
 
+/// What became of a batch.
+pub(super) struct BatchEnd {
+    /// How many commits KVM has taken by now.
+    pub(super) generation: u64,
+    /// Whether the next flush will look at the function.
+    pub(super) is_told: bool,
+}
+
 impl Batch<'_> {
     /// Puts a route into the table, for this GSI. If there is none yet, takes one: `fixed`, or any.
     pub(super) fn want(
@@ -438,11 +446,13 @@ impl Batch<'_> {
         RoutePlace::Waiting
     }
 
-    /// Ends the batch, and commits when that is worth it. Returns how many commits KVM has taken by now.
+    /// Ends the batch: commits when that is worth it, and otherwise has the next flush look at function
+    /// `waiter`, if a route waits.
     ///
     /// # Errors
     /// Those of the commit; no route of the batch waits for another one then.
-    pub(super) fn end(mut self) -> io::Result<u64> {
+    pub(super) fn end(mut self, waiter: Option<u64>) -> io::Result<BatchEnd> {
+        let mut is_told = false;
         // Whoever drops the last hold flushes.
         if self.waits && self.state.holds == 0 {
             let stale = self.state.table.stale();
@@ -450,10 +460,11 @@ impl Batch<'_> {
             if self.routes.deferral.is_worth_it(stale, clean, self.len) {
                 self.panics.attempt(|| self.routes.commit_locked(&mut self.state))?;
             } else {
+                is_told = waiter.is_some_and(|id| self.state.waiters.waits(id));
                 self.routes.note(&mut self.state, Wait::Commit);
             }
         }
-        Ok(self.state.generation)
+        Ok(BatchEnd { generation: self.state.generation, is_told })
     }
 }
 

@@ -36,8 +36,6 @@ pub(super) struct LockedFunction {
     pub(super) attached: bool,
     /// Whether the last handle is gone. Everything was given back then, and nothing may be taken again.
     pub(super) closed: bool,
-    /// Whether the routes know that something here waits for a flush.
-    pub(super) told_to_wait: bool,
     /// [`is_settled`](Self::is_settled), as of the last use of the function that may have changed it.
     pub(super) settled: bool,
     /// Panics of the VMM's parts since [`take_panics`](Self::take_panics).
@@ -150,6 +148,7 @@ impl LockedFunction {
     }
 
     /// Does what an input left to do.
+    #[inline]
     pub(super) fn settle(&mut self) {
         match self.followed {
             None => self.follow(),
@@ -394,6 +393,7 @@ impl LockedFunction {
         }
     }
 
+    #[inline]
     fn carry_out_list(&mut self) {
         while let Some((effect, sets)) = self.fx.take() {
             let (mode, kind) = match effect {

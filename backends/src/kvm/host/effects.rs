@@ -3,7 +3,7 @@
 use super::{Call, MessageMode, RoutedMessage, VectorHost};
 use crate::kvm::deferral::Wait;
 use crate::kvm::message::Encoded;
-use crate::kvm::routes::RoutePlace;
+use crate::kvm::routes::{BatchEnd, RoutePlace};
 use crate::panics::Panics;
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
@@ -102,12 +102,14 @@ impl VectorHost {
     // Apart from the short way, which needs no room for this.
     #[inline(never)]
     fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
-        let Self { routes: table, format, first_gsi, msix, msi, panics, .. } = self;
+        let Self {
+            routes: table, format, first_gsi, msix, msi, panics, waiter, told_to_wait, ..
+        } = self;
         let messages = match mode {
             MessageMode::MsiX => msix,
             MessageMode::Msi => msi,
         };
-        let mut batch = table.batch(panics);
+        let (mut batch, mut any_current) = (table.batch(panics), false);
         for route in routes {
             let vector = route.vector.index();
             messages.half_written.remove(vector);
@@ -120,13 +122,15 @@ impl VectorHost {
             let place = target.map(|target| batch.want(&mut state.gsi, fixed, target));
             state.committed = place == Some(RoutePlace::Current);
             match place {
-                Some(RoutePlace::Current) => {}
+                Some(RoutePlace::Current) => any_current = true,
                 Some(RoutePlace::Waiting) => _ = messages.waiting.insert(vector),
                 Some(RoutePlace::Refused) | None => failed.push(route.vector),
             }
         }
-        let ended = batch.end();
-        for route in routes {
+        let ended = batch.end(waiter.filter(|_| !*told_to_wait));
+        *told_to_wait |= ended.as_ref().is_ok_and(|end| end.is_told);
+        let maybe_current = if any_current { routes } else { &[] };
+        for route in maybe_current {
             let vector = route.vector.index();
             let state = self.messages(mode).of(vector);
             if state.committed
@@ -137,8 +141,8 @@ impl VectorHost {
             }
         }
         match ended {
-            Ok(generation) if generation == self.seen => {}
-            Ok(generation) => {
+            Ok(BatchEnd { generation, .. }) if generation == self.seen => {}
+            Ok(BatchEnd { generation, .. }) => {
                 self.seen = generation;
                 self.arm_current(failed);
             }
