@@ -163,6 +163,7 @@ impl Loop {
     ///
     /// # Errors
     /// Those of `timerfd_settime`.
+    #[inline]
     pub fn wake_at(&self, at: Instant) -> io::Result<()> {
         self.timer.set(at)
     }

@@ -21,6 +21,11 @@ impl Deferral {
     /// ([`RouteOptions::retry`](super::RouteOptions::retry)).
     pub const NONE: Self = Self { growth: 1, quiet: Duration::ZERO, longest: Duration::ZERO };
 
+    /// Returns the same with a quiet time that is not longer than the longest wait.
+    pub(super) fn bounded(self) -> Self {
+        Self { quiet: self.quiet.min(self.longest), ..self }
+    }
+
     /// Returns whether `stale` changed routes, beside `clean` ones, are worth a commit. A `batch`
     /// of several vectors is a whole function coming up, which always is.
     pub(super) const fn is_worth_it(self, stale: usize, clean: usize, batch: usize) -> bool {

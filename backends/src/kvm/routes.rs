@@ -98,7 +98,7 @@ impl Routes {
         Arc::new(Self {
             vm,
             irqchip: options.irqchip,
-            deferral: options.deferral,
+            deferral: options.deferral.bounded(),
             retry: options.retry.max(RouteOptions::LEAST_RETRY),
             userspace: options.limit == 0,
             state: Mutex::new(RoutesState {
@@ -320,7 +320,7 @@ impl Routes {
     fn note(&self, state: &mut RoutesState, why: Wait) {
         let now = Instant::now();
         let wait = match why {
-            Wait::Commit => self.deferral.quiet.min(self.deferral.longest),
+            Wait::Commit => self.deferral.quiet,
             Wait::Retry => self.retry,
         };
         // What waits of the other kind has set the timer already; a time that never comes is none.
