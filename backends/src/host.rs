@@ -233,9 +233,10 @@ fn with_messages<H: Host>(
 }
 
 /// Returns the only vector of `sets`, as most inputs have it.
+#[inline(always)]
 fn only(sets: &[Vectors]) -> Option<Vector> {
     let [set] = sets else { return None };
-    set.iter().next().filter(|_| set.bits().is_power_of_two())
+    if set.bits().is_power_of_two() { set.iter().next() } else { None }
 }
 
 /// Collects the routes of all vectors of `sets`.

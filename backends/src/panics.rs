@@ -35,8 +35,15 @@ impl Panics {
     #[inline]
     pub(crate) fn add(&mut self, others: Self) {
         if let Some(panic) = others.0 {
-            self.0.get_or_insert(panic);
+            self.add_one(panic);
         }
+    }
+
+    // Apart: the drop of one that is not kept needs room.
+    #[cfg(feature = "irqfd")]
+    #[cold]
+    fn add_one(&mut self, panic: Box<dyn Any + Send>) {
+        self.0.get_or_insert(panic);
     }
 
     /// Returns whether no call panicked.
