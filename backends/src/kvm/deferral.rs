@@ -64,11 +64,10 @@ impl CommitPace {
     /// Notes that something waits since `now`. Returns whether it is the first of its kind.
     pub(super) fn note(&mut self, now: Instant, why: Wait) -> bool {
         let is_first = !self.has(why);
-        match why {
-            Wait::Commit => {
-                self.commit = Some((self.commit.map_or(now, |(since, _)| since), now));
-            }
-            Wait::Retry => _ = self.retry.get_or_insert(now),
+        match (why, &mut self.commit) {
+            (Wait::Commit, Some((_since, last))) => *last = now,
+            (Wait::Commit, none) => *none = Some((now, now)),
+            (Wait::Retry, _) => _ = self.retry.get_or_insert(now),
         }
         is_first
     }

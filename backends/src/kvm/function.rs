@@ -151,7 +151,7 @@ impl<P: Platform + 'static> Function<P> {
             host.keep_registered();
             let eventfds = Arc::clone(&host.eventfds);
             let waiter = routes.join(Weak::clone(shared) as Weak<dyn Waiter>);
-            host.set_waiter(waiter);
+            host.turn.waiter = Some(waiter);
             let mut locked = LockedFunction {
                 number: waiter,
                 engine,
@@ -357,7 +357,7 @@ impl<P: Platform> SharedFunction<P> {
         }
         locked.settled = locked.is_settled();
         if let Some(why) = locked.host.waits() {
-            locked.host.set_told_to_wait(true);
+            locked.host.turn.is_told = true;
             self.routes.waits(self.waiter, why);
         }
         let queued = locked.host.calls.len();

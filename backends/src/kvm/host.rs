@@ -20,6 +20,7 @@ use super::routes::Routes;
 use super::setup::{EventfdOrigin, FunctionError};
 use super::vector_counters::VectorCounters;
 use super::vector_set::VectorSet;
+use super::waiters::Turn;
 use crate::eventfd::{EventSource, take};
 use crate::panics::Panics;
 pub(super) use calls::{Call, CallQueue};
@@ -112,10 +113,8 @@ pub(super) struct VectorHost {
     format: Format,
     /// The device behind a passed-through function, and whether it was last enabled.
     physical: Option<(Box<dyn PhysicalMsix>, bool)>,
-    /// The function's number among those that wait for a flush, if it is one.
-    waiter: Option<u64>,
-    /// Whether the next flush will look at the function.
-    told_to_wait: bool,
+    /// The function's turn in the next flush.
+    pub(super) turn: Turn,
     /// The function's number in the loop.
     id: Option<usize>,
     origin: EventfdOrigin,
@@ -172,8 +171,7 @@ impl VectorHost {
             routes: Arc::clone(routes),
             format,
             physical: None,
-            waiter: None,
-            told_to_wait: false,
+            turn: Turn::default(),
             id: None,
             origin: EventfdOrigin::Own,
             msix: ModeMessages::new(msix),
@@ -274,21 +272,10 @@ impl VectorHost {
         failed
     }
 
-    /// Gives the function its number among those that wait for a flush, before the first effect.
-    pub(super) const fn set_waiter(&mut self, waiter: u64) {
-        self.waiter = Some(waiter);
-    }
-
-    /// Notes that the next flush looks at the function, or that one does just now: whatever waits on after it
-    /// is to be told again.
-    pub(super) const fn set_told_to_wait(&mut self, told: bool) {
-        self.told_to_wait = told;
-    }
-
-    /// Returns what waits for the next [`flush`](Self::flush), if anything does that would not be looked at.
+    /// Returns what waits for the next [`flush`](Self::flush), if anything does of which that is not told.
     #[inline]
     pub(super) const fn waits(&self) -> Option<Wait> {
-        if self.told_to_wait {
+        if self.turn.is_told {
             return None;
         }
         if !self.stuck.is_empty() || !self.unwatched.is_empty() {

@@ -8,7 +8,7 @@ use super::message::{Format, InterruptAddresses};
 use super::route_options::RouteOptions;
 use super::route_table::{Irqchip, KeepError, OutOfRoutes, RouteEntry, RouteTable, RouteTarget};
 use super::vm::Vm;
-use super::waiters::{Waiter, Waiters};
+use super::waiters::{Turn, Waiter, Waiters};
 use crate::eventfd::{Loop, borrow};
 use crate::happening::{Happening, failed, tell};
 use crate::panics::Panics;
@@ -416,14 +416,6 @@ pub(super) struct Batch<'a> {
     waits: bool,
 }
 
-/// What became of a batch.
-pub(super) struct BatchEnd {
-    /// How many commits KVM has taken by now.
-    pub(super) generation: u64,
-    /// Whether the next flush will look at the function.
-    pub(super) is_told: bool,
-}
-
 impl Batch<'_> {
     /// Puts a route into the table, for this GSI. If there is none yet, takes one: `fixed`, or any.
     pub(super) fn want(
@@ -446,13 +438,12 @@ impl Batch<'_> {
         RoutePlace::Waiting
     }
 
-    /// Ends the batch: commits when that is worth it, and otherwise has the next flush look at function
-    /// `waiter`, if a route waits.
+    /// Ends the batch, and commits when that is worth it; otherwise, if a route waits, has the next flush look
+    /// at the function. Returns how many commits KVM has taken by now.
     ///
     /// # Errors
     /// Those of the commit; no route of the batch waits for another one then.
-    pub(super) fn end(mut self, waiter: Option<u64>) -> io::Result<BatchEnd> {
-        let mut is_told = false;
+    pub(super) fn end(mut self, turn: &mut Turn) -> io::Result<u64> {
         // Whoever drops the last hold flushes.
         if self.waits && self.state.holds == 0 {
             let stale = self.state.table.stale();
@@ -460,11 +451,13 @@ impl Batch<'_> {
             if self.routes.deferral.is_worth_it(stale, clean, self.len) {
                 self.panics.attempt(|| self.routes.commit_locked(&mut self.state))?;
             } else {
-                is_told = waiter.is_some_and(|id| self.state.waiters.waits(id));
+                if let (false, Some(waiter)) = (turn.is_told, turn.waiter) {
+                    turn.is_told = self.state.waiters.waits(waiter);
+                }
                 self.routes.note(&mut self.state, Wait::Commit);
             }
         }
-        Ok(BatchEnd { generation: self.state.generation, is_told })
+        Ok(self.state.generation)
     }
 }
 

@@ -9,6 +9,15 @@ pub(super) trait Waiter: Send + Sync {
     fn flush(&self);
 }
 
+/// A function's turn in the next flush.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The function's number; `None` for one that is flushed by whoever has it.
+    pub(super) waiter: Option<u64>,
+    /// Whether the next flush will look at the function.
+    pub(super) is_told: bool,
+}
+
 /// The functions, by number.
 #[derive(Default)]
 pub(super) struct Waiters {

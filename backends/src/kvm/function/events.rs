@@ -129,7 +129,7 @@ impl LockedFunction {
 
     /// Commits and arms what waits, and sends what KVM refused.
     pub(super) fn flush(&mut self) {
-        self.host.set_told_to_wait(false); // whatever waits on is told again
+        self.host.turn.is_told = false; // whatever waits on is told again
         self.take_in_unsent();
         let failed = self.guarded(|locked| locked.host.flush_routes()).unwrap_or_default();
         let mode = self.host.owner().into();

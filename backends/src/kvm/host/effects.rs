@@ -3,7 +3,7 @@
 use super::{Call, MessageMode, RoutedMessage, VectorHost};
 use crate::kvm::deferral::Wait;
 use crate::kvm::message::Encoded;
-use crate::kvm::routes::{BatchEnd, RoutePlace};
+use crate::kvm::routes::RoutePlace;
 use crate::panics::Panics;
 use crate::{Host, Route};
 use msix_core::{Message, Vector, Vectors};
@@ -102,9 +102,7 @@ impl VectorHost {
     // Apart from the short way, which needs no room for this.
     #[inline(never)]
     fn give_routed(&mut self, mode: MessageMode, routes: &[Route], failed: &mut Vec<Vector>) {
-        let Self {
-            routes: table, format, first_gsi, msix, msi, panics, waiter, told_to_wait, ..
-        } = self;
+        let Self { routes: table, format, first_gsi, msix, msi, panics, turn, .. } = self;
         let messages = match mode {
             MessageMode::MsiX => msix,
             MessageMode::Msi => msi,
@@ -127,8 +125,7 @@ impl VectorHost {
                 Some(RoutePlace::Refused) | None => failed.push(route.vector),
             }
         }
-        let ended = batch.end(waiter.filter(|_| !*told_to_wait));
-        *told_to_wait |= ended.as_ref().is_ok_and(|end| end.is_told);
+        let ended = batch.end(turn);
         let maybe_current = if any_current { routes } else { &[] };
         for route in maybe_current {
             let vector = route.vector.index();
@@ -141,8 +138,8 @@ impl VectorHost {
             }
         }
         match ended {
-            Ok(BatchEnd { generation, .. }) if generation == self.seen => {}
-            Ok(BatchEnd { generation, .. }) => {
+            Ok(generation) if generation == self.seen => {}
+            Ok(generation) => {
                 self.seen = generation;
                 self.arm_current(failed);
             }
