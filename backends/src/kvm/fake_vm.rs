@@ -119,7 +119,7 @@ impl FakeVm {
     }
 
     /// Takes the messages that reached the guest since the last call, in order. An event in an eventfd
-    /// that is assigned arrives at the next call of any method.
+    /// that is assigned arrives at the next call of any method, several in the order of their GSIs.
     #[must_use]
     pub fn delivered(&self) -> Vec<KvmMessage> {
         let mut kernel = self.lock();
@@ -166,9 +166,12 @@ impl FakeVm {
 }
 
 impl FakeKernel {
-    /// KVM takes an event at the write; here it does so at the next call.
+    /// KVM takes an event at the write; here it does so at the next call, by GSI: a descriptor's number depends
+    /// on what else the process does.
     fn take_events(&mut self) {
-        for FakeIrqfd { eventfd, gsi } in self.irqfds.values() {
+        let mut irqfds: Vec<&FakeIrqfd> = self.irqfds.values().collect();
+        irqfds.sort_by_key(|irqfd| irqfd.gsi);
+        for FakeIrqfd { eventfd, gsi } in irqfds {
             if take(eventfd) {
                 match self.route(*gsi) {
                     Some(RouteEntry::Msi { msi, .. }) => self.delivered.push(msi),
