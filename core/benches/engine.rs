@@ -6,7 +6,7 @@ mod shared;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use msix_core::Inline;
-use shared::{Engine, Floor, SCENARIOS, Subject, run};
+use shared::{Engine, Floor, SCENARIOS, Subject, measured, run};
 use std::time::{Duration, Instant};
 
 /// Rounds of one scenario that are timed together: a clock read costs more than a notify.
@@ -26,7 +26,7 @@ fn time(scenario: &str, subject: &mut impl Subject, vectors: u16) -> f64 {
             total += start.elapsed();
         });
     } else {
-        run(scenario, subject, vectors, ROUNDS, &mut |subject, step| step(subject));
+        run(scenario, subject, vectors, ROUNDS, &mut |subject, step| measured(subject, step));
         total = start.elapsed();
     }
     total.as_secs_f64() * 1e9 / f64::from(ROUNDS)

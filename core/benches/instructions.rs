@@ -3,13 +3,8 @@
 
 mod shared;
 
-use shared::{Engine, Floor, SCENARIOS, Subject, run};
+use shared::{Engine, Floor, SCENARIOS, Subject, measured, run};
 use std::process::ExitCode;
-
-#[inline(never)]
-fn measured<T>(subject: &mut T, step: &mut dyn FnMut(&mut T)) {
-    step(subject);
-}
 
 fn on(scenario: &str, mut subject: impl Subject, vectors: u16, times: u16) -> bool {
     run(scenario, &mut subject, vectors, times, &mut |s, step| measured(s, step))
