@@ -15,7 +15,7 @@ use msix_tests::{initramfs, stock_guest};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 #[test]
@@ -156,6 +156,10 @@ fn boot(hardware: Hardware, series: &str) {
             }
         },
     };
+    // A guest in a guest needs a processor of its own.
+    static NESTED: Mutex<()> = Mutex::new(());
+    let _alone = matches!(hardware, Hardware::Processor)
+        .then(|| NESTED.lock().unwrap_or_else(PoisonError::into_inner));
     let begun = Instant::now();
     let run = || Machine::start(hardware, series, &kernel.join("vmlinuz"), &initramfs).run();
     let mut console = run();
