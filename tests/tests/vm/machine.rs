@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const COMMON: &str = "-display none -nodefaults -no-reboot -serial stdio -initrd initramfs \
                       -monitor unix:monitor,server=on,wait=off";
 /// Longest life of a machine; a boot and its tests take a third of it when this one is busy.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(300);
 /// How long a machine may say nothing whose init says over and over that it is alive.
 const SILENCE: Duration = Duration::from_secs(60);
 /// What it says.
