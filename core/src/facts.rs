@@ -1,11 +1,11 @@
-//! The facts of a function as a whole, kept so that one comparison decides whether it may send.
+//! The facts of a function as a whole, kept so that one comparison decides what to do in most cases.
 
 use crate::kernel::Switches;
 use crate::policy::{BusMasterOff, Policy, UnclaimedPending, WhileDisabled};
 
 /// One of a function's facts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fact(u16);
+pub(crate) struct Fact(u32);
 
 impl Fact {
     // Reasons not to send: a function may send when none of them holds.
@@ -21,8 +21,8 @@ impl Fact {
     const NO_BUS_MASTER: Self = Self(0x10);
     const REASONS: Self = Self(0xff);
 
-    /// A backend is attached.
-    pub(crate) const ATTACHED: Self = Self(0x100);
+    /// No backend is attached.
+    const DETACHED: Self = Self(0x100);
     /// Bus Master Enable. Changed by [`Facts::set_bus_master`].
     pub(crate) const BUS_MASTER: Self = Self(0x200);
     /// Bus master off is a reason not to send.
@@ -44,15 +44,18 @@ impl Fact {
     const SPECIAL: Self = Self(0x7000);
 }
 
+const STALE_ENTRIES: u32 = 0xffff_0000;
+
 /// Enable, Function Mask, Bus Master Enable, the state of load and backend, and what is special
-/// about the function.
+/// about the function. The upper half counts the table's entries with a message that the host was not
+/// told (H4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Facts(u16);
+pub(crate) struct Facts(u32);
 
 impl Facts {
     /// The facts after reset: disabled, no backend attached, bus master on.
     pub(crate) const fn new(policy: &Policy) -> Self {
-        let mut facts = Self(Fact::DISABLED.0 | Fact::BUS_MASTER.0);
+        let mut facts = Self(Fact::DISABLED.0 | Fact::DETACHED.0 | Fact::BUS_MASTER.0);
         facts.set(Fact::GATED, matches!(policy.bus_master_off, BusMasterOff::Latch)); // H16
         facts.set(Fact::LOSSY, matches!(policy.unclaimed_pending, UnclaimedPending::Lose));
         facts.set(Fact::SNOOPS, policy.snoop);
@@ -71,6 +74,16 @@ impl Facts {
         } else {
             self.0 &= !fact.0;
         }
+    }
+
+    /// Returns whether a backend is attached.
+    #[inline]
+    pub(crate) const fn attached(self) -> bool {
+        !self.has(Fact::DETACHED)
+    }
+
+    pub(crate) const fn set_attached(&mut self, attached: bool) {
+        self.set(Fact::DETACHED, !attached);
     }
 
     pub(crate) const fn set_bus_master(&mut self, on: bool) {
@@ -97,10 +110,30 @@ impl Facts {
     }
 
     /// Returns whether the function may send (apart from the vectors' own masks), a backend is
-    /// attached and no special fact is set: the usual case.
+    /// attached, the host was told every message and no special fact is set: the usual case.
     #[inline]
     pub(crate) const fn plainly_sending(self) -> bool {
-        self.0 & (Fact::REASONS.0 | Fact::SPECIAL.0 | Fact::ATTACHED.0) == Fact::ATTACHED.0
+        self.0 & (Fact::REASONS.0 | Fact::DETACHED.0 | Fact::SPECIAL.0 | STALE_ENTRIES) == 0
+    }
+
+    /// Returns how many entries of the table have a message that the host was not told, 0 to 2048.
+    #[inline]
+    pub(crate) const fn stale_entries(self) -> u16 {
+        let [_, _, low, high] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+
+    pub(crate) const fn set_stale_entries(&mut self, count: u16) {
+        let ([b0, b1, ..], [low, high]) = (self.0.to_le_bytes(), count.to_le_bytes());
+        self.0 = u32::from_le_bytes([b0, b1, low, high]);
+    }
+
+    pub(crate) const fn one_stale_entry_more(&mut self) {
+        self.set_stale_entries(self.stale_entries().wrapping_add(1));
+    }
+
+    pub(crate) const fn one_stale_entry_less(&mut self) {
+        self.set_stale_entries(self.stale_entries().wrapping_sub(1));
     }
 
     /// Returns the facts as the kernel takes them; `lanes` turns a fact into all lanes or none.
@@ -111,7 +144,7 @@ impl Facts {
             open: lanes(self.0 & closed == 0),
             function_masked: lanes(self.has(Fact::FUNCTION_MASKED)),
             loading: lanes(self.has(Fact::LOADING)),
-            attached: lanes(self.has(Fact::ATTACHED)),
+            attached: lanes(self.attached()),
             bus_master: lanes(self.has(Fact::BUS_MASTER)),
             lossy: lanes(self.has(Fact::LOSSY)),
         }

@@ -394,7 +394,7 @@ mod tests {
                 f.msi.as_mut().unwrap().state.masked = 4;
             }),
             ("MSI-X is live without a backend", Mode::MsiX, |f| {
-                f.msix.as_mut().unwrap().facts.set(Fact::ATTACHED, false);
+                f.msix.as_mut().unwrap().facts.set_attached(false);
             }),
             ("the pin is asserted without a level", Mode::Intx, |f| {
                 f.intx.as_mut().unwrap().forget_level();

@@ -38,7 +38,7 @@ impl<S: Storage> Msix<S> {
     /// Returns whether a backend is attached.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
-        self.facts.has(Fact::ATTACHED)
+        self.facts.attached()
     }
 
     /// Returns whether a snapshot was loaded and [`resume`](Self::resume) is still to come.
@@ -113,7 +113,7 @@ impl Msi {
     /// Returns whether a backend is attached.
     #[must_use]
     pub const fn is_attached(&self) -> bool {
-        self.state.facts.has(Fact::ATTACHED)
+        self.state.facts.attached()
     }
 
     /// Returns the live vectors: armed and not disarmed since.

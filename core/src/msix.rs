@@ -90,8 +90,6 @@ pub struct Msix<S> {
     pub(crate) exempt: Option<fn(Message) -> bool>,
     /// A load brought pending bits of vectors without a claim; no input makes any.
     pub(crate) orphans: bool,
-    /// The number of entries with a message that the host was not told (H4).
-    pub(crate) stale_entries: u16,
 }
 
 impl<S: Clone> Clone for Msix<S> {
@@ -110,12 +108,11 @@ impl<S: Clone> Clone for Msix<S> {
             next_capability,
             exempt,
             orphans,
-            stale_entries,
         } = source;
         self.storage.clone_from(storage);
         (self.layout, self.policy, self.counters, self.facts) = (layout, policy, counters, facts);
         (self.next_capability, self.exempt) = (next_capability, exempt);
-        (self.orphans, self.stale_entries) = (orphans, stale_entries);
+        self.orphans = orphans;
     }
 }
 
@@ -171,7 +168,6 @@ impl<S: Storage> Msix<S> {
             next_capability: 0,
             exempt: None,
             orphans: false,
-            stale_entries: 0,
         }
     }
 

@@ -68,6 +68,7 @@ impl<'a> Msix<Borrowed<'a>> {
         let mut facts = Facts::new(&policy);
         facts.set_whole(whole);
         facts.set(Fact::EXEMPTS, exempt.is_some());
+        facts.set_stale_entries(stale_entries);
         Self {
             storage: Borrowed::lent(entries, claims, words),
             layout,
@@ -77,7 +78,6 @@ impl<'a> Msix<Borrowed<'a>> {
             next_capability: 0,
             exempt,
             orphans: whole.orphans,
-            stale_entries,
         }
     }
 }
@@ -87,7 +87,7 @@ impl Facts {
         self.set(Fact::DISABLED, !whole.enabled);
         self.set(Fact::FUNCTION_MASKED, whole.function_masked);
         self.set(Fact::LOADING, whole.loading);
-        self.set(Fact::ATTACHED, whole.attached);
+        self.set_attached(whole.attached);
         self.set(Fact::INTX_TOLD, whole.intx_told);
         self.set_bus_master(whole.bus_master);
     }
@@ -100,7 +100,7 @@ impl<S: Storage> Msix<S> {
             enabled: !self.facts.has(Fact::DISABLED),
             function_masked: self.facts.has(Fact::FUNCTION_MASKED),
             loading: self.facts.has(Fact::LOADING),
-            attached: self.facts.has(Fact::ATTACHED),
+            attached: self.facts.attached(),
             bus_master: self.facts.has(Fact::BUS_MASTER),
             intx_told: self.facts.has(Fact::INTX_TOLD),
             orphans: self.orphans,
@@ -112,6 +112,7 @@ impl<S: Storage> Msix<S> {
         let mut facts = Facts::new(&self.policy);
         facts.set_whole(self.whole());
         facts.set(Fact::EXEMPTS, self.exempt.is_some());
+        facts.set_stale_entries(self.stale_entries());
         facts == self.facts
     }
 
@@ -148,7 +149,7 @@ impl<S: Storage> Msix<S> {
 
     /// Returns the count of entries with a message that the host was not told.
     pub const fn stale_entries(&self) -> u16 {
-        self.stale_entries
+        self.facts.stale_entries()
     }
 
     /// Returns whether the entry of vector `index` has one.

@@ -12,7 +12,7 @@ use crate::vectors::Vectors;
 impl Msi {
     /// Attaches a backend. Emits Arm for all deliverable vectors (H12).
     pub(crate) fn attach<K: EffectSink>(&mut self, fx: &mut K) {
-        self.state.facts.set(Fact::ATTACHED, true);
+        self.state.facts.set_attached(true);
         self.settle(Request::FACTS, fx);
     }
 
@@ -21,7 +21,7 @@ impl Msi {
         if self.context.policy.poll_before_disable {
             self.poll(fx); // while it still listens
         }
-        self.state.facts.set(Fact::ATTACHED, false);
+        self.state.facts.set_attached(false);
         self.settle(Request::FACTS, fx);
     }
 

@@ -73,7 +73,7 @@ impl Msi {
             enabled: !facts.has(Fact::DISABLED),
             overridden: facts.has(Fact::OVERRIDDEN),
             loading: facts.has(Fact::LOADING),
-            attached: facts.has(Fact::ATTACHED),
+            attached: facts.attached(),
             bus_master: facts.has(Fact::BUS_MASTER),
             multiple: self.state.multiple,
             next: self.state.next_capability,
@@ -98,7 +98,7 @@ const fn facts(policy: &Policy, state: &MsiState) -> Facts {
     facts.set(Fact::DISABLED, !state.enabled);
     facts.set(Fact::OVERRIDDEN, state.overridden);
     facts.set(Fact::LOADING, state.loading);
-    facts.set(Fact::ATTACHED, state.attached);
+    facts.set_attached(state.attached);
     facts.set_bus_master(state.bus_master);
     facts
 }

@@ -56,10 +56,10 @@ impl Msi {
     /// Does the first half of a resume. The host's view predates the load: disarms everything, as a
     /// detach would.
     pub(crate) fn disarm_loaded<K: EffectSink>(&mut self, fx: &mut K) {
-        let attached = self.state.facts.has(Fact::ATTACHED);
-        self.state.facts.set(Fact::ATTACHED, false);
+        let attached = self.state.facts.attached();
+        self.state.facts.set_attached(false);
         self.settle(Request::FACTS, fx);
-        self.state.facts.set(Fact::ATTACHED, attached);
+        self.state.facts.set_attached(attached);
     }
 
     pub(crate) fn checked_snapshot(&self, bytes: &[u8]) -> Result<Checked, LoadError> {

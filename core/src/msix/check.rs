@@ -55,8 +55,9 @@ impl<S: Storage> Msix<S> {
     pub fn check(&self) -> Result<(), Violation> {
         let entries = self.storage.memory().entries.iter();
         let stale = entries.fold(0_u32, |sum, entry| sum.wrapping_add(u32::from(entry.is_stale())));
-        if stale != u32::from(self.stale_entries) {
-            return Err(Violation::StaleCount { stale, counted: self.stale_entries });
+        let counted = self.facts.stale_entries();
+        if stale != u32::from(counted) {
+            return Err(Violation::StaleCount { stale, counted });
         }
         self.check_words(0..self.vectors().div_ceil(64))
     }
@@ -69,7 +70,7 @@ impl<S: Storage> Msix<S> {
             let entries = memory.entries.get(first..).unwrap_or_default();
             let Some(word) = memory.words.get(usize::from(index)) else { continue };
             // Most functions have no stale entry at any time, and 64 are many to look at.
-            let stale = if self.stale_entries == 0 { 0 } else { stale_among(entries) };
+            let stale = if self.facts.stale_entries() == 0 { 0 } else { stale_among(entries) };
             let told = told(word, stale);
             let exempt = self.exempting().of(memory.entries, index);
             let claimed = claimed_among(memory.claims, index, word.pending.get());
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn only_a_live_vector_has_a_message_to_tell() {
         let (mut msix, _) = engine::<70, 2>(Policy::SPEC);
-        msix.stale_entries = 1;
+        msix.facts.one_stale_entry_more();
         let memory = msix.storage.memory_mut();
         memory.entries[66].set_stale(true);
         assert_eq!(msix.check(), Err(Violation::Impossible { word: 1, bits: 4 }));

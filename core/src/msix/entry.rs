@@ -69,6 +69,14 @@ impl Entry {
         *control = value & kept.bits() | *control & STALE;
     }
 
+    /// Stores Vector Control as [`store_control`](Self::store_control), of an entry that is not stale.
+    #[inline]
+    pub(crate) fn set_control(&mut self, value: u32, kept: VectorControlBits) {
+        debug_assert!(!self.is_stale());
+        let [.., control] = &mut self.0;
+        *control = value & kept.bits();
+    }
+
     pub(crate) fn is_stale(&self) -> bool {
         let [.., control] = self.0;
         control & STALE != 0

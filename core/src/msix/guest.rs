@@ -98,32 +98,39 @@ impl<S: Storage> Msix<S> {
     #[inline]
     fn write_control<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
         let dword = dword_at(offset);
+        if !self.facts.plainly_sending() {
+            return self.write_control_otherwise(dword, value, fx);
+        }
         let memory = self.storage.memory_mut();
         let Some(entry) = memory.entries.get_mut(dword / 4) else { return Access::OutOfRange };
         let vector = entry_of(dword);
         let Some(word) = memory.words.get_mut(vector.word()) else { return Access::OutOfRange };
-        entry.store_control(value, self.policy.vector_control);
-        let masked = value & VECTOR_MASK != 0;
-        let changed = masked != (word.masked.get() & vector.bit() != 0);
-        if changed {
-            word.masked.toggle(vector.bit());
-            if self.facts.plainly_sending() && !entry.is_stale() {
-                let counters = &mut self.counters;
-                // One call for each case, so that each is compiled on its own.
-                let ready = if masked {
-                    Self::settle_mask(word, vector, true, counters, fx)
-                } else {
-                    Self::settle_mask(word, vector, false, counters, fx)
-                };
-                if ready {
-                    self.send_vector(vector, fx);
-                }
-                self.check_vector(vector);
-                return Access::Done;
-            }
+        entry.set_control(value, self.policy.vector_control);
+        // One call for each case, so that each is compiled on its own.
+        let counters = &mut self.counters;
+        let ready = if value & VECTOR_MASK != 0 {
+            Self::settle_mask(word, vector, true, counters, fx)
+        } else {
+            Self::settle_mask(word, vector, false, counters, fx)
+        };
+        if ready {
+            self.send_vector(vector, fx);
         }
-        if changed || self.facts.special() {
-            self.settle_vector(vector, Change { written: true, complete: false }, fx);
+        self.check_vector(vector);
+        Access::Done
+    }
+
+    /// Writes Vector Control of a function that is not [plainly sending](crate::facts::Facts::plainly_sending).
+    #[inline(never)]
+    fn write_control_otherwise<K: EffectSink>(
+        &mut self,
+        dword: usize,
+        value: u32,
+        fx: &mut K,
+    ) -> Access {
+        let Some(touched) = self.store(dword, value) else { return Access::OutOfRange };
+        if touched != OTHER || self.facts.special() {
+            self.settle_vector(entry_of(dword), Change { written: true, complete: false }, fx);
         }
         Access::Done
     }

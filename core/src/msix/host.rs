@@ -21,7 +21,7 @@ impl<S: Storage> Msix<S> {
     /// [`NotCarriedOut`].
     pub fn attach<K: EffectSink>(&mut self, fx: &mut K) -> Result<(), NotCarriedOut> {
         ready::<Self, _, K>(fx)?;
-        self.facts.set(Fact::ATTACHED, true);
+        self.facts.set_attached(true);
         self.settle(Request::FACTS, fx);
         Ok(())
     }
@@ -37,7 +37,7 @@ impl<S: Storage> Msix<S> {
         if self.policy.poll_before_disable {
             self.poll(self.all(), fx); // while it still listens
         }
-        self.facts.set(Fact::ATTACHED, false);
+        self.facts.set_attached(false);
         self.settle(Request::FACTS, fx);
         Ok(())
     }
@@ -112,7 +112,7 @@ impl<S: Storage> Msix<S> {
         self.facts.set(Fact::INTX_TOLD, false);
         self.set_control(MessageControl::default());
         self.facts.set(Fact::LOADING, false);
-        self.stale_entries = 0;
+        self.facts.set_stale_entries(0);
         self.orphans = false; // nothing stays pending
         let memory = self.storage.memory_mut();
         memory.entries.fill(Entry::RESET);

@@ -78,7 +78,7 @@ impl<S: Storage> Msix<S> {
         let step = kernel::step(one_told(word, bit, stale), registers, switches, change.complete);
         if stale && !step.told.stale {
             entry.set_stale(false);
-            self.stale_entries = self.stale_entries.wrapping_sub(1);
+            self.facts.one_stale_entry_less();
         }
         tell(word, vector, step, &mut self.counters, &mut out);
         if step.reroute {
@@ -94,10 +94,9 @@ impl<S: Storage> Msix<S> {
         self.check_vector(vector);
     }
 
-    /// Does what [`settle_vector`](Self::settle_vector) does for a vector of `word` that a guest
-    /// has just masked or unmasked, while the function may send, a backend is attached, no message
-    /// is stale and no special fact is set: the case of most mask writes. Returns whether the
-    /// vector is ready to send.
+    /// Sets or clears the mask bit of a vector of `word`, and does what
+    /// [`settle_vector`](Self::settle_vector) does, while the function is plainly sending: the case of
+    /// most mask writes. Returns whether the vector is ready to send.
     #[inline(always)]
     pub(crate) fn settle_mask<K: EffectSink>(
         word: &mut Word,
@@ -106,6 +105,10 @@ impl<S: Storage> Msix<S> {
         counters: &mut Counters,
         fx: &mut K,
     ) -> bool {
+        if masked == (word.masked.get() & vector.bit() != 0) {
+            return false;
+        }
+        word.masked.toggle(vector.bit());
         let pending = word.pending.get() & vector.bit() != 0;
         let registers = Registers { masked, exempt: false, pending, claimed: false };
         let told = one_told(word, vector.bit(), false);
@@ -152,8 +155,7 @@ impl<S: Storage> Msix<S> {
             self.each_held(self.all(), Effect::Poll, &mut out);
         }
         // While the function may send, nothing is disarmed (I1), unless masks changed.
-        if !self.facts.unmasked() || !self.facts.has(Fact::ATTACHED) || !request.written.is_empty()
-        {
+        if !self.facts.unmasked() || !self.facts.attached() || !request.written.is_empty() {
             self.disarm_unwanted(&mut out);
         }
         if request.drain {
@@ -197,7 +199,7 @@ impl<S: Storage> Msix<S> {
             }
         }
         self.counters.disarms = self.counters.disarms.wrapping_add(disarmed);
-        if self.stale_entries != 0 {
+        if self.facts.stale_entries() != 0 {
             self.forget_stale();
         }
     }
@@ -264,7 +266,7 @@ impl<S: Storage> Msix<S> {
 
     /// Returns whether the host may hold an event of word `index`.
     pub(crate) fn may_hold(&self, index: usize) -> bool {
-        let attached = ones(self.facts.has(Fact::ATTACHED));
+        let attached = ones(self.facts.attached());
         let word = self.storage.memory().words.get(index);
         word.is_some_and(|word| kernel::held(told(word, 0), attached) != 0)
     }
@@ -275,7 +277,7 @@ impl<S: Storage> Msix<S> {
         kind: fn(Vectors) -> Effect,
         out: &mut Ordered<'_, K>,
     ) {
-        let attached = ones(self.facts.has(Fact::ATTACHED));
+        let attached = ones(self.facts.attached());
         let memory = self.storage.memory();
         for index in span.words() {
             let Some(word) = memory.words.get(usize::from(index)) else { break };
@@ -300,7 +302,7 @@ impl<S: Storage> Msix<S> {
         let entry = self.storage.memory_mut().entries.get_mut(vector.slot());
         if let Some(entry) = entry.filter(|entry| !entry.is_stale()) {
             entry.set_stale(true);
-            self.stale_entries = self.stale_entries.wrapping_add(1);
+            self.facts.one_stale_entry_more();
         }
     }
 
@@ -314,7 +316,7 @@ impl<S: Storage> Msix<S> {
             let live = word.is_some_and(|word| word.live.get() & vector.bit() != 0);
             if entry.is_stale() && !live {
                 entry.set_stale(false);
-                self.stale_entries = self.stale_entries.wrapping_sub(1);
+                self.facts.one_stale_entry_less();
             }
         }
     }

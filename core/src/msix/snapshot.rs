@@ -161,10 +161,10 @@ impl<S: Storage> Msix<S> {
     /// Does the first half of a resume. The host's view predates the load: disarms everything, as a
     /// detach would.
     pub(crate) fn disarm_loaded<K: EffectSink>(&mut self, fx: &mut K) {
-        let attached = self.facts.has(Fact::ATTACHED);
-        self.facts.set(Fact::ATTACHED, false);
+        let attached = self.facts.attached();
+        self.facts.set_attached(false);
         self.settle(Request::FACTS, fx);
-        self.facts.set(Fact::ATTACHED, attached);
+        self.facts.set_attached(attached);
     }
 
     fn put_table(&self, out: &mut Writer<'_>) {
@@ -221,7 +221,7 @@ impl<S: Storage> Msix<S> {
     ) {
         self.set_control(control);
         self.facts.set(Fact::LOADING, true);
-        self.stale_entries = 0;
+        self.facts.set_stale_entries(0);
         let vectors = self.all();
         let kept = self.policy.vector_control.bits(); // looked up once, not for each entry
         let memory = self.storage.memory_mut();
