@@ -19,10 +19,12 @@ impl Fact {
     pub(crate) const OVERRIDDEN: Self = Self(8);
     /// Bus master is off, and the policy lets that gate messages (H16).
     const NO_BUS_MASTER: Self = Self(0x10);
-    const REASONS: Self = Self(0xff);
+    const REASONS: Self = Self(0x1f);
 
-    /// No backend is attached.
-    const DETACHED: Self = Self(0x100);
+    /// No backend is attached: the opposite of [`ATTACHED`](Self::ATTACHED), for a comparison with none.
+    const DETACHED: Self = Self(0x20);
+    /// A backend is attached. Changed by [`Facts::set_attached`].
+    const ATTACHED: Self = Self(0x100);
     /// Bus Master Enable. Changed by [`Facts::set_bus_master`].
     pub(crate) const BUS_MASTER: Self = Self(0x200);
     /// Bus master off is a reason not to send.
@@ -79,10 +81,11 @@ impl Facts {
     /// Returns whether a backend is attached.
     #[inline]
     pub(crate) const fn attached(self) -> bool {
-        !self.has(Fact::DETACHED)
+        self.has(Fact::ATTACHED)
     }
 
     pub(crate) const fn set_attached(&mut self, attached: bool) {
+        self.set(Fact::ATTACHED, attached);
         self.set(Fact::DETACHED, !attached);
     }
 

@@ -1,4 +1,5 @@
-//! An event beside a thread that masks and unmasks another vector, all the time.
+//! An event beside a thread that masks and unmasks another vector, all the time; and beside one that has
+//! nothing to do with interrupts, for what two busy processors of the machine cost each other.
 
 use crate::measure::{Outcome, Report, Side, Turn, timed};
 use crate::nothing::Nothing;
@@ -42,11 +43,18 @@ fn beside(report: &mut Report, scenario: &str, of_another: bool) -> Outcome<()> 
         debug_assert_eq!(delivery, Delivery::Sent);
         Ok(())
     };
+    let mask = || {
+        masked.mask(1, true);
+        masked.mask(1, false);
+    };
+    let compute = || (0..200).for_each(|n| _ = std::hint::black_box(n));
     let sides = vec![
         Side::new("floor: write of an eventfd", 0, || alone(write)),
-        Side::new("the same, beside the thread", 0, || with_masker(masked, &write)),
-        Side::new("notify, armed", 2, || alone(notify)),
-        Side::new("the same, beside the thread", 2, || with_masker(masked, &notify)),
+        Side::new("the same, beside a thread that computes", 0, || beside_thread(compute, &write)),
+        Side::new("the same, beside the thread", 1, || beside_thread(mask, &write)),
+        Side::new("notify, armed", 3, || alone(notify)),
+        Side::new("the same, beside a thread that computes", 3, || beside_thread(compute, &notify)),
+        Side::new("the same, beside the thread", 4, || beside_thread(mask, &notify)),
     ];
     report.compare(scenario, 300, sides)
 }
@@ -59,17 +67,15 @@ fn alone(fire: impl Fn() -> Outcome<()>) -> Outcome<Turn> {
     (1..BATCHES).try_fold(batch(&fire)?, |least, _| Ok(least.or_quicker(batch(&fire)?)))
 }
 
-/// Has a turn while another thread masks and unmasks vector 1, of batches during which it did so often
+/// Has a turn while another thread does `work` over and over, of batches during which it did so often
 /// enough to have had a processor.
-fn with_masker(ours: &Ours, fire: &impl Fn() -> Outcome<()>) -> Outcome<Turn> {
+fn beside_thread(work: impl Fn() + Send + Copy, fire: &impl Fn() -> Outcome<()>) -> Outcome<Turn> {
     let (rounds, ended) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let (rounds, ended) = (&rounds, &ended);
+        scope.spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                for _ in 0..ROUNDS {
-                    ours.mask(1, true);
-                    ours.mask(1, false);
-                }
+                (0..ROUNDS).for_each(|_| work());
                 rounds.fetch_add(ROUNDS, Ordering::Relaxed);
             }
         });
