@@ -83,24 +83,25 @@ impl<S: Storage> Msix<S> {
         } else if offset.is_multiple_of(4) {
             self.write_message(offset, value, fx)
         } else {
-            self.write_unaligned(offset, value, fx)
+            self.write_otherwise(offset, value, fx)
         })
     }
 
-    /// Applies a write of a dword that is not aligned.
+    /// Applies a write of a dword that is not aligned, or of Vector Control while the function is not plainly
+    /// sending.
     // By value: a caller that has a number would keep its bytes in memory for this alone, and wait for them.
     #[inline(never)]
-    fn write_unaligned<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
+    fn write_otherwise<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
         self.write_others(offset, &value.to_le_bytes(), fx)
     }
 
     /// Writes Vector Control, at an aligned `offset`.
     #[inline]
     fn write_control<K: EffectSink>(&mut self, offset: u64, value: u32, fx: &mut K) -> Access {
-        let dword = dword_at(offset);
         if !self.facts.plainly_sending() {
-            return self.write_control_otherwise(dword, value, fx);
+            return self.write_otherwise(offset, value, fx);
         }
+        let dword = dword_at(offset);
         let memory = self.storage.memory_mut();
         let Some(entry) = memory.entries.get_mut(dword / 4) else { return Access::OutOfRange };
         let vector = entry_of(dword);
@@ -117,21 +118,6 @@ impl<S: Storage> Msix<S> {
             self.send_vector(vector, fx);
         }
         self.check_vector(vector);
-        Access::Done
-    }
-
-    /// Writes Vector Control of a function that is not [plainly sending](crate::facts::Facts::plainly_sending).
-    #[inline(never)]
-    fn write_control_otherwise<K: EffectSink>(
-        &mut self,
-        dword: usize,
-        value: u32,
-        fx: &mut K,
-    ) -> Access {
-        let Some(touched) = self.store(dword, value) else { return Access::OutOfRange };
-        if touched != OTHER || self.facts.special() {
-            self.settle_vector(entry_of(dword), Change { written: true, complete: false }, fx);
-        }
         Access::Done
     }
 
