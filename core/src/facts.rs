@@ -21,7 +21,8 @@ impl Fact {
     const NO_BUS_MASTER: Self = Self(0x10);
     const REASONS: Self = Self(0x1f);
 
-    /// No backend is attached: the opposite of [`ATTACHED`](Self::ATTACHED), for a comparison with none.
+    /// No backend is attached. Kept beside its opposite: a write of Vector Control wants one comparison with
+    /// 0, and the loops over all words take two operations more for each where they have only this.
     const DETACHED: Self = Self(0x20);
     /// A backend is attached. Changed by [`Facts::set_attached`].
     const ATTACHED: Self = Self(0x100);
