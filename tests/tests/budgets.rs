@@ -15,7 +15,7 @@ const BUDGETS: [(&str, u64, u64); 11] = [
     ("bring-up", 64, 760),
     ("affinity", 200, 380),
     ("function-mask", 20, 1_950),
-    ("function-mask-pending", 20, 3_200),
+    ("function-mask-pending", 20, 3_000),
     ("pba", 200, 20),
 ];
 

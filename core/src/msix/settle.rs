@@ -234,13 +234,10 @@ impl<S: Storage> Msix<S> {
         let mut sent = 0;
         for (index, word) in numbered(memory.words) {
             let exempt = exempting.of(memory.entries, index);
-            let ready = kernel::ready(registers(word, exempt, 0), switches);
-            if ready == 0 {
-                continue;
-            }
             // What is pending is claimed, unless a load brought it.
+            let pending = word.pending.get();
             let claimed =
-                if self.orphans { claimed_among(memory.claims, index, ready) } else { u64::MAX };
+                if self.orphans { claimed_among(memory.claims, index, pending) } else { pending };
             let step = step(word, exempt, claimed, switches);
             word.pending.keep(step.pending);
             if step.send != 0 {
