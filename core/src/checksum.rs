@@ -7,8 +7,6 @@
 /// The polynomial, its lowest power in the highest bit, without x^32.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 const LANES: usize = 8;
-/// A word of 4 bytes of each.
-const ROUND: usize = 4 * LANES;
 
 /// What 8 zero bits do to a remainder with that low byte.
 static TABLE: [u32; 256] = table();
@@ -66,41 +64,45 @@ fn past(mut n: usize) -> u32 {
     result
 }
 
-fn step(remainder: u32, byte: u8) -> u32 {
+/// Moves `remainder` past a byte that was xored into it.
+fn past_byte(remainder: u32) -> u32 {
     let [low, ..] = remainder.to_le_bytes();
-    let entry = TABLE.get(usize::from(low ^ byte)).copied().unwrap_or(0); // always there
+    let entry = TABLE.get(usize::from(low)).copied().unwrap_or(0); // always there
     remainder >> 8 ^ entry
 }
 
-/// One of the stretches.
-struct Lane<'a> {
-    rest: &'a [u8],
-    remainder: u32,
+/// Takes a stretch of `len` words for each lane.
+fn stretches(words: &[[u8; 4]], len: usize) -> Option<[&[[u8; 4]]; LANES]> {
+    let mut rest = words;
+    let mut next = || {
+        let (stretch, after) = rest.split_at_checked(len)?;
+        rest = after;
+        Some(stretch)
+    };
+    // Not in a loop: so the compiler sees that all are equally long.
+    Some([next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?])
 }
 
 /// Returns the CRC-32 of `bytes`.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let words = bytes.len() / ROUND;
-    let len = words.wrapping_mul(4); // at most an eighth of what there is
-    let mut rest = bytes;
-    let mut before = u32::MAX; // only the first begins with ones
-    let mut lanes = [(); LANES].map(|()| {
-        let (lane, after) = rest.split_at_checked(len).unwrap_or_default();
-        rest = after;
-        Lane { rest: lane, remainder: core::mem::take(&mut before) }
-    });
-    for _ in 0..words {
-        // Four bytes of each in turn: a processor computes the lanes at once.
-        for lane in &mut lanes {
-            if let Some((word, after)) = lane.rest.split_first_chunk::<4>() {
-                lane.remainder = word.iter().fold(lane.remainder, |all, &byte| step(all, byte));
-                lane.rest = after;
+    let (words, _) = bytes.as_chunks::<4>();
+    let len = words.len() / LANES;
+    let mut lanes = [u32::MAX, 0, 0, 0, 0, 0, 0, 0]; // only the first begins with ones
+    if let Some(stretches) = stretches(words, len) {
+        for index in 0..len {
+            for (lane, stretch) in lanes.iter_mut().zip(stretches) {
+                *lane ^= stretch.get(index).map_or(0, |&word| u32::from_le_bytes(word));
+            }
+            // A byte of each in turn: a processor computes the lanes at once.
+            for _ in 0..4 {
+                lanes = lanes.map(past_byte);
             }
         }
     }
-    let past = past(len);
-    let joined = lanes.iter().fold(0, |all, lane| multiply(all, past) ^ lane.remainder);
-    !rest.iter().fold(joined, |remainder, &byte| step(remainder, byte))
+    let past = past(len.wrapping_mul(4)); // of at most an eighth of all bytes
+    let joined = lanes.iter().fold(0, |all, lane| multiply(all, past) ^ lane);
+    let rest = bytes.get(len.wrapping_mul(4 * LANES)..).unwrap_or_default();
+    !rest.iter().fold(joined, |remainder, &byte| past_byte(remainder ^ u32::from(byte)))
 }
 
 #[cfg(test)]
